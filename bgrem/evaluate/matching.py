@@ -1,0 +1,108 @@
+"""
+One-to-one matching of detections to true sources.
+"""
+
+import numpy as np
+from scipy.spatial import KDTree
+
+__all__ = ['MIN_SNR', 'match', 'match_radius']
+
+# A source this faint is not expected to be found by anything: it does not
+# count in the completeness, and a detection that lands on it by chance is as
+# false as any other. The rule is the same for every method.
+MIN_SNR = 2.0
+
+
+def match_radius(fwhm):
+    """
+    Return the matching radius for a point-spread function.
+
+    Parameters
+    ----------
+    fwhm : float
+        Full width at half maximum of the point-spread function in pixels.
+
+    Returns
+    -------
+    radius : float
+        ``max(2, fwhm / 2)`` in pixels.
+    """
+    return max(2.0, float(fwhm) / 2.0)
+
+
+def match(x, y, score, true_x, true_y, true_snr, radius, *, min_snr=MIN_SNR):
+    """
+    Match detections to true sources, one to one.
+
+    The detections choose in order of falling score (and, at equal score, of
+    rising distance): each takes the nearest true source within ``radius``
+    that is still free. Only sources with a true signal-to-noise ratio above
+    ``min_snr`` can be taken; a detection that has only fainter ones near it
+    counts as false.
+
+    Parameters
+    ----------
+    x, y : 1D array_like of float, length N
+        Positions of the detections in pixels.
+    score : 1D array_like of float, length N
+        Rank of the detections, the most significant highest. Only the order
+        matters.
+    true_x, true_y : 1D array_like of float, length M
+        Positions of the true sources in pixels.
+    true_snr : 1D array_like of float, length M
+        Signal-to-noise ratio of the true sources.
+    radius : float
+        Largest distance of a matching pair in pixels.
+    min_snr : float, optional
+        Signal-to-noise ratio that a true source must exceed to count.
+
+    Returns
+    -------
+    index : 1D `~numpy.ndarray` of int, length N
+        Index of the true source matched to each detection, -1 for a false
+        detection. No true source appears twice.
+
+    Raises
+    ------
+    ValueError
+        If the arrays of one catalogue differ in length, or a position or a
+        score is not finite.
+
+    Notes
+    -----
+    Time grows as (N + M) log(N + M) for a limited number of sources per
+    matching radius.
+    """
+    detected = _positions('x, y and score', x, y, score)
+    true = _positions('true_x, true_y and true_snr', true_x, true_y, true_snr)
+    index = np.full(len(detected), -1)
+    candidates = np.flatnonzero(true[:, 2] > min_snr)
+    if len(detected) == 0 or len(candidates) == 0:
+        return index
+
+    pairs = KDTree(detected[:, :2]).sparse_distance_matrix(
+        KDTree(true[candidates, :2]), radius, output_type='ndarray'
+    )
+    rank = np.lexsort((pairs['v'], -detected[pairs['i'], 2]))
+    free = np.ones(len(candidates), dtype=bool)
+    for i, j in zip(pairs['i'][rank], pairs['j'][rank], strict=True):
+        if index[i] < 0 and free[j]:
+            index[i] = candidates[j]
+            free[j] = False
+    return index
+
+
+def _positions(names, *columns):
+    """
+    Return the columns of one catalogue as a checked float array (N, 3).
+    """
+    columns = [np.asarray(column, dtype=float).ravel() for column in columns]
+    lengths = [column.size for column in columns]
+    if len(set(lengths)) > 1:
+        msg = f'{names} must have the same length, got {lengths}'
+        raise ValueError(msg)
+    table = np.stack(columns, axis=1)
+    if not np.isfinite(table).all():
+        msg = f'{names} must be finite'
+        raise ValueError(msg)
+    return table

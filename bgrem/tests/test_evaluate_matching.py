@@ -1,0 +1,82 @@
+"""
+Tests of bgrem.evaluate.matching.
+"""
+
+import numpy as np
+import pytest
+
+from bgrem.evaluate.matching import match, match_radius
+
+
+@pytest.mark.parametrize(('fwhm', 'radius'), [(1.5, 2.0), (4.0, 2.0), (7.0, 3.5)])
+def test_match_radius(fwhm, radius):
+    assert match_radius(fwhm) == radius
+
+
+def test_each_detection_finds_its_source():
+    x, y = np.array([10.0, 30.0, 50.0]), np.array([5.0, 25.0, 45.0])
+    index = match(
+        x + 0.5, y - 0.5, [1, 2, 3], x[::-1], y[::-1], np.full(3, 10.0), radius=2
+    )
+    np.testing.assert_array_equal(index, [2, 1, 0])
+
+
+def test_one_source_is_matched_once_to_the_highest_score():
+    index = match([10, 11], [10, 10], [1, 5], [10.2], [10.0], [50.0], radius=2)
+    np.testing.assert_array_equal(index, [-1, 0])
+
+
+def test_equal_scores_are_settled_by_distance():
+    index = match([11.5, 10], [10, 10], [1, 1], [10.2], [10.0], [50.0], radius=2)
+    np.testing.assert_array_equal(index, [-1, 0])
+
+
+def test_loser_takes_the_next_free_source():
+    # Both detections are nearest to source 0; the weaker one gets source 1.
+    index = match(
+        [10.0, 10.4], [10, 10], [5, 1], [10.1, 11.5], [10, 10], [9, 9], radius=2
+    )
+    np.testing.assert_array_equal(index, [0, 1])
+
+
+def test_radius_is_a_limit():
+    assert match([10], [10], [1], [12.01], [10], [9], radius=2)[0] == -1
+    assert match([10], [10], [1], [11.99], [10], [9], radius=2)[0] == 0
+
+
+def test_detection_of_a_source_below_the_limit_is_false():
+    assert match([10], [10], [1], [10], [10], [2.0], radius=2)[0] == -1
+    assert match([10], [10], [1], [10], [10], [2.01], radius=2)[0] == 0
+    assert match([10], [10], [1], [10], [10], [2.0], radius=2, min_snr=1)[0] == 0
+
+
+def test_faint_source_does_not_hide_a_bright_one():
+    index = match([10], [10], [1], [10, 11], [10, 10], [1.5, 9.0], radius=2)
+    np.testing.assert_array_equal(index, [1])
+
+
+@pytest.mark.parametrize('n', [0, 3])
+def test_empty_catalogues(n):
+    column = np.arange(n, dtype=float)
+    np.testing.assert_array_equal(
+        match(column, column, column, [], [], [], radius=2), np.full(n, -1)
+    )
+    assert match([], [], [], column, column, column, radius=2).shape == (0,)
+
+
+def test_no_source_is_taken_twice_in_a_crowd():
+    rng = np.random.default_rng(1)
+    x, y, score = rng.uniform(0, 40, (3, 300))
+    true_x, true_y = rng.uniform(0, 40, (2, 200))
+    index = match(x, y, score, true_x, true_y, np.full(200, 5.0), radius=2)
+    found = index[index >= 0]
+    assert found.size == np.unique(found).size > 100
+    distance = np.hypot(x - true_x[index], y - true_y[index])[index >= 0]
+    assert distance.max() <= 2
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match='x, y and score must have the same length'):
+        match([1], [1, 2], [1], [1], [1], [1], radius=2)
+    with pytest.raises(ValueError, match='true_x, true_y and true_snr must be finite'):
+        match([1], [1], [1], [1], [np.nan], [1], radius=2)
