@@ -1,0 +1,127 @@
+"""
+The building blocks of the U-Net.
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+__all__ = ['AttentionGate', 'DoubleConv', 'UpSample', 'sinusoidal_embedding']
+
+_NEGATIVE_SLOPE = 0.2
+
+
+def sinusoidal_embedding(values, n_channels, *, min_frequency=1.0, max_frequency=1e3):
+    """
+    Embed scalars as sines and cosines of log-spaced frequencies.
+
+    Parameters
+    ----------
+    values : `~torch.Tensor`
+        Scalars of shape (B,), here squared noise rates in [0, 1].
+
+    n_channels : int
+        The even number of channels.
+
+    min_frequency, max_frequency : float, optional
+        The lowest and the highest frequency, in cycles per unit.
+
+    Returns
+    -------
+    embedding : `~torch.Tensor`
+        Shape (B, ``n_channels``): all sines, then all cosines.
+    """
+    exponents = torch.linspace(
+        math.log(min_frequency),
+        math.log(max_frequency),
+        n_channels // 2,
+        device=values.device,
+    )
+    phases = 2 * math.pi * torch.exp(exponents) * values[:, None]
+    return torch.cat([torch.sin(phases), torch.cos(phases)], dim=1)
+
+
+class DoubleConv(nn.Module):
+    """
+    Two 3x3 convolutions, each followed by a leaky ReLU.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        The channels in and out.
+
+    padding : {'symmetric', 'zeros'}
+        How the convolutions see past the border.
+    """
+
+    def __init__(self, n_in, n_out, padding):
+        super().__init__()
+        # One pixel of symmetric padding repeats the border pixel.
+        mode = 'replicate' if padding == 'symmetric' else 'zeros'
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, padding=1, padding_mode=mode)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, padding=1, padding_mode=mode)
+        for conv in (self.conv1, self.conv2):
+            nn.init.kaiming_normal_(conv.weight, a=_NEGATIVE_SLOPE)
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, x):
+        """
+        Apply the block to ``x`` of shape (B, n_in, H, W).
+        """
+        x = functional.leaky_relu(self.conv1(x), _NEGATIVE_SLOPE, inplace=True)
+        return functional.leaky_relu(self.conv2(x), _NEGATIVE_SLOPE, inplace=True)
+
+
+class UpSample(nn.Module):
+    """
+    Transposed 3x3 convolution of stride 2: doubles height and width.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        The channels in and out.
+    """
+
+    def __init__(self, n_in, n_out):
+        super().__init__()
+        self.conv = nn.ConvTranspose2d(
+            n_in, n_out, 3, stride=2, padding=1, output_padding=1
+        )
+        nn.init.kaiming_normal_(self.conv.weight, a=_NEGATIVE_SLOPE, mode='fan_out')
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x):
+        """
+        Apply the layer to ``x`` of shape (B, n_in, H, W).
+        """
+        return self.conv(x)
+
+
+class AttentionGate(nn.Module):
+    """
+    Additive attention gate: weighs a skip by what the decoder looks for.
+
+    1x1 convolutions with batch normalisation on the gate and the skip, ReLU of
+    their sum, a 1x1 convolution to one map and a sigmoid, which multiplies the
+    skip (Oktay et al. 2018, arXiv 1804.03999).
+
+    Parameters
+    ----------
+    width : int
+        Channels of the skip and of the gate.
+    """
+
+    def __init__(self, width):
+        super().__init__()
+        self.gate = nn.Sequential(nn.Conv2d(width, width, 1), nn.BatchNorm2d(width))
+        self.skip = nn.Sequential(nn.Conv2d(width, width, 1), nn.BatchNorm2d(width))
+        self.score = nn.Conv2d(width, 1, 1)
+
+    def forward(self, skip, gate):
+        """
+        Weigh ``skip`` by ``gate``, both of shape (B, width, H, W).
+        """
+        combined = functional.relu(self.skip(skip) + self.gate(gate))
+        return skip * torch.sigmoid(self.score(combined))

@@ -1,0 +1,78 @@
+"""
+Training losses.
+"""
+
+import torch
+from torch.nn import functional
+
+__all__ = ['center_cross_entropy', 'difference_loss']
+
+_DIFFERENCES = {
+    'mae': functional.l1_loss,
+    'mse': functional.mse_loss,
+    'huber': functional.huber_loss,
+}
+
+
+def difference_loss(predicted, true, *, kind='mae', valid=None):
+    """
+    Mean difference between two images (BGRem, arXiv 2510.04718, Eq. 5 and
+    Appendix B).
+
+    Parameters
+    ----------
+    predicted, true : `~torch.Tensor`
+        Tensors of the same shape.
+
+    kind : {'mae', 'mse', 'huber'}, optional
+        Mean absolute error (whose minimum is the median), mean squared error
+        (the mean), or Huber's loss with a transition at one.
+
+    valid : `~torch.Tensor`, optional
+        Boolean tensor of the same shape; other pixels do not count.
+
+    Returns
+    -------
+    loss : `~torch.Tensor`
+        A scalar; zero when no pixel is valid.
+
+    Raises
+    ------
+    ValueError
+        If ``kind`` is not one of those above.
+    """
+    if kind not in _DIFFERENCES:
+        msg = f'kind must be one of {sorted(_DIFFERENCES)}, got {kind!r}'
+        raise ValueError(msg)
+    return _mean(_DIFFERENCES[kind](predicted, true, reduction='none'), valid)
+
+
+def center_cross_entropy(logit, target, *, valid=None):
+    """
+    Binary cross-entropy between the centre logit and a map of source centres.
+
+    Parameters
+    ----------
+    logit : `~torch.Tensor`
+        The centre logit.
+
+    target : `~torch.Tensor`
+        Values in [0, 1], one at a source centre and falling off as a Gaussian
+        blob around it; the shape of ``logit``.
+
+    valid : `~torch.Tensor`, optional
+        Boolean tensor of the same shape; other pixels do not count.
+
+    Returns
+    -------
+    loss : `~torch.Tensor`
+        A scalar; zero when no pixel is valid.
+    """
+    loss = functional.binary_cross_entropy_with_logits(logit, target, reduction='none')
+    return _mean(loss, valid)
+
+
+def _mean(loss, valid):
+    if valid is None:
+        return loss.mean()
+    return torch.where(valid, loss, 0).sum() / valid.sum().clamp(min=1)

@@ -1,0 +1,237 @@
+"""
+The attention U-Net that predicts the background of an image.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from .layers import AttentionGate, DoubleConv, UpSample, sinusoidal_embedding
+
+__all__ = ['AttentionUNet', 'NetworkOutput', 'UNetConfig']
+
+
+class NetworkOutput(NamedTuple):
+    """
+    What the network predicts; each tensor has shape (B, 1, H, W).
+    """
+
+    background: torch.Tensor
+    center_logit: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """
+    The shape of an `AttentionUNet`; stored in every weights file.
+
+    The defaults are the released optical network of BGRem (arXiv
+    2510.04718).
+
+    Parameters
+    ----------
+    widths : tuple of int, optional
+        Channels of each level from the finest to the bottleneck.
+
+    image_channels : int, optional
+        Channels of the 1x1 convolution applied to the image.
+
+    embedding_dim : int, optional
+        Channels of the sinusoidal embedding of the noise variance; even.
+
+    attention_gates : int, optional
+        How many skips, counted from the deepest, pass an attention gate.
+
+    unshuffle : int, optional
+        Factor by which the image is folded into channels at the input and
+        unfolded at the output; 1 works at full resolution.
+
+    transfer : {'linear', 'arcsinh'}, optional
+        'linear' predicts the background itself, as the paper does.
+        'arcsinh' compresses the input and predicts the compressed source as
+        ``gate * arcsinh(x) + offset``, from which the background follows.
+
+    center_head : bool, optional
+        Whether to predict the logit of a source centre in each pixel.
+
+    padding : {'symmetric', 'zeros'}, optional
+        How 3x3 convolutions see past the border.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    """
+
+    widths: tuple = (16, 32, 64, 128, 256)
+    image_channels: int = 16
+    embedding_dim: int = 32
+    attention_gates: int = 2
+    unshuffle: int = 1
+    transfer: str = 'linear'
+    center_head: bool = False
+    padding: str = 'symmetric'
+
+    def __post_init__(self):
+        object.__setattr__(self, 'widths', tuple(int(width) for width in self.widths))
+        rules = [
+            ('widths', len(self.widths) >= 2 and min(self.widths) > 0,
+             'must hold at least two positive integers'),
+            ('image_channels', self.image_channels > 0, 'must be positive'),
+            ('embedding_dim', self.embedding_dim > 0 and self.embedding_dim % 2 == 0,
+             'must be a positive even integer'),
+            ('attention_gates', 0 <= self.attention_gates < len(self.widths),
+             'must be between 0 and the number of skips'),
+            ('unshuffle', self.unshuffle >= 1, 'must be at least 1'),
+            ('transfer', self.transfer in ('linear', 'arcsinh'),
+             "must be 'linear' or 'arcsinh'"),
+            ('padding', self.padding in ('symmetric', 'zeros'),
+             "must be 'symmetric' or 'zeros'"),
+        ]  # fmt: skip
+        for name, holds, rule in rules:
+            if not holds:
+                msg = f'{name} {rule}, got {getattr(self, name)!r}'
+                raise ValueError(msg)
+
+    @property
+    def size_multiple(self):
+        """
+        The image height and width must be multiples of this.
+        """
+        return self.unshuffle * 2 ** (len(self.widths) - 1)
+
+    def to_dict(self):
+        """
+        The configuration as a plain `dict` that JSON can hold.
+
+        Returns
+        -------
+        values : dict
+            Every field by name.
+        """
+        return asdict(self) | {'widths': list(self.widths)}
+
+    @classmethod
+    def from_dict(cls, values):
+        """
+        Build a configuration from `to_dict` output.
+
+        Parameters
+        ----------
+        values : dict
+            Fields by name; missing ones take their default.
+
+        Returns
+        -------
+        config : `UNetConfig`
+            The configuration.
+
+        Raises
+        ------
+        ValueError
+            If ``values`` holds an unknown key or a value out of range.
+        """
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            msg = f'network has unknown keys: {sorted(unknown)}'
+            raise ValueError(msg)
+        return cls(**values)
+
+
+class AttentionUNet(nn.Module):
+    """
+    The attention U-Net of BGRem (arXiv 2510.04718) and our variant of it.
+
+    Parameters
+    ----------
+    config : `UNetConfig`
+        The shape of the network.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        widths = config.widths
+        padding = config.padding
+        folded = config.unshuffle**2
+        self.image_conv = nn.Conv2d(folded, config.image_channels, 1)
+        n_in = config.image_channels + config.embedding_dim
+        self.down = nn.ModuleList()
+        for width in widths[:-1]:
+            self.down.append(DoubleConv(n_in, width, padding))
+            n_in = width
+        self.bottleneck = DoubleConv(n_in, widths[-1], padding)
+        self.up = nn.ModuleList()
+        self.gates = nn.ModuleDict()
+        self.merge = nn.ModuleList()
+        n_in = widths[-1]
+        for depth, width in enumerate(reversed(widths[:-1])):
+            self.up.append(UpSample(n_in, width))
+            if depth < config.attention_gates:
+                self.gates[str(depth)] = AttentionGate(width)
+            self.merge.append(DoubleConv(2 * width, width, padding))
+            n_in = width
+        n_maps = (2 if config.transfer == 'arcsinh' else 1) + config.center_head
+        self.head = nn.Conv2d(n_in, n_maps * folded, 1)
+        if config.center_head:
+            # Source centres are rare: start from their prior, not from 1/2.
+            nn.init.zeros_(self.head.weight)
+            nn.init.constant_(self.head.bias, 0.0)
+            self.head.bias.data[-folded:] = -4.0
+
+    def forward(self, x, noise_variance):
+        """
+        Predict the background (and the source centres) of noisy images.
+
+        Parameters
+        ----------
+        x : `~torch.Tensor`
+            Images in units of their noise, shape (B, 1, H, W), float32; H
+            and W multiples of ``config.size_multiple``.
+
+        noise_variance : `~torch.Tensor`
+            The squared noise rate of each image, shape (B,).
+
+        Returns
+        -------
+        output : `NetworkOutput`
+            The predicted background, scaled such that the source is
+            ``x - sqrt(noise_variance) * background``, and the centre logit or
+            `None`; float32.
+        """
+        config = self.config
+        compressed = torch.arcsinh(x) if config.transfer == 'arcsinh' else x
+        maps = self._features(compressed, noise_variance).float()
+        center_logit = maps[:, -1:] if config.center_head else None
+        if config.transfer == 'linear':
+            return NetworkOutput(maps[:, :1], center_logit)
+        source = torch.sigmoid(maps[:, :1]) * compressed + maps[:, 1:2]
+        # Far beyond any detector's range; keeps an untrained network finite.
+        source = torch.sinh(source.clamp(-16, 16))
+        noise_rate = noise_variance.sqrt().view(-1, 1, 1, 1)
+        return NetworkOutput((x - source) / noise_rate, center_logit)
+
+    def _features(self, x, noise_variance):
+        config = self.config
+        x = functional.pixel_unshuffle(x, config.unshuffle)
+        embedding = sinusoidal_embedding(noise_variance, config.embedding_dim)
+        embedding = embedding[:, :, None, None].expand(-1, -1, *x.shape[-2:])
+        x = self.image_conv(x)
+        x = torch.cat([x, embedding.to(x.dtype)], dim=1)
+        x = x.contiguous(memory_format=torch.channels_last)
+        skips = []
+        for block in self.down:
+            x = block(x)
+            skips.append(x)
+            x = functional.max_pool2d(x, 2)
+        x = self.bottleneck(x)
+        for depth, (up, merge) in enumerate(zip(self.up, self.merge, strict=True)):
+            x = up(x)
+            skip = skips.pop()
+            if str(depth) in self.gates:
+                skip = self.gates[str(depth)](skip, x)
+            x = merge(torch.cat([skip, x], dim=1))
+        return functional.pixel_shuffle(self.head(x), config.unshuffle)
