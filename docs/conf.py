@@ -1,0 +1,37 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Sphinx configuration."""
+
+import os
+from importlib.metadata import version as distribution_version
+
+# sphinx-astropy is configured by importing all its names.
+from sphinx_astropy.conf.v3 import *  # noqa: F403
+
+project = 'bgrem'
+author = 'The bgrem developers'
+copyright = f'2026, {author}'
+release = distribution_version('bgrem')
+version = '.'.join(release.split('.')[:2])
+
+html_title = f'bgrem {release}'
+html_static_path = ['_static']
+html_favicon = None
+exclude_patterns = ['_build', 'api/*.rst.txt']
+
+# Nothing of the documentation is drawn while it is built.
+extensions.remove('sphinx.ext.inheritance_diagram')  # noqa: F405
+# The type names of numpydoc sections are prose ("2D array, same unit as data").
+numpydoc_xref_param_type = False
+plot_formats = ['png']
+
+intersphinx_mapping.update(  # noqa: F405
+    {
+        'photutils': ('https://photutils.readthedocs.io/en/stable/', None),
+        'torch': ('https://docs.pytorch.org/docs/stable/', None),
+        'skimage': ('https://scikit-image.org/docs/stable/', None),
+    }
+)
+# A build without the network: no inventories of other packages, so names of
+# other packages stay plain text.
+if os.environ.get('BGREM_DOCS_OFFLINE') == '1':
+    intersphinx_mapping = {}
