@@ -1,0 +1,40 @@
+"""Files that appear whole or not at all."""
+
+import secrets
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ['atomic_path']
+
+
+@contextmanager
+def atomic_path(path):
+    """
+    Give a temporary path beside a file, and rename it there on success.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to make; replaced if it exists.
+
+    Yields
+    ------
+    temporary : `~pathlib.Path`
+        The path to write, in the same folder (a rename across file systems
+        would not be atomic) and with the same ending (many writers choose
+        their format by it). It does not exist yet. If the block raises, it
+        is removed and ``path`` is left as it was.
+
+    Raises
+    ------
+    OSError
+        If the folder of ``path`` is missing or cannot be written.
+    """
+    path = Path(path)
+    # The random part keeps two writers of one file from meeting.
+    temporary = path.with_name(f'.{secrets.token_hex(4)}.part.{path.name}')
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

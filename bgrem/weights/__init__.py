@@ -1,0 +1,13 @@
+"""Self-describing network weights: reading, writing, and the shipped files."""
+
+from bgrem.weights.registry import list_weights, register, shipped_weights
+from bgrem.weights.store import Weights, load_weights, save_weights
+
+__all__ = [
+    'Weights',
+    'list_weights',
+    'load_weights',
+    'register',
+    'save_weights',
+    'shipped_weights',
+]

@@ -1,0 +1,98 @@
+"""The rules of the header of a weights file."""
+
+import numpy as np
+
+__all__ = ['FORMAT_VERSION', 'check_header']
+
+FORMAT_VERSION = 1
+_REQUIRED_KEYS = {
+    'format_version',
+    'name',
+    'network',
+    'schedule',
+    'n_steps',
+    'normalization',
+    'tile_size',
+    'tile_overlap',
+}
+_OPTIONAL_KEYS = {'calibration', 'training', 'sha256_state'}
+
+
+def check_header(header, path):
+    """
+    Refuse a header that is not good, the network and schedule apart.
+
+    Parameters
+    ----------
+    header : dict
+        The header.
+
+    path : path-like
+        The file, for the messages.
+
+    Raises
+    ------
+    ValueError
+        With the name of the first key that is wrong, the rule, and the
+        value.
+    """
+
+    def fail(problem):
+        msg = f'weights file {path}: {problem}'
+        raise ValueError(msg)
+
+    if not isinstance(header, dict):
+        fail(f'its header must be a JSON object, got {type(header).__name__}')
+    # First the version: of another version nothing else can be said.
+    version = header.get('format_version')
+    if version != FORMAT_VERSION:
+        fail(
+            f'format_version must be {FORMAT_VERSION}, got {version!r}; another '
+            'version of bgrem made it'
+        )
+    if missing := sorted(_REQUIRED_KEYS - set(header)):
+        fail(f'its header lacks {", ".join(missing)}')
+    if unknown := sorted(set(header) - _REQUIRED_KEYS - _OPTIONAL_KEYS):
+        fail(f'its header has unknown keys: {", ".join(unknown)}')
+    if not (isinstance(header['name'], str) and header['name']):
+        fail(f'name must be a non-empty string, got {header["name"]!r}')
+    for key, minimum in (('n_steps', 1), ('tile_size', 1), ('tile_overlap', 0)):
+        value = header[key]
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            fail(f'{key} must be an integer >= {minimum}, got {value!r}')
+    if header['tile_overlap'] >= header['tile_size']:
+        fail(
+            f'tile_overlap must be less than tile_size ({header["tile_size"]}), '
+            f'got {header["tile_overlap"]}'
+        )
+    normalization = header['normalization']
+    is_factor = isinstance(normalization, (int, float)) and normalization > 0
+    if normalization not in ('local', 'global') and not is_factor:
+        fail(
+            "normalization must be 'local', 'global' or a factor > 0, got "
+            f'{normalization!r}'
+        )
+    if (calibration := header.get('calibration')) is not None:
+        _check_calibration(calibration, fail)
+
+
+def _check_calibration(calibration, fail):
+    if not isinstance(calibration, dict) or set(calibration) != {
+        'logit',
+        'probability',
+    }:
+        fail("calibration must have the keys 'logit' and 'probability', and no other")
+    try:
+        logit = np.asarray(calibration['logit'], dtype=float)
+        probability = np.asarray(calibration['probability'], dtype=float)
+    except (TypeError, ValueError):
+        fail('calibration must hold lists of numbers')
+    if logit.ndim != 1 or logit.size == 0 or logit.shape != probability.shape:
+        fail('calibration logit and probability must be lists of the same length')
+    # Written so that NaN fails too.
+    if not (np.all(np.isfinite(logit)) and np.all(np.diff(logit) > 0)):
+        fail('calibration logit must be finite and strictly ascending')
+    if not np.all((probability >= 0) & (probability <= 1)):
+        fail('calibration probability must lie within 0 and 1')
+    if not np.all(np.diff(probability) >= 0):
+        fail('calibration probability must not decrease')
