@@ -1,7 +1,4 @@
-"""
-Detection curves: true against false positives, and what they give at a
-given contamination.
-"""
+"""Detection curves and what they give at equal contamination."""
 
 import numpy as np
 
@@ -106,9 +103,7 @@ def threshold_at(scores, is_true, contamination):
 
 
 def _last_clean(n_true, n_false, contamination):
-    """
-    Return the index of the last clean enough threshold, -1 for none.
-    """
+    """Return the index of the last clean enough threshold, -1 for none."""
     if not 0 <= contamination <= 1:
         msg = f'contamination must be between 0 and 1, got {contamination}'
         raise ValueError(msg)

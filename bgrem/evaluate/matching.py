@@ -1,6 +1,4 @@
-"""
-One-to-one matching of detections to true sources.
-"""
+"""One-to-one matching of detections to true sources."""
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -93,9 +91,7 @@ def match(x, y, score, true_x, true_y, true_snr, radius, *, min_snr=MIN_SNR):
 
 
 def _positions(names, *columns):
-    """
-    Return the columns of one catalogue as a checked float array (N, 3).
-    """
+    """Return the columns of one catalogue as a checked float array (N, 3)."""
     columns = [np.asarray(column, dtype=float).ravel() for column in columns]
     lengths = [column.size for column in columns]
     if len(set(lengths)) > 1:

@@ -1,0 +1,417 @@
+"""
+From the probability map to peaks, masks, segments and a catalogue.
+
+The peaks of the probability are the detections; the denoised image says which
+pixels belong to them; fluxes are measured on the unclipped data.
+"""
+
+import warnings
+
+import numpy as np
+from astropy import units as u
+from photutils.segmentation import SegmentationImage, SourceCatalog
+from photutils.utils import calc_total_error
+from photutils.utils.exceptions import NoDetectionsWarning
+from scipy import ndimage
+from scipy.special import expit, logit
+
+__all__ = [
+    'MIN_PROBABILITY',
+    'calibrate',
+    'catalog',
+    'choose_threshold',
+    'detection_mask',
+    'find_peaks',
+    'segment',
+]
+
+# Peaks below this are not worth listing: they could only matter for a false
+# discovery rate close to one.
+MIN_PROBABILITY = 0.01
+
+# Surface brightness, in units of the pixel noise, down to which a pixel of
+# the denoised image belongs to its source. The denoised image has almost no
+# noise, so this can be far below the 1.5 to 3 usual on raw images.
+FOOTPRINT_SIGMA = 0.5
+
+# Every detection owns at least these pixels, also where the denoised image
+# has nothing: the probability finds fainter sources than the image shows.
+_MINIMAL_FOOTPRINT = ndimage.generate_binary_structure(2, 1)
+_EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
+
+
+def calibrate(center_logit, calibration=None):
+    """
+    Turn the network's centre logit into a calibrated probability.
+
+    Parameters
+    ----------
+    center_logit : `~numpy.ndarray` of float
+        The logit of "a source centre is here", any shape.
+    calibration : dict or `None`, optional
+        ``{'logit': [...], 'probability': [...]}``, both strictly increasing,
+        the probabilities between 0 and 1 exclusive. The log-odds of the
+        probability are interpolated linearly between the knots and go on
+        with unit slope beyond them, so that the result is strictly
+        increasing everywhere (to rounding) and no two peaks merge.
+        `None` means that the logit is the log-odds already.
+
+    Returns
+    -------
+    probability : `~numpy.ndarray` of float32
+        Probability in [0, 1], shape of ``center_logit``. NaN stays NaN.
+
+    Raises
+    ------
+    ValueError
+        If the knots are not strictly increasing, differ in number or lie
+        outside their range.
+    """
+    center_logit = np.asarray(center_logit)
+    if calibration is None:
+        return expit(center_logit.astype(np.float32))
+    knots, log_odds = _calibration_knots(calibration)
+    inside = np.interp(center_logit, knots, log_odds)
+    # np.interp holds its end values: add what lies beyond the knots.
+    beyond = center_logit - np.clip(center_logit, knots[0], knots[-1])
+    return expit(inside + beyond).astype(np.float32)
+
+
+def _calibration_knots(calibration):
+    knots = np.asarray(calibration['logit'], dtype=float)
+    probability = np.asarray(calibration['probability'], dtype=float)
+    if knots.ndim != 1 or knots.shape != probability.shape or knots.size == 0:
+        msg = (
+            'calibration logit and probability must be non-empty lists of equal '
+            f'length, got shapes {knots.shape} and {probability.shape}'
+        )
+        raise ValueError(msg)
+    if not (np.all(np.diff(knots) > 0) and np.all(np.diff(probability) > 0)):
+        msg = 'calibration logit and probability must be strictly increasing'
+        raise ValueError(msg)
+    if not (probability[0] > 0 and probability[-1] < 1):
+        msg = 'calibration probability must be between 0 and 1 (exclusive)'
+        raise ValueError(msg)
+    return knots, logit(probability)
+
+
+def find_peaks(probability, mask=None, min_probability=MIN_PROBABILITY):
+    """
+    Find the local maxima of a probability map.
+
+    Parameters
+    ----------
+    probability : 2D `~numpy.ndarray` of float
+        Detection probability per pixel.
+    mask : 2D `~numpy.ndarray` of bool, optional
+        True where no peak may lie. Masked pixels do not hide a peak beside
+        them either. NaN pixels are masked.
+    min_probability : float, optional
+        Peaks below it are not listed.
+
+    Returns
+    -------
+    peaks : structured `~numpy.ndarray`
+        One row per peak, the most probable first, with the fields ``y`` and
+        ``x`` (int64, the peak pixel), ``y_center`` and ``x_center`` (float64,
+        refined to a fraction of a pixel) and ``probability`` (float32).
+
+    Notes
+    -----
+    A peak is a pixel not below any of its 8 neighbours; of a plateau only the
+    pixel nearest its centre of mass is listed. Peaks on the border count.
+    The refined centre is the vertex of the parabola through the logarithm of
+    three pixels on each axis, exact for a Gaussian blob; it is at most half
+    a pixel away from the peak pixel, and stays on it along an axis on which a
+    neighbour is missing.
+    """
+    values = np.where(np.isnan(probability), -np.inf, probability)
+    if mask is not None:
+        values = np.where(mask, -np.inf, values)
+    y, x = _local_maxima(values, min_probability)
+    order = np.argsort(-values[y, x], kind='stable')
+    y, x = y[order], x[order]
+
+    peaks = np.empty(
+        y.size,
+        dtype=[
+            ('y', np.int64),
+            ('x', np.int64),
+            ('y_center', np.float64),
+            ('x_center', np.float64),
+            ('probability', np.float32),
+        ],
+    )
+    peaks['y'], peaks['x'], peaks['probability'] = y, x, values[y, x]
+    padded = np.pad(values, 1, constant_values=-np.inf)
+    peaks['y_center'] = y + _vertex(padded, y, x, axis=0)
+    peaks['x_center'] = x + _vertex(padded, y, x, axis=1)
+    return peaks
+
+
+def _local_maxima(values, minimum):
+    """Return y and x of the 3x3 maxima of an image, one for each plateau."""
+    highest = ndimage.maximum_filter(values, size=3, mode='constant', cval=-np.inf)
+    is_peak = (values == highest) & (values >= minimum) & (values > -np.inf)
+    labels, n_labels = ndimage.label(is_peak, structure=_EIGHT_CONNECTED)
+    y, x = np.nonzero(is_peak)
+    label = labels[y, x]
+    size = np.bincount(label, minlength=n_labels + 1)
+    # Part of a plateau can look like a peak where another part touches higher
+    # ground: such a plateau has a pixel that no longer equals its maximum.
+    shoulder = ndimage.maximum_filter(
+        np.where(is_peak, -np.inf, values), size=3, mode='constant', cval=-np.inf
+    )
+    rejected = np.zeros(n_labels + 1, dtype=bool)
+    rejected[label[shoulder[y, x] == values[y, x]]] = True
+
+    center_y = np.bincount(label, y, n_labels + 1) / np.maximum(size, 1)
+    center_x = np.bincount(label, x, n_labels + 1) / np.maximum(size, 1)
+    distance = np.hypot(y - center_y[label], x - center_x[label])
+    order = np.lexsort((x, y, distance, label))
+    _, first = np.unique(label[order], return_index=True)
+    nearest = order[first]
+    nearest = np.sort(nearest[~rejected[label[nearest]]])
+    return y[nearest], x[nearest]
+
+
+def _vertex(padded, y, x, axis):
+    """Return the offset of the parabola's vertex from the pixels (y, x)."""
+    dy, dx = (1, 0) if axis == 0 else (0, 1)
+    tiny = np.finfo(np.float32).tiny
+    values = np.stack([padded[y + 1 + k * dy, x + 1 + k * dx] for k in (-1, 0, 1)])
+    left, middle, right = np.log(np.maximum(values, tiny).astype(float))
+    curvature = left - 2 * middle + right
+    usable = np.isfinite(values).all(axis=0) & (curvature < 0)
+    return np.where(usable, (left - right) / np.where(usable, 2 * curvature, 1), 0.0)
+
+
+def choose_threshold(peak_probabilities, false_discovery_rate):
+    """
+    Choose the threshold for a given expected fraction of false detections.
+
+    Parameters
+    ----------
+    peak_probabilities : 1D array_like of float
+        Calibrated probabilities of the peaks. A peak of probability p is
+        false with probability 1 - p.
+    false_discovery_rate : float
+        Expected fraction of false detections, between 0 and 1 (exclusive).
+
+    Returns
+    -------
+    threshold : float
+        The lowest peak probability such that the mean of 1 - p over all peaks
+        at or above it does not exceed ``false_discovery_rate``; 1 where no
+        peak is probable enough.
+
+    Raises
+    ------
+    ValueError
+        If ``false_discovery_rate`` is not between 0 and 1 (exclusive).
+    """
+    if not 0 < false_discovery_rate < 1:
+        msg = (
+            'false_discovery_rate must be between 0 and 1 (exclusive), got '
+            f'{false_discovery_rate}'
+        )
+        raise ValueError(msg)
+    falling = np.sort(np.asarray(peak_probabilities, dtype=float).ravel())[::-1]
+    expected = np.cumsum(1 - falling) / np.arange(1, falling.size + 1)
+    kept = np.flatnonzero(expected <= false_discovery_rate)
+    return float(falling[kept[-1]]) if kept.size else 1.0
+
+
+def segment(
+    source,
+    probability,
+    rms,
+    *,
+    threshold,
+    n_pixels=1,
+    deblend=True,
+    footprint=None,
+    mask=None,
+):
+    """
+    Make a segmentation image: one label for each detection.
+
+    Parameters
+    ----------
+    source : 2D `~numpy.ndarray` of float
+        Denoised image of the sources alone.
+    probability : 2D `~numpy.ndarray` of float
+        Calibrated detection probability.
+    rms : float or 2D `~numpy.ndarray` of float
+        Noise of the observed image, unit of ``source``.
+    threshold : float
+        Peaks of the probability at or above it are detections.
+    n_pixels : int, optional
+        Smaller segments are dropped. Every detection has at least a
+        plus-shaped footprint of 5 pixels (fewer at borders, masked pixels and
+        neighbours).
+    deblend : bool, optional
+        If True, segments that touch are divided by a watershed of
+        ``source`` from the peaks; if False they share one label.
+    footprint : 2D array_like of bool, optional
+        Structuring element by which the footprints are widened.
+    mask : 2D `~numpy.ndarray` of bool, optional
+        True where no segment may lie.
+
+    Returns
+    -------
+    segmentation_image : `~photutils.segmentation.SegmentationImage` or `None`
+        `None`, with a `~photutils.utils.exceptions.NoDetectionsWarning`, if
+        nothing is found. The labels run from 1 without gaps.
+
+    Raises
+    ------
+    ValueError
+        If ``n_pixels`` is not a positive integer.
+    """
+    if n_pixels < 1 or int(n_pixels) != n_pixels:
+        msg = f'n_pixels must be a positive integer, got {n_pixels}'
+        raise ValueError(msg)
+    peaks = find_peaks(probability, mask, threshold)
+    region = _source_region(source, peaks, rms, footprint, mask)
+    labels, _ = ndimage.label(region, structure=_EIGHT_CONNECTED)
+    if deblend and peaks.size:
+        # Slow to import and not needed for masks.
+        from skimage.segmentation import watershed
+
+        markers = np.zeros(region.shape, dtype=np.int32)
+        markers[peaks['y'], peaks['x']] = np.arange(1, peaks.size + 1)
+        labels = watershed(-source, markers, mask=region, connectivity=2)
+    labels = _drop_small(labels, n_pixels)
+    if not labels.any():
+        msg = (
+            'No sources were found. Try lowering the threshold or raising the '
+            'false_discovery_rate.'
+        )
+        warnings.warn(msg, NoDetectionsWarning, stacklevel=2)
+        return None
+    return SegmentationImage(labels)
+
+
+def detection_mask(source, probability, rms, *, threshold, footprint=None, mask=None):
+    """
+    Return the pixels that belong to detected sources.
+
+    Parameters
+    ----------
+    source, probability, rms, threshold, footprint, mask
+        As for `segment`.
+
+    Returns
+    -------
+    source_mask : 2D `~numpy.ndarray` of bool
+        True on source pixels; nowhere True where ``mask`` is.
+    """
+    peaks = find_peaks(probability, mask, threshold)
+    return _source_region(source, peaks, rms, footprint, mask)
+
+
+def _source_region(source, peaks, rms, footprint, mask):
+    """Return the pixels of all footprints that hold a peak."""
+    markers = np.zeros(source.shape, dtype=bool)
+    markers[peaks['y'], peaks['x']] = True
+    bright = source > FOOTPRINT_SIGMA * np.asarray(rms)
+    region = ndimage.binary_propagation(
+        markers, structure=_EIGHT_CONNECTED, mask=bright | markers
+    )
+    region |= ndimage.binary_dilation(markers, structure=_MINIMAL_FOOTPRINT)
+    if footprint is not None:
+        region = ndimage.binary_dilation(region, structure=np.asarray(footprint, bool))
+    if mask is not None:
+        region &= ~mask
+    return region
+
+
+def _drop_small(labels, n_pixels):
+    """Drop the labels with fewer pixels and close the gaps in the numbering."""
+    size = np.bincount(labels.ravel())
+    size[0] = 0
+    kept = size >= n_pixels
+    new_label = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
+    return new_label[labels]
+
+
+def catalog(
+    data,
+    segmentation_image,
+    *,
+    source,
+    probability,
+    background_rms,
+    effective_gain=None,
+    mask=None,
+    **kwargs,
+):
+    """
+    Measure the detected sources on the unclipped data.
+
+    Parameters
+    ----------
+    data : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
+        The background-subtracted image, negative pixels and all.
+    segmentation_image : `~photutils.segmentation.SegmentationImage`
+        One label per source.
+    source : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
+        The denoised image. Positions and shapes are measured on it, fluxes
+        are not.
+    probability : 2D `~numpy.ndarray` of float
+        Calibrated detection probability.
+    background_rms : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
+        Noise of the sky.
+    effective_gain : float, 2D array_like or `~astropy.units.Quantity`, optional
+        Electrons (or photons) per data unit. If given, the photon noise of
+        the sources is added to the errors. A plain number is taken as
+        electrons per data unit where ``data`` has a unit.
+    mask : 2D `~numpy.ndarray` of bool, optional
+        True on pixels to leave out of every measurement.
+    **kwargs
+        Passed to `~photutils.segmentation.SourceCatalog`: ``wcs``,
+        ``local_bkg_width``, ``kron_params``, ...
+
+    Returns
+    -------
+    catalog : `~photutils.segmentation.SourceCatalog`
+        With the additional property, and table column,
+        ``detection_probability``: the highest peak of the probability in each
+        segment.
+    """
+    error = background_rms
+    if effective_gain is not None:
+        unit = getattr(data, 'unit', None)
+        if unit is not None and not hasattr(effective_gain, 'unit'):
+            effective_gain = effective_gain * u.electron / unit
+        error = calc_total_error(data, background_rms, effective_gain)
+    # Where the denoised image is empty the probability alone gives the
+    # position, so that every source has one.
+    shape_image = np.maximum(source, 0 * source) + (
+        1e-3 * np.maximum(probability, np.finfo(np.float32).tiny) * background_rms
+    )
+    result = SourceCatalog(
+        data,
+        segmentation_image,
+        error=error,
+        mask=mask,
+        **{'convolved_data': shape_image, **kwargs},
+    )
+    result.add_property(
+        'detection_probability', _label_probability(segmentation_image, probability)
+    )
+    result.default_columns = [*result.default_columns, 'detection_probability']
+    return result
+
+
+def _label_probability(segmentation_image, probability):
+    """Return the highest peak in each segment, or else its highest pixel."""
+    index, labels = segmentation_image.labels, segmentation_image.data
+    highest = ndimage.maximum(probability, labels, index)
+    # A segment can hold the flank of a neighbour's higher peak.
+    peaks = find_peaks(probability, min_probability=0.0)
+    at_peaks = np.zeros(segmentation_image.max_label + 1, dtype=np.float32)
+    np.maximum.at(at_peaks, labels[peaks['y'], peaks['x']], peaks['probability'])
+    at_peaks = at_peaks[index]
+    return np.where(at_peaks > 0, at_peaks, highest).astype(np.float32)

@@ -1,0 +1,419 @@
+"""
+Tests of bgrem.detection.
+"""
+
+import numpy as np
+import pytest
+from astropy import units as u
+from numpy.testing import assert_allclose, assert_array_equal
+from photutils.utils.exceptions import NoDetectionsWarning
+from scipy.special import expit
+
+from bgrem.detection import (
+    calibrate,
+    catalog,
+    choose_threshold,
+    detection_mask,
+    find_peaks,
+    segment,
+)
+
+CALIBRATION = {'logit': [-4.0, 0.0, 2.0], 'probability': [0.001, 0.3, 0.9]}
+
+
+def blob(shape, y, x, sigma=1.0, height=1.0):
+    yy, xx = np.mgrid[: shape[0], : shape[1]]
+    return height * np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / (2 * sigma**2))
+
+
+@pytest.fixture
+def scene():
+    """
+    A star, a faint star, a large galaxy and a blended pair on rms 1.
+    """
+    shape = (80, 90)
+    centers = [(10, 12), (30, 70), (55, 40), (15, 40), (15, 46)]
+    source = (
+        blob(shape, 10, 12, 2, 50)
+        + blob(shape, 30, 70, 2, 0.2)
+        + blob(shape, 55, 40, 6, 30)
+        + blob(shape, 15, 40, 1.5, 20)
+        + blob(shape, 15, 46, 1.5, 15)
+    )
+    probability = np.zeros(shape)
+    for (y, x), height in zip(centers, [0.99, 0.6, 0.98, 0.95, 0.93], strict=True):
+        probability = np.maximum(probability, blob(shape, y, x, 1, height))
+    return source, probability.astype(np.float32), centers
+
+
+class TestCalibrate:
+    def test_known_values(self):
+        logit = np.array([-4.0, 0.0, 2.0])
+        result = calibrate(logit, CALIBRATION)
+        assert result.dtype == np.float32
+        assert_allclose(result, CALIBRATION['probability'], rtol=1e-5)
+
+    def test_none_is_the_sigmoid(self):
+        logit = np.linspace(-20, 20, 9, dtype=np.float32)
+        assert_allclose(calibrate(logit), expit(logit))
+
+    def test_strictly_increasing_and_bounded(self):
+        logit = np.linspace(-30, 12, 500)
+        result = calibrate(logit, CALIBRATION)
+        assert np.all(np.diff(result) > 0)
+        assert result[0] > 0
+        far = calibrate(np.array([-1e4, 1e4]), CALIBRATION)
+        assert_array_equal(far, [0, 1])
+
+    def test_unit_slope_beyond_the_knots(self):
+        result = calibrate(np.array([3.0, -5.0]), CALIBRATION).astype(float)
+        odds = result / (1 - result)
+        assert_allclose(odds, [9 * np.e, (0.001 / 0.999) / np.e], rtol=1e-5)
+
+    def test_nan_and_shape(self):
+        logit = np.full((3, 4), np.nan, dtype=np.float32)
+        logit[1, 1] = 0
+        result = calibrate(logit, CALIBRATION)
+        assert result.shape == (3, 4)
+        assert np.isnan(result).sum() == 11
+        assert_allclose(result[1, 1], 0.3, rtol=1e-6)
+
+    @pytest.mark.parametrize(
+        ('logit', 'probability', 'match'),
+        [
+            ([0, 0], [0.1, 0.2], 'must be strictly increasing'),
+            ([0, 1], [0.2, 0.2], 'must be strictly increasing'),
+            ([0, 1], [0.0, 0.2], 'must be between 0 and 1'),
+            ([0, 1], [0.1, 1.0], 'must be between 0 and 1'),
+            ([0, 1], [0.1], 'must be non-empty lists of equal length'),
+            ([], [], 'must be non-empty lists of equal length'),
+        ],
+    )
+    def test_bad_table(self, logit, probability, match):
+        with pytest.raises(ValueError, match=match):
+            calibrate(np.zeros(3), {'logit': logit, 'probability': probability})
+
+
+class TestFindPeaks:
+    def test_known_centers(self):
+        shape = (30, 40)
+        truth = [(8.3, 9.8, 0.9), (20.0, 30.45, 0.7), (12.6, 25.1, 0.5)]
+        probability = sum(blob(shape, y, x, 1, h) for y, x, h in truth)
+        peaks = find_peaks(probability)
+        assert len(peaks) == 3
+        assert_array_equal(peaks['y'], [8, 20, 13])
+        assert_array_equal(peaks['x'], [10, 30, 25])
+        assert_allclose(peaks['y_center'], [8.3, 20.0, 12.6], atol=0.01)
+        assert_allclose(peaks['x_center'], [9.8, 30.45, 25.1], atol=0.01)
+        assert np.all(np.diff(peaks['probability']) < 0)
+
+    def test_plateau_gives_one_peak(self):
+        probability = np.zeros((9, 9))
+        probability[2:5, 3:6] = 0.7
+        peaks = find_peaks(probability)
+        assert_array_equal(peaks[['y', 'x']].tolist(), [(3, 4)])
+        assert_allclose(peaks['probability'], 0.7)
+
+    def test_plateau_beside_higher_ground_gives_none(self):
+        probability = np.zeros((5, 9))
+        probability[2, 2:6] = 0.5
+        probability[2, 6] = 0.6
+        peaks = find_peaks(probability)
+        assert_array_equal(peaks[['y', 'x']].tolist(), [(2, 6)])
+
+    def test_border_and_corner_count(self):
+        probability = np.zeros((6, 7))
+        probability[0, 0], probability[3, 6], probability[5, 2] = 0.9, 0.8, 0.7
+        peaks = find_peaks(probability)
+        assert_array_equal(peaks[['y', 'x']].tolist(), [(0, 0), (3, 6), (5, 2)])
+        assert peaks['y_center'][0] == 0
+        assert peaks['x_center'][1] == 6
+
+    def test_masked_peak_is_dropped_and_does_not_hide_its_neighbour(self):
+        probability = np.full((7, 7), 0.01)
+        probability[3, 3], probability[3, 4] = 0.9, 0.4
+        mask = np.zeros((7, 7), dtype=bool)
+        mask[3, 3] = True
+        peaks = find_peaks(probability, mask, min_probability=0.1)
+        assert_array_equal(peaks[['y', 'x']].tolist(), [(3, 4)])
+        assert peaks['x_center'][0] == 4
+
+    def test_nan_is_masked(self):
+        probability = np.full((5, 5), np.nan)
+        assert len(find_peaks(probability)) == 0
+        probability[2, 2] = 0.5
+        assert len(find_peaks(probability)) == 1
+
+    def test_minimum(self):
+        probability = blob((9, 9), 4, 4, 1, 0.3)
+        assert len(find_peaks(probability, None, 0.3)) == 1
+        assert len(find_peaks(probability, None, 0.31)) == 0
+        assert len(find_peaks(np.zeros((9, 9)))) == 0
+
+    def test_all_masked_and_one_pixel(self):
+        assert len(find_peaks(np.ones((3, 3)), np.ones((3, 3), dtype=bool))) == 0
+        assert len(find_peaks(np.ones((1, 1)))) == 1
+
+    def test_against_brute_force(self):
+        rng = np.random.default_rng(5)
+        probability = rng.integers(1, 60, (25, 31)) / 100
+        padded = np.pad(probability, 1)
+        strict = {
+            (y, x)
+            for y in range(25)
+            for x in range(31)
+            if np.sum(padded[y : y + 3, x : x + 3] >= probability[y, x]) == 1
+        }
+        found = {(int(p['y']), int(p['x'])) for p in find_peaks(probability)}
+        assert strict <= found
+        for y, x in found - strict:  # only plateaus are left
+            window = padded[y : y + 3, x : x + 3]
+            assert window.max() == probability[y, x]
+            assert np.sum(window == probability[y, x]) > 1
+
+
+class TestChooseThreshold:
+    def test_by_hand(self):
+        probability = [0.5, 0.9, 1.0, 0.8]
+        # means of 1 - p from the top: 0, 0.05, 0.1, 0.2
+        assert choose_threshold(probability, 0.01) == 1.0
+        assert choose_threshold(probability, 0.051) == 0.9
+        assert choose_threshold(probability, 0.12) == 0.8
+        assert choose_threshold(probability, 0.21) == 0.5
+        assert choose_threshold(probability, 0.9) == 0.5
+
+    def test_nothing_probable_enough(self):
+        assert choose_threshold([0.2, 0.5], 0.05) == 1.0
+        assert choose_threshold([], 0.05) == 1.0
+
+    def test_calibrated_peaks_keep_the_promise(self):
+        rng = np.random.default_rng(2)
+        probability = rng.random(20000).astype(np.float32)
+        is_true = rng.random(20000) < probability
+        for rate in (0.02, 0.05, 0.2):
+            kept = probability >= choose_threshold(probability, rate)
+            assert_allclose(np.mean(~is_true[kept]), rate, rtol=0.2)
+
+    @pytest.mark.parametrize('rate', [0, 1, -0.1, 5, np.nan])
+    def test_bad_rate(self, rate):
+        with pytest.raises(ValueError, match='false_discovery_rate must be between'):
+            choose_threshold([0.5], rate)
+
+
+class TestSegment:
+    def test_one_label_per_detection(self, scene):
+        source, probability, centers = scene
+        result = segment(source, probability, 1.0, threshold=0.5)
+        assert result.n_labels == len(centers)
+        assert_array_equal(result.labels, np.arange(1, 6))
+        labels = [result.data[y, x] for y, x in centers]
+        assert len(set(labels)) == len(centers)
+        assert 0 not in labels
+
+    def test_extended_source_is_whole(self, scene):
+        source, probability, _ = scene
+        result = segment(source, probability, 1.0, threshold=0.5)
+        galaxy = result.data == result.data[55, 40]
+        alone = blob(source.shape, 55, 40, 6, 30)
+        assert alone[galaxy].sum() > 0.97 * alone.sum()
+
+    def test_source_too_faint_for_the_image_has_minimal_footprint(self, scene):
+        source, probability, _ = scene
+        result = segment(source, probability, 1.0, threshold=0.5)
+        faint = result.data == result.data[30, 70]
+        assert faint.sum() == 5
+        assert faint[29:32, 70].all()
+        assert faint[30, 69:72].all()
+
+    def test_threshold(self, scene):
+        source, probability, _ = scene
+        assert segment(source, probability, 1.0, threshold=0.94).n_labels == 3
+        assert segment(source, probability, 1.0, threshold=0.985).n_labels == 1
+
+    def test_no_deblending_joins_what_touches(self, scene):
+        source, probability, _ = scene
+        result = segment(source, probability, 1.0, threshold=0.5, deblend=False)
+        assert result.n_labels == 4
+        assert result.data[15, 40] == result.data[15, 46]
+
+    def test_n_pixels(self, scene):
+        source, probability, _ = scene
+        result = segment(source, probability, 1.0, threshold=0.5, n_pixels=6)
+        assert result.n_labels == 4
+        assert_array_equal(result.labels, np.arange(1, 5))
+        assert result.data[30, 70] == 0
+
+    def test_mask(self, scene):
+        source, probability, _ = scene
+        mask = np.zeros(source.shape, dtype=bool)
+        mask[:, :20] = True
+        result = segment(source, probability, 1.0, threshold=0.5, mask=mask)
+        assert result.n_labels == 4
+        assert not result.data[mask].any()
+
+    def test_rms_map(self, scene):
+        source, probability, _ = scene
+        rms = np.ones(source.shape)
+        one = segment(source, probability, 1.0, threshold=0.5)
+        same = segment(source, probability, rms, threshold=0.5)
+        assert_array_equal(one.data, same.data)
+        smaller = segment(source, probability, 5 * rms, threshold=0.5)
+        assert (smaller.data > 0).sum() < (one.data > 0).sum()
+
+    def test_footprint_widens(self, scene):
+        source, probability, _ = scene
+        narrow = segment(source, probability, 1.0, threshold=0.5)
+        wide = segment(
+            source, probability, 1.0, threshold=0.5, footprint=np.ones((5, 5))
+        )
+        assert wide.n_labels == narrow.n_labels
+        assert np.all(wide.areas > narrow.areas)
+
+    @pytest.mark.parametrize('deblend', [True, False])
+    def test_nothing_found(self, scene, deblend):
+        source, probability, _ = scene
+        with pytest.warns(NoDetectionsWarning, match='No sources were found'):
+            result = segment(source, probability, 1.0, threshold=0.995, deblend=deblend)
+        assert result is None
+
+    def test_unmarked_light_is_not_segmented(self, scene):
+        source, probability, _ = scene
+        extra = source + blob(source.shape, 70, 80, 3, 100)
+        result = segment(extra, probability, 1.0, threshold=0.5)
+        assert result.data[70, 80] == 0
+
+    @pytest.mark.parametrize('n_pixels', [0, -1, 1.5])
+    def test_bad_n_pixels(self, scene, n_pixels):
+        source, probability, _ = scene
+        with pytest.raises(ValueError, match='n_pixels must be a positive integer'):
+            segment(source, probability, 1.0, threshold=0.5, n_pixels=n_pixels)
+
+    def test_inputs_are_not_changed(self, scene):
+        source, probability, _ = scene
+        before = source.copy(), probability.copy()
+        source.flags.writeable = probability.flags.writeable = False
+        segment(source, probability, 1.0, threshold=0.5)
+        assert_array_equal(source, before[0])
+        assert_array_equal(probability, before[1])
+
+
+class TestDetectionMask:
+    def test_same_pixels_as_the_segments(self, scene):
+        source, probability, _ = scene
+        mask = np.zeros(source.shape, dtype=bool)
+        mask[:, :8] = True
+        kwargs = {'threshold': 0.5, 'mask': mask}
+        result = detection_mask(source, probability, 1.0, **kwargs)
+        assert result.dtype == bool
+        assert_array_equal(result, segment(source, probability, 1.0, **kwargs).data > 0)
+
+    def test_footprint(self, scene):
+        source, probability, _ = scene
+        result = detection_mask(
+            source, probability, 1.0, threshold=0.5, footprint=np.ones((3, 3))
+        )
+        assert result[29:32, 69:72].all()
+
+    def test_nothing_found_is_an_empty_mask(self, scene):
+        source, probability, _ = scene
+        assert not detection_mask(source, probability, 1.0, threshold=0.995).any()
+
+
+class TestCatalog:
+    @pytest.fixture
+    def inputs(self, scene):
+        source, probability, _ = scene
+        rng = np.random.default_rng(0)
+        data = source + rng.normal(0, 1, source.shape)
+        segmentation = segment(source, probability, 1.0, threshold=0.5)
+        rms = np.ones(source.shape)
+        return data, segmentation, source, probability, rms
+
+    def test_fluxes_come_from_the_data(self, inputs):
+        data, segmentation, source, probability, rms = inputs
+        result = catalog(
+            data, segmentation, source=source, probability=probability,
+            background_rms=rms,
+        )  # fmt: skip
+        sums = [data[segmentation.data == k].sum() for k in segmentation.labels]
+        assert_allclose(result.segment_flux, sums)
+        assert_allclose(result.segment_flux_err, np.sqrt(segmentation.areas))
+
+    def test_detection_probability_column(self, inputs, scene):
+        data, segmentation, source, probability, rms = inputs
+        result = catalog(
+            data, segmentation, source=source, probability=probability,
+            background_rms=rms,
+        )  # fmt: skip
+        centers = np.array(scene[2])
+        expected = np.zeros(6)
+        expected[segmentation.data[*centers.T]] = probability[*centers.T]
+        assert_allclose(result.detection_probability, expected[1:])
+        assert 'detection_probability' in result.to_table().colnames
+        assert result[2].detection_probability == result.detection_probability[2]
+
+    def test_positions_are_finite_also_without_light(self, inputs):
+        data, segmentation, source, probability, rms = inputs
+        data = data.copy()
+        data[28:33, 68:73] = -1.0
+        source = np.where(source < 0.5, 0.0, source)
+        result = catalog(
+            data, segmentation, source=source, probability=probability,
+            background_rms=rms,
+        )  # fmt: skip
+        faint = segmentation.data[30, 70] - 1
+        assert np.isfinite(result.centroid).all()
+        assert_allclose(result.centroid[faint], (70, 30), atol=0.05)
+        assert result.segment_flux[faint] == -5
+
+    def test_source_noise(self, inputs):
+        data, segmentation, source, probability, rms = inputs
+        kwargs = {
+            'source': source, 'probability': probability, 'background_rms': rms
+        }  # fmt: skip
+        plain = catalog(data, segmentation, **kwargs)
+        noisy = catalog(data, segmentation, effective_gain=2.0, **kwargs)
+        label = segmentation.data == 1
+        assert_allclose(
+            noisy.segment_flux_err[0],
+            np.sqrt(plain.segment_flux_err[0] ** 2 + data[label].clip(0).sum() / 2),
+        )
+
+    @pytest.mark.parametrize('gain', [2.0, 2.0 * u.electron / u.adu])
+    def test_units(self, inputs, gain):
+        data, segmentation, source, probability, rms = inputs
+        result = catalog(
+            data * u.adu, segmentation, source=source * u.adu,
+            probability=probability, background_rms=rms * u.adu, effective_gain=gain,
+        )  # fmt: skip
+        plain = catalog(
+            data, segmentation, source=source, probability=probability,
+            background_rms=rms, effective_gain=2.0,
+        )  # fmt: skip
+        assert result.segment_flux.unit == u.adu
+        assert_allclose(result.segment_flux.value, plain.segment_flux)
+        assert_allclose(result.segment_flux_err.value, plain.segment_flux_err)
+        assert_allclose(result.centroid, plain.centroid)
+
+    def test_mask_and_extra_arguments(self, inputs):
+        data, segmentation, source, probability, rms = inputs
+        mask = np.zeros(data.shape, dtype=bool)
+        mask[10, 12] = True
+        kwargs = {
+            'source': source, 'probability': probability, 'background_rms': rms
+        }  # fmt: skip
+        whole = catalog(data, segmentation, **kwargs)
+        result = catalog(data, segmentation, mask=mask, local_bkg_width=8, **kwargs)
+        assert result.local_bkg_width == 8
+        star = segmentation.data[10, 12] - 1
+        assert result.area[star] == whole.area[star] - 1 * u.pix**2
+
+    def test_foreign_segmentation_without_peaks(self, inputs):
+        data, _, source, probability, rms = inputs
+        labels = np.zeros(data.shape, dtype=int)
+        labels[10, 14:16] = 7
+        foreign = type(inputs[1])(labels)
+        result = catalog(
+            data, foreign, source=source, probability=probability, background_rms=rms
+        )
+        assert_allclose(result.detection_probability, [probability[10, 14]])
