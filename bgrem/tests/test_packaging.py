@@ -1,0 +1,187 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+What the package promises as a package: light to import, complete when
+installed, described in one place.
+"""
+
+import configparser
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.version import Version
+
+import bgrem
+
+PACKAGE = Path(bgrem.__file__).parent
+ROOT = PACKAGE.parent
+HEAVY = ['dask', 'galsim', 'matplotlib', 'sep', 'skimage', 'torch']
+README_COMMAND_START = 'python3 -m venv .venv && '
+
+in_source_tree = pytest.mark.skipif(
+    not (ROOT / 'pyproject.toml').exists(),
+    reason='the installed package does not hold the project files',
+)
+
+
+def public_modules():
+    """Return the names of all modules that are not tests and not private."""
+    names = ['bgrem']
+    for module in pkgutil.walk_packages([str(PACKAGE)], 'bgrem.'):
+        parts = module.name.split('.')
+        if 'tests' not in parts and 'conftest' not in parts:
+            names.append(module.name)
+    return [name for name in names if not name.rsplit('.', 1)[-1].startswith('_')]
+
+
+def readme_commands():
+    """Return the commands that README.rst gives to a fresh clone."""
+    text = (ROOT / 'README.rst').read_text(encoding='utf-8')
+    return re.findall(rf'^ +({re.escape(README_COMMAND_START)}.*)$', text, re.MULTILINE)
+
+
+def run_python(code):
+    return subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    ).stdout
+
+
+def test_import_is_light():
+    code = (
+        'import json, sys, bgrem, bgrem.cli\n'
+        'bgrem.__version__, dir(bgrem)\n'
+        f'print(json.dumps([name for name in {HEAVY} if name in sys.modules]))'
+    )
+    assert json.loads(run_python(code)) == []
+
+
+def test_public_names():
+    expected = {
+        'DiffusionBackground',
+        '__version__',
+        'list_weights',
+        'load_weights',
+        'make_detection_mask',
+    }
+    assert expected <= set(bgrem.__all__)
+    assert set(bgrem.__all__) <= set(dir(bgrem))
+    for name in bgrem.__all__:
+        assert getattr(bgrem, name) is not None
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match='no_such_name'):
+        _ = bgrem.no_such_name
+
+
+def test_version():
+    version = Version(bgrem.__version__)
+    assert str(version) == bgrem.__version__
+
+
+@pytest.mark.parametrize('name', public_modules())
+def test_module_lists_its_names(name):
+    module = importlib.import_module(name)
+    assert module.__doc__
+    assert len(module.__all__) == len(set(module.__all__))
+    for public_name in module.__all__:
+        value = getattr(module, public_name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            # Not inspect.getdoc, which would take the text of a parent class.
+            assert value.__doc__, f'{name}.{public_name} has no docstring'
+
+
+@in_source_tree
+def test_setup_cfg_repeats_nothing():
+    config = configparser.ConfigParser()
+    config.read(ROOT / 'setup.cfg')
+    assert set(config.sections()) == {'flake8', 'pycodestyle'}
+
+
+@in_source_tree
+def test_changelog_has_this_version():
+    text = (ROOT / 'CHANGES.rst').read_text(encoding='utf-8')
+    newest = re.match(r'(\S+) \(.+\)\n=+\n', text)
+    assert newest, 'CHANGES.rst does not start with "VERSION (DATE)"'
+    release = Version(bgrem.__version__).release
+    assert Version(newest[1]) >= Version('.'.join(map(str, release)))
+
+
+@in_source_tree
+def test_constraints_meet_the_requirements():
+    from packaging.requirements import Requirement
+
+    lines = (ROOT / 'constraints.txt').read_text(encoding='utf-8').splitlines()
+    pins = dict(line.split('==') for line in lines if line and line[0] != '#')
+    project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+    extras = project['optional-dependencies']
+    for line in [*project['dependencies'], *(x for e in extras.values() for x in e)]:
+        requirement = Requirement(line)
+        if requirement.name in pins:
+            assert requirement.specifier.contains(pins[requirement.name]), line
+
+
+@in_source_tree
+def test_readme_commands_are_the_checked_ones():
+    main_job, tests = readme_commands()
+    assert main_job.endswith('&& .venv/bin/bgrem demo')
+    assert tests.endswith('&& .venv/bin/pytest')
+    lines = (ROOT / '.ci' / 'run').read_text(encoding='utf-8').splitlines()
+    assert main_job in lines
+    assert tests in lines
+
+
+@in_source_tree
+def test_readme_pictures_exist():
+    text = (ROOT / 'README.rst').read_text(encoding='utf-8')
+    pictures = re.findall(r'^\.\. (?:image|figure):: (\S+)$', text, re.MULTILINE)
+    assert pictures
+    for picture in pictures:
+        assert (ROOT / picture).is_file()
+
+
+@in_source_tree
+def test_package_data_patterns_match_the_weights():
+    config = tomllib.loads((ROOT / 'pyproject.toml').read_text())
+    patterns = config['tool']['setuptools']['package-data']['bgrem.weights']
+    folder = PACKAGE / 'weights'
+    packaged = {path for pattern in patterns for path in folder.glob(pattern)}
+    assert folder / 'registry.json' in packaged
+    for row in json.loads((folder / 'registry.json').read_text()).values():
+        assert folder / 'data' / row['file'] in packaged
+
+
+@pytest.mark.slow
+@in_source_tree
+def test_wheel_holds_weights_and_no_more(tmp_path):
+    pytest.importorskip('setuptools_scm', reason='the wheel is built offline')
+    tree = tmp_path / 'tree'
+    shutil.copytree(
+        PACKAGE, tree / 'bgrem', ignore=shutil.ignore_patterns('__pycache__')
+    )
+    for name in ('pyproject.toml', 'setup.cfg', 'README.rst', 'LICENSE.rst'):
+        shutil.copy(ROOT / name, tree)
+    command = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps']
+    command += ['--no-build-isolation', '--no-index', '-w', str(tmp_path), str(tree)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob('bgrem-*.whl')
+    names = set(zipfile.ZipFile(wheel).namelist())
+    registry = json.loads((PACKAGE / 'weights' / 'registry.json').read_text())
+    assert 'bgrem/weights/registry.json' in names
+    for row in registry.values():
+        assert f'bgrem/weights/data/{row["file"]}' in names
+    assert all(name.startswith(('bgrem/', 'bgrem-')) for name in names)
