@@ -39,7 +39,7 @@ def make_header(**changes):
         'normalization': 'local',
         'tile_size': 32,
         'tile_overlap': 8,
-        'calibration': {'logit': [-5.0, 0.0, 5.0], 'probability': [0.0, 0.4, 1.0]},
+        'calibration': {'logit': [-5.0, 0.0, 5.0], 'probability': [0.1, 0.4, 0.9]},
         'training': {'steps': 10},
     }
     return header | changes
@@ -87,7 +87,7 @@ def test_attributes(path):
     assert weights.n_steps == 2
     assert weights.normalization == 'local'
     assert (weights.tile_size, weights.tile_overlap) == (32, 8)
-    assert weights.calibration['probability'] == [0.0, 0.4, 1.0]
+    assert weights.calibration['probability'] == [0.1, 0.4, 0.9]
     assert repr(weights).startswith("Weights(name='tiny', path=")
     assert load_weights(weights) is weights
 
@@ -305,16 +305,16 @@ CALIBRATION = 'calibration logit and probability must be lists of the same lengt
             'calibration must hold lists of numbers',
         ),
         (
-            {'calibration': {'logit': [1, 1], 'probability': [0, 1]}},
+            {'calibration': {'logit': [1, 1], 'probability': [0.1, 0.2]}},
             'calibration logit must be finite and strictly ascending',
         ),
         (
-            {'calibration': {'logit': [0, 1], 'probability': [0, 1.5]}},
-            'calibration probability must lie within 0 and 1',
+            {'calibration': {'logit': [0, 1], 'probability': [0, 0.5]}},
+            r'calibration probability must be between 0 and 1 \(exclusive\)',
         ),
         (
             {'calibration': {'logit': [0, 1], 'probability': [0.5, 0.2]}},
-            'calibration probability must not decrease',
+            'calibration probability must be strictly ascending',
         ),
     ],
 )

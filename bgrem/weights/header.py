@@ -92,7 +92,8 @@ def _check_calibration(calibration, fail):
     # Written so that NaN fails too.
     if not (np.all(np.isfinite(logit)) and np.all(np.diff(logit) > 0)):
         fail('calibration logit must be finite and strictly ascending')
-    if not np.all((probability >= 0) & (probability <= 1)):
-        fail('calibration probability must lie within 0 and 1')
-    if not np.all(np.diff(probability) >= 0):
-        fail('calibration probability must not decrease')
+    # The log-odds of the probability are interpolated: 0 and 1 have none.
+    if not np.all((probability > 0) & (probability < 1)):
+        fail('calibration probability must be between 0 and 1 (exclusive)')
+    if not np.all(np.diff(probability) > 0):
+        fail('calibration probability must be strictly ascending')

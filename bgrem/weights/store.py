@@ -246,8 +246,8 @@ def save_weights(path, state_dict, header):
         configuration and of its schedule), ``n_steps``, ``normalization``
         (``'local'``, ``'global'`` or a factor), ``tile_size`` and
         ``tile_overlap`` in pixels; and, as wanted, ``calibration`` (a dict
-        of ``logit``, strictly ascending, and ``probability``; or `None`) and
-        ``training`` (anything that JSON can hold). ``sha256_state`` is
+        of ``logit`` and ``probability``, both strictly ascending; or `None`)
+        and ``training`` (anything that JSON can hold). ``sha256_state`` is
         computed here.
 
     Raises
