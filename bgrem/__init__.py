@@ -1,0 +1,44 @@
+"""
+Diffusion-model background removal for astronomical images.
+
+`DiffusionBackground` drops into code written for
+`photutils.background.Background2D`. The public names are loaded on first
+use, so that ``import bgrem`` stays light: it imports neither torch nor
+GalSim nor matplotlib.
+"""
+
+import importlib
+
+__all__ = [
+    'DiffusionBackground',
+    '__version__',
+    'list_weights',
+    'load_weights',
+    'make_detection_mask',
+]
+
+_HOMES = {
+    'DiffusionBackground': 'bgrem.background',
+    'make_detection_mask': 'bgrem.background',
+    'list_weights': 'bgrem.weights',
+    'load_weights': 'bgrem.weights',
+}
+
+
+def __getattr__(name):
+    if name == '__version__':
+        from importlib.metadata import version
+
+        value = version('bgrem')
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    else:
+        msg = f'module {__name__!r} has no attribute {name!r}'
+        raise AttributeError(msg)
+    # cached as a plain attribute: __getattr__ runs once per name
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted(set(globals()) | set(__all__))
