@@ -2,7 +2,9 @@
 """Sphinx configuration."""
 
 import os
+import sys
 from importlib.metadata import version as distribution_version
+from pathlib import Path
 
 # sphinx-astropy is configured by importing all its names.
 from sphinx_astropy.conf.v3 import *  # noqa: F403
@@ -15,14 +17,14 @@ version = '.'.join(release.split('.')[:2])
 
 html_title = f'bgrem {release}'
 html_static_path = ['_static']
-html_favicon = None
 exclude_patterns = ['_build', 'api/*.rst.txt']
 
-# Nothing of the documentation is drawn while it is built.
+sys.path.insert(0, str(Path(__file__).parent / '_ext'))
+extensions.append('weights_cards')  # noqa: F405
+# It needs graphviz, which pip does not install.
 extensions.remove('sphinx.ext.inheritance_diagram')  # noqa: F405
 # The type names of numpydoc sections are prose ("2D array, same unit as data").
 numpydoc_xref_param_type = False
-plot_formats = ['png']
 
 intersphinx_mapping.update(  # noqa: F405
     {
