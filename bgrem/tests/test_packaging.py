@@ -106,6 +106,25 @@ def test_module_lists_its_names(name):
 
 
 @in_source_tree
+def test_reference_documents_every_public_name():
+    documented = set()
+    for page in (ROOT / 'docs' / 'reference').glob('*.rst'):
+        for name in re.findall(r'automodapi:: (\S+)', page.read_text(encoding='utf-8')):
+            module = importlib.import_module(name)
+            documented |= {id(getattr(module, x)) for x in module.__all__}
+    for name in public_modules():
+        module = importlib.import_module(name)
+        values = {x: getattr(module, x) for x in module.__all__}
+        missing = [
+            f'{name}.{x}'
+            for x, value in values.items()
+            if (inspect.isclass(value) or inspect.isfunction(value))
+            and id(value) not in documented
+        ]
+        assert not missing
+
+
+@in_source_tree
 def test_setup_cfg_repeats_nothing():
     config = configparser.ConfigParser()
     config.read(ROOT / 'setup.cfg')
