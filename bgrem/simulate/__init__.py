@@ -1,0 +1,19 @@
+"""
+Simulated images with known truth: exact GalSim stamps, composed on the fly.
+
+GalSim is imported only when a stamp bank is built.
+"""
+
+from .config import SceneConfig
+from .families import FAMILIES
+from .scene import SceneBatch, SceneComposer
+from .stamps import StampBank, build_stamp_bank
+
+__all__ = [
+    'FAMILIES',
+    'SceneBatch',
+    'SceneComposer',
+    'SceneConfig',
+    'StampBank',
+    'build_stamp_bank',
+]

@@ -1,0 +1,229 @@
+"""
+What a simulated scene may contain.
+"""
+
+from dataclasses import asdict, dataclass, fields
+
+__all__ = ['SceneConfig']
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """
+    The ingredients of a scene; every scene draws its own values.
+
+    A range is a pair (low, high) from which each scene draws uniformly, or
+    log-uniformly where said. An ingredient with a probability is present in
+    that fraction of the scenes. "Noise sigma" is the standard deviation of the
+    noise of the scene's mean sky.
+
+    Parameters
+    ----------
+    density : tuple of float
+        Sources per pixel with S/N above ``snr_min``; log-uniform.
+
+    snr_min : float
+        The lowest S/N of the flux law; the S/N is the one of a matched filter
+        in the sky noise.
+
+    snr_max : tuple of float
+        The highest S/N of the flux law; log-uniform.
+
+    flux_slope : tuple of float
+        The slope a of the flux law N(>F) ~ F**-a.
+
+    star_fraction : tuple of float
+        The fraction of sources that are stars.
+
+    large_galaxies : tuple of float
+        The expected number of large galaxies per 10000 square pixels.
+
+    large_probability : float
+        The fraction of scenes with large galaxies.
+
+    half_light_radius : tuple of float
+        The range of half-light radii of the large galaxies, in pixels, within
+        8-40.
+
+    large_snr : tuple of float
+        The range of S/N of the large galaxies; log-uniform.
+
+    clustering : float
+        The fraction of scenes whose sources gather in clumps.
+
+    fwhm : tuple of float
+        The range of the FWHM of the PSF in pixels, within 1.5-7.
+
+    spikes : bool or `None`
+        `True` for PSFs with diffraction spikes only, `False` for none of
+        them, `None` for any.
+
+    sky : tuple of float
+        The mean sky in electrons per pixel; log-uniform.
+
+    read_noise : tuple of float
+        The read noise in electrons.
+
+    gain : tuple of float
+        Electrons per count; log-uniform.
+
+    gradient : tuple of float
+        The change of the sky across the scene, in noise sigma.
+
+    gradient_probability : float
+        The fraction of scenes with a gradient (a tilt and a curvature).
+
+    nebulosity : tuple of float
+        The standard deviation of the nebulosity in noise sigma.
+
+    nebulosity_probability : float
+        The fraction of scenes with nebulosity.
+
+    nebulosity_slope : tuple of float
+        The exponent of its power spectrum.
+
+    nebulosity_scale : tuple of float
+        The smallest wavelength of the nebulosity, in pixels; log-uniform.
+
+    depth_steps : tuple of float
+        The ratio of the noise between the panels of a mosaic.
+
+    depth_probability : float
+        The fraction of scenes that are mosaics.
+
+    correlation : tuple of float
+        The standard deviation, in pixels, of the Gaussian kernel that
+        correlates the noise.
+
+    correlation_probability : float
+        The fraction of scenes with correlated noise.
+
+    cosmic_rays : tuple of float
+        Cosmic rays per square megapixel; log-uniform.
+
+    cosmic_ray_probability : float
+        The fraction of scenes with cosmic rays.
+
+    hot_pixels : tuple of float
+        The fraction of hot and dead pixels; log-uniform.
+
+    hot_pixel_probability : float
+        The fraction of scenes with hot and dead pixels.
+
+    column_probability : float
+        The fraction of scenes with bad columns or rows.
+
+    trail_probability : float
+        The fraction of scenes with a satellite trail.
+
+    saturation : tuple of float
+        The saturation level above the sky in noise sigma; log-uniform.
+
+    saturation_probability : float
+        The fraction of scenes with saturation, which bleeds along columns.
+
+    no_data_probability : float
+        The fraction of scenes with a border or holes without data.
+
+    Raises
+    ------
+    ValueError
+        If a range is not an ascending pair or a probability is outside
+        [0, 1].
+    """
+
+    density: tuple = (1e-4, 1e-2)
+    snr_min: float = 1.0
+    snr_max: tuple = (30.0, 3e4)
+    flux_slope: tuple = (0.6, 1.6)
+    star_fraction: tuple = (0.1, 1.0)
+    large_galaxies: tuple = (0.1, 2.0)
+    large_probability: float = 0.3
+    half_light_radius: tuple = (8.0, 40.0)
+    large_snr: tuple = (10.0, 2000.0)
+    clustering: float = 0.15
+    fwhm: tuple = (1.5, 7.0)
+    spikes: bool | None = None
+    sky: tuple = (0.3, 2e4)
+    read_noise: tuple = (0.0, 10.0)
+    gain: tuple = (0.5, 4.0)
+    gradient: tuple = (0.0, 40.0)
+    gradient_probability: float = 0.4
+    nebulosity: tuple = (0.5, 8.0)
+    nebulosity_probability: float = 0.35
+    nebulosity_slope: tuple = (-4.0, -2.0)
+    nebulosity_scale: tuple = (4.0, 20.0)
+    depth_steps: tuple = (1.0, 3.0)
+    depth_probability: float = 0.15
+    correlation: tuple = (0.3, 1.2)
+    correlation_probability: float = 0.35
+    cosmic_rays: tuple = (10.0, 2000.0)
+    cosmic_ray_probability: float = 0.4
+    hot_pixels: tuple = (1e-5, 1e-3)
+    hot_pixel_probability: float = 0.3
+    column_probability: float = 0.1
+    trail_probability: float = 0.1
+    saturation: tuple = (300.0, 1e4)
+    saturation_probability: float = 0.3
+    no_data_probability: float = 0.1
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.endswith(('probability', 'clustering')):
+                if not 0 <= value <= 1:
+                    msg = f'{field.name} must be between 0 and 1, got {value!r}'
+                    raise ValueError(msg)
+            elif isinstance(field.default, tuple):
+                value = tuple(float(bound) for bound in value)
+                if len(value) != 2 or not value[0] <= value[1]:
+                    msg = f'{field.name} must be an ascending pair, got {value!r}'
+                    raise ValueError(msg)
+                object.__setattr__(self, field.name, value)
+        for name in ('density', 'snr_max', 'large_snr', 'sky', 'gain', 'saturation'):
+            if getattr(self, name)[0] <= 0:
+                msg = f'{name} must be positive, got {getattr(self, name)!r}'
+                raise ValueError(msg)
+        if not 0 < self.snr_min < self.snr_max[0]:
+            msg = f'snr_min must be between 0 and snr_max, got {self.snr_min!r}'
+            raise ValueError(msg)
+
+    def to_dict(self):
+        """
+        The configuration as a plain `dict` that JSON and TOML can hold.
+
+        Returns
+        -------
+        values : dict
+            Every field by name.
+        """
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, values):
+        """
+        Build a configuration from `to_dict` output.
+
+        Parameters
+        ----------
+        values : dict
+            Fields by name; missing ones take their default.
+
+        Returns
+        -------
+        config : `SceneConfig`
+            The configuration.
+
+        Raises
+        ------
+        ValueError
+            If ``values`` holds an unknown key or a value out of range.
+        """
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            msg = f'scene has unknown keys: {sorted(unknown)}'
+            raise ValueError(msg)
+        return cls(**values)

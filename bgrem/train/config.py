@@ -1,0 +1,262 @@
+"""
+What a training run is made of; one TOML file per run.
+"""
+
+import tomllib
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from bgrem.nn import CosineSchedule, UNetConfig
+from bgrem.simulate import SceneConfig
+
+__all__ = ['TrainingConfig', 'load_config']
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """
+    One training run.
+
+    Parameters
+    ----------
+    name : str
+        The name of the weights.
+
+    network : `bgrem.nn.UNetConfig`
+        The shape of the network.
+
+    schedule : `bgrem.nn.CosineSchedule`
+        The diffusion schedule.
+
+    scene : `bgrem.simulate.SceneConfig`
+        The training scenes.
+
+    bank_psfs : int
+        PSFs in the stamp bank.
+
+    bank_seed : int
+        Seed of the stamp bank.
+
+    n_steps : int
+        Optimiser steps.
+
+    batch_size : int
+        Crops per step.
+
+    crop_size : int
+        Height and width of a crop in pixels.
+
+    learning_rate : float
+        The highest learning rate.
+
+    warmup_steps : int
+        Steps of linear warm-up.
+
+    decay : {'cosine', 'exponential'}
+        'cosine' falls to one hundredth of the learning rate at the last step;
+        'exponential' multiplies it by ``decay_rate`` every ``decay_steps``.
+
+    decay_rate : float
+        See ``decay``; the paper uses 0.92 per epoch.
+
+    decay_steps : int
+        See ``decay``.
+
+    weight_decay : float
+        Of AdamW.
+
+    clip : float
+        Largest norm of the gradient.
+
+    ema : float
+        Decay per step of the moving average of the weights, which is what is
+        validated and released.
+
+    loss : {'mae', 'mse', 'huber'}
+        The kind of difference loss.
+
+    loss_space : {'background', 'arcsinh'}
+        'background' compares backgrounds (the paper's Eq. 5), 'arcsinh' the
+        arcsinh of the sources in noise units.
+
+    center_weight : float
+        Weight of the centre cross-entropy.
+
+    blob_sigma : float
+        Width in pixels of the blobs that mark source centres.
+
+    observed_fraction : float
+        The fraction of crops shown at diffusion time one, as observed; the
+        others at a uniform time.
+
+    seed : int
+        Seed of everything random but the bank.
+
+    validate_every : int
+        Steps between validations, which also write a checkpoint.
+
+    validation_scenes : int
+        Scenes of each family of the validation.
+
+    patience : int
+        Validations without improvement after which training stops; 0 never
+        stops.
+
+    inference_steps : int
+        The default number of diffusion steps of the released weights.
+
+    normalization : str
+        Their default normalisation.
+
+    tile_size, tile_overlap : int
+        Their tiles, in pixels.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    """
+
+    name: str
+    network: UNetConfig = field(default_factory=UNetConfig)
+    schedule: CosineSchedule = field(default_factory=CosineSchedule)
+    scene: SceneConfig = field(default_factory=SceneConfig)
+    bank_psfs: int = 120
+    bank_seed: int = 1
+    n_steps: int = 20000
+    batch_size: int = 12
+    crop_size: int = 128
+    learning_rate: float = 2e-3
+    warmup_steps: int = 300
+    decay: str = 'cosine'
+    decay_rate: float = 0.92
+    decay_steps: int = 1000
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    ema: float = 0.999
+    loss: str = 'mae'
+    loss_space: str = 'arcsinh'
+    center_weight: float = 5.0
+    blob_sigma: float = 1.0
+    observed_fraction: float = 0.6
+    seed: int = 0
+    validate_every: int = 1000
+    validation_scenes: int = 4
+    patience: int = 0
+    inference_steps: int = 1
+    normalization: str = 'local'
+    tile_size: int = 256
+    tile_overlap: int = 64
+
+    def __post_init__(self):
+        for name in ('bank_psfs', 'n_steps', 'batch_size', 'validate_every',
+                     'validation_scenes', 'inference_steps', 'decay_steps'):  # fmt: skip
+            self._require(name, getattr(self, name) >= 1, 'must be at least 1')
+        for name in ('learning_rate', 'clip', 'blob_sigma'):
+            self._require(name, getattr(self, name) > 0, 'must be positive')
+        for name in ('ema', 'observed_fraction', 'decay_rate'):
+            self._require(name, 0 <= getattr(self, name) <= 1, 'must be in [0, 1]')
+        for name, choices in (
+            ('decay', ('cosine', 'exponential')),
+            ('loss', ('mae', 'mse', 'huber')),
+            ('loss_space', ('background', 'arcsinh')),
+        ):
+            value = getattr(self, name)
+            self._require(name, value in choices, f'must be one of {choices}')
+        multiple = self.network.size_multiple
+        for name in ('crop_size', 'tile_size'):
+            size = getattr(self, name)
+            self._require(
+                name,
+                size > 0 and size % multiple == 0,
+                f'must be a multiple of {multiple}',
+            )
+
+    def _require(self, name, holds, rule):
+        if not holds:
+            msg = f'{name} {rule}, got {getattr(self, name)!r}'
+            raise ValueError(msg)
+
+    def to_dict(self):
+        """
+        The configuration as a plain nested `dict`.
+
+        Returns
+        -------
+        values : dict
+            Every field by name.
+        """
+        return asdict(self) | {
+            'network': self.network.to_dict(),
+            'schedule': self.schedule.to_dict(),
+            'scene': self.scene.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values):
+        """
+        Build a configuration from `to_dict` output.
+
+        Parameters
+        ----------
+        values : dict
+            Fields by name; missing ones take their default.
+
+        Returns
+        -------
+        config : `TrainingConfig`
+            The configuration.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown, ``name`` is missing, or a value is out of
+            range.
+        """
+        unknown = set(values) - {item.name for item in fields(cls)}
+        if unknown:
+            msg = f'training config has unknown keys: {sorted(unknown)}'
+            raise ValueError(msg)
+        if 'name' not in values:
+            msg = 'training config must have a name'
+            raise ValueError(msg)
+        return cls(
+            **values
+            | {
+                'network': UNetConfig.from_dict(values.get('network', {})),
+                'schedule': CosineSchedule.from_dict(values.get('schedule', {})),
+                'scene': SceneConfig.from_dict(values.get('scene', {})),
+            }
+        )
+
+
+def load_config(path):
+    """
+    Read a training configuration from a TOML file.
+
+    Parameters
+    ----------
+    path : str or `~pathlib.Path`
+        The file. Top-level keys are the fields of `TrainingConfig`; the
+        tables ``network``, ``schedule`` and ``scene`` hold theirs.
+
+    Returns
+    -------
+    config : `TrainingConfig`
+        The configuration.
+
+    Raises
+    ------
+    ValueError
+        If the file is not TOML or holds a bad key or value.
+
+    OSError
+        If the file cannot be read.
+    """
+    with Path(path).open('rb') as handle:
+        try:
+            values = tomllib.load(handle)
+        except tomllib.TOMLDecodeError as error:
+            msg = f'config must be a TOML file, got {path}: {error}'
+            raise ValueError(msg) from None
+    return TrainingConfig.from_dict(values)

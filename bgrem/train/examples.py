@@ -1,0 +1,133 @@
+"""
+From scenes to what the network is shown and asked.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from bgrem.simulate.sky import low_pass, uniform
+
+__all__ = ['Examples', 'center_blobs', 'make_examples']
+
+# Sources fainter than this are not asked for.
+_MIN_SNR = 2.0
+
+
+class Examples(NamedTuple):
+    """
+    Training examples; every tensor has shape (B, 1, H, W).
+    """
+
+    image: torch.Tensor
+    source: torch.Tensor
+    centers: torch.Tensor
+    valid: torch.Tensor
+
+
+def make_examples(batch, generator, *, blob_sigma=1.0, jitter=True):
+    """
+    Normalise scenes as they will be at inference, errors included.
+
+    At inference the centre and the scale are estimated on a mesh. Here they
+    are the truth seen through such a mesh, with the errors an estimator makes:
+    light of crowded fields and large galaxies leaks into the centre, scales
+    are off by some 15%, and in one scene of eight the centre is one number for
+    the whole scene.
+
+    Parameters
+    ----------
+    batch : `bgrem.simulate.SceneBatch`
+        The scenes.
+
+    generator : `~torch.Generator`
+        The source of randomness.
+
+    blob_sigma : float, optional
+        The width in pixels of the blobs in ``centers``.
+
+    jitter : bool, optional
+        Whether to make the errors and to apply a random symmetry.
+
+    Returns
+    -------
+    examples : `Examples`
+        Image and source in units of the noise; the blobs; the pixels with data.
+    """
+    device = generator.device
+    n_scenes = len(batch.image)
+    box = 48
+    if jitter:
+        box = int(torch.randint(28, 68, (1,), generator=generator, device=device))
+    center = low_pass(batch.sky, box)
+    noise = low_pass(batch.sigma, box)
+    scale = noise
+    if jitter:
+        flat = batch.sky.mean(dim=(-2, -1), keepdim=True).expand_as(center)
+        chosen = uniform((0, 1), n_scenes, generator) < 1 / 8
+        center = torch.where(chosen, flat, center)
+        leaked = low_pass(torch.minimum(batch.source, 3 * noise), box)
+        leak = uniform((-0.5, 1), n_scenes, generator).clamp(min=0)
+        offset = 0.15 * torch.randn(
+            n_scenes, 1, 1, 1, generator=generator, device=device
+        )
+        center = center + leak * leaked + offset * noise
+        error = torch.randn(n_scenes, 1, 1, 1, generator=generator, device=device)
+        scale = noise * torch.exp(0.15 * error)
+    image = torch.where(batch.mask, 0, (batch.image - center) / scale)
+    source = torch.where(batch.mask, 0, batch.source / scale)
+    centers = center_blobs(batch.catalog, batch.image.shape, blob_sigma)
+    examples = Examples(image, source, centers, ~batch.mask)
+    return _random_symmetry(examples, generator) if jitter else examples
+
+
+def center_blobs(catalog, shape, sigma):
+    """
+    A map of source centres: a Gaussian blob of unit peak at each.
+
+    Parameters
+    ----------
+    catalog : dict of `~torch.Tensor`
+        The truth; sources with S/N above 2 are marked.
+
+    shape : tuple of int
+        (B, 1, H, W).
+
+    sigma : float
+        The width of the blobs in pixels.
+
+    Returns
+    -------
+    blobs : `~torch.Tensor`
+        Values in [0, 1]; where blobs overlap, the larger.
+    """
+    n_scenes, _, height, width = shape
+    chosen = catalog['snr'] > _MIN_SNR
+    scene, x, y = (catalog[name][chosen] for name in ('scene', 'x', 'y'))
+    device = x.device
+    blobs = torch.zeros(n_scenes * height * width, device=device)
+    offset = torch.arange(-4, 5, device=device)
+    column = torch.round(x).long()[:, None, None] + offset
+    row = torch.round(y).long()[:, None, None] + offset[:, None]
+    distance2 = (column - x[:, None, None]) ** 2 + (row - y[:, None, None]) ** 2
+    value = torch.exp(-0.5 * distance2 / sigma**2)
+    row, column = torch.broadcast_tensors(row, column)
+    ok = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    place = (scene[:, None, None] * height + row) * width + column
+    blobs.scatter_reduce_(0, place[ok], value[ok], 'amax')
+    return blobs.view(shape)
+
+
+def _random_symmetry(examples, generator):
+    """
+    One of the eight symmetries of the square, the same for the whole batch.
+    """
+    turn, flip = torch.randint(
+        4, (2,), generator=generator, device=generator.device
+    ).tolist()
+
+    def apply(image):
+        image = torch.rot90(image, turn, (-2, -1))
+        return image.flip(-1) if flip % 2 else image
+
+    return Examples(*map(apply, examples))

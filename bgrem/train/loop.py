@@ -1,0 +1,296 @@
+"""
+The training loop.
+"""
+
+import copy
+import csv
+import math
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from bgrem.atomic import atomic_path
+from bgrem.nn import AttentionUNet, center_cross_entropy, difference_loss
+from bgrem.simulate import SceneComposer, StampBank, build_stamp_bank
+from bgrem.weights import save_weights
+
+from .examples import make_examples
+from .validation import Validation
+
+__all__ = ['train']
+
+# A batch whose loss is this many times the recent one is not learnt from: one
+# such spike undoes thousands of steps of a network without normalisation.
+_SPIKE = 6.0
+
+
+def train(config, folder, *, device='cpu', n_workers=1, progress=True, stop_after=None):
+    """
+    Train a network; go on where an earlier call in ``folder`` stopped.
+
+    Every step draws its scenes from a seed made of ``config.seed`` and the
+    step number, so a run that was stopped and resumed sees the same scenes as
+    one that was not.
+
+    Parameters
+    ----------
+    config : `TrainingConfig`
+        The run.
+
+    folder : str or `~pathlib.Path`
+        Where to write ``log.csv``, ``state.pt`` (to resume) and
+        ``NAME.safetensors`` (the averaged weights), all at each validation.
+        A stamp bank is kept in ``bank.safetensors``.
+
+    device : str, optional
+        'cpu' or 'cuda'.
+
+    n_workers : int, optional
+        Processes that draw the stamp bank.
+
+    progress : bool, optional
+        Whether to show a progress bar.
+
+    stop_after : float or `None`, optional
+        Stop, with a checkpoint, after this many seconds.
+
+    Returns
+    -------
+    path : `~pathlib.Path`
+        The weights file.
+
+    Raises
+    ------
+    ValueError
+        If the state in ``folder`` belongs to another configuration.
+
+    Notes
+    -----
+    The default network trains at about 1 Mpix/s on two cores with native bf16.
+    """
+    return _Run(config, Path(folder), torch.device(device), n_workers).go(
+        progress, stop_after
+    )
+
+
+class _Run:
+    def __init__(self, config, folder, device, n_workers):
+        self.config = config
+        self.folder = folder
+        self.device = device
+        folder.mkdir(parents=True, exist_ok=True)
+        bank = self._bank(n_workers).to(device)
+        self.composer = SceneComposer(bank, config.scene)
+        self.validation = Validation(bank, config, device)
+        torch.manual_seed(config.seed)
+        self.network = AttentionUNet(config.network).to(
+            device, memory_format=torch.channels_last
+        )
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            betas=(0.9, 0.99),
+        )
+        self.step = 0
+        self.recent = math.inf
+        self.best, self.waited = math.inf, 0
+        self._resume()
+
+    @property
+    def weights_path(self):
+        return self.folder / f'{self.config.name}.safetensors'
+
+    def _bank(self, n_workers):
+        path = self.folder / 'bank.safetensors'
+        if not path.exists():
+            config = self.config
+            bank = build_stamp_bank(
+                config.bank_psfs,
+                seed=config.bank_seed,
+                n_workers=n_workers,
+                progress=True,
+            )
+            with atomic_path(path) as temporary:
+                bank.save(temporary)
+        return StampBank.load(path)
+
+    def go(self, progress, stop_after):
+        import time
+
+        config = self.config
+        start = time.monotonic()
+        bar = tqdm(
+            total=config.n_steps,
+            initial=self.step,
+            disable=not progress,
+            desc=config.name,
+            mininterval=10,
+        )
+        with bar:
+            while self.step < config.n_steps:
+                loss = self._train_step()
+                self.step += 1
+                bar.update()
+                bar.set_postfix(loss=f'{loss:.4f}', refresh=False)
+                late = stop_after is not None and time.monotonic() - start > stop_after
+                last = self.step == config.n_steps
+                if self.step % config.validate_every == 0 or late or last:
+                    self._checkpoint(loss, time.monotonic() - start)
+                if late or (config.patience and self.waited >= config.patience):
+                    break
+        return self.weights_path
+
+    def _train_step(self):
+        config = self.config
+        for group in self.optimizer.param_groups:
+            group['lr'] = self._learning_rate()
+        seed = config.seed * 1_000_000_007 + self.step
+        generator = torch.Generator(self.device).manual_seed(seed)
+        batch = self.composer.compose(config.batch_size, config.crop_size, generator)
+        examples = make_examples(batch, generator, blob_sigma=config.blob_sigma)
+        rate = self._noise_rate(len(examples.image), generator)
+        self.network.train()
+        loss, _ = self._loss(self.network, examples, rate)
+        value = float(loss.detach())
+        if not value < _SPIKE * self.recent:
+            return value
+        self.recent = value if math.isinf(self.recent) else (
+            0.99 * self.recent + 0.01 * value
+        )  # fmt: skip
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+            self._update_average()
+        return value
+
+    def _noise_rate(self, n_crops, generator):
+        draw = torch.rand(2, n_crops, 1, 1, 1, generator=generator, device=self.device)
+        observed = draw[0] < self.config.observed_fraction
+        return self.config.schedule.noise_rate(torch.where(observed, 1.0, draw[1]))
+
+    def _loss(self, network, examples, rate=None):
+        """
+        The training loss, and the map in which sources are looked for.
+        """
+        config = self.config
+        image, source, centers, valid = examples
+        if rate is None:
+            rate = config.schedule.noise_rate(torch.ones(len(image), 1, 1, 1))
+            rate = rate.to(image)
+        background = image - source
+        x = source + rate * background
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=_has_bf16()):
+            output = network(x, rate.flatten() ** 2)
+        predicted = x - rate * output.background
+        if config.loss_space == 'arcsinh':
+            pair = torch.arcsinh(predicted), torch.arcsinh(source)
+        else:
+            pair = output.background, background
+        loss = difference_loss(*pair, kind=config.loss, valid=valid)
+        if output.center_logit is None:
+            return loss, predicted
+        entropy = center_cross_entropy(output.center_logit, centers, valid=valid)
+        return loss + config.center_weight * entropy, output.center_logit
+
+    def _learning_rate(self):
+        config = self.config
+        warm = min(1.0, (self.step + 1) / max(1, config.warmup_steps))
+        if config.decay == 'cosine':
+            phase = math.pi * min(1.0, self.step / config.n_steps)
+            factor = 0.01 + 0.99 * (0.5 + 0.5 * math.cos(phase))
+        else:
+            factor = config.decay_rate ** (self.step // config.decay_steps)
+        return config.learning_rate * warm * factor
+
+    def _update_average(self):
+        # A young average follows faster, so that it forgets the first weights.
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        new = self.network.state_dict()
+        for name, value in self.average.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(new[name], 1 - decay)
+            else:
+                value.copy_(new[name])
+
+    def _checkpoint(self, loss, seconds):
+        metrics = self.validation(self.average, self._loss)
+        row = {'step': self.step, 'seconds': round(seconds, 1),
+               'learning_rate': self._learning_rate(), 'train_loss': loss}  # fmt: skip
+        row |= {f'validation_{name}': value for name, value in metrics.items()}
+        log = self.folder / 'log.csv'
+        new = not log.exists()
+        with log.open('a', newline='') as handle:
+            writer = csv.DictWriter(handle, row)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        improved = metrics['loss'] < self.best
+        self.best = min(self.best, metrics['loss'])
+        self.waited = 0 if improved else self.waited + 1
+        state = {
+            'config': self.config.to_dict(),
+            'step': self.step,
+            'recent': self.recent,
+            'best': self.best,
+            'waited': self.waited,
+            'network': self.network.state_dict(),
+            'average': self.average.state_dict(),
+            'optimizer': self.optimizer.state_dict(),
+        }
+        with atomic_path(self.folder / 'state.pt') as temporary:
+            torch.save(state, temporary)
+        save_weights(
+            self.weights_path, self.average.state_dict(), self._header(metrics)
+        )
+
+    def _resume(self):
+        path = self.folder / 'state.pt'
+        if not path.exists():
+            return
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        # A longer run of the same network may go on from a shorter one.
+        if {**state['config'], 'n_steps': 0} != {**self.config.to_dict(), 'n_steps': 0}:
+            msg = f'folder {self.folder} holds a run of another configuration'
+            raise ValueError(msg)
+        self.network.load_state_dict(state['network'])
+        self.average.load_state_dict(state['average'])
+        self.optimizer.load_state_dict(state['optimizer'])
+        for name in ('step', 'recent', 'best', 'waited'):
+            setattr(self, name, state[name])
+
+    def _header(self, metrics):
+        config = self.config
+        pixels = self.step * config.batch_size * config.crop_size**2
+        return {
+            'format_version': 1,
+            'name': config.name,
+            'network': config.network.to_dict(),
+            'schedule': config.schedule.to_dict(),
+            'n_steps': config.inference_steps,
+            'normalization': config.normalization,
+            'tile_size': config.tile_size,
+            'tile_overlap': config.tile_overlap,
+            'calibration': None,
+            'training': {
+                'config': config.to_dict(),
+                'steps': self.step,
+                'megapixels': round(pixels / 1e6, 1),
+                'validation': metrics,
+            },
+        }
+
+
+def _has_bf16():
+    """
+    Whether bf16 is native here, on the CPU or the GPU.
+    """
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return (
+        torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
+    )

@@ -1,0 +1,98 @@
+"""
+Validation on fixed scenes: the loss, and what counts, detections.
+"""
+
+import torch
+from torch.nn import functional
+
+from bgrem.evaluate.curves import true_positives_at
+from bgrem.evaluate.matching import match, match_radius
+from bgrem.simulate import FAMILIES, SceneComposer
+
+from .examples import make_examples
+
+__all__ = ['VALIDATION_FAMILIES', 'Validation']
+
+VALIDATION_FAMILIES = ('flat', 'nebulosity', 'crowded', 'large_galaxies', 'correlated')
+_CONTAMINATION = 0.05
+_SEED = 20_000_000
+
+
+class Validation:
+    """
+    Scenes made once from a fixed seed, and the score of a network on them.
+
+    Parameters
+    ----------
+    bank : `bgrem.simulate.StampBank`
+        The stamps.
+
+    config : `TrainingConfig`
+        Gives the number of scenes and the width of the blobs.
+
+    device : `~torch.device`
+        Where the scenes live.
+    """
+
+    def __init__(self, bank, config, device):
+        self.config = config
+        self._scenes = {}
+        for number, name in enumerate(VALIDATION_FAMILIES):
+            generator = torch.Generator(device).manual_seed(_SEED + number)
+            composer = SceneComposer(bank, FAMILIES[name])
+            batch = composer.compose(config.validation_scenes, 256, generator)
+            examples = make_examples(
+                batch, generator, blob_sigma=config.blob_sigma, jitter=False
+            )
+            self._scenes[name] = (batch, examples)
+
+    def __call__(self, network, loss):
+        """
+        Score a network.
+
+        Parameters
+        ----------
+        network : `~bgrem.nn.AttentionUNet`
+            The network, in evaluation mode.
+
+        loss : callable
+            ``loss(network, examples)`` at diffusion time one.
+
+        Returns
+        -------
+        metrics : dict of float
+            ``loss``, and per family the true positives at 5% contamination.
+        """
+        metrics = {'loss': 0.0}
+        with torch.no_grad():
+            for name, (batch, examples) in self._scenes.items():
+                value, score = loss(network, examples)
+                metrics['loss'] += float(value) / len(self._scenes)
+                metrics[name] = _true_positives(batch, score)
+        metrics['detections'] = sum(metrics[name] for name in self._scenes)
+        return metrics
+
+
+def _true_positives(batch, score):
+    """
+    True sources found at 5% contamination by the peaks of a score map.
+    """
+    highest = functional.max_pool2d(score, 3, 1, 1)
+    peaks = torch.nonzero((score == highest) & (score > score.amin() + 1e-3))
+    values = score[tuple(peaks.T)]
+    ranks, found = [], []
+    catalog = {name: tensor.cpu().numpy() for name, tensor in batch.catalog.items()}
+    for scene in range(len(score)):
+        of_scene = peaks[:, 0] == scene
+        top = values[of_scene].argsort(descending=True)[:2000]
+        place = peaks[of_scene][top].cpu().numpy()
+        rank = values[of_scene][top].cpu().numpy()
+        true = catalog['scene'] == scene
+        index = match(
+            place[:, 3], place[:, 2], rank,
+            *(catalog[name][true] for name in ('x', 'y', 'snr')),
+            match_radius(float(batch.fwhm[scene])),
+        )  # fmt: skip
+        ranks.extend(rank)
+        found.extend(index >= 0)
+    return int(true_positives_at(ranks, found, (_CONTAMINATION,))[0])
