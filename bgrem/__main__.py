@@ -1,0 +1,8 @@
+"""``python -m bgrem`` is the ``bgrem`` command."""
+
+import sys
+
+from bgrem.cli import main
+
+if __name__ == '__main__':
+    sys.exit(main())
