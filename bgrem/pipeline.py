@@ -1,0 +1,113 @@
+"""
+The whole way from an image to its sources.
+"""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+
+from bgrem.normalize import Normalization, estimate_normalization
+
+__all__ = ['Separation', 'separate']
+
+
+@dataclass(frozen=True, eq=False)
+class Separation:
+    """
+    The sources of an image, separated from its sky and noise.
+
+    Attributes
+    ----------
+    source : 2D `~numpy.ndarray`
+        The image of the sources, in the unit of the data; float64 for float64
+        data, else float32; not clipped, so that it can be negative.
+    probability : 2D `~numpy.ndarray` of float32
+        The calibrated probability that a source centre lies at the pixel.
+    normalization : `bgrem.normalize.Normalization`
+        The maps by which the image was centred and scaled.
+    meta : dict
+        How it was made: package version, weights, steps, normalisation, device.
+    """
+
+    source: np.ndarray
+    probability: np.ndarray
+    normalization: Normalization
+    meta: dict
+
+
+def separate(
+    data,
+    mask=None,
+    *,
+    weights='optical',
+    n_steps=None,
+    normalization='local',
+    device='auto',
+    batch_size=None,
+    progress=False,
+):
+    """
+    Separate the sources of an image from its sky and noise.
+
+    Parameters
+    ----------
+    data : 2D `~numpy.ndarray` of float
+        The image; values that are not finite are masked.
+    mask : 2D `~numpy.ndarray` of bool, optional
+        `True` at pixels that must not be used. Source and probability are 0
+        there, as they are where no noise can be measured (constant data).
+    weights : str, path-like or `bgrem.weights.Weights`, optional
+        The name of shipped weights, a path, or weights already loaded.
+    n_steps, device, batch_size, progress
+        See `bgrem.denoise.denoise`.
+    normalization : optional
+        See `bgrem.normalize.estimate_normalization`. `None` is the method that
+        the weights were trained with.
+
+    Returns
+    -------
+    separation : `Separation`
+        The sources, their probability, and how they were found.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+    # torch takes seconds to import
+    from bgrem.denoise import check_count, denoise, resolve_device
+    from bgrem.detection import calibrate
+    from bgrem.weights import load_weights
+
+    weights = load_weights(weights)
+    n_steps = check_count('n_steps', weights.n_steps if n_steps is None else n_steps)
+    device = resolve_device(device)
+    method = weights.normalization if normalization is None else normalization
+
+    hidden = ~np.isfinite(data)
+    if mask is not None:
+        hidden |= mask
+    maps = estimate_normalization(data, hidden, method)
+    source, center_logit = denoise(
+        maps.forward(data, hidden),
+        weights,
+        n_steps=n_steps,
+        device=device,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    hidden |= maps.scale == 0
+    source[hidden] = 0
+    probability = calibrate(center_logit, weights.calibration)
+    probability[hidden] = 0
+    meta = {
+        'package': 'bgrem',
+        'version': version('bgrem'),
+        'weights': weights.name,
+        'weights_sha256': weights.sha256,
+        'n_steps': n_steps,
+        'normalization': method if np.ndim(method) == 0 else 'map',
+        'device': str(device),
+    }
+    return Separation(maps.inverse(source), probability, maps, meta)

@@ -1,0 +1,98 @@
+"""Tests of the way from an image to its sources."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from bgrem.pipeline import separate
+from bgrem.weights import load_weights
+
+
+@pytest.fixture
+def data():
+    data = 100 + np.random.default_rng(6).normal(size=(90, 100))
+    data[40, 50] = 5000
+    return data
+
+
+@pytest.mark.parametrize('dtype', ['f4', 'f8'])
+def test_separate(data, dtype, tiny_weights):
+    data = data.astype(dtype)
+    result = separate(data, weights=tiny_weights)
+    assert result.source.shape == result.probability.shape == data.shape
+    assert result.source.dtype == np.dtype(dtype)
+    assert result.probability.dtype == np.float32
+    assert np.all(np.isfinite(result.source))
+    assert np.all((result.probability >= 0) & (result.probability <= 1))
+    assert result.source[40, 50] > 3
+    assert_allclose(result.normalization.center, 100, atol=0.2)
+
+
+def test_masked(data, tiny_weights):
+    """Masked and broken pixels hold no source and change nothing elsewhere."""
+    mask = np.zeros(data.shape, dtype=bool)
+    mask[40:43, 50:53] = True
+    data[10, 10], data[11, 11] = np.nan, -np.inf
+    hidden = mask | ~np.isfinite(data)
+    result = separate(data, mask, weights=tiny_weights)
+    assert_array_equal(result.source[hidden], 0)
+    assert_array_equal(result.probability[hidden], 0)
+    data[hidden] = 1e4
+    other = separate(data, hidden, weights=tiny_weights)
+    assert_array_equal(other.source, result.source)
+    assert_array_equal(other.probability, result.probability)
+    assert mask.sum() == 9
+
+
+def test_constant(tiny_weights):
+    result = separate(np.full((50, 60), 3.0), weights=tiny_weights)
+    assert_array_equal(result.source, 0)
+    assert_array_equal(result.probability, 0)
+
+
+def test_equivariance(data, tiny_weights):
+    """A change of unit and of pedestal changes the source as it should."""
+    expected = separate(data, weights=tiny_weights)
+    result = separate(8 * data - 500, weights=tiny_weights)
+    assert_allclose(result.source, 8 * expected.source, rtol=1e-3, atol=1e-3)
+    assert_allclose(result.probability, expected.probability, rtol=1e-3, atol=1e-3)
+
+
+def test_meta(data, tiny_weights):
+    weights = load_weights(tiny_weights)
+    meta = separate(data, weights=weights, device='cpu', n_steps=2).meta
+    assert meta['weights'] == 'tiny'
+    assert meta['weights_sha256'] == weights.sha256
+    assert meta['n_steps'] == 2
+    assert meta['normalization'] == 'local'
+    assert meta['device'] == 'cpu'
+    assert meta['version']
+
+
+@pytest.mark.parametrize(
+    ('normalization', 'name'),
+    [(None, 'local'), ('global', 'global'), (0.5, 0.5), (np.ones((90, 100)), 'map')],
+)
+def test_normalization(data, normalization, name, tiny_weights):
+    result = separate(data, weights=tiny_weights, normalization=normalization)
+    assert result.meta['normalization'] == name
+    assert np.all(np.isfinite(result.source))
+
+
+@pytest.mark.parametrize(
+    ('options', 'match'),
+    [
+        ({'n_steps': 0}, 'n_steps must be a positive integer, got 0'),
+        ({'batch_size': 0}, 'batch_size must be a positive integer, got 0'),
+        ({'device': 'abacus'}, 'device must be'),
+        ({'normalization': 'mean'}, 'normalization must be'),
+    ],
+)
+def test_invalid(data, options, match, tiny_weights):
+    with pytest.raises(ValueError, match=match):
+        separate(data, **{'weights': tiny_weights, **options})
+
+
+def test_unknown_weights(data):
+    with pytest.raises(ValueError, match="weights 'nonsense' are not known"):
+        separate(data, weights='nonsense')
