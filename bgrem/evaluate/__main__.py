@@ -1,0 +1,107 @@
+"""``bgrem evaluate``: measure how good weights are, beside their peers."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from bgrem.evaluate.report import write_report
+
+__all__ = ['main']
+
+
+def build_parser():
+    """
+    Return the parser of the command.
+
+    Returns
+    -------
+    parser : `~argparse.ArgumentParser`
+    """
+    parser = argparse.ArgumentParser(
+        prog='bgrem evaluate',
+        description='Measure weights and classical detectors on the same images.',
+    )
+    parser.add_argument('--suite', choices=['optical'], default='optical')
+    parser.add_argument(
+        '--real', metavar='DIR', help='judge on the real images of a folder instead'
+    )
+    parser.add_argument(
+        '--weights',
+        nargs='+',
+        default=['optical'],
+        metavar='NAME_OR_PATH',
+        help='names of shipped weights or .safetensors files',
+    )
+    parser.add_argument('--families', nargs='+', help='default: all')
+    parser.add_argument(
+        '--parts',
+        nargs='+',
+        default=['detection', 'sky', 'photometry', 'noise'],
+        help='what to measure (default: all)',
+    )
+    parser.add_argument('--n-scenes', type=int, default=40, help='of each family')
+    parser.add_argument('--size', type=int, default=256, help='of a scene in pixels')
+    parser.add_argument('--seed', type=int, help='another seed gives other scenes')
+    parser.add_argument(
+        '--noise-megapixels', type=float, default=2.0, help='area of pure noise'
+    )
+    parser.add_argument('--no-figures', action='store_true')
+    parser.add_argument('-o', '--output', default='bgrem-evaluation', metavar='DIR')
+    return parser
+
+
+def main(argv=None):
+    """
+    Run the command.
+
+    Parameters
+    ----------
+    argv : list of str or `None`, optional
+        The arguments; by default those of the process.
+
+    Returns
+    -------
+    status : int
+        0, or 1 after one line on the standard error.
+    """
+    options = build_parser().parse_args(argv)
+    try:
+        results = _measure(options)
+        print(write_report(results, options.output), end='')
+        if not options.no_figures:
+            from bgrem.evaluate.figures import write_figures
+
+            write_figures(results, options.output)
+    except (ImportError, OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    print(f'\nwritten to {Path(options.output).resolve()}')
+    return 0
+
+
+def _measure(options):
+    seed = {} if options.seed is None else {'seed': options.seed}
+    if options.real is not None:
+        from bgrem.evaluate.real import run_real
+
+        return run_real(options.real, options.weights, **seed)
+    from bgrem.evaluate.suite import run_suite
+
+    for name in ('n_scenes', 'size'):
+        if (value := getattr(options, name)) < 1:
+            msg = f'{name} must be a positive integer, got {value}'
+            raise ValueError(msg)
+    return run_suite(
+        options.weights,
+        families=options.families,
+        n_scenes=options.n_scenes,
+        size=options.size,
+        parts=options.parts,
+        noise_megapixels=options.noise_megapixels,
+        progress=True,
+        **seed,
+    )
+
+
+if __name__ == '__main__':
+    sys.exit(main())

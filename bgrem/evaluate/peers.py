@@ -1,0 +1,256 @@
+"""
+The detectors that bgrem is compared with, and bgrem itself.
+
+Every detector takes a `~bgrem.evaluate.scenes.Scene` and returns the
+positions and the scores of its detections, down to a threshold low enough
+that most of the last ones are false. All see the same image, mask and
+point-spread function; only the oracle sees more. Nothing is tuned to a scene
+family. The sky boxes of all are 64 px. Thresholds and options of the
+segmenting peers are those that gave them the most true positives over all
+families together: lower thresholds merge neighbours, and sep's cleaning throws
+away more true sources than false ones.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.utils.exceptions import AstropyWarning
+from photutils.background import Background2D
+from photutils.segmentation import (
+    deblend_sources,
+    detect_sources,
+    make_2dgaussian_kernel,
+)
+from scipy import ndimage
+from scipy.signal import oaconvolve
+
+from bgrem.detection import MIN_PROBABILITY, find_peaks
+
+__all__ = [
+    'PEERS',
+    'Detections',
+    'matched_filter',
+    'matched_filter_snr',
+    'oracle',
+    'photutils_segmentation',
+    'probability_peaks',
+    'sep_default',
+    'sep_matched',
+]
+
+BOX_SIZE = 64
+MIN_PEAK_SNR = 1.5
+SEGMENT_SNR = 2.0
+
+
+@dataclass(frozen=True)
+class Detections:
+    """
+    What one detector found in one image.
+
+    Parameters
+    ----------
+    x, y : 1D `~numpy.ndarray` of float
+        Positions in pixels.
+    score : 1D `~numpy.ndarray` of float
+        The most significant detection has the highest score.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    score: np.ndarray
+
+
+def matched_filter_snr(data, sigma, psf, mask=None):
+    """
+    Return the signal-to-noise ratio of a point source at each pixel.
+
+    Parameters
+    ----------
+    data : 2D `~numpy.ndarray` of float
+        Image with the sky subtracted.
+    sigma : float or 2D `~numpy.ndarray` of float
+        Noise of each pixel, taken as independent.
+    psf : 2D `~numpy.ndarray` of float
+        Point-spread function, centred in an array of odd sides.
+    mask : 2D `~numpy.ndarray` of bool, optional
+        True on pixels to leave out. Pixels outside the image are left out
+        too, so the result holds up to the borders.
+
+    Returns
+    -------
+    snr : 2D `~numpy.ndarray` of float
+        0 where no pixel in reach carries weight.
+    """
+    weight = np.broadcast_to(1.0 / np.square(np.asarray(sigma, float)), data.shape)
+    weight = np.where(np.isfinite(data) & np.isfinite(weight), weight, 0.0)
+    if mask is not None:
+        weight = np.where(mask, 0.0, weight)
+    flipped = np.asarray(psf, float)[::-1, ::-1]
+    weighted = np.where(weight > 0, data, 0.0) * weight
+    signal = oaconvolve(weighted, flipped, mode='same')
+    variance = oaconvolve(weight, flipped**2, mode='same')
+    # The transforms leave rounding where there should be nothing.
+    empty = variance <= 1e-9 * variance.max(initial=0.0)
+    return np.where(empty, 0.0, signal / np.sqrt(np.where(empty, 1.0, variance)))
+
+
+def _peaks(snr, mask):
+    peaks = find_peaks(snr, mask, MIN_PEAK_SNR)
+    return Detections(
+        peaks['x_center'], peaks['y_center'], peaks['probability'].astype(float)
+    )
+
+
+def oracle(scene):
+    """
+    Peaks of the matched filter with the true sky, noise and PSF.
+
+    The classical limit for one isolated source in independent noise.
+    """
+    data = scene.image - scene.sky
+    return _peaks(
+        matched_filter_snr(data, scene.sigma, scene.psf, scene.mask), scene.mask
+    )
+
+
+def _background(scene):
+    """Return the image less its Background2D sky, and the noise map."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', AstropyWarning)
+        sky = Background2D(
+            scene.image,
+            BOX_SIZE,
+            mask=scene.mask,
+            # Images with many masked pixels must not fail.
+            exclude_percentile=90.0,
+        )
+        return scene.image - sky.background, sky.background_rms
+
+
+def matched_filter(scene):
+    """
+    Peaks of the matched filter after Background2D.
+
+    Sky and noise from `~photutils.background.Background2D` with its default
+    estimators, then the true PSF as filter.
+    """
+    data, rms = _background(scene)
+    return _peaks(matched_filter_snr(data, rms, scene.psf, scene.mask), scene.mask)
+
+
+def photutils_segmentation(scene):
+    """
+    Run the photutils pipeline of its own documentation.
+
+    Background2D, convolution with a Gaussian (here of the true FWHM),
+    detect_sources at 2 sigma of the convolved noise, deblend_sources. The
+    score is the highest matched-filter signal-to-noise ratio in the segment
+    and the position is where it is reached.
+    """
+    data, rms = _background(scene)
+    size = 2 * int(np.ceil(1.5 * scene.fwhm)) + 1
+    kernel = make_2dgaussian_kernel(scene.fwhm, size=size).array
+    snr = matched_filter_snr(data, rms, kernel, scene.mask)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', AstropyWarning)
+        convolved = ndimage.convolve(np.where(scene.mask, 0, data), kernel)
+        threshold = SEGMENT_SNR * rms * np.sqrt(np.sum(kernel**2))
+        segments = detect_sources(convolved, threshold, n_pixels=5, mask=scene.mask)
+        if segments is None:
+            return Detections(*np.empty((3, 0)))
+        segments = deblend_sources(convolved, segments, n_pixels=5, progress_bar=False)
+    peaks = ndimage.maximum_position(snr, segments.data, segments.labels)
+    y, x = np.array(peaks, dtype=int).T
+    return Detections(x.astype(float), y.astype(float), snr[y, x])
+
+
+def sep_default(scene):
+    """
+    Run sep (SExtractor's algorithm) with its default 3x3 filter.
+    """
+    kernel = np.array([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]])
+    return _sep(scene, kernel, minarea=5)
+
+
+def sep_matched(scene):
+    """
+    Run sep (SExtractor's algorithm) with the true PSF as matched filter.
+    """
+    half = int(np.ceil(1.5 * scene.fwhm))
+    center = scene.psf.shape[0] // 2
+    inner = slice(max(center - half, 0), center + half + 1)
+    return _sep(scene, scene.psf[inner, inner], minarea=1)
+
+
+def _sep(scene, kernel, minarea):
+    """Run sep; score and position are those of the filtered peak."""
+    try:
+        import sep
+    except ImportError as error:
+        msg = "sep is not installed: pip install 'bgrem[evaluate]'"
+        raise ImportError(msg) from error
+
+    # A blend of thousands of noise peaks overflows the default buffers.
+    sep.set_extract_pixstack(1_000_000)
+    sep.set_sub_object_limit(4096)
+    image = np.ascontiguousarray(scene.image, dtype=np.float32)
+    sky = sep.Background(image, mask=scene.mask, bw=BOX_SIZE, bh=BOX_SIZE)
+    data, rms = image - sky.back(), sky.rms()
+    objects = sep.extract(
+        data,
+        SEGMENT_SNR,
+        err=rms,
+        mask=scene.mask,
+        filter_kernel=np.ascontiguousarray(kernel, dtype=np.float32),
+        minarea=minarea,
+        clean=False,
+    )
+    snr = matched_filter_snr(data, rms, kernel, scene.mask)
+    x, y = objects['xcpeak'], objects['ycpeak']
+    return Detections(x.astype(float), y.astype(float), snr[y, x])
+
+
+def probability_peaks(
+    image, mask, weights, *, min_probability=MIN_PROBABILITY, **options
+):
+    """
+    Run bgrem: the peaks of the calibrated detection probability.
+
+    Parameters
+    ----------
+    image : 2D `~numpy.ndarray` of float
+        Observed image.
+    mask : 2D `~numpy.ndarray` of bool or `None`
+        True where there is no data.
+    weights : `~bgrem.weights.Weights`
+        Loaded weights.
+    min_probability : float, optional
+        Peaks below it are not listed.
+    **options
+        Passed to `bgrem.pipeline.separate`: ``n_steps``, ``device``, ...
+
+    Returns
+    -------
+    detections : `Detections`
+        The score is the probability.
+    """
+    from bgrem.pipeline import separate
+
+    # None: the normalisation that the weights were trained with.
+    options = {'normalization': None, **options}
+    probability = separate(image, mask, weights=weights, **options).probability
+    peaks = find_peaks(probability, mask, min_probability)
+    return Detections(
+        peaks['x_center'], peaks['y_center'], peaks['probability'].astype(float)
+    )
+
+
+PEERS = {
+    'sep default': sep_default,
+    'sep matched': sep_matched,
+    'photutils': photutils_segmentation,
+    'Background2D + matched filter': matched_filter,
+    'oracle': oracle,
+}

@@ -1,0 +1,201 @@
+"""
+Results of the suite as one JSON file and one Markdown table.
+"""
+
+import json
+from pathlib import Path
+
+from bgrem.atomic import atomic_path
+
+__all__ = ['markdown_report', 'write_report']
+
+_ORACLE = 'oracle'
+
+
+def write_report(results, folder):
+    """
+    Write ``results.json`` and ``results.md``.
+
+    Parameters
+    ----------
+    results : dict
+        From `bgrem.evaluate.suite.run_suite` or
+        `bgrem.evaluate.real.run_real`.
+    folder : path-like
+        Folder to write into; made where it is missing.
+
+    Returns
+    -------
+    markdown : str
+        The text of ``results.md``.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    markdown = markdown_report(results)
+    for name, text in (
+        ('results.json', json.dumps(results, indent=1, allow_nan=False) + '\n'),
+        ('results.md', markdown),
+    ):
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(text, encoding='utf-8')
+    return markdown
+
+
+def markdown_report(results):
+    """
+    Format results as Markdown.
+
+    Parameters
+    ----------
+    results : dict
+        As for `write_report`; parts that were not measured are left out.
+
+    Returns
+    -------
+    markdown : str
+        Headings and tables.
+    """
+    lines = [f'# bgrem evaluation: {results["suite"]}', '']
+    lines += [f'- weights {n}: sha256 {s}' for n, s in results['weights'].items()]
+    if 'n_scenes' in results:
+        size = results['size']
+        lines += [
+            f'- {results["n_scenes"]} scenes of {size} x {size} px in each family, '
+            f'seed {results["seed"]}'
+        ]
+    families = results['families']
+    sections = {
+        'detection': (
+            'True positives at equal contamination',
+            _detection_table,
+            [results['contaminations'], list(results['weights'])],
+        ),
+        'promise': (
+            'Promised and observed false-discovery rate',
+            _promise_table,
+            [list(results['weights'])],
+        ),
+        'sky': ('Sky error, rms in units of the noise', _sky_table, []),
+        'photometry': (
+            'Fixed-aperture fluxes (radius 1.5 FWHM)',
+            _photometry_table,
+            [],
+        ),
+        'injection': ('Injected stars', _injection_table, []),
+    }
+    for part, (title, table, arguments) in sections.items():
+        source = 'detection' if part == 'promise' else part
+        parts = {f: p[source] for f, p in families.items() if source in p}
+        if parts and (rows := table(parts, *arguments)):
+            lines += ['', f'## {title}', '', *rows]
+    if 'noise_false_alarms' in results:
+        lines += ['', '## False alarms per megapixel of pure noise', '']
+        lines += _noise_table(results['noise_false_alarms'])
+    return '\n'.join(lines) + '\n'
+
+
+def _table(header, rows):
+    """Return the lines of a Markdown table; numbers to the right."""
+    lines = [header, ['---'] + ['---:'] * (len(header) - 1), *rows]
+    return ['| ' + ' | '.join(str(cell) for cell in line) + ' |' for line in lines]
+
+
+def _detection_table(parts, contaminations, ours):
+    """
+    One row per family and method, then the ratios to the best peer.
+
+    The best peer is the best one at each contamination, the oracle apart.
+    """
+    header = ['family', 'method', *(f'{c:.0%}' for c in contaminations), 'Mpix/s']
+    rows = []
+    for family, part in parts.items():
+        methods = part['methods']
+        found = {name: method['true_positives'] for name, method in methods.items()}
+        label = f'{family} ({part["n_true"]} true)'
+        for name, counts in found.items():
+            speed = methods[name]['megapixels_per_second']
+            rows.append([label, name, *counts, f'{speed:.2f}'])
+            label = ''
+        peers = [found[n] for n in found if n not in (*ours, _ORACLE)]
+        best = [max(counts) for counts in zip(*peers, strict=True)]
+        for name in ours:
+            if best:
+                rows.append(
+                    ['', f'{name} / best peer', *_ratios(found[name], best), '']
+                )
+            if _ORACLE in found:
+                ratios = _ratios(found[name], found[_ORACLE])
+                rows.append(['', f'{name} / oracle', *ratios, ''])
+    return _table(header, rows)
+
+
+def _ratios(counts, reference):
+    return [
+        f'{n / m:.2f}' if m else '-' for n, m in zip(counts, reference, strict=True)
+    ]
+
+
+def _promise_table(parts, ours):
+    rows = []
+    for family, part in parts.items():
+        for name in ours:
+            promises = part['methods'].get(name, {}).get('false_discovery')
+            if promises:
+                cells = [
+                    '-' if p['observed'] is None else f'{p["observed"]:.1%}'
+                    for p in promises
+                ]
+                rows.append([family, name, *cells])
+                promised = [f'{p["promised"]:.0%}' for p in promises]
+    return _table(['family', 'weights', *promised], rows) if rows else []
+
+
+def _sky_table(parts):
+    methods = list(next(iter(parts.values())))
+    rows = [
+        [family, *(f'{part[m]["rms"]:.3f}' for m in methods)]
+        for family, part in parts.items()
+    ]
+    return _table(['family', *methods], rows)
+
+
+def _photometry_table(parts):
+    header = ['family', 'image', 'kind', 'S/N', 'n', 'median bias', 'pull mean']
+    header += ['pull std', 'median distance (px)']
+    rows = []
+    for family, part in parts.items():
+        for name, bins in part.items():
+            rows += [
+                [
+                    family,
+                    name,
+                    row['kind'],
+                    f'{row["snr_low"]:g}-{row["snr_high"] or ""}',
+                    row['n'],
+                    f'{row["median_bias"]:+.3f}',
+                    f'{row["pull_mean"]:+.2f}',
+                    f'{row["pull_std"]:.2f}',
+                    f'{row["median_distance"]:.2f}',
+                ]
+                for row in bins
+            ]
+    return _table(header, rows)
+
+
+def _injection_table(parts):
+    rows = []
+    for image, part in parts.items():
+        for name, method in part['methods'].items():
+            complete = [f'{b["completeness"]:.2f}' for b in method['bins']]
+            rows.append([image, name, *complete])
+            edges = [f'S/N {b["snr_low"]:g}-{b["snr_high"]:g}' for b in method['bins']]
+    return _table(['image', 'method', *edges], rows)
+
+
+def _noise_table(false_alarms):
+    kinds = list(next(iter(false_alarms.values())))
+    rows = [
+        [name, *(f'{alarms[kind]:.2f}' for kind in kinds)]
+        for name, alarms in false_alarms.items()
+    ]
+    return _table(['weights', *kinds], rows)

@@ -1,0 +1,144 @@
+"""
+The scenes on which everything is judged: never seen in training, and the same
+for every method.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bgrem.atomic import atomic_path
+from bgrem.simulate import FAMILIES, SceneComposer, StampBank, build_stamp_bank
+
+__all__ = ['BANK_SEED', 'Scene', 'evaluation_bank', 'family_scenes']
+
+# No training run uses this seed, neither for its stamp bank nor its scenes.
+BANK_SEED = 990_001
+BANK_N_PSF = 48
+
+_BATCH = 4
+
+
+@dataclass(frozen=True)
+class Scene:
+    """
+    One simulated image and the truth behind it.
+
+    Parameters
+    ----------
+    image, source, sky, sigma : 2D `~numpy.ndarray` of float
+        Observed image, noise-free sources, noise-free sky, and the standard
+        deviation of the sky noise at each pixel.
+    mask : 2D `~numpy.ndarray` of bool
+        True where there is no data.
+    psf : 2D `~numpy.ndarray` of float
+        Point-spread function, centred in an array of odd sides.
+    fwhm : float
+        Its full width at half maximum in pixels.
+    catalog : dict of str to 1D `~numpy.ndarray`
+        True sources: ``x``, ``y``, ``flux``, ``snr``, ``is_star``,
+        ``half_light_radius``.
+    """
+
+    image: np.ndarray
+    source: np.ndarray
+    sky: np.ndarray
+    sigma: np.ndarray
+    mask: np.ndarray
+    psf: np.ndarray
+    fwhm: float
+    catalog: dict
+
+
+def evaluation_bank(n_psf=BANK_N_PSF, *, cache=None, n_workers=1):
+    """
+    Return the stamp bank of the evaluation, built at first use.
+
+    Parameters
+    ----------
+    n_psf : int, optional
+        Number of point-spread functions in it.
+    cache : path-like, optional
+        Folder where the bank is kept. By default ``bgrem`` in
+        ``$XDG_CACHE_HOME``, or in ``~/.cache``.
+    n_workers : int, optional
+        Processes that build it.
+
+    Returns
+    -------
+    bank : `~bgrem.simulate.StampBank`
+        Always the same for the same ``n_psf``.
+    """
+    if cache is None:
+        cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+        cache = cache / 'bgrem'
+    path = Path(cache) / f'evaluation-bank-{n_psf}-{BANK_SEED}.safetensors'
+    if path.exists():
+        return StampBank.load(path)
+    bank = build_stamp_bank(n_psf=n_psf, seed=BANK_SEED, n_workers=n_workers)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        bank.save(temporary)
+    return bank
+
+
+def family_scenes(bank, family, n_scenes, size, seed):
+    """
+    Make the scenes of one family, one after the other.
+
+    Parameters
+    ----------
+    bank : `~bgrem.simulate.StampBank`
+        Stamps to compose the scenes of.
+    family : str or `~bgrem.simulate.SceneConfig`
+        Name in `bgrem.simulate.FAMILIES`, or a configuration.
+    n_scenes : int
+        Number of scenes.
+    size : int
+        Side of each scene in pixels.
+    seed : int
+        The same seed gives the same scenes.
+
+    Yields
+    ------
+    scene : `Scene`
+
+    Raises
+    ------
+    ValueError
+        If the family is not known.
+    """
+    if isinstance(family, str):
+        if family not in FAMILIES:
+            msg = f'family must be one of {", ".join(FAMILIES)}, got {family!r}'
+            raise ValueError(msg)
+        family = FAMILIES[family]
+    composer = SceneComposer(bank, family)
+    generator = torch.Generator().manual_seed(seed)
+    for first in range(0, n_scenes, _BATCH):
+        n_batch = min(_BATCH, n_scenes - first)
+        yield from _unpack(composer.compose(n_batch, size, generator))
+
+
+def _unpack(batch):
+    """Yield the scenes of a batch."""
+    columns = {name: np.asarray(value) for name, value in batch.catalog.items()}
+    for k in range(len(batch.image)):
+        of_scene = columns['scene'] == k
+        images = {
+            name: np.asarray(getattr(batch, name)[k, 0])
+            for name in ('image', 'source', 'sky', 'sigma', 'mask')
+        }
+        yield Scene(
+            **images,
+            psf=np.asarray(batch.psf[k]),
+            fwhm=float(batch.fwhm[k]),
+            catalog={
+                name: value[of_scene]
+                for name, value in columns.items()
+                if name != 'scene'
+            },
+        )

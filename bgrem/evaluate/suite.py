@@ -1,0 +1,298 @@
+"""
+The evaluation suite: every detector on the same scenes, family by family.
+"""
+
+import time
+import zlib
+
+import numpy as np
+from scipy import ndimage
+from tqdm import tqdm
+
+from bgrem.detection import choose_threshold
+from bgrem.evaluate.calibration import reliability
+from bgrem.evaluate.curves import CONTAMINATIONS, detection_curve, true_positives_at
+from bgrem.evaluate.matching import MIN_SNR, match, match_radius
+from bgrem.evaluate.peers import PEERS, probability_peaks
+from bgrem.evaluate.photometry import PhotometrySurvey, SkySurvey
+from bgrem.evaluate.scenes import evaluation_bank, family_scenes
+from bgrem.simulate import FAMILIES
+from bgrem.weights import load_weights
+
+__all__ = [
+    'DEFAULT_SEED',
+    'FALSE_DISCOVERY_RATES',
+    'PARTS',
+    'DetectionSurvey',
+    'noise_false_alarms',
+    'run_suite',
+]
+
+# No training run uses this seed.
+DEFAULT_SEED = 990_002
+FALSE_DISCOVERY_RATES = (0.01, 0.02, 0.05, 0.10, 0.20)
+PARTS = ('detection', 'sky', 'photometry', 'noise')
+_N_CURVE_POINTS = 200
+
+
+class DetectionSurvey:
+    """
+    Run detectors over the scenes of one family and judge them together.
+
+    Parameters
+    ----------
+    detectors : dict of str to callable
+        Each takes a `~bgrem.evaluate.scenes.Scene` and returns
+        `~bgrem.evaluate.peers.Detections`.
+    probabilistic : collection of str, optional
+        Names of the detectors whose scores are probabilities: for them the
+        reliability and the false-discovery rates are measured too.
+    """
+
+    def __init__(self, detectors, probabilistic=()):
+        self.detectors = dict(detectors)
+        self.probabilistic = frozenset(probabilistic)
+        self._score = {name: [] for name in self.detectors}
+        self._is_true = {name: [] for name in self.detectors}
+        self._seconds = dict.fromkeys(self.detectors, 0.0)
+        self._n_true = 0
+        self._n_pixels = 0
+
+    def add(self, scene):
+        """
+        Run every detector on one scene.
+
+        Parameters
+        ----------
+        scene : `~bgrem.evaluate.scenes.Scene`
+            Only the matched detections are kept of it.
+        """
+        truth = scene.catalog
+        self._n_true += int(np.sum(truth['snr'] > MIN_SNR))
+        self._n_pixels += scene.image.size
+        for name, detector in self.detectors.items():
+            start = time.perf_counter()
+            found = detector(scene)
+            self._seconds[name] += time.perf_counter() - start
+            index = match(
+                found.x,
+                found.y,
+                found.score,
+                truth['x'],
+                truth['y'],
+                truth['snr'],
+                match_radius(scene.fwhm),
+            )
+            self._score[name].append(found.score)
+            self._is_true[name].append(index >= 0)
+
+    def result(self):
+        """
+        Judge all scenes added so far.
+
+        Returns
+        -------
+        result : dict
+            ``n_true`` (true sources that count), ``megapixels``, and
+            ``methods``: for each detector the ``true_positives`` at the
+            contaminations of `bgrem.evaluate.curves.CONTAMINATIONS`, the
+            ``curve`` of true against false positives and the speed.
+        """
+        methods = {}
+        for name in self.detectors:
+            score = np.concatenate([*self._score[name], np.empty(0)])
+            is_true = np.concatenate([*self._is_true[name], np.empty(0, bool)])
+            methods[name] = {
+                'true_positives': true_positives_at(score, is_true).tolist(),
+                'n_detections': int(score.size),
+                'megapixels_per_second': self._n_pixels
+                / 1e6
+                / max(self._seconds[name], 1e-9),
+                'curve': _thin_curve(score, is_true),
+            }
+            if name in self.probabilistic:
+                methods[name]['false_discovery'] = _false_discovery(
+                    self._score[name], self._is_true[name]
+                )
+                methods[name]['reliability'] = reliability(score, is_true)
+        return {
+            'n_true': self._n_true,
+            'megapixels': self._n_pixels / 1e6,
+            'methods': methods,
+        }
+
+
+def _thin_curve(score, is_true):
+    """Return the curve as far as it matters, in few enough points to plot."""
+    _, n_true, n_false = detection_curve(score, is_true)
+    clean = np.flatnonzero(n_false <= 2 * max(CONTAMINATIONS) * (n_true + n_false))
+    end = clean[-1] + 1 if clean.size else 0
+    keep = np.unique(np.linspace(0, max(end - 1, 0), _N_CURVE_POINTS).astype(int))[:end]
+    return {'n_true': n_true[keep].tolist(), 'n_false': n_false[keep].tolist()}
+
+
+def _false_discovery(scores, are_true):
+    """
+    Compare promised with observed rates, the threshold chosen scene by scene.
+    """
+    rows = []
+    for rate in FALSE_DISCOVERY_RATES:
+        kept = [score >= choose_threshold(score, rate) for score in scores]
+        n_kept = sum(int(k.sum()) for k in kept)
+        n_false = sum(int(np.sum(k & ~t)) for k, t in zip(kept, are_true, strict=True))
+        rows.append(
+            {
+                'promised': rate,
+                'observed': n_false / n_kept if n_kept else None,
+                'n_detections': n_kept,
+            }
+        )
+    return rows
+
+
+def noise_false_alarms(weights, *, megapixels=1.0, size=512, seed=DEFAULT_SEED):
+    """
+    Count false alarms on images that hold nothing but sky and noise.
+
+    Parameters
+    ----------
+    weights : `~bgrem.weights.Weights`
+        Loaded weights.
+    megapixels : float, optional
+        Least area of each kind of noise.
+    size : int, optional
+        Side of the images in pixels.
+    seed : int, optional
+        Seed of the noise.
+
+    Returns
+    -------
+    false_alarms : dict of str to float
+        False alarms per 10^6 pixels at the default threshold (a false
+        discovery rate of 5%, chosen image by image) for ``white`` noise,
+        noise ``correlated`` by a Gaussian kernel of sigma 1 px, and white
+        noise on a ``gradient`` of 25 noise sigma across the image.
+    """
+    rng = np.random.default_rng(seed)
+    n_images = int(np.ceil(megapixels * 1e6 / size**2))
+    tilt = np.linspace(-12.5, 12.5, size)
+    counts = dict.fromkeys(('white', 'correlated', 'gradient'), 0)
+    for _ in range(n_images):
+        white = rng.normal(size=(size, size))
+        smooth = ndimage.gaussian_filter(white, 1.0, mode='wrap')
+        images = {
+            'white': white,
+            'correlated': smooth / smooth.std(),
+            'gradient': white + tilt,
+        }
+        for kind, image in images.items():
+            # Any zero point and scale will do: they must not matter.
+            peaks = probability_peaks(1000 + 5 * image, None, weights).score
+            counts[kind] += int(np.sum(peaks >= choose_threshold(peaks, 0.05)))
+    return {kind: n / (n_images * size**2 / 1e6) for kind, n in counts.items()}
+
+
+def run_suite(
+    weights=('optical',),
+    *,
+    families=None,
+    n_scenes=40,
+    size=256,
+    seed=DEFAULT_SEED,
+    parts=PARTS,
+    peers=None,
+    bank=None,
+    noise_megapixels=2.0,
+    progress=False,
+):
+    """
+    Judge weights and their peers on simulated scenes.
+
+    Parameters
+    ----------
+    weights : sequence of str or path-like, optional
+        Names of shipped weights or paths; the first is used for sky and
+        photometry.
+    families : sequence of str, optional
+        Names in `bgrem.simulate.FAMILIES`; all by default.
+    n_scenes : int, optional
+        Scenes of each family.
+    size : int, optional
+        Side of the scenes in pixels.
+    seed : int, optional
+        Seed of the scenes. Each family has its own, which does not depend
+        on the other families asked for.
+    parts : collection of str, optional
+        What to measure, of ``'detection'``, ``'sky'``, ``'photometry'`` and
+        ``'noise'``.
+    peers : dict of str to callable, optional
+        Detectors to compare with; `bgrem.evaluate.peers.PEERS` by default.
+    bank : `~bgrem.simulate.StampBank`, optional
+        The cached evaluation bank by default.
+    noise_megapixels : float, optional
+        Area of each kind of pure noise.
+    progress : bool, optional
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    results : dict
+        Everything measured, of plain Python types only.
+
+    Raises
+    ------
+    ValueError
+        If a part or a family is not known.
+    """
+    families = list(FAMILIES if families is None else families)
+    choices = {'parts': (parts, PARTS), 'families': (families, FAMILIES)}
+    for name, (given, known) in choices.items():
+        if unknown := sorted(set(given) - set(known)):
+            msg = f'{name} must be among {", ".join(known)}, got {", ".join(unknown)}'
+            raise ValueError(msg)
+    loaded = {w.name: w for w in map(load_weights, weights)}
+    first = next(iter(loaded.values()))
+    bank = evaluation_bank() if bank is None else bank
+    results = {
+        'suite': 'optical',
+        'n_scenes': n_scenes,
+        'size': size,
+        'seed': seed,
+        'contaminations': list(CONTAMINATIONS),
+        'weights': {name: w.sha256 for name, w in loaded.items()},
+        'families': {},
+    }
+    detectors = {name: _as_detector(w) for name, w in loaded.items()}
+    detectors |= PEERS if peers is None else peers
+    for family in tqdm(families, disable=not progress, desc='families'):
+        surveys = {}
+        if 'detection' in parts:
+            surveys['detection'] = DetectionSurvey(detectors, probabilistic=loaded)
+        if 'sky' in parts:
+            surveys['sky'] = SkySurvey(first)
+        if 'photometry' in parts:
+            surveys['photometry'] = PhotometrySurvey(first)
+        # The name, not the place in the list, decides the scenes.
+        family_seed = seed + zlib.crc32(family.encode())
+        scenes = family_scenes(bank, family, n_scenes, size, family_seed)
+        for scene in tqdm(
+            scenes, total=n_scenes, disable=not progress, desc=family, leave=False
+        ):
+            for survey in surveys.values():
+                survey.add(scene)
+        results['families'][family] = {
+            part: survey.result() for part, survey in surveys.items()
+        }
+    if 'noise' in parts:
+        results['noise_false_alarms'] = {
+            name: noise_false_alarms(w, megapixels=noise_megapixels, seed=seed)
+            for name, w in loaded.items()
+        }
+    return results
+
+
+def _as_detector(weights):
+    def detect(scene):
+        return probability_peaks(scene.image, scene.mask, weights)
+
+    return detect
