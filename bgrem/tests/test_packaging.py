@@ -19,6 +19,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.version import Version
 
 import bgrem
@@ -140,18 +141,31 @@ def test_changelog_has_this_version():
     assert Version(newest[1]) >= Version('.'.join(map(str, release)))
 
 
+def requirements():
+    """Return the requirements of pyproject.toml by name, extras included."""
+    project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+    extras = project['optional-dependencies'].values()
+    lines = [*project['dependencies'], *(line for extra in extras for line in extra)]
+    return {r.name: r.specifier for r in map(Requirement, lines) if r.specifier}
+
+
 @in_source_tree
 def test_constraints_meet_the_requirements():
-    from packaging.requirements import Requirement
-
     lines = (ROOT / 'constraints.txt').read_text(encoding='utf-8').splitlines()
     pins = dict(line.split('==') for line in lines if line and line[0] != '#')
-    project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
-    extras = project['optional-dependencies']
-    for line in [*project['dependencies'], *(x for e in extras.values() for x in e)]:
-        requirement = Requirement(line)
-        if requirement.name in pins:
-            assert requirement.specifier.contains(pins[requirement.name]), line
+    for name, specifier in requirements().items():
+        assert name not in pins or specifier.contains(pins[name]), name
+
+
+@in_source_tree
+def test_oldest_versions_are_the_lower_bounds():
+    text = (ROOT / 'tox.ini').read_text(encoding='utf-8')
+    oldest = dict(re.findall(r'oldestdeps: (\w[\w-]*)[^=\n]*==(\S+)', text))
+    bounds = requirements()
+    assert oldest
+    for name, version in oldest.items():
+        (bound,) = (s.version for s in bounds[name] if s.operator == '>=')
+        assert Version(bound) == Version(version), name
 
 
 @in_source_tree
