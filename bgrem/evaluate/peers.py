@@ -71,7 +71,8 @@ def matched_filter_snr(data, sigma, psf, mask=None):
     data : 2D `~numpy.ndarray` of float
         Image with the sky subtracted.
     sigma : float or 2D `~numpy.ndarray` of float
-        Noise of each pixel, taken as independent.
+        Noise of each pixel, taken as independent; pixels without noise (0)
+        carry no weight, as if masked.
     psf : 2D `~numpy.ndarray` of float
         Point-spread function, centred in an array of odd sides.
     mask : 2D `~numpy.ndarray` of bool, optional
@@ -83,12 +84,13 @@ def matched_filter_snr(data, sigma, psf, mask=None):
     snr : 2D `~numpy.ndarray` of float
         0 where no pixel in reach carries weight.
     """
-    weight = np.broadcast_to(1.0 / np.square(np.asarray(sigma, float)), data.shape)
-    weight = np.where(np.isfinite(data) & np.isfinite(weight), weight, 0.0)
+    sigma = np.broadcast_to(np.asarray(sigma, float), data.shape)
+    good = np.isfinite(data) & np.isfinite(sigma) & (sigma > 0)
     if mask is not None:
-        weight = np.where(mask, 0.0, weight)
+        good &= ~mask
+    weight = np.divide(1.0, sigma**2, out=np.zeros(data.shape), where=good)
     flipped = np.asarray(psf, float)[::-1, ::-1]
-    weighted = np.where(weight > 0, data, 0.0) * weight
+    weighted = np.where(good, data, 0.0) * weight
     signal = oaconvolve(weighted, flipped, mode='same')
     variance = oaconvolve(weight, flipped**2, mode='same')
     # The transforms leave rounding where there should be nothing.
@@ -209,6 +211,8 @@ def _sep(scene, kernel, minarea):
     )
     snr = matched_filter_snr(data, rms, kernel, scene.mask)
     x, y = objects['xcpeak'], objects['ycpeak']
+    # The filter carries light into the mask.
+    x, y = x[~scene.mask[y, x]], y[~scene.mask[y, x]]
     return Detections(x.astype(float), y.astype(float), snr[y, x])
 
 

@@ -1,0 +1,93 @@
+"""Tests of bgrem.evaluate.calibration."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.special import expit
+
+from bgrem.detection import calibrate, choose_threshold
+from bgrem.evaluate.calibration import (
+    fit_table,
+    main,
+    reliability,
+    rewrite_header,
+)
+from bgrem.weights import load_weights
+
+
+def draw(n, seed, slope=0.7, offset=-1.0):
+    """Peaks whose true log-odds are linear in the logit."""
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(-2, 3, n)
+    return logit, rng.random(n) < expit(slope * logit + offset)
+
+
+class TestFitTable:
+    def test_finds_the_true_relation(self):
+        table = fit_table(*draw(100_000, 0))
+        logit = np.linspace(-4, 5, 30)
+        assert_allclose(calibrate(logit, table), expit(0.7 * logit - 1), atol=0.03)
+
+    def test_is_a_valid_table(self):
+        table = fit_table(*draw(3000, 1), n_knots=32)
+        assert 2 < len(table['logit']) <= 32
+        assert np.all(np.diff(table['logit']) > 0)
+        assert np.all(np.diff(table['probability']) > 0)
+        assert 0 < table['probability'][0] < table['probability'][-1] < 1
+        calibrate(np.zeros(3), table)
+
+    def test_calibrated_peaks_keep_the_promise(self):
+        table = fit_table(*draw(50_000, 2))
+        logit, is_true = draw(50_000, 3)
+        probability = calibrate(logit, table)
+        for rate in (0.05, 0.1, 0.2):
+            kept = probability >= choose_threshold(probability, rate)
+            assert_allclose(np.mean(~is_true[kept]), rate, rtol=0.15)
+
+    def test_order_does_not_matter(self):
+        logit, is_true = draw(2000, 4)
+        shuffled = np.random.default_rng(0).permutation(2000)
+        assert fit_table(logit, is_true) == fit_table(
+            logit[shuffled], is_true[shuffled]
+        )
+
+    def test_useless_logit_gives_a_constant(self):
+        rng = np.random.default_rng(5)
+        table = fit_table(rng.normal(size=20_000), rng.random(20_000) < 0.3)
+        values = calibrate(np.linspace(-1.5, 1.5, 20), table)
+        assert_allclose(values, 0.3, atol=0.04)
+
+    def test_perfect_separation(self):
+        logit = np.arange(-50.0, 50.0)
+        table = fit_table(logit, logit > 0)
+        assert calibrate(np.array([-20.0]), table) < 0.1
+        assert calibrate(np.array([20.0]), table) > 0.9
+
+    @pytest.mark.parametrize('is_true', [np.zeros(5, bool), np.ones(5, bool), []])
+    def test_nothing_to_fit(self, is_true):
+        with pytest.raises(ValueError, match='must hold true and false peaks'):
+            fit_table(np.zeros(len(is_true)), is_true)
+
+
+def test_reliability_by_hand():
+    rows = reliability([0.02, 0.04, 0.95, 0.97, 0.99, 1.0], [0, 1, 1, 1, 1, 0])
+    assert [row['n'] for row in rows] == [2, 4]
+    assert_allclose([row['promised'] for row in rows], [0.03, 0.9775])
+    assert_allclose([row['observed'] for row in rows], [0.5, 0.75])
+    assert reliability([], []) == []
+
+
+def test_rewrite_header_keeps_the_tensors(tiny_weights, tmp_path):
+    weights = load_weights(tiny_weights)
+    table = {'logit': [-1.0, 1.0], 'probability': [0.2, 0.8]}
+    path = tmp_path / 'new.safetensors'
+    rewrite_header(weights, path, table)
+    new = load_weights(path)
+    assert new.calibration == table
+    old, new = weights.network().state_dict(), new.network().state_dict()
+    assert all(old[key].equal(new[key]) for key in old)
+
+
+def test_command_reports_a_missing_file(tmp_path, capsys):
+    assert main(['--weights', str(tmp_path / 'none.safetensors')]) == 1
+    assert 'none.safetensors' in capsys.readouterr().err
