@@ -172,6 +172,7 @@ def _measure_fwhm(image, mask):
     """
     Measure the FWHM of the stars: the lower quartile of the bright peaks.
 
+    A Gaussian is fitted to the core alone, because it makes the wings too wide.
     Galaxies and blends are wider than stars, cosmic rays narrower than any
     PSF that samples (1.3 px).
     """
@@ -190,7 +191,7 @@ def _measure_fwhm(image, mask):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', AstropyWarning)
         fwhm = fit_fwhm(
-            data, xypos=np.column_stack([x, y])[order], fit_shape=11, mask=mask
+            data, xypos=np.column_stack([x, y])[order], fit_shape=7, mask=mask
         )
     fwhm = np.atleast_1d(fwhm)
     fwhm = fwhm[np.isfinite(fwhm) & (fwhm > 1.3) & (fwhm < 12)]

@@ -1,0 +1,105 @@
+"""Tests of bgrem.evaluate.real on images made by hand."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from numpy.testing import assert_allclose
+
+from bgrem.evaluate import real
+from bgrem.evaluate.peers import matched_filter
+from bgrem.evaluate.real import judge_injections, judge_stack, moffat_psf, run_real
+
+DETECTORS = {'matched': matched_filter}
+
+
+def star_field(seed, noise=5.0, n_stars=30, fwhm=3.0, shape=(260, 270)):
+    rng = np.random.default_rng(seed)
+    places = np.random.default_rng(77)  # the same field whatever the noise
+    image = np.full(shape, 300.0)
+    for _ in range(n_stars):
+        y, x = places.uniform(20, np.array(shape) - 20)
+        row, column = round(y), round(x)
+        window = np.s_[row - 16 : row + 17, column - 16 : column + 17]
+        psf = moffat_psf(fwhm, x - column, y - row)
+        image[window] += places.uniform(500, 8000) * psf
+    return (image + rng.normal(0, noise, shape)).astype(np.float32)
+
+
+def test_moffat_psf():
+    psf = moffat_psf(3.0)
+    assert psf.shape == (33, 33)
+    assert_allclose(psf.sum(), 1)
+    assert_allclose(psf, psf[::-1, ::-1])
+    moved = moffat_psf(3.0, dx=0.3, dy=-0.2)
+    y, x = np.mgrid[-16:17, -16:17]
+    core = np.hypot(x, y) < 8
+    assert_allclose((moved * x)[core].sum() / moved[core].sum(), 0.3, atol=0.03)
+    assert_allclose((moved * y)[core].sum() / moved[core].sum(), -0.2, atol=0.03)
+
+
+def test_fwhm_is_measured():
+    scene = real._observed(star_field(1, fwhm=3.4))
+    assert_allclose(scene.fwhm, 3.4, rtol=0.12)
+
+
+def test_fwhm_needs_sources():
+    noise = np.random.default_rng(0).normal(size=(150, 150))
+    with pytest.raises(ValueError, match='too few bright sources'):
+        real._observed(noise)
+
+
+def test_stack_is_the_truth():
+    result = judge_stack(star_field(1), star_field(2, noise=1.0), DETECTORS)
+    assert 25 <= result['n_true'] <= 40
+    counts = result['methods']['matched']['true_positives']
+    assert counts[-1] > 20
+
+
+def test_injections_are_found_when_bright():
+    image = star_field(3)
+    image[:40] = np.nan
+    result = judge_injections(image, DETECTORS, np.random.default_rng(0))
+    bins = result['methods']['matched']['bins']
+    assert sum(b['n'] for b in bins) == result['n_injected'] > 15
+    assert bins[-1]['completeness'] > 0.9
+    assert bins[0]['completeness'] < 0.7
+    assert 3 < result['methods']['matched']['threshold'] < 7
+
+
+def test_injected_star_has_its_flux():
+    image = np.zeros((80, 80))
+    stars = {
+        'x': np.array([40.3]), 'y': np.array([39.8]), 'flux': np.array([50.0])
+    }  # fmt: skip
+    result = real._inject(image, stars, 3.0)
+    assert_allclose(result.sum(), 50)
+    assert not image.any()
+
+
+def test_run_real(tmp_path, tiny_weights):
+    fits.HDUList(
+        [
+            fits.PrimaryHDU(),
+            fits.ImageHDU(star_field(1), name='EXP_A'),
+            fits.ImageHDU(star_field(2, noise=1.0), name='STACK_BCDE'),
+        ]
+    ).writeto(tmp_path / real.STACK_IMAGE)
+    fits.writeto(tmp_path / real.INJECTION_IMAGES[0], star_field(4))
+    results = run_real(tmp_path, [tiny_weights], peers=DETECTORS)
+    stack, injection = results['families'].values()
+    assert stack['detection']['methods'].keys() == {'tiny', 'matched'}
+    assert injection['injection']['methods'].keys() == {'tiny', 'matched'}
+    text = real_report(results)
+    assert 'Injected stars' in text
+    assert 'S/N 15-50' in text
+
+
+def real_report(results):
+    from bgrem.evaluate.report import markdown_report
+
+    return markdown_report(results)
+
+
+def test_folder_without_images(tmp_path, tiny_weights):
+    with pytest.raises(FileNotFoundError, match='holds none of the images'):
+        run_real(tmp_path, [tiny_weights])

@@ -1,0 +1,272 @@
+"""Tests of bgrem.evaluate.scenes, suite, report, figures and the command."""
+
+import json
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import bgrem.evaluate
+from bgrem.evaluate.__main__ import main
+from bgrem.evaluate.calibration import fit_calibration
+from bgrem.evaluate.peers import Detections, oracle
+from bgrem.evaluate.report import markdown_report, write_report
+from bgrem.evaluate.scenes import evaluation_bank, family_scenes
+from bgrem.evaluate.suite import (
+    DetectionSurvey,
+    noise_false_alarms,
+    run_suite,
+)
+from bgrem.weights import load_weights
+
+
+@pytest.fixture(scope='module')
+def bank(tmp_path_factory):
+    pytest.importorskip('galsim')
+    return evaluation_bank(n_psf=2, cache=tmp_path_factory.mktemp('cache'))
+
+
+@pytest.fixture(scope='module')
+def scenes(bank):
+    return list(family_scenes(bank, 'flat', 3, 96, seed=1))
+
+
+def test_public_names_resolve():
+    for name in bgrem.evaluate.__all__:
+        assert callable(getattr(bgrem.evaluate, name))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        bgrem.evaluate.nothing  # noqa: B018
+
+
+class TestScenes:
+    def test_bank_is_cached(self, tmp_path, monkeypatch, bank):
+        folder = tmp_path / 'cache' / 'bgrem'
+        monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+        folder.mkdir(parents=True)
+        bank.save(folder / 'evaluation-bank-2-990001.safetensors')
+        monkeypatch.setattr('bgrem.evaluate.scenes.build_stamp_bank', None)
+        assert_array_equal(evaluation_bank(n_psf=2).fwhm, bank.fwhm)
+
+    def test_same_seed_same_scenes(self, bank, scenes):
+        again = list(family_scenes(bank, 'flat', 3, 96, seed=1))
+        other = next(family_scenes(bank, 'flat', 3, 96, seed=2))
+        for a, b in zip(scenes, again, strict=True):
+            assert_array_equal(a.image, b.image)
+        assert np.any(other.image != scenes[0].image)
+
+    def test_truth_belongs_to_the_image(self, scenes):
+        assert len(scenes) == 3
+        for scene in scenes:
+            assert scene.image.shape == scene.sky.shape == (96, 96)
+            assert scene.mask.dtype == bool
+            assert_allclose(scene.psf.sum(), 1, rtol=1e-3)
+            residual = (scene.image - scene.source - scene.sky) / scene.sigma
+            assert abs(np.median(residual)) < 0.1
+            bright = scene.catalog['snr'] > 30
+            x, y = (scene.catalog[k][bright] for k in 'xy')
+            light = scene.source[np.rint(y).astype(int), np.rint(x).astype(int)]
+            assert np.all(light > scene.sigma.mean())
+
+    def test_batches_do_not_lose_scenes(self, bank):
+        assert len(list(family_scenes(bank, 'flat', 6, 32, seed=1))) == 6
+
+    def test_unknown_family(self, bank):
+        with pytest.raises(ValueError, match="family must be one of flat.*'round'"):
+            next(family_scenes(bank, 'round', 1, 32, seed=1))
+
+
+class TestDetectionSurvey:
+    def test_perfect_detector_finds_all(self, scenes):
+        def perfect(scene):
+            truth = scene.catalog
+            real = truth['snr'] > 2
+            return Detections(truth['x'][real], truth['y'][real], truth['snr'][real])
+
+        survey = DetectionSurvey({'perfect': perfect})
+        for scene in scenes:
+            survey.add(scene)
+        result = survey.result()
+        n_true = sum(int(np.sum(s.catalog['snr'] > 2)) for s in scenes)
+        assert result['n_true'] == n_true > 5
+        assert result['methods']['perfect']['true_positives'] == [n_true] * 5
+        assert result['methods']['perfect']['curve']['n_true'][-1] == n_true
+        assert_allclose(result['megapixels'], 3 * 96**2 / 1e6)
+
+    def test_promise_of_an_honest_detector(self, scenes):
+        """One false detection of probability 0.8 for each four true ones."""
+
+        def honest(scene):
+            truth = scene.catalog
+            real = np.flatnonzero(truth['snr'] > 2)[:4]
+            far = np.array([-50.0])
+            return Detections(
+                np.append(truth['x'][real], far),
+                np.append(truth['y'][real], far),
+                np.full(real.size + 1, 0.8),
+            )
+
+        survey = DetectionSurvey({'honest': honest}, probabilistic=['honest'])
+        for scene in scenes:
+            survey.add(scene)
+        method = survey.result()['methods']['honest']
+        promise = {p['promised']: p for p in method['false_discovery']}
+        assert promise[0.1]['observed'] is None
+        assert promise[0.1]['n_detections'] == 0
+        assert_allclose(promise[0.2]['observed'], 0.2)
+        (row,) = method['reliability']
+        assert_allclose([row['promised'], row['observed']], 0.8)
+
+    def test_blind_detector(self, scenes):
+        survey = DetectionSurvey({'blind': lambda _: Detections(*np.empty((3, 0)))})
+        survey.add(scenes[0])
+        method = survey.result()['methods']['blind']
+        assert method['true_positives'] == [0] * 5
+        assert method['curve'] == {'n_true': [], 'n_false': []}
+
+
+@pytest.fixture(scope='module')
+def results(bank, tiny_weights):
+    return run_suite(
+        [tiny_weights],
+        families=['flat', 'crowded'],
+        n_scenes=2,
+        size=64,
+        parts=['detection', 'sky', 'photometry', 'noise'],
+        peers={'oracle': oracle, 'again': oracle},
+        bank=bank,
+        noise_megapixels=0.01,
+    )
+
+
+def test_suite_measures_everything(results):
+    assert list(results['families']) == ['flat', 'crowded']
+    assert results['weights'].keys() == {'tiny'}
+    for part in results['families'].values():
+        methods = part['detection']['methods']
+        assert list(methods) == ['tiny', 'oracle', 'again']
+        counts = [methods[m]['true_positives'] for m in ('oracle', 'again')]
+        assert counts[0] == counts[1]
+        assert {'false_discovery', 'reliability'} <= methods['tiny'].keys()
+        assert part['sky']['bgrem']['rms'] > 0
+        assert part['sky'].keys() >= {'Background2D 16', 'Background2D 128'}
+    assert results['noise_false_alarms']['tiny'].keys() == {
+        'white', 'correlated', 'gradient'
+    }  # fmt: skip
+
+
+def test_family_scenes_do_not_depend_on_the_others(bank, tiny_weights, results):
+    alone = run_suite(
+        [tiny_weights],
+        families=['crowded'],
+        n_scenes=2,
+        size=64,
+        parts=['detection'],
+        peers={'oracle': oracle},
+        bank=bank,
+    )
+    expected = results['families']['crowded']['detection']['methods']['oracle']
+    method = alone['families']['crowded']['detection']['methods']['oracle']
+    assert method['curve'] == expected['curve']
+    assert alone['families']['crowded'].keys() == {'detection'}
+
+
+def test_report_round_trip(results, tmp_path):
+    text = write_report(results, tmp_path / 'new' / 'folder')
+    folder = tmp_path / 'new' / 'folder'
+    assert (folder / 'results.md').read_text(encoding='utf-8') == text
+    assert json.loads((folder / 'results.json').read_text()) == results
+    for heading in ('True positives', 'false-discovery', 'Sky error', 'False alarms'):
+        assert heading in text
+    for line in text.splitlines():
+        if line.startswith('| ---'):
+            width = line.count('|')
+        elif line.startswith('|'):
+            assert line.count('|') >= 3
+    assert width
+
+
+def test_report_ratios_by_hand():
+    def method(counts):
+        return {'true_positives': counts, 'megapixels_per_second': 1.0}
+
+    detection = {
+        'n_true': 50,
+        'methods': {
+            'ours': method([10, 30]),
+            'a': method([5, 10]),
+            'b': method([4, 20]),
+            'oracle': method([0, 40]),
+        },
+    }
+    text = markdown_report(
+        {
+            'suite': 'optical',
+            'weights': {'ours': 'abc'},
+            'contaminations': [0.01, 0.2],
+            'families': {'flat': {'detection': detection}},
+        }
+    )
+    assert '| flat (50 true) | ours | 10 | 30 | 1.00 |' in text
+    assert '| ours / best peer | 2.00 | 1.50 |' in text
+    assert '| ours / oracle | - | 0.75 |' in text
+
+
+def test_figures(results, tmp_path):
+    pytest.importorskip('matplotlib')
+    from bgrem.evaluate.figures import write_figures
+
+    paths = write_figures(results, tmp_path)
+    assert [p.name for p in paths] == ['curves.png', 'reliability.png', 'sky_error.png']
+    assert all(p.stat().st_size > 1000 for p in paths)
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'match'),
+    [
+        ({'families': ['round']}, 'families must be among flat.*got round'),
+        ({'parts': ['taste']}, 'parts must be among detection.*got taste'),
+    ],
+)
+def test_suite_refuses_unknown_names(kwargs, match):
+    with pytest.raises(ValueError, match=match):
+        run_suite(**kwargs)
+
+
+def test_noise_false_alarms_are_counted(tiny_weights):
+    alarms = noise_false_alarms(load_weights(tiny_weights), megapixels=0.004, size=64)
+    assert all(value >= 0 for value in alarms.values())
+
+
+def test_fit_calibration(bank, tiny_weights):
+    weights = load_weights(tiny_weights)
+    table = fit_calibration(weights, families=['flat'], n_scenes=2, size=64, bank=bank)
+    assert np.all(np.diff(table['probability']) > 0)
+    assert weights.calibration == load_weights(tiny_weights).calibration
+
+
+class TestCommand:
+    def test_unknown_weights(self, capsys, tmp_path):
+        path = tmp_path / 'none.safetensors'
+        assert main(['--weights', str(path), '-o', str(tmp_path / 'out')]) == 1
+        assert capsys.readouterr().err.startswith('error: ')
+        assert not (tmp_path / 'out').exists()
+
+    @pytest.mark.parametrize('option', ['--n-scenes', '--size'])
+    def test_bad_number(self, option, capsys):
+        assert main([option, '0']) == 1
+        assert 'must be a positive integer, got 0' in capsys.readouterr().err
+
+    def test_empty_folder_of_real_images(self, capsys, tmp_path, tiny_weights):
+        arguments = ['--real', str(tmp_path), '--weights', str(tiny_weights)]
+        assert main(arguments) == 1
+        assert 'holds none of the images' in capsys.readouterr().err
+
+    def test_run(self, capsys, tmp_path, tiny_weights, bank, monkeypatch):
+        monkeypatch.setattr('bgrem.evaluate.suite.evaluation_bank', lambda: bank)
+        monkeypatch.setattr('bgrem.evaluate.suite.PEERS', {'oracle': oracle})
+        out = tmp_path / 'out'
+        arguments = ['--weights', str(tiny_weights), '-o', str(out), '--no-figures']
+        arguments += ['--families', 'flat', '--parts', 'detection']
+        assert main([*arguments, '--n-scenes', '1', '--size', '64']) == 0
+        assert 'tiny / oracle' in capsys.readouterr().out
+        assert {p.name for p in out.iterdir()} == {'results.json', 'results.md'}
