@@ -21,8 +21,8 @@ exclude_patterns = ['_build', 'api/*.rst.txt']
 
 sys.path.insert(0, str(Path(__file__).parent / '_ext'))
 extensions.append('weights_cards')  # noqa: F405
-# It needs graphviz, which pip does not install.
-extensions.remove('sphinx.ext.inheritance_diagram')  # noqa: F405
+# The diagrams need graphviz, which pip does not install.
+automodapi_inheritance_diagram = False
 # The type names of numpydoc sections are prose ("2D array, same unit as data").
 numpydoc_xref_param_type = False
 

