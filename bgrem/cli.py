@@ -67,13 +67,16 @@ def _run(argv):
 
 def _print_warnings():
     """Print what concerns the user in one line each, and nothing else."""
+    from astropy.utils.exceptions import AstropyDeprecationWarning, AstropyWarning
 
     def show(message, category, filename, lineno, file=None, line=None):  # noqa: ARG001
         text = ' '.join(str(message).split())
         sys.stderr.write(f'bgrem: warning: {text}\n')
 
     warnings.simplefilter('ignore')
-    warnings.simplefilter('default', UserWarning)
+    for category in (UserWarning, AstropyWarning):
+        warnings.simplefilter('default', category)
+    warnings.simplefilter('ignore', AstropyDeprecationWarning)
     warnings.showwarning = show
 
 

@@ -5,7 +5,6 @@ import json
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import numpy as np
 from astropy import units as u
@@ -13,6 +12,7 @@ from astropy import units as u
 from bgrem.io import read_image, read_mask
 from bgrem.products import (
     CATALOG_ENDINGS,
+    FITS_ENDINGS,
     check_output,
     product_provenance,
     write_catalog,
@@ -124,7 +124,7 @@ def info(options):
     """
     if options.what is None:
         _print_environment()
-    elif options.what.endswith('.safetensors') or not Path(options.what).exists():
+    elif not options.what.lower().endswith((*FITS_ENDINGS, '.fz')):
         _print_weights(options.what)
     else:
         provenance = product_provenance(options.what)
@@ -139,12 +139,13 @@ def _inputs(options):
 
 
 def _make_background(options):
-    from bgrem import DiffusionBackground
-
     image = read_image(options.input, options.hdu)
     mask = None
     if options.mask is not None:
         mask = read_mask(options.mask, options.mask_hdu)
+    # It imports torch, which takes seconds: bad files are reported before.
+    from bgrem.background import DiffusionBackground
+
     background = DiffusionBackground(
         image.data if image.unit is None else image.data << image.unit,
         options.box_size,

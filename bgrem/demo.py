@@ -65,10 +65,6 @@ def run_demo(folder, *, seed=1, quiet=False, size=DEMO_SIZE, **kwargs):
     -----
     Takes about ten seconds on two cores, of which a few for the stamps.
     """
-    from bgrem import DiffusionBackground
-    from bgrem.plotting import save_plot
-    from bgrem.simulate.files import write_scene
-
     folder = Path(folder)
     folder.mkdir(exist_ok=True)
     image_path, products_path, catalog_path, plot_path = (
@@ -76,6 +72,11 @@ def run_demo(folder, *, seed=1, quiet=False, size=DEMO_SIZE, **kwargs):
         for name in ('image.fits', 'products.fits', 'catalog.ecsv', 'picture.png')
     )
     batch = _compose(seed, size)
+    # They import torch, which takes seconds: what is missing is found before.
+    from bgrem.background import DiffusionBackground
+    from bgrem.plotting import save_plot
+    from bgrem.simulate.files import write_scene
+
     write_scene(image_path, batch, overwrite=True)
     image = read_image(image_path, 'SCI')
 
@@ -90,7 +91,7 @@ def run_demo(folder, *, seed=1, quiet=False, size=DEMO_SIZE, **kwargs):
     write_catalog(catalog_path, catalog, background.meta, overwrite=True)
     save_plot(plot_path, background, data=image.data, segmentation_image=segments)
 
-    truth = {name: np.asarray(values) for name, values in batch.catalog.items()}
+    truth = {name: values.numpy() for name, values in batch.catalog.items()}
     rows = found_table(
         truth,
         float(batch.fwhm[0]),

@@ -48,15 +48,15 @@ def write_scene(path, batch, index=0, *, overwrite=False):
     ``flux`` (counts), ``snr``, ``is_star`` and ``half_light_radius`` (pixels).
     """
     path = check_output(path, overwrite=overwrite)
-    image = np.array(batch.image[index, 0].cpu())
-    image[np.asarray(batch.mask[index, 0].cpu())] = np.nan
+    image = batch.image[index, 0].cpu().numpy().copy()
+    image[batch.mask[index, 0].cpu().numpy()] = np.nan
     header = _make_wcs(image.shape).to_header()
     header['BUNIT'] = 'ct'
     hdus = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(image, header, name='SCI')])
     for name in ('source', 'sky', 'sigma'):
-        values = np.asarray(getattr(batch, name)[index, 0].cpu())
+        values = getattr(batch, name)[index, 0].cpu().numpy()
         hdus.append(fits.ImageHDU(values, header, name=name.upper()))
-    hdus.append(fits.ImageHDU(np.asarray(batch.psf[index].cpu()), name='PSF'))
+    hdus.append(fits.ImageHDU(batch.psf[index].cpu().numpy(), name='PSF'))
     hdus['PSF'].header['FWHM'] = (round(float(batch.fwhm[index]), 4), 'pixels')
     hdus.append(fits.table_to_hdu(_truth(batch.catalog, index)))
     hdus[-1].name = 'TRUTH'
@@ -74,7 +74,7 @@ def _make_wcs(shape):
 
 
 def _truth(catalog, index):
-    columns = {name: np.asarray(values.cpu()) for name, values in catalog.items()}
+    columns = {name: values.cpu().numpy() for name, values in catalog.items()}
     kept = columns.pop('scene') == index
     table = Table({name: values[kept] for name, values in columns.items()})
     for name in ('x', 'y', 'half_light_radius'):
