@@ -179,7 +179,7 @@ def _photometry_table(parts):
                 ]
                 for row in bins
             ]
-    return _table(header, rows)
+    return _table(header, rows) if rows else []
 
 
 def _injection_table(parts):
