@@ -15,6 +15,8 @@ from photutils.utils.exceptions import NoDetectionsWarning
 from scipy import ndimage
 from scipy.special import expit, logit
 
+from bgrem.deblend import deblend_region
+
 __all__ = [
     'MIN_PROBABILITY',
     'calibrate',
@@ -251,8 +253,10 @@ def segment(
         plus-shaped footprint of 5 pixels (fewer at borders, masked pixels and
         neighbours).
     deblend : bool, optional
-        If True, segments that touch are divided by a watershed of
-        ``source`` from the peaks; if False they share one label.
+        If True, segments that touch are divided: by a watershed of
+        ``source`` from the peaks, after which faint sources give back what
+        they have cut off the wings of brighter ones. If False they share one
+        label.
     footprint : 2D array_like of bool, optional
         Structuring element by which the footprints are widened.
     mask : 2D `~numpy.ndarray` of bool, optional
@@ -276,12 +280,7 @@ def segment(
     region = _source_region(source, peaks, rms, footprint, mask)
     labels, _ = ndimage.label(region, structure=_EIGHT_CONNECTED)
     if deblend and peaks.size:
-        # Slow to import and not needed for masks.
-        from skimage.segmentation import watershed
-
-        markers = np.zeros(region.shape, dtype=np.int32)
-        markers[peaks['y'], peaks['x']] = np.arange(1, peaks.size + 1)
-        labels = watershed(-source, markers, mask=region, connectivity=2)
+        labels = deblend_region(region, source, peaks['y'], peaks['x'])
     labels = _drop_small(labels, n_pixels)
     if not labels.any():
         msg = (

@@ -230,6 +230,43 @@ class TestSegment:
         assert segment(source, probability, 1.0, threshold=0.94).n_labels == 3
         assert segment(source, probability, 1.0, threshold=0.985).n_labels == 1
 
+    def test_star_does_not_cut_the_galaxy_behind_it(self):
+        shape = (100, 100)
+        galaxy = blob(shape, 50, 50, 14, 40)
+        star = blob(shape, 50, 68, 1.3, 15)
+        probability = np.maximum(
+            blob(shape, 50, 50, 1, 0.9), blob(shape, 50, 68, 1, 0.9)
+        )
+        result = segment(galaxy + star, probability, 1.0, threshold=0.5)
+        assert result.n_labels == 2
+        label = result.data[50, 68]
+        assert result.data[50, 50] != label
+        assert result.data[50, 82] == result.data[50, 50]  # behind the star
+        assert 9 <= np.sum(result.data == label) <= 80
+        inside = (result.data == label) & (star > 1)
+        assert star[inside].sum() > 0.8 * star.sum()
+
+    def test_equal_blend_is_halved(self):
+        shape = (40, 60)
+        source = blob(shape, 20, 27, 2.5, 30) + blob(shape, 20, 34, 2.5, 30)
+        probability = np.maximum(
+            blob(shape, 20, 27, 1, 0.9), blob(shape, 20, 34, 1, 0.9)
+        )
+        result = segment(source, probability, 1.0, threshold=0.5)
+        assert result.n_labels == 2
+        assert np.all(result.data[:, :30][source[:, :30] > 1] == result.data[20, 27])
+        assert np.all(result.data[:, 32:][source[:, 32:] > 1] == result.data[20, 34])
+
+    def test_peak_on_a_bare_slope_keeps_its_label(self):
+        shape = (60, 60)
+        source = blob(shape, 30, 30, 10, 50)
+        probability = np.maximum(
+            blob(shape, 30, 30, 1, 0.9), blob(shape, 30, 42, 1, 0.8)
+        )
+        result = segment(source, probability, 1.0, threshold=0.5)
+        assert result.n_labels == 2
+        assert result.data[30, 42] != result.data[30, 30] == result.data[30, 50]
+
     def test_no_deblending_joins_what_touches(self, scene):
         source, probability, _ = scene
         result = segment(source, probability, 1.0, threshold=0.5, deblend=False)
