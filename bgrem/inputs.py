@@ -30,12 +30,15 @@ class ImageInput:
         `True` where the image has no data.
     unit : `~astropy.units.Unit` or `None`
         The unit of the data.
+    wcs : object or `None`
+        The world coordinates of an `~astropy.nddata.NDData`.
     """
 
     data: np.ndarray
     mask: np.ndarray | None = None
     coverage_mask: np.ndarray | None = None
     unit: u.UnitBase | None = None
+    wcs: object = None
 
     @property
     def unusable(self):
@@ -85,8 +88,9 @@ def parse_image(data, *, mask=None, coverage_mask=None, use_nddata_mask=True):
         has no pixel.
     """
     masks = [mask]
-    unit = None
+    unit = wcs = None
     if isinstance(data, NDData):
+        wcs = data.wcs
         if use_nddata_mask:
             masks.append(data.mask)
         unit = data.unit
@@ -109,6 +113,7 @@ def parse_image(data, *, mask=None, coverage_mask=None, use_nddata_mask=True):
         mask=np.logical_or.reduce(given) if given else None,
         coverage_mask=_as_mask(coverage_mask, data.shape, 'coverage_mask'),
         unit=unit,
+        wcs=wcs,
     )
 
 
@@ -135,13 +140,13 @@ def _as_mask(mask, shape, name):
     if mask is None or mask is np.ma.nomask:
         return None
     mask = np.asarray(mask)
-    if mask.dtype.kind not in 'biu':
-        msg = f'{name} must be a boolean array, got dtype {mask.dtype}'
-        raise TypeError(msg)
     if mask.ndim != 2:
         msg = f'{name} must be a 2D array, got {mask.ndim} dimensions'
         raise ValueError(msg)
     if mask.shape != shape:
         msg = f'data and {name} must have the same shape, got {shape} and {mask.shape}'
         raise ValueError(msg)
+    if mask.dtype.kind not in 'biu':
+        msg = f'{name} must be a boolean array, got dtype {mask.dtype}'
+        raise TypeError(msg)
     return mask.astype(bool)

@@ -5,6 +5,7 @@ import pytest
 from astropy import units as u
 from astropy.nddata import CCDData, NDData
 from astropy.utils.masked import Masked
+from astropy.wcs import WCS
 from numpy.testing import assert_array_equal
 
 from bgrem.inputs import parse_image
@@ -97,6 +98,12 @@ def test_carried_mask(data):
     both = parse_image(data, mask=mask)
     assert_array_equal(both.mask, MASK | mask)
     assert_array_equal(both.unusable, MASK | mask)
+
+
+def test_wcs():
+    wcs = WCS(naxis=2)
+    assert parse_image(CCDData(VALUES, unit=u.ct, wcs=wcs)).wcs is not None
+    assert parse_image(VALUES).wcs is None
 
 
 def test_nddata_mask_off():

@@ -1,0 +1,576 @@
+"""
+The sky of an image whose sources a denoiser has taken out.
+"""
+
+import inspect
+from functools import cached_property
+
+import numpy as np
+from photutils.background import Background2D
+
+from bgrem.inputs import parse_image
+from bgrem.pipeline import separate
+from bgrem.trend import fit_trend
+
+__all__ = ['DiffusionBackground', 'make_detection_mask']
+
+# deprecated names that would warn twice
+_DEPRECATED_OPTIONS = ('interpolator', 'bkgrms_estimator')
+
+
+class DiffusionBackground(Background2D):
+    """
+    Class to estimate sky, noise and sources of an image with a denoiser.
+
+    A diffusion denoiser first separates the sources. The parent class,
+    `photutils.background.Background2D`, then measures sky and noise on what is
+    left, with the box size, masks and estimators of the caller. Every parameter,
+    attribute, error and warning of the parent is there, and means the same.
+
+    Parameters
+    ----------
+    data : array_like, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
+        The 2D image, of any real dtype and byte order. It is not changed. A masked
+        array's mask is honoured.
+    box_size : int or array_like of 2 int, optional
+        The size ``(ny, nx)`` of the boxes in which the sky is measured. As sources
+        are gone, boxes can be smaller than they should be for the parent. Default
+        32.
+    mask : 2D array_like of bool, optional
+        `True` at pixels that must not be used: bad pixels. No source is found
+        there; the sky is interpolated. Sources need no mask.
+    coverage_mask : 2D array_like of bool, optional
+        `True` where the image has no data. There the sky maps are ``fill_value``.
+    fill_value : float, optional
+        The value of the sky maps where ``coverage_mask`` is `True`. Default 0.
+    exclude_percentile : float, optional
+        Boxes with more than this percentage of unusable pixels are left out.
+        Default 10.
+    filter_size : int or array_like of 2 int, optional
+        The window of the median filter applied to the mesh of boxes. Default
+        ``(3, 3)``.
+    filter_threshold : float, optional
+        Filter only boxes above this value. Default: all.
+    sigma_clip : `~astropy.stats.SigmaClip` or `None`, optional
+        How the pixels of a box are clipped. Default: at 3 sigma, at most 10 times.
+    bkg_estimator, bkg_rms_estimator : callable, optional
+        What measures sky and noise in a box. Default:
+        `~photutils.background.SExtractorBackground` and
+        `~photutils.background.StdBackgroundRMS`.
+    weights : str, path-like or `bgrem.weights.Weights`, optional
+        The name of shipped weights (see `bgrem.list_weights`) or the path of a
+        ``.safetensors`` file. Default ``'optical'``.
+    n_steps : int, optional
+        The number of diffusion steps. Default: what the weights name.
+    normalization : {'local', 'global'}, float or 2D array_like, optional
+        How the image is centred and scaled for the network: ``'local'`` (default)
+        by maps of its sky and noise; ``'global'`` by its median and one factor, as
+        in the paper; a float is that factor; a 2D array is a factor for each
+        pixel.
+    device : str, optional
+        ``'auto'`` (default), ``'cpu'``, ``'cuda'``, ``'cuda:1'`` or ``'mps'``.
+    batch_size : int, optional
+        The number of tiles that go through the network at once. Default: by
+        device. It does not change the result.
+    progress : bool, optional
+        Whether to show a progress bar. Default `False`.
+    use_nddata_mask : bool, optional
+        Whether to honour the mask of an `~astropy.nddata.NDData`, which the
+        parent ignores. Default `True`.
+    **options
+        Any other parameter of the installed `~photutils.background.Background2D`.
+
+    Raises
+    ------
+    TypeError
+        If the data are not real numbers, or an option is unknown.
+    ValueError
+        If a parameter is out of range, shapes differ, or no usable pixel is left.
+
+    Notes
+    -----
+    All work is done in the constructor; afterwards the instance does not change and
+    can be shared by threads, and it can be pickled. Its arrays are returned as fresh
+    copies, `background_mesh` and `background_rms_mesh` excepted. It holds a copy of
+    the data, the source image and the probability.
+
+    Maps are float64 for float64 data, else float32. Values that are not finite are
+    masked, with the parent's warning.
+
+    The parent's maps never leave the range of its mesh values, so that it loses
+    strong gradients at the borders of the image. Where ``data - source`` shows a
+    significant smooth trend (a polynomial of second degree), that is taken off
+    before the parent measures and added to the sky again, unless
+    ``filter_threshold`` is given. Without one, the result is exactly that of the
+    parent on ``data - source``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bgrem import DiffusionBackground
+    >>> data = np.ones((100, 100))
+    >>> bkg = DiffusionBackground(data, 25)  # doctest: +SKIP
+    >>> bkg.background_median  # doctest: +SKIP
+    1.0
+    """
+
+    def __init__(
+        self,
+        data,
+        box_size=32,
+        *,
+        mask=None,
+        coverage_mask=None,
+        weights='optical',
+        n_steps=None,
+        normalization='local',
+        device='auto',
+        batch_size=None,
+        progress=False,
+        use_nddata_mask=True,
+        **options,
+    ):
+        image = parse_image(
+            data,
+            mask=mask,
+            coverage_mask=coverage_mask,
+            use_nddata_mask=use_nddata_mask,
+        )
+        _check_as_parent(image, box_size, options)
+        unusable = image.unusable
+        separation = separate(
+            image.data,
+            unusable,
+            weights=weights,
+            n_steps=n_steps,
+            normalization=normalization,
+            device=device,
+            batch_size=batch_size,
+            progress=progress,
+        )
+        sky = image.data - separation.source
+        trend = None
+        if options.get('filter_threshold') is None:
+            trend = fit_trend(sky, unusable, _trend_degrees(sky.shape, box_size))
+        if trend is not None:
+            sky -= trend.image(sky.dtype)
+
+        super().__init__(
+            sky if image.unit is None else sky << image.unit,
+            box_size,
+            mask=_silent_mask(image),
+            coverage_mask=image.coverage_mask,
+            **options,
+        )
+        # the parent's repr tells whether the caller gave a mask
+        self._has_mask = mask is not None and mask is not np.ma.nomask
+        self._image = image
+        self._source = separation.source
+        self._probability = separation.probability
+        self._meta = separation.meta
+        self._trend = trend
+        self._measure_meshes()
+
+    def _measure_meshes(self):
+        """Compute what the parent would compute at first use."""
+        self._detrended = None
+        if self._trend is not None:
+            # the parent's own view of the residual, with all its properties
+            self._detrended = Background2D.__new__(Background2D)
+            vars(self._detrended).update(vars(self))
+            mesh = self._detrended.background_mesh
+            centers = (
+                np.arange(n) * size + 0.5 * (size - 1)
+                for n, size in zip(mesh.shape, self.box_size, strict=True)
+            )
+            self.background_mesh = mesh + self._with_unit(
+                self._trend(*centers, dtype=mesh.dtype)
+            )
+        for name in ('mesh', 'median'):
+            getattr(self, f'background_{name}')
+            getattr(self, f'background_rms_{name}')
+
+    def __repr__(self):
+        own = ', '.join(f'{name}={value!r}' for name, value in self._own_parameters())
+        return f'{super().__repr__()[:-1]}, {own})'
+
+    def __str__(self):
+        own = [f'{name}: {value!r}' for name, value in self._own_parameters()]
+        return '\n'.join([super().__str__(), *own])
+
+    def _own_parameters(self):
+        return [
+            (key, self._meta[key]) for key in ('weights', 'n_steps', 'normalization')
+        ]
+
+    def _with_unit(self, values):
+        return values if self._image.unit is None else values << self._image.unit
+
+    @property
+    def background(self):
+        """
+        The sky level at every pixel (2D, unit of the data), a new array.
+        """
+        if self._detrended is None:
+            return super().background
+        background = self._detrended.background
+        trend = self._with_unit(self._trend.image(background.dtype))
+        if self.coverage_mask is not None:
+            trend[self.coverage_mask] = 0
+        background += trend
+        return background
+
+    @property
+    def source(self):
+        """
+        The image of the sources alone (2D, unit of the data), a new array.
+
+        Not clipped: it can be negative. 0 where the data are masked or not finite.
+        """
+        return self._with_unit(self._source.copy())
+
+    @property
+    def noise(self):
+        """
+        The noise that was removed, ``data - background - source`` (2D, unit of the
+        data), a new array; not finite where the data are not.
+        """
+        noise = self.subtract()
+        noise -= self.source
+        return noise
+
+    @property
+    def detection_probability(self):
+        """
+        The probability that a source centre lies at the pixel (2D float32 in
+        [0, 1]), a new array.
+
+        It is calibrated at its local maxima. 0 where the data are masked or not
+        finite.
+        """
+        return self._probability.copy()
+
+    @property
+    def meta(self):
+        """
+        How the sources were found: version of the package, name and sha256 of the
+        weights, steps, normalisation and device (dict), a new copy.
+        """
+        return dict(self._meta)
+
+    def subtract(self, data=None, *, denoise=False, clip=False):
+        """
+        Subtract the sky from an image.
+
+        Parameters
+        ----------
+        data : array_like, `~astropy.units.Quantity` or NDData, optional
+            Another image with the same sky, of the same shape. Default: the image
+            itself.
+        denoise : bool, optional
+            Whether to remove the noise too and return `source`. Default `False`.
+        clip : bool, optional
+            Whether to set negative values to zero, as the paper does; photometry on
+            the result is biased. Default `False`.
+
+        Returns
+        -------
+        image : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
+            ``data - background``, with its noise symmetric about zero, or the
+            source image. Values that are not finite stay.
+
+        Raises
+        ------
+        ValueError
+            If ``data`` has another shape, or is given together with ``denoise``.
+        """
+        if denoise:
+            if data is not None:
+                msg = 'data must be None with denoise=True, which returns the source'
+                raise ValueError(msg)
+            image = self.source
+        else:
+            other = self._image if data is None else parse_image(data)
+            if other.data.shape != self._source.shape:
+                msg = (
+                    f'data must have the shape of the background, '
+                    f'{self._source.shape}, got {other.data.shape}'
+                )
+                raise ValueError(msg)
+            values = other.data if other.unit is None else other.data << other.unit
+            image = values - self.background
+        if clip:
+            image[image < 0] = 0
+        return image
+
+    def detection_mask(
+        self, *, threshold=None, false_discovery_rate=0.05, footprint=None
+    ):
+        """
+        Mask the pixels of detected sources.
+
+        Parameters
+        ----------
+        threshold : float, optional
+            Peaks of `detection_probability` at or above it are detections. Default:
+            chosen by ``false_discovery_rate``.
+        false_discovery_rate : float, optional
+            The expected fraction of false detections, between 0 and 1. Default
+            0.05. Not used with ``threshold``.
+        footprint : 2D array_like of bool, optional
+            A structuring element by which each source is widened.
+
+        Returns
+        -------
+        source_mask : 2D `~numpy.ndarray` of bool
+            `True` on sources.
+
+        Raises
+        ------
+        ValueError
+            If ``threshold`` or ``false_discovery_rate`` is out of range.
+        """
+        from bgrem.detection import detection_mask
+
+        return detection_mask(
+            self._source,
+            self._probability,
+            self._plain_rms(),
+            threshold=self._threshold(threshold, false_discovery_rate),
+            footprint=footprint,
+            mask=self._image.unusable,
+        )
+
+    def detect(
+        self, *, threshold=None, false_discovery_rate=0.05, n_pixels=1, deblend=True
+    ):
+        """
+        Detect the sources.
+
+        Parameters
+        ----------
+        threshold, false_discovery_rate
+            As for `detection_mask`.
+        n_pixels : int, optional
+            The least number of pixels of a source. Default 1.
+        deblend : bool, optional
+            Whether touching sources become separate segments. Default `True`.
+
+        Returns
+        -------
+        segmentation_image : `~photutils.segmentation.SegmentationImage` or `None`
+            One label for each source. `None`, with photutils'
+            `~photutils.utils.exceptions.NoDetectionsWarning`, where there is none.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range.
+        """
+        from bgrem.detection import segment
+
+        return segment(
+            self._source,
+            self._probability,
+            self._plain_rms(),
+            threshold=self._threshold(threshold, false_discovery_rate),
+            n_pixels=n_pixels,
+            deblend=deblend,
+            mask=self._image.unusable,
+        )
+
+    def catalog(
+        self,
+        segmentation_image=None,
+        *,
+        threshold=None,
+        false_discovery_rate=0.05,
+        effective_gain=None,
+        wcs=None,
+        **kwargs,
+    ):
+        """
+        Measure the sources on the unclipped, background-subtracted data.
+
+        Parameters
+        ----------
+        segmentation_image : `~photutils.segmentation.SegmentationImage`, optional
+            The sources. Default: those that `detect` finds.
+        threshold, false_discovery_rate
+            As for `detection_mask`; used only without ``segmentation_image``.
+        effective_gain : float, 2D array_like or `~astropy.units.Quantity`, optional
+            Electrons per data unit, from which the photon noise of the sources is
+            added to the errors.
+        wcs : WCS, optional
+            The world coordinates. Default: those of NDData input.
+        **kwargs
+            Passed to `~photutils.segmentation.SourceCatalog`.
+
+        Returns
+        -------
+        catalog : `~photutils.segmentation.SourceCatalog` or `None`
+            With the extra column ``detection_probability``. `None` where nothing is
+            detected.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range.
+        """
+        from bgrem.detection import catalog
+
+        if segmentation_image is None:
+            segmentation_image = self.detect(
+                threshold=threshold, false_discovery_rate=false_discovery_rate
+            )
+        if segmentation_image is None:
+            return None
+        return catalog(
+            self.subtract(),
+            segmentation_image,
+            source=self.source,
+            probability=self._probability,
+            background_rms=self.background_rms,
+            effective_gain=effective_gain,
+            mask=self._image.unusable,
+            wcs=self._image.wcs if wcs is None else wcs,
+            **kwargs,
+        )
+
+    def plot(self, **kwargs):
+        """
+        Draw data, sky, noise level, sources, noise and segments side by side.
+
+        Parameters
+        ----------
+        **kwargs
+            Passed to `bgrem.plotting.plot_background`.
+
+        Returns
+        -------
+        figure : `~matplotlib.figure.Figure`
+            The figure.
+        """
+        from bgrem.plotting import plot_background
+
+        return plot_background(self, **kwargs)
+
+    def _plain_rms(self):
+        """Return the noise map without its unit."""
+        return getattr(self.background_rms, 'value', self.background_rms)
+
+    def _threshold(self, threshold, false_discovery_rate):
+        """Return the threshold on the probability."""
+        from bgrem.detection import choose_threshold
+
+        if threshold is None:
+            return choose_threshold(self._peak_probabilities, false_discovery_rate)
+        if not 0 <= threshold <= 1:
+            msg = f'threshold must be between 0 and 1 (inclusive), got {threshold}'
+            raise ValueError(msg)
+        return threshold
+
+    @cached_property
+    def _peak_probabilities(self):
+        from bgrem.detection import find_peaks
+
+        return find_peaks(self._probability, self._image.unusable)['probability']
+
+
+def make_detection_mask(
+    bkg_or_data,
+    box_size=32,
+    *,
+    threshold=None,
+    false_discovery_rate=0.05,
+    footprint=None,
+    **options,
+):
+    """
+    Mask the pixels of the sources of an image.
+
+    Parameters
+    ----------
+    bkg_or_data : `DiffusionBackground` or array_like
+        A background, or an image in any form that `DiffusionBackground` accepts.
+    box_size : int or array_like of 2 int, optional
+        As for `DiffusionBackground`; used only with an image. Default 32.
+    threshold, false_discovery_rate, footprint
+        As for `DiffusionBackground.detection_mask`.
+    **options
+        Other parameters of `DiffusionBackground`; only with an image.
+
+    Returns
+    -------
+    source_mask : 2D `~numpy.ndarray` of bool
+        `True` on sources.
+
+    Raises
+    ------
+    TypeError
+        If options come with a background, which has been measured already.
+    ValueError
+        If a parameter is out of range.
+    """
+    bkg = bkg_or_data
+    if not isinstance(bkg, DiffusionBackground):
+        bkg = DiffusionBackground(bkg_or_data, box_size, **options)
+    elif options:
+        msg = f'options {sorted(options)} cannot change a background already made'
+        raise TypeError(msg)
+    return bkg.detection_mask(
+        threshold=threshold,
+        false_discovery_rate=false_discovery_rate,
+        footprint=footprint,
+    )
+
+
+def _check_as_parent(image, box_size, options):
+    """
+    Raise the parent's errors and give its warnings before the long work begins.
+
+    The parent runs on the data with estimators that do nothing.
+    """
+    options = {k: v for k, v in options.items() if k not in _DEPRECATED_OPTIONS}
+    options.update(
+        sigma_clip=None, bkg_estimator=_no_estimate, bkg_rms_estimator=_no_estimate
+    )
+    Background2D(
+        image.data,
+        box_size,
+        mask=image.mask,
+        coverage_mask=image.coverage_mask,
+        **options,
+    )
+
+
+def _no_estimate(data, axis=None):
+    return np.zeros_like(np.any(data, axis=axis), dtype=float)
+
+
+def _silent_mask(image):
+    """Return the mask with non-finite values, of which the warning has been given."""
+    finite = np.isfinite(image.data)
+    if finite.all():
+        return image.mask
+    return ~finite if image.mask is None else ~finite | image.mask
+
+
+def _trend_degrees(shape, box_size):
+    """Return the highest powers of y and x that the caller's boxes can follow."""
+    sizes = np.broadcast_to(box_size, 2)
+    return tuple(
+        min(2, -(-n // int(size)) - 1) for n, size in zip(shape, sizes, strict=True)
+    )
+
+
+def _merge_signatures():
+    """Return the parent's signature with our parameters added."""
+    own = inspect.signature(DiffusionBackground.__init__).parameters
+    inherited = inspect.signature(Background2D).parameters
+    names = dict.fromkeys(['data', 'box_size', *inherited, *own])
+    names = [name for name in names if name not in ('self', 'options')]
+    return inspect.Signature([own.get(n, inherited.get(n)) for n in names])
+
+
+DiffusionBackground.__signature__ = _merge_signatures()

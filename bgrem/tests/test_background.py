@@ -1,0 +1,473 @@
+"""Tests of DiffusionBackground and make_detection_mask."""
+
+import inspect
+import pickle
+import subprocess
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.nddata import CCDData, NDData
+from astropy.utils.exceptions import AstropyUserWarning
+from astropy.wcs import WCS
+from numpy.testing import assert_allclose, assert_array_equal
+from photutils.background import Background2D, MedianBackground
+from photutils.segmentation import SegmentationImage
+from photutils.utils.exceptions import NoDetectionsWarning
+
+import bgrem
+from bgrem import DiffusionBackground, background, make_detection_mask
+from bgrem.pipeline import Separation
+
+SHAPE = (96, 130)
+Y, X = np.mgrid[: SHAPE[0], : SHAPE[1]]
+STARS = [(20, 30), (50, 100), (70, 60), (80, 20)]
+
+
+@pytest.fixture
+def data():
+    """Noise of 2 on a sky of 100, with four stars."""
+    data = 100 + 2 * np.random.default_rng(9).normal(size=SHAPE)
+    for y, x in STARS:
+        data += 500 * np.exp(-((Y - y) ** 2 + (X - x) ** 2) / 4)
+    return data
+
+
+@pytest.fixture
+def make(tiny_weights):
+    """Return the class with the tiny weights."""
+
+    def make(data, box_size=32, **options):
+        return DiffusionBackground(data, box_size, weights=tiny_weights, **options)
+
+    return make
+
+
+@pytest.fixture
+def perfect(monkeypatch, make):
+    """Return the class with a separation that knows stars from sky."""
+
+    def perfect(data, box_size=32, *, n_sources=4, **options):
+        def separate(image, mask=None, **_):
+            source = np.zeros(image.shape, dtype=image.dtype)
+            probability = np.full(image.shape, 1e-4, dtype=np.float32)
+            for y, x in STARS[:n_sources]:
+                source += 500 * np.exp(-((Y - y) ** 2 + (X - x) ** 2) / 4)
+                probability[y, x] = 0.99
+            source[mask], probability[mask] = 0, 0
+            meta = {'weights': 'perfect', 'n_steps': 1, 'normalization': 'local'}
+            return Separation(source, probability, None, meta)
+
+        monkeypatch.setattr(background, 'separate', separate)
+        return make(data, box_size, **options)
+
+    return perfect
+
+
+def same_as_parent(bkg, residual, box_size, **options):
+    parent = Background2D(residual, box_size, **options)
+    for name in ('background', 'background_rms'):
+        for suffix in ('', '_mesh', '_median'):
+            assert_array_equal(
+                getattr(bkg, name + suffix), getattr(parent, name + suffix)
+            )
+    assert_array_equal(bkg.n_pixels_mesh, parent.n_pixels_mesh)
+    assert_array_equal(bkg.n_pixels_map, parent.n_pixels_map)
+
+
+@pytest.mark.parametrize('box_size', [32, (16, 50), 500])
+def test_equals_parent(data, make, box_size):
+    """Without a trend the sky is the parent's, measured on data - source."""
+    bkg = make(data, box_size)
+    same_as_parent(bkg, data - bkg.source, box_size)
+    assert isinstance(bkg, Background2D)
+
+
+def test_options_reach_parent(data, make):
+    mask = data > 300
+    options = {
+        'mask': mask,
+        'exclude_percentile': 50,
+        'filter_size': (1, 3),
+        'filter_threshold': 99.0,
+        'sigma_clip': None,
+        'bkg_estimator': MedianBackground(),
+    }
+    bkg = make(data, 20, **options)
+    same_as_parent(bkg, data - bkg.source, 20, **options)
+    assert_array_equal(bkg.source[mask], 0)
+
+
+@pytest.mark.parametrize('dtype', ['f2', 'f4', '>f4', 'f8', '>f8', 'i2', '>i2', 'u2'])
+def test_dtype(data, make, dtype):
+    data = np.rint(data).astype(dtype)
+    bkg = make(data)
+    expected = np.dtype('f8' if dtype.endswith('f8') else 'f4')
+    for name in ('background', 'background_rms', 'background_mesh', 'source', 'noise'):
+        assert getattr(bkg, name).dtype == expected
+    assert bkg.subtract().dtype == expected
+    assert bkg.detection_probability.dtype == np.float32
+    assert_allclose(bkg.background, 100, atol=2)
+
+
+def test_bool(make):
+    bkg = make(np.eye(40, dtype=bool), 10)
+    assert np.all(np.isfinite(bkg.background))
+
+
+@pytest.mark.parametrize(
+    'shape', [(1, 1), (1, 2), (2, 2), (3, 3), (4, 5), (5, 5), (1, 90), (90, 1)]
+)
+@pytest.mark.parametrize('kind', ['noise', 'constant'])
+def test_small(make, shape, kind):
+    data = np.full(shape, 7.0)
+    if kind == 'noise':
+        data += np.random.default_rng(1).normal(size=shape)
+    bkg = make(data, 4)
+    for name in ('background', 'background_rms', 'source', 'noise'):
+        assert getattr(bkg, name).shape == shape
+        assert np.all(np.isfinite(getattr(bkg, name)))
+    assert bkg.detection_mask().shape == shape
+    if kind == 'constant':
+        assert_array_equal(bkg.background, 7)
+        assert_array_equal(bkg.source, 0)
+
+
+def test_list(make):
+    assert_array_equal(make([[1, 1], [1, 1]], 2).background, 1)
+
+
+def test_read_only(data, make):
+    data.flags.writeable = False
+    before = data.copy()
+    make(data)
+    assert_array_equal(data, before)
+
+
+def test_defaults():
+    """The parent's parameters come first, with its defaults; then ours."""
+    own = inspect.signature(DiffusionBackground).parameters
+    parent = inspect.signature(Background2D).parameters
+    assert list(own)[:2] == ['data', 'box_size']
+    assert own['box_size'].default == 32
+    for name in set(parent) - {'box_size'}:
+        assert own[name] == parent[name]
+    assert own['weights'].default == 'optical'
+    assert 'options' not in own
+
+
+@pytest.mark.parametrize('form', ['quantity', 'nddata', 'ccddata'])
+def test_unit(data, make, form):
+    plain = make(data)
+    forms = {
+        'quantity': data << u.ct,
+        'nddata': NDData(data, unit=u.ct),
+        'ccddata': CCDData(data, unit=u.ct),
+    }
+    bkg = make(forms[form])
+    names = ['source', 'noise', 'background', 'background_rms']
+    names += ['background_median', 'background_rms_median']
+    for name in names:
+        assert getattr(bkg, name).unit == u.ct
+        assert_array_equal(getattr(bkg, name).value, getattr(plain, name))
+    assert bkg.subtract().unit == u.ct
+    assert not hasattr(bkg.detection_probability, 'unit')
+    assert_array_equal(bkg.detection_mask(), plain.detection_mask())
+    with pytest.raises(u.UnitConversionError, match='Can only apply'):
+        bkg.subtract(data)
+
+
+def test_nddata_mask(data, make):
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[:10] = True
+    assert_array_equal(make(NDData(data, mask=mask)).source[mask], 0)
+    assert np.any(make(NDData(data, mask=mask), use_nddata_mask=False).source[mask])
+
+
+def test_not_finite(data, make):
+    """One warning, finite maps, and no source where there are no data."""
+    data[10:14, 20:30], data[40, 3], data[41, 3] = np.nan, np.inf, -np.inf
+    bad = ~np.isfinite(data)
+    with pytest.warns(AstropyUserWarning, match='non-finite') as record:
+        bkg = make(data)
+    assert len(record) == 1
+    for name in ('background', 'background_rms', 'source', 'detection_probability'):
+        assert np.all(np.isfinite(getattr(bkg, name)))
+    assert_array_equal(bkg.source[bad], 0)
+    assert_array_equal(bkg.detection_probability[bad], 0)
+    assert_array_equal(np.isfinite(bkg.noise), ~bad)
+    assert ' mask=None' in repr(bkg)
+    # the parent says nothing about values that are masked already
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert_array_equal(make(data, mask=bad).background, bkg.background)
+
+
+@pytest.mark.parametrize('fill_value', [0.0, -1.0, np.nan])
+@pytest.mark.parametrize('tilt', [0, 0.5])
+def test_coverage_mask(data, make, fill_value, tilt):
+    coverage_mask = np.zeros(SHAPE, dtype=bool)
+    coverage_mask[:, :40] = True
+    data[coverage_mask] = np.nan
+    bkg = make(data + tilt * X, coverage_mask=coverage_mask, fill_value=fill_value)
+    assert_array_equal(bkg.background[coverage_mask], fill_value)
+    assert_array_equal(bkg.background_rms[coverage_mask], fill_value)
+    assert_allclose((bkg.background - tilt * X)[~coverage_mask], 100, atol=2)
+    assert_array_equal(bkg.source[coverage_mask], 0)
+    assert not np.any(bkg.detection_mask()[coverage_mask])
+
+
+@pytest.mark.parametrize(
+    ('options', 'error', 'match'),
+    [
+        ({'box_size': 0}, ValueError, 'box_size must be > 0'),
+        ({'box_size': (5, 5, 5)}, ValueError, 'box_size must have 1 or 2 elements'),
+        ({'box_size': 3.5}, ValueError, 'box_size must have integer values'),
+        ({'filter_size': 2}, ValueError, 'filter_size must have an odd value'),
+        ({'exclude_percentile': 101}, ValueError, 'exclude_percentile must be between'),
+        ({'mask': np.ones(SHAPE, bool)}, ValueError, 'All input pixels are masked'),
+        ({'mask': np.ones((2, 2), bool)}, ValueError, 'data and mask must have the'),
+        ({'mask': np.ones(SHAPE)}, TypeError, 'mask must be a boolean array'),
+        ({'edge_method': 'pad'}, TypeError, 'unexpected keyword argument'),
+        ({'weights': 'nonsense'}, ValueError, "weights 'nonsense' are not known"),
+        ({'device': 'abacus'}, ValueError, 'device must be'),
+        ({'n_steps': -1}, ValueError, 'n_steps must be a positive integer, got -1'),
+        ({'batch_size': 0}, ValueError, 'batch_size must be a positive integer, got 0'),
+        ({'normalization': 'mean'}, ValueError, 'normalization must be'),
+    ],
+)
+def test_invalid(data, tiny_weights, monkeypatch, options, error, match):
+    """Every mistake is reported before the network runs."""
+    monkeypatch.setattr('bgrem.denoise._run', None)
+    options = {'box_size': 32, 'weights': tiny_weights, **options}
+    with pytest.raises(error, match=match):
+        DiffusionBackground(data, **options)
+
+
+@pytest.mark.parametrize(
+    ('data', 'match'),
+    [
+        (np.ones(5), 'data must be a 2D array'),
+        (np.ones((2, 5, 5)), 'data must be a 2D array'),
+        (np.ones((0, 5)), 'data must have at least one pixel'),
+        (np.full((9, 9), np.nan), 'Input data contains all non-finite'),
+        (np.full((9, 9), np.inf), 'Input data contains all non-finite'),
+    ],
+)
+def test_invalid_data(make, data, match):
+    with pytest.raises(ValueError, match=match):
+        make(data)
+
+
+def test_third_positional(data):
+    with pytest.raises(TypeError, match='positional argument'):
+        DiffusionBackground(data, 32, None)
+
+
+@pytest.mark.parametrize('tilt', [(25, 0), (0, -25), (18, 18)])
+@pytest.mark.parametrize('box_size', [32, 64])
+def test_gradient(perfect, tilt, box_size):
+    """A tilt of 25 sigma is followed to 0.05 sigma, borders included."""
+    data = 2 * np.random.default_rng(3).normal(size=SHAPE)
+    sky = 2 * (tilt[0] * Y / SHAPE[0] + tilt[1] * X / SHAPE[1])
+    bkg = perfect(data + sky, box_size, n_sources=0)
+    assert np.sqrt(np.mean((bkg.background - sky) ** 2)) < 0.05 * 2
+    assert_allclose(bkg.background_rms, 2, rtol=0.1)
+    # the mesh is that of the sky, at the centres of the boxes
+    y, x = np.indices(bkg.background_mesh.shape) * box_size + (box_size - 1) / 2
+    expected = 2 * (tilt[0] * y / SHAPE[0] + tilt[1] * x / SHAPE[1])
+    assert_allclose(bkg.background_mesh, expected, atol=0.5)
+    assert_allclose(bkg.background_median, np.median(bkg.background_mesh))
+    assert bkg.background_mesh is bkg.background_mesh
+
+
+def test_gradient_unit(perfect, data):
+    bkg = perfect((data + X) << u.Jy, 32)
+    assert bkg.background.unit == bkg.background_mesh.unit == u.Jy
+    assert_allclose(bkg.background.value, 100 + X, atol=1)
+
+
+def test_gradient_filter_threshold(perfect, data):
+    """The threshold is a sky level: the sky must keep its trend."""
+    bkg = perfect(data + X, 32, filter_threshold=150.0)
+    same_as_parent(bkg, data + X - bkg.source, 32, filter_threshold=150.0)
+
+
+def test_sources_leave_no_sky(perfect, data):
+    """Small boxes are safe: no light of a star is left in them."""
+    bkg = perfect(data, 8)
+    assert_allclose(bkg.background, 100, atol=1)
+
+
+def test_subtract(perfect, data):
+    bkg = perfect(data)
+    assert_array_equal(bkg.subtract(), data - bkg.background)
+    assert_array_equal(bkg.subtract(denoise=True), bkg.source)
+    assert_array_equal(bkg.subtract(clip=True), np.maximum(bkg.subtract(), 0))
+    assert_array_equal(bkg.subtract(np.full(SHAPE, 100)), 100 - bkg.background)
+    assert_allclose(bkg.noise, data - bkg.background - bkg.source)
+    assert_allclose(np.std(bkg.noise), 2, rtol=0.05)
+    with pytest.raises(ValueError, match='data must be None with denoise=True'):
+        bkg.subtract(data, denoise=True)
+    with pytest.raises(ValueError, match='data must have the shape of the background'):
+        bkg.subtract(data[1:])
+
+
+def test_subtract_other_unit(perfect, data):
+    bkg = perfect(data << u.Jy)
+    result = bkg.subtract(1e3 * data << u.mJy)
+    assert_allclose(result.to_value(u.Jy), data - bkg.background.value)
+
+
+def test_fresh_copies(make, data):
+    """Editing a result, or the data, changes nothing inside."""
+    bkg = make(data)
+    names = ['background', 'background_rms', 'source', 'noise', 'detection_probability']
+    before = {name: getattr(bkg, name) for name in names}
+    for name in names:
+        getattr(bkg, name)[...] = -5
+    bkg.meta.clear()
+    data -= bkg.background
+    for name in names:
+        assert_array_equal(getattr(bkg, name), before[name])
+    assert bkg.meta['weights'] == 'tiny'
+
+
+@pytest.mark.parametrize('tilt', [0, 1])
+def test_pickle(make, data, tilt):
+    bkg = make(data + tilt * X)
+    copy = pickle.loads(pickle.dumps(bkg))
+    for name in ('background', 'background_rms', 'source', 'detection_probability'):
+        assert_array_equal(getattr(copy, name), getattr(bkg, name))
+    assert repr(copy) == repr(bkg)
+    assert_array_equal(copy.detection_mask(), bkg.detection_mask())
+
+
+@pytest.mark.parametrize('tilt', [0, 1])
+def test_threads(make, data, tilt):
+    bkg = make(data + tilt * X)
+    expected = bkg.background, bkg.background_rms, bkg.detection_mask()
+
+    def read(_):
+        return bkg.background, bkg.background_rms, bkg.detection_mask()
+
+    with ThreadPoolExecutor(4) as pool:
+        for result in pool.map(read, range(8)):
+            for one, other in zip(result, expected, strict=True):
+                assert_array_equal(one, other)
+
+
+def test_threads_construct(make, data):
+    """Several threads use the same network at once."""
+    expected = make(data).source
+    with ThreadPoolExecutor(4) as pool:
+        for bkg in pool.map(make, [data] * 4):
+            assert_allclose(bkg.source, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_repr(make, data):
+    bkg = make(data, n_steps=2)
+    assert repr(bkg).startswith('DiffusionBackground(data=')
+    assert repr(bkg).endswith("weights='tiny', n_steps=2, normalization='local')")
+    assert str(bkg).startswith('<bgrem.background.DiffusionBackground>')
+    assert str(bkg).endswith("weights: 'tiny'\nn_steps: 2\nnormalization: 'local'")
+
+
+def test_meta(make, data):
+    meta = make(data, device='cpu').meta
+    assert meta['package'] == 'bgrem'
+    assert meta['version'] == bgrem.__version__
+    assert len(meta['weights_sha256']) == 64
+    assert meta['device'] == 'cpu'
+
+
+def test_detect(perfect, data):
+    bkg = perfect(data)
+    segments = bkg.detect()
+    assert isinstance(segments, SegmentationImage)
+    assert segments.n_labels == len(STARS)
+    mask = bkg.detection_mask()
+    assert mask.dtype == bool
+    assert all(mask[y, x] and segments.data[y, x] for y, x in STARS)
+    assert_array_equal(mask, segments.data > 0)
+    assert 20 < mask.sum() < 1000
+    wider = bkg.detection_mask(footprint=np.ones((5, 5)))
+    assert np.all(wider[mask])
+    assert wider.sum() > mask.sum()
+
+
+def test_threshold(perfect, data):
+    bkg = perfect(data)
+    assert bkg.detect(threshold=0.5).n_labels == len(STARS)
+    with pytest.warns(NoDetectionsWarning, match='No sources were found'):
+        assert bkg.detect(threshold=0.995) is None
+    with pytest.raises(ValueError, match='threshold must be between 0 and 1'):
+        bkg.detect(threshold=1.5)
+    with pytest.raises(ValueError, match='false_discovery_rate must be between 0'):
+        bkg.detection_mask(false_discovery_rate=0)
+
+
+def test_catalog(perfect, data):
+    bkg = perfect(data)
+    table = bkg.catalog().to_table()
+    assert len(table) == len(STARS)
+    assert_allclose(np.sort(table['x_centroid']), sorted(x for _, x in STARS), atol=0.1)
+    # unclipped: the flux of 2 pi sigma^2 x peak within the footprint
+    assert_allclose(table['segment_flux'], 500 * 4 * np.pi, rtol=0.05)
+    assert_allclose(table['detection_probability'], 0.99)
+    again = bkg.catalog(bkg.detect(threshold=0.5), effective_gain=1.0).to_table()
+    assert np.all(again['segment_flux_err'] > table['segment_flux_err'])
+
+
+def test_catalog_of_nddata(perfect, data):
+    """Unit and world coordinates of the input reach the catalogue."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = 'RA---TAN', 'DEC--TAN'
+    bkg = perfect(CCDData(data, unit=u.Jy, wcs=wcs))
+    table = bkg.catalog().to_table()
+    assert table['segment_flux'].unit == u.Jy
+    assert table['sky_centroid'][0] is not None
+
+
+def test_catalog_empty(perfect, data):
+    bkg = perfect(data, n_sources=0)
+    with pytest.warns(NoDetectionsWarning, match='No sources were found'):
+        assert bkg.catalog() is None
+
+
+def test_make_detection_mask(make, data, tiny_weights):
+    bkg = make(data)
+    for threshold in (None, 0.01):
+        expected = bkg.detection_mask(threshold=threshold)
+        assert_array_equal(make_detection_mask(bkg, threshold=threshold), expected)
+        result = make_detection_mask(data, threshold=threshold, weights=tiny_weights)
+        assert_array_equal(result, expected)
+    match = r"options \['weights'\] cannot change a background already made"
+    with pytest.raises(TypeError, match=match):
+        make_detection_mask(bkg, weights=tiny_weights)
+
+
+def test_plot(perfect, data):
+    plt = pytest.importorskip('matplotlib.pyplot')
+    figure = perfect(data).plot()
+    assert len(figure.axes) >= 6
+    plt.close(figure)
+
+
+def test_light_import():
+    """Importing the package loads nothing heavy."""
+    code = (
+        'import sys, bgrem\n'
+        "heavy = {'torch', 'galsim', 'matplotlib', 'skimage', 'photutils'}\n"
+        'assert not heavy & set(sys.modules), heavy & set(sys.modules)\n'
+        "assert 'DiffusionBackground' in dir(bgrem)"
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="'bgrem' has no attribute 'nonsense'"):
+        bgrem.nonsense  # noqa: B018
