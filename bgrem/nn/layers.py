@@ -8,12 +8,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ['AttentionGate', 'DoubleConv', 'UpSample', 'sinusoidal_embedding']
+__all__ = [
+    'AttentionGate',
+    'DoubleConv',
+    'UpSample',
+    'pixel_norm',
+    'sinusoidal_embedding',
+]
 
 _NEGATIVE_SLOPE = 0.2
 
 
-def sinusoidal_embedding(values, n_channels, *, min_frequency=1.0, max_frequency=1e3):
+def sinusoidal_embedding(values, n_channels, max_frequency):
     """
     Embed scalars as sines and cosines of log-spaced frequencies.
 
@@ -25,8 +31,8 @@ def sinusoidal_embedding(values, n_channels, *, min_frequency=1.0, max_frequency
     n_channels : int
         The even number of channels.
 
-    min_frequency, max_frequency : float, optional
-        The lowest and the highest frequency, in cycles per unit.
+    max_frequency : float
+        The highest frequency, in cycles per unit; the lowest is one.
 
     Returns
     -------
@@ -34,13 +40,35 @@ def sinusoidal_embedding(values, n_channels, *, min_frequency=1.0, max_frequency
         Shape (B, ``n_channels``): all sines, then all cosines.
     """
     exponents = torch.linspace(
-        math.log(min_frequency),
+        0.0,
         math.log(max_frequency),
         n_channels // 2,
         device=values.device,
     )
     phases = 2 * math.pi * torch.exp(exponents) * values[:, None]
     return torch.cat([torch.sin(phases), torch.cos(phases)], dim=1)
+
+
+def pixel_norm(x):
+    """
+    Divide each pixel by the root mean square of its channels (Karras et al.
+    2018, arXiv 1710.10196).
+
+    Unlike batch or group normalisation it looks at one pixel only, so the result
+    depends neither on the batch nor on where tiles are cut.
+
+    Parameters
+    ----------
+    x : `~torch.Tensor`
+        Features of shape (B, C, H, W).
+
+    Returns
+    -------
+    x : `~torch.Tensor`
+        The normalised features.
+    """
+    power = x.float().square().mean(dim=1, keepdim=True)
+    return x * torch.rsqrt(power + 1e-2).to(x.dtype)
 
 
 class DoubleConv(nn.Module):
@@ -54,10 +82,14 @@ class DoubleConv(nn.Module):
 
     padding : {'symmetric', 'zeros'}
         How the convolutions see past the border.
+
+    normalize : bool
+        Whether to apply `pixel_norm` to the input.
     """
 
-    def __init__(self, n_in, n_out, padding):
+    def __init__(self, n_in, n_out, padding, normalize):
         super().__init__()
+        self.normalize = normalize
         # One pixel of symmetric padding repeats the border pixel.
         mode = 'replicate' if padding == 'symmetric' else 'zeros'
         self.conv1 = nn.Conv2d(n_in, n_out, 3, padding=1, padding_mode=mode)
@@ -70,6 +102,8 @@ class DoubleConv(nn.Module):
         """
         Apply the block to ``x`` of shape (B, n_in, H, W).
         """
+        if self.normalize:
+            x = pixel_norm(x)
         x = functional.leaky_relu(self.conv1(x), _NEGATIVE_SLOPE, inplace=True)
         return functional.leaky_relu(self.conv2(x), _NEGATIVE_SLOPE, inplace=True)
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .layers import AttentionGate, DoubleConv, UpSample, sinusoidal_embedding
+from .layers import AttentionGate, DoubleConv, UpSample, pixel_norm, sinusoidal_embedding
 
 __all__ = ['AttentionUNet', 'NetworkOutput', 'UNetConfig']
 
@@ -42,6 +42,9 @@ class UNetConfig:
     embedding_dim : int, optional
         Channels of the sinusoidal embedding of the noise variance; even.
 
+    max_frequency : float, optional
+        Highest frequency of the embedding, in cycles per unit noise variance.
+
     attention_gates : int, optional
         How many skips, counted from the deepest, pass an attention gate.
 
@@ -60,6 +63,11 @@ class UNetConfig:
     padding : {'symmetric', 'zeros'}, optional
         How 3x3 convolutions see past the border.
 
+    normalize : bool, optional
+        Whether to normalise the features of each pixel before each pair of
+        convolutions. Without it the compressed network trains only at low
+        learning rates, or not at all.
+
     Raises
     ------
     ValueError
@@ -69,11 +77,13 @@ class UNetConfig:
     widths: tuple = (16, 32, 64, 128, 256)
     image_channels: int = 16
     embedding_dim: int = 32
+    max_frequency: float = 1000.0
     attention_gates: int = 2
     unshuffle: int = 1
     transfer: str = 'linear'
     center_head: bool = False
     padding: str = 'symmetric'
+    normalize: bool = False
 
     def __post_init__(self):
         object.__setattr__(self, 'widths', tuple(int(width) for width in self.widths))
@@ -83,6 +93,7 @@ class UNetConfig:
             ('image_channels', self.image_channels > 0, 'must be positive'),
             ('embedding_dim', self.embedding_dim > 0 and self.embedding_dim % 2 == 0,
              'must be a positive even integer'),
+            ('max_frequency', self.max_frequency >= 1, 'must be at least 1'),
             ('attention_gates', 0 <= self.attention_gates < len(self.widths),
              'must be between 0 and the number of skips'),
             ('unshuffle', self.unshuffle >= 1, 'must be at least 1'),
@@ -155,15 +166,15 @@ class AttentionUNet(nn.Module):
         super().__init__()
         self.config = config
         widths = config.widths
-        padding = config.padding
+        options = (config.padding, config.normalize)
         folded = config.unshuffle**2
         self.image_conv = nn.Conv2d(folded, config.image_channels, 1)
         n_in = config.image_channels + config.embedding_dim
         self.down = nn.ModuleList()
         for width in widths[:-1]:
-            self.down.append(DoubleConv(n_in, width, padding))
+            self.down.append(DoubleConv(n_in, width, *options))
             n_in = width
-        self.bottleneck = DoubleConv(n_in, widths[-1], padding)
+        self.bottleneck = DoubleConv(n_in, widths[-1], *options)
         self.up = nn.ModuleList()
         self.gates = nn.ModuleDict()
         self.merge = nn.ModuleList()
@@ -172,15 +183,15 @@ class AttentionUNet(nn.Module):
             self.up.append(UpSample(n_in, width))
             if depth < config.attention_gates:
                 self.gates[str(depth)] = AttentionGate(width)
-            self.merge.append(DoubleConv(2 * width, width, padding))
+            self.merge.append(DoubleConv(2 * width, width, *options))
             n_in = width
         n_maps = (2 if config.transfer == 'arcsinh' else 1) + config.center_head
         self.head = nn.Conv2d(n_in, n_maps * folded, 1)
         if config.center_head:
             # Source centres are rare: start from their prior, not from 1/2.
-            nn.init.zeros_(self.head.weight)
-            nn.init.constant_(self.head.bias, 0.0)
-            self.head.bias.data[-folded:] = -4.0
+            nn.init.normal_(self.head.weight, std=0.02)
+            with torch.no_grad():
+                self.head.bias[-folded:] = -4.0
 
     def forward(self, x, noise_variance):
         """
@@ -217,7 +228,9 @@ class AttentionUNet(nn.Module):
     def _features(self, x, noise_variance):
         config = self.config
         x = functional.pixel_unshuffle(x, config.unshuffle)
-        embedding = sinusoidal_embedding(noise_variance, config.embedding_dim)
+        embedding = sinusoidal_embedding(
+            noise_variance, config.embedding_dim, config.max_frequency
+        )
         embedding = embedding[:, :, None, None].expand(-1, -1, *x.shape[-2:])
         x = self.image_conv(x)
         x = torch.cat([x, embedding.to(x.dtype)], dim=1)
@@ -234,4 +247,6 @@ class AttentionUNet(nn.Module):
             if str(depth) in self.gates:
                 skip = self.gates[str(depth)](skip, x)
             x = merge(torch.cat([skip, x], dim=1))
+        if config.normalize:
+            x = pixel_norm(x)
         return functional.pixel_shuffle(self.head(x), config.unshuffle)

@@ -23,6 +23,8 @@ __all__ = ['train']
 # A batch whose loss is this many times the recent one is not learnt from: one
 # such spike undoes thousands of steps of a network without normalisation.
 _SPIKE = 6.0
+# After so many of them in a row the weights themselves are bad.
+_PATIENCE = 20
 
 
 def train(config, folder, *, device='cpu', n_workers=1, progress=True, stop_after=None):
@@ -88,14 +90,10 @@ class _Run:
             device, memory_format=torch.channels_last
         )
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            betas=(0.9, 0.99),
-        )
+        self.optimizer = self._fresh_optimizer()
         self.step = 0
         self.recent = math.inf
+        self.skipped = 0
         self.best, self.waited = math.inf, 0
         self._resume()
 
@@ -156,7 +154,11 @@ class _Run:
         loss, _ = self._loss(self.network, examples, rate)
         value = float(loss.detach())
         if not value < _SPIKE * self.recent:
+            self.skipped += 1
+            if self.skipped == _PATIENCE:
+                self._fall_back()
             return value
+        self.skipped = 0
         self.recent = value if math.isinf(self.recent) else (
             0.99 * self.recent + 0.01 * value
         )  # fmt: skip
@@ -167,6 +169,21 @@ class _Run:
             self.optimizer.step()
             self._update_average()
         return value
+
+    def _fresh_optimizer(self):
+        return torch.optim.AdamW(
+            self.network.parameters(),
+            lr=self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
+        )
+
+    def _fall_back(self):
+        """
+        Go back to the averaged weights after a loss spike that stays.
+        """
+        self.network.load_state_dict(self.average.state_dict())
+        self.optimizer = self._fresh_optimizer()
+        self.skipped = 0
 
     def _noise_rate(self, n_crops, generator):
         draw = torch.rand(2, n_crops, 1, 1, 1, generator=generator, device=self.device)
@@ -236,6 +253,7 @@ class _Run:
             'config': self.config.to_dict(),
             'step': self.step,
             'recent': self.recent,
+            'skipped': self.skipped,
             'best': self.best,
             'waited': self.waited,
             'network': self.network.state_dict(),
@@ -260,7 +278,7 @@ class _Run:
         self.network.load_state_dict(state['network'])
         self.average.load_state_dict(state['average'])
         self.optimizer.load_state_dict(state['optimizer'])
-        for name in ('step', 'recent', 'best', 'waited'):
+        for name in ('step', 'recent', 'skipped', 'best', 'waited'):
             setattr(self, name, state[name])
 
     def _header(self, metrics):

@@ -1,0 +1,239 @@
+"""
+Tests of bgrem.simulate: the truth that a scene carries must be true.
+"""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+
+from bgrem.simulate import FAMILIES, SceneComposer, SceneConfig, StampBank
+from bgrem.simulate import noise as defects
+from bgrem.simulate import sky as skies
+from bgrem.simulate.sources import paste_sources
+from bgrem.simulate.stamps import STAMP_KINDS, build_stamp_bank
+
+ANY_PSF = {'fwhm': (1.5, 7.0), 'spikes': None}
+
+
+@pytest.fixture(scope='module')
+def bank():
+    pytest.importorskip('galsim')
+    return build_stamp_bank(1, seed=3)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def compose(bank, config, n_scenes=2, size=96, seed=0):
+    config = replace(config, **ANY_PSF)
+    return SceneComposer(bank, config).compose(n_scenes, size, generator(seed))
+
+
+class TestStamps:
+    def test_unit_flux(self, bank):
+        for kind in STAMP_KINDS:
+            scale = bank.scale[kind.name][..., None, None]
+            flux = (bank.stamps[kind.name].float() * scale).sum((-2, -1))
+            expected = torch.full_like(flux, 1 / kind.zoom**2)
+            torch.testing.assert_close(flux, expected, rtol=2e-3, atol=0)
+        assert float(bank.psf.sum()) == pytest.approx(1)
+
+    def test_offset_is_the_centroid_of_stars(self, bank):
+        stamps = bank.stamps['star'][0].float()
+        axis = torch.arange(33) - 16.0
+        flux = stamps.sum((-2, -1))
+        x = (stamps.sum(-2) * axis).sum(-1) / flux
+        y = (stamps.sum(-1) * axis).sum(-1) / flux
+        measured = torch.stack([x, y], dim=-1)
+        torch.testing.assert_close(measured, bank.offset['star'][0], atol=0.1, rtol=0)
+
+    def test_save_and_load(self, bank, tmp_path):
+        path = tmp_path / 'bank.safetensors'
+        bank.save(path)
+        again = StampBank.load(path)
+        torch.testing.assert_close(again.psf, bank.psf)
+        for kind in STAMP_KINDS:
+            assert torch.equal(again.stamps[kind.name], bank.stamps[kind.name])
+
+    def test_load_refuses_other_files(self, tmp_path):
+        from safetensors.torch import save_file
+
+        path = tmp_path / 'other.safetensors'
+        save_file({'a': torch.zeros(1)}, path)
+        with pytest.raises(ValueError, match='bank must be a stamp bank of this'):
+            StampBank.load(path)
+
+    def test_bad_n_psf(self):
+        with pytest.raises(ValueError, match='n_psf must be a positive integer, got 0'):
+            build_stamp_bank(0)
+
+
+class TestScenes:
+    def test_same_seed_same_scene(self, bank):
+        first = compose(bank, SceneConfig(), seed=5)
+        again = compose(bank, SceneConfig(), seed=5)
+        other = compose(bank, SceneConfig(), seed=6)
+        assert torch.equal(first.image, again.image)
+        assert not torch.equal(first.image, other.image)
+
+    def test_parts_add_up(self, bank):
+        batch = compose(bank, SceneConfig())
+        torch.testing.assert_close(batch.image, batch.source + batch.background)
+        for name in ('image', 'source', 'sky', 'sigma'):
+            values = getattr(batch, name)
+            assert values.shape == (2, 1, 96, 96)
+            assert torch.isfinite(values).all()
+        assert (batch.sigma > 0).all()
+        assert (batch.source >= 0).all()
+        assert (batch.image[batch.mask] == 0).all()
+
+    @pytest.mark.parametrize('name', [n for n in FAMILIES if n != 'spikes'])
+    def test_noise_is_what_sigma_says(self, bank, name):
+        config = replace(FAMILIES[name], density=(1e-6, 1e-6), large_probability=0.0)
+        batch = compose(bank, config, n_scenes=4, size=128)
+        pull = (batch.background - batch.sky) / batch.sigma
+        assert float(pull.mean()) == pytest.approx(0, abs=0.05)
+        assert float(pull.std()) == pytest.approx(1, abs=0.06)
+
+    def test_flux_of_isolated_star(self, bank):
+        sources = {
+            'scene': torch.tensor([0]),
+            'psf': torch.tensor([0]),
+            'kind': torch.tensor([0]),
+            'stamp': torch.tensor([2]),
+            'row': torch.tensor([30]),
+            'column': torch.tensor([40]),
+            'flux': torch.tensor([250.0]),
+        }
+        light = paste_sources(bank, sources, 1, (64, 80))
+        assert float(light.sum()) == pytest.approx(250, rel=2e-3)
+        peak = np.unravel_index(int(light.argmax()), (64, 80))
+        assert abs(peak[0] - 30) <= 1
+        assert abs(peak[1] - 40) <= 1
+
+    def test_snr_is_the_matched_filter_snr(self, bank):
+        config = replace(FAMILIES['flat'], density=(1e-4, 1e-4), star_fraction=(1, 1))
+        batch = compose(bank, config, n_scenes=1, size=256)
+        sigma = float(batch.sigma.mean())
+        norm = float(bank.psf.square().sum().sqrt())
+        expected = batch.catalog['flux'] * norm / sigma
+        # The stamps differ from the centred PSF by their sub-pixel offset.
+        torch.testing.assert_close(batch.catalog['snr'], expected, rtol=0.1, atol=0)
+
+    def test_density(self, bank):
+        batch = compose(bank, FAMILIES['crowded'], n_scenes=4, size=256)
+        expected = 8e-3 * 4 * 256**2
+        assert len(batch.catalog['x']) == pytest.approx(expected, rel=0.1)
+
+    def test_empty_scene(self, bank):
+        config = replace(FAMILIES['flat'], density=(1e-9, 1e-9))
+        batch = compose(bank, config)
+        assert len(batch.catalog['x']) == 0
+        assert float(batch.source.sum()) == 0
+
+    def test_rectangular_scene(self, bank):
+        config = replace(SceneConfig(), **ANY_PSF)
+        batch = SceneComposer(bank, config).compose(1, (48, 80), generator())
+        assert batch.image.shape == (1, 1, 48, 80)
+
+    def test_no_psf_left(self, bank):
+        config = replace(SceneConfig(), fwhm=(6.99, 7.0))
+        with pytest.raises(ValueError, match='fwhm must leave a PSF of the bank'):
+            SceneComposer(bank, config)
+
+
+class TestConfig:
+    def test_round_trip(self):
+        config = SceneConfig(density=(1e-3, 2e-3), spikes=True)
+        assert SceneConfig.from_dict(config.to_dict()) == config
+
+    def test_unknown_key(self):
+        with pytest.raises(ValueError, match=r"unknown keys: \['moon'\]"):
+            SceneConfig.from_dict({'moon': 1})
+
+    @pytest.mark.parametrize(
+        ('name', 'value', 'rule'),
+        [
+            ('density', (2, 1), 'ascending pair'),
+            ('sky', (0, 1), 'must be positive'),
+            ('trail_probability', 1.5, 'between 0 and 1'),
+            ('snr_min', -1.0, 'between 0 and snr_max'),
+        ],
+    )
+    def test_bad_values(self, name, value, rule):
+        with pytest.raises(ValueError, match=f'{name} must be .*{rule[-8:]}'):
+            SceneConfig(**{name: value})
+
+    def test_every_probability_is_checked(self):
+        names = [f.name for f in fields(SceneConfig) if 'probability' in f.name]
+        for name in names:
+            with pytest.raises(ValueError, match=f'{name} must be between 0 and 1'):
+                SceneConfig(**{name: -0.1})
+
+
+class TestSky:
+    def test_gradient_amplitude(self):
+        amplitude = torch.full((50, 1, 1, 1), 25.0)
+        sky = skies.gradient(50, (64, 64), amplitude, generator())
+        assert float(sky.mean()) == pytest.approx(0, abs=1e-4)
+        span = sky.amax((-2, -1)) - sky.amin((-2, -1))
+        assert 20 < float(span.mean()) < 40
+
+    def test_nebulosity_has_unit_variance_and_no_small_scales(self):
+        slope = torch.full((3, 1, 1, 1), -3.0)
+        smallest = torch.full((3, 1, 1, 1), 10.0)
+        field = skies.nebulosity(3, (128, 128), slope, smallest, generator())
+        assert field.std((-2, -1)).flatten().tolist() == pytest.approx([1] * 3, 1e-3)
+        step = field.diff(dim=-1).std()
+        assert float(step) < 0.4
+
+    def test_low_pass_keeps_constants_and_means(self):
+        image = torch.full((1, 1, 50, 70), 3.0)
+        torch.testing.assert_close(skies.low_pass(image, 24), image)
+
+    def test_depth(self):
+        ratio = torch.full((20, 1, 1, 1), 2.0)
+        depth = skies.depth_map(20, (32, 32), ratio, generator())
+        assert set(depth.unique().tolist()) == {1.0, 2.0, 4.0}
+
+
+class TestDefects:
+    def test_correlation_keeps_variance(self):
+        noise = torch.randn(2, 1, 256, 256, generator=generator())
+        sigma = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)
+        correlated = defects.correlate(noise, sigma)
+        torch.testing.assert_close(correlated[0], noise[0])
+        assert float(correlated[1].std()) == pytest.approx(1, abs=0.05)
+        neighbour = (correlated[1, :, :, 1:] * correlated[1, :, :, :-1]).mean()
+        # Gaussian kernel of sigma 1: autocorrelation exp(-1/4) at lag one.
+        assert float(neighbour) == pytest.approx(np.exp(-0.25), abs=0.06)
+
+    def test_cosmic_rays(self):
+        density = torch.full((1, 1, 1, 1), 1000.0)
+        charge = defects.cosmic_rays(1, (512, 512), density, generator())
+        assert (charge >= 0).all()
+        assert 100 < int((charge > 0).sum()) < 5000
+
+    def test_hot_pixel_fraction(self):
+        fraction = torch.full((1, 1, 1, 1), 0.01)
+        charge = defects.hot_pixels(1, (512, 512), fraction, generator())
+        assert float((charge != 0).float().mean()) == pytest.approx(0.01, rel=0.1)
+        assert (charge < 0).any()
+
+    def test_bleed_runs_along_columns(self):
+        signal = torch.zeros(1, 1, 65, 65)
+        signal[..., 32, 32] = 100
+        trail = defects.bleed(signal, torch.ones(1, 1, 1, 1), generator())
+        assert trail.any(dim=-2).sum() == 1
+        assert trail[..., 32].sum() > 3
+
+    @pytest.mark.parametrize('name', ['bad_lines', 'trails', 'no_data'])
+    def test_absent_leaves_nothing(self, name):
+        present = torch.zeros(2, 1, 1, 1, dtype=torch.bool)
+        result = getattr(defects, name)(2, (32, 32), present, generator())
+        assert not result.any()
+        result = getattr(defects, name)(2, (32, 32), ~present, generator())
+        assert result.any()
