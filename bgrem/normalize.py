@@ -178,7 +178,11 @@ def _local_normalization(data, unusable):
     flat = noise == 0
     # replicated edges would shift the corners of a tilt by one box; a noise that
     # is continued beyond them could become negative
-    level = _filter(_fill(mesh.level), mode='reflect', reflect_type='odd')
+    level = _fill(mesh.level)
+    filtered = _filter(level, mode='reflect', reflect_type='odd')
+    # sources only raise a box; to lower a peak of the sky costs less than to keep
+    # a galaxy in the centre, and to fill its valleys has no use
+    level = np.minimum(level, filtered)
     noise = _filter(_fill(np.where(flat, np.nan, noise)), mode='edge')
 
     center = _interpolate(level, mesh, dtype, extrapolate=True)
