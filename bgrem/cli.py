@@ -67,6 +67,7 @@ def _run(argv):
 
 def _print_warnings():
     """Print what concerns the user in one line each, and nothing else."""
+    from astropy.io.fits.verify import VerifyWarning
     from astropy.utils.exceptions import AstropyDeprecationWarning, AstropyWarning
 
     def show(message, category, filename, lineno, file=None, line=None):  # noqa: ARG001
@@ -76,7 +77,10 @@ def _print_warnings():
     warnings.simplefilter('ignore')
     for category in (UserWarning, AstropyWarning):
         warnings.simplefilter('default', category)
-    warnings.simplefilter('ignore', AstropyDeprecationWarning)
+    # Odd cards of the input are kept as they are: nobody needs to act.
+    for category in (AstropyDeprecationWarning, VerifyWarning):
+        warnings.simplefilter('ignore', category)
+    warnings.filterwarnings('ignore', message='The following header keyword is inv')
     warnings.showwarning = show
 
 
@@ -164,6 +168,16 @@ def _add_image_options(parser, output_help):
         default=64,
         metavar='PIXELS',
         help='side of the background meshes (default: 64)',
+    )
+    # Higher than Background2D's 10: on a crowded or ragged image that leaves no
+    # box at all, and a file must come out of every good image.
+    parser.add_argument(
+        '--exclude-percentile',
+        type=float,
+        default=90.0,
+        metavar='P',
+        help='leave out meshes with more than this percentage of bad or clipped '
+        'pixels (default: 90)',
     )
     parser.add_argument(
         '--threshold', type=float, help='detection probability that is enough'

@@ -150,6 +150,7 @@ def _make_background(options):
         image.data if image.unit is None else image.data << image.unit,
         options.box_size,
         mask=mask,
+        exclude_percentile=options.exclude_percentile,
         weights=options.weights,
         n_steps=options.n_steps,
         normalization=options.normalization,

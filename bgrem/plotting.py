@@ -10,7 +10,6 @@ from bgrem.atomic import atomic_path
 __all__ = ['plot_background', 'save_plot']
 
 _INSTALL_HINT = "plots need matplotlib: pip install 'bgrem[plot]'"
-_FIGSIZE = (15, 9)
 
 # The grey levels of the stretched panels go from this many noise sigma below
 # the sky; the colour bars have ticks at these numbers of sigma.
@@ -35,7 +34,7 @@ def plot_background(bkg, data=None, segmentation_image=None, figsize=None):
         The segments; by default those of ``bkg.detect()``.
 
     figsize : tuple of float or `None`, optional
-        Width and height in inches.
+        Width and height in inches; by default what suits the image.
 
     Returns
     -------
@@ -53,7 +52,7 @@ def plot_background(bkg, data=None, segmentation_image=None, figsize=None):
         import matplotlib.pyplot as plt
     except ImportError as exc:
         raise ImportError(_INSTALL_HINT) from exc
-    figure = plt.figure(figsize=figsize or _FIGSIZE, layout='constrained')
+    figure = plt.figure(figsize=figsize or _figsize(bkg), layout='constrained')
     _draw(figure, bkg, data, segmentation_image)
     return figure
 
@@ -82,10 +81,16 @@ def save_plot(path, bkg, *, data=None, segmentation_image=None):
         from matplotlib.figure import Figure
     except ImportError as exc:
         raise ImportError(_INSTALL_HINT) from exc
-    figure = Figure(figsize=_FIGSIZE, layout='constrained')
+    figure = Figure(figsize=_figsize(bkg), layout='constrained')
     _draw(figure, bkg, data, segmentation_image)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+def _figsize(bkg):
+    """Return width and height in inches that suit the shape of the image."""
+    height, width = bkg.source.shape
+    return 15, float(np.clip(9 * height / width, 4, 30)) + 1
 
 
 def _draw(figure, bkg, data, segmentation_image):
@@ -115,7 +120,7 @@ def _draw(figure, bkg, data, segmentation_image):
         ticks = stretch.pop('ticks', None)
         cmap = colormaps[name].with_extremes(bad='tab:red')
         picture = axis.imshow(values, origin='lower', cmap=cmap, **stretch)
-        figure.colorbar(picture, ax=axis, ticks=ticks, label=str(unit), shrink=0.8)
+        figure.colorbar(picture, ax=axis, ticks=ticks, label=str(unit), format='%.5g')
         axis.set_title(title)
     _draw_segments(axes[1, 2], segmentation_image, data.shape)
 

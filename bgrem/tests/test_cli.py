@@ -195,6 +195,7 @@ def test_second_application_warns(image, weights, capsys):
 GOOD_IMAGES = {
     'nan holes': np.where(make_data() > 1150, np.nan, make_data()),
     'inf': np.where(make_data() > 1150, np.inf, make_data()),
+    'every other pixel': np.where(np.indices(SHAPE).sum(0) % 2, np.nan, make_data()),
     'constant': np.full(SHAPE, 7.0, np.float32),
     'zero': np.zeros(SHAPE, np.float32),
     'int16': make_data(dtype=np.int16),
@@ -224,6 +225,15 @@ def test_odd_images_simply_work(folder, weights, capsys, name):
             np.isfinite(hdus['SCI'].data),
             np.isfinite(data.squeeze().reshape(data.shape[-2:])),
         )
+
+
+def test_odd_cards_are_nobodys_business(folder, weights, capsys):
+    fits.writeto('in.fits', make_data(), fits.Header({'OTHER': 1, 'CARD': 'a'}))
+    content = Path('in.fits').read_bytes()
+    Path('in.fits').write_bytes(content.replace(b"CARD    = 'a  ", b'03:04:08> DATE ='))
+    argv = ['subtract', 'in.fits', '-o', 'out.fits', *options(weights)]
+    assert run(capsys, *argv) == (0, [], [])
+    assert fits.getheader('out.fits', 'SCI')['OTHER'] == 1
 
 
 def bad_input(data=None, *, content=None, hdus=None):
