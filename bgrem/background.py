@@ -2,20 +2,17 @@
 The sky of an image whose sources a denoiser has taken out.
 """
 
-import inspect
 from functools import cached_property
 
 import numpy as np
 from photutils.background import Background2D
 
+from bgrem._parent import check_as_parent, merge_signatures
 from bgrem.inputs import parse_image
 from bgrem.pipeline import separate
 from bgrem.trend import fit_trend
 
 __all__ = ['DiffusionBackground', 'make_detection_mask']
-
-# deprecated names that would warn twice
-_DEPRECATED_OPTIONS = ('interpolator', 'bkgrms_estimator')
 
 
 class DiffusionBackground(Background2D):
@@ -136,7 +133,7 @@ class DiffusionBackground(Background2D):
             coverage_mask=coverage_mask,
             use_nddata_mask=use_nddata_mask,
         )
-        _check_as_parent(image, box_size, options)
+        check_as_parent(image, box_size, options)
         unusable = image.unusable
         separation = separate(
             image.data,
@@ -151,7 +148,7 @@ class DiffusionBackground(Background2D):
         sky = image.data - separation.source
         trend = None
         if options.get('filter_threshold') is None:
-            trend = fit_trend(sky, unusable, _trend_degrees(sky.shape, box_size))
+            trend = fit_trend(sky, unusable, box_size)
         if trend is not None:
             sky -= trend.image(sky.dtype)
 
@@ -525,29 +522,6 @@ def make_detection_mask(
     )
 
 
-def _check_as_parent(image, box_size, options):
-    """
-    Raise the parent's errors and give its warnings before the long work begins.
-
-    The parent runs on the data with estimators that do nothing.
-    """
-    options = {k: v for k, v in options.items() if k not in _DEPRECATED_OPTIONS}
-    options.update(
-        sigma_clip=None, bkg_estimator=_no_estimate, bkg_rms_estimator=_no_estimate
-    )
-    Background2D(
-        image.data,
-        box_size,
-        mask=image.mask,
-        coverage_mask=image.coverage_mask,
-        **options,
-    )
-
-
-def _no_estimate(data, axis=None):
-    return np.zeros_like(np.any(data, axis=axis), dtype=float)
-
-
 def _silent_mask(image):
     """Return the mask with non-finite values, of which the warning has been given."""
     finite = np.isfinite(image.data)
@@ -556,21 +530,4 @@ def _silent_mask(image):
     return ~finite if image.mask is None else ~finite | image.mask
 
 
-def _trend_degrees(shape, box_size):
-    """Return the highest powers of y and x that the caller's boxes can follow."""
-    sizes = np.broadcast_to(box_size, 2)
-    return tuple(
-        min(2, -(-n // int(size)) - 1) for n, size in zip(shape, sizes, strict=True)
-    )
-
-
-def _merge_signatures():
-    """Return the parent's signature with our parameters added."""
-    own = inspect.signature(DiffusionBackground.__init__).parameters
-    inherited = inspect.signature(Background2D).parameters
-    names = dict.fromkeys(['data', 'box_size', *inherited, *own])
-    names = [name for name in names if name not in ('self', 'options')]
-    return inspect.Signature([own.get(n, inherited.get(n)) for n in names])
-
-
-DiffusionBackground.__signature__ = _merge_signatures()
+DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)

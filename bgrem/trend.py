@@ -82,7 +82,7 @@ class SkyTrend:
         return self(*(np.arange(n) for n in self.shape), dtype=dtype)
 
 
-def fit_trend(data, unusable, max_degrees):
+def fit_trend(data, unusable, box_size):
     """
     Fit a smooth trend to an image of sky, if there is a significant one.
 
@@ -92,8 +92,9 @@ def fit_trend(data, unusable, max_degrees):
         The image, free of sources.
     unusable : 2D `~numpy.ndarray` of bool
         `True` at pixels to ignore.
-    max_degrees : tuple of 2 int
-        The highest power of y and of x; their sum is at most 2 in any term.
+    box_size : int or array_like of 2 int
+        The size ``(ny, nx)`` of the boxes of the caller's mesh. Along an axis with
+        one box there is no trend, with two at most a linear one.
 
     Returns
     -------
@@ -108,15 +109,12 @@ def fit_trend(data, unusable, max_degrees):
     standard deviations away left out and the fit repeated; then to all pixels within
     3 standard deviations of the result.
     """
-    box_size = np.clip(min(data.shape) // _MIN_BOXES, 8, _MAX_BOX_SIZE)
-    mesh = measure_mesh(data, unusable, box_size)
+    fit_box_size = np.clip(min(data.shape) // _MIN_BOXES, 8, _MAX_BOX_SIZE)
+    mesh = measure_mesh(data, unusable, fit_box_size)
     noise = mesh.noise[mesh.noise > 0]
-    terms = tuple(
-        (i, j)
-        for i in range(max_degrees[0] + 1)
-        for j in range(max_degrees[1] + 1)
-        if i + j <= 2
-    )
+    n_boxes = -(-np.array(data.shape) // np.asarray(box_size))
+    n_powers = np.minimum(n_boxes, 3)
+    terms = tuple((i, j) for i, j in np.ndindex(*n_powers) if i + j <= 2)
     good = np.isfinite(mesh.level)
     if noise.size == 0 or np.count_nonzero(good) < 2 * len(terms):
         return None

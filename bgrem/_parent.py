@@ -1,0 +1,45 @@
+"""
+What the class of this package shares with its parent in photutils.
+"""
+
+import inspect
+
+import numpy as np
+from photutils.background import Background2D
+
+__all__ = ['check_as_parent', 'merge_signatures']
+
+# deprecated names that would warn twice
+_DEPRECATED_OPTIONS = ('interpolator', 'bkgrms_estimator')
+
+
+def check_as_parent(image, box_size, options):
+    """
+    Raise the parent's errors and give its warnings before the long work begins.
+
+    The parent runs on the data with estimators that do nothing.
+    """
+    options = {k: v for k, v in options.items() if k not in _DEPRECATED_OPTIONS}
+    options.update(
+        sigma_clip=None, bkg_estimator=_no_estimate, bkg_rms_estimator=_no_estimate
+    )
+    Background2D(
+        image.data,
+        box_size,
+        mask=image.mask,
+        coverage_mask=image.coverage_mask,
+        **options,
+    )
+
+
+def _no_estimate(data, axis=None):
+    return np.zeros_like(np.any(data, axis=axis), dtype=float)
+
+
+def merge_signatures(cls):
+    """Return the signature of Background2D with the parameters of a subclass added."""
+    own = inspect.signature(cls.__init__).parameters
+    inherited = inspect.signature(Background2D).parameters
+    names = dict.fromkeys(['data', 'box_size', *inherited, *own])
+    names = [name for name in names if name not in ('self', 'options')]
+    return inspect.Signature([own.get(n, inherited.get(n)) for n in names])
