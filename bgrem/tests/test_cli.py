@@ -230,10 +230,13 @@ def test_odd_images_simply_work(folder, weights, capsys, name):
 def test_odd_cards_are_nobodys_business(folder, weights, capsys):
     fits.writeto('in.fits', make_data(), fits.Header({'OTHER': 1, 'CARD': 'a'}))
     content = Path('in.fits').read_bytes()
-    Path('in.fits').write_bytes(content.replace(b"CARD    = 'a  ", b'03:04:08> DATE ='))
+    card = b"CARD    = 'a       '"
+    assert card in content
+    odd = b'03:04:08> DATE = 1'.ljust(len(card))
+    Path('in.fits').write_bytes(content.replace(card, odd))
     argv = ['subtract', 'in.fits', '-o', 'out.fits', *options(weights)]
     assert run(capsys, *argv) == (0, [], [])
-    assert fits.getheader('out.fits', 'SCI')['OTHER'] == 1
+    assert b'OTHER   =                    1' in Path('out.fits').read_bytes()
 
 
 def bad_input(data=None, *, content=None, hdus=None):
