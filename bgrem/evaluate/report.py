@@ -170,7 +170,7 @@ def _photometry_table(parts):
                     family,
                     name,
                     row['kind'],
-                    f'{row["snr_low"]:g}-{row["snr_high"] or ""}',
+                    _snr_range(row),
                     row['n'],
                     f'{row["median_bias"]:+.3f}',
                     f'{row["pull_mean"]:+.2f}',
@@ -182,13 +182,18 @@ def _photometry_table(parts):
     return _table(header, rows) if rows else []
 
 
+def _snr_range(row):
+    low, high = row['snr_low'], row['snr_high']
+    return f'> {low:g}' if high is None else f'{low:g}-{high:g}'
+
+
 def _injection_table(parts):
     rows = []
     for image, part in parts.items():
         for name, method in part['methods'].items():
             complete = [f'{b["completeness"]:.2f}' for b in method['bins']]
             rows.append([image, name, *complete])
-            edges = [f'S/N {b["snr_low"]:g}-{b["snr_high"]:g}' for b in method['bins']]
+            edges = [f'S/N {_snr_range(b)}' for b in method['bins']]
     return _table(['image', 'method', *edges], rows)
 
 
