@@ -5,6 +5,7 @@ The training loop.
 import copy
 import csv
 import math
+import time
 from pathlib import Path
 
 import torch
@@ -116,8 +117,6 @@ class _Run:
         return StampBank.load(path)
 
     def go(self, progress, stop_after):
-        import time
-
         config = self.config
         start = time.monotonic()
         bar = tqdm(
