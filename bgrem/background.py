@@ -59,6 +59,9 @@ class DiffusionBackground(Background2D):
         ``.safetensors`` file. Default ``'optical'``.
     n_steps : int, optional
         The number of diffusion steps. Default: what the weights name.
+    n_symmetries : {1, 2, 4, 8}, optional
+        Over how many turned and flipped views of the image the network is averaged:
+        more finds more, at as many times the cost. Default 1.
     normalization : {'local', 'global'}, float or 2D array_like, optional
         How the image is centred and scaled for the network: ``'local'`` (default)
         by maps of its sky and noise; ``'global'`` by its median and one factor, as
@@ -122,6 +125,7 @@ class DiffusionBackground(Background2D):
         coverage_mask=None,
         weights='optical',
         n_steps=None,
+        n_symmetries=1,
         normalization='local',
         device='auto',
         batch_size=None,
@@ -142,6 +146,7 @@ class DiffusionBackground(Background2D):
             unusable,
             weights=weights,
             n_steps=n_steps,
+            n_symmetries=n_symmetries,
             normalization=normalization,
             device=device,
             batch_size=batch_size,

@@ -204,6 +204,12 @@ def _add_denoiser_options(parser):
         '--n-steps', type=int, help="diffusion steps (default: the weights' own)"
     )
     parser.add_argument(
+        '--n-symmetries',
+        type=int,
+        default=1,
+        help='views to average over: 1, 2, 4 or 8 (default: 1)',
+    )
+    parser.add_argument(
         '--normalization',
         type=_normalization,
         default='local',

@@ -11,14 +11,29 @@ from tqdm.auto import tqdm
 from bgrem.nn import sample
 from bgrem.tiling import make_layout
 
-__all__ = ['check_count', 'denoise', 'resolve_device']
+__all__ = [
+    'check_count',
+    'check_symmetries',
+    'cpu_has_bfloat16',
+    'denoise',
+    'resolve_device',
+]
 
+# quarter turns of each of the eight symmetries; the last four are flipped too
+_TURNS = (0, 2, 1, 3, 0, 2, 1, 3)
 # tiles at once: enough to keep the device busy, little enough to fit
 _BATCH_SIZES = {'cpu': 4, 'cuda': 32, 'mps': 8}
 
 
 def denoise(
-    image, weights, *, n_steps=None, device='auto', batch_size=None, progress=False
+    image,
+    weights,
+    *,
+    n_steps=None,
+    n_symmetries=1,
+    device='auto',
+    batch_size=None,
+    progress=False,
 ):
     """
     Remove the background from a normalised image.
@@ -33,6 +48,11 @@ def denoise(
     n_steps : int or `None`, optional
         The number of diffusion steps; `None` (default) is the number that the
         weights name.
+    n_symmetries : {1, 2, 4, 8}, optional
+        Over how many of the symmetries of the square the result is averaged: the
+        network sees each tile turned and flipped. The sky has no preferred
+        direction, so what differs between the views is the network's own error.
+        Default 1.
     device : str or `torch.device`, optional
         ``'auto'`` (default) is the first CUDA device, else Apple's MPS, else the
         CPU. Also ``'cpu'``, ``'cuda'``, ``'cuda:1'``, ``'mps'``.
@@ -62,11 +82,12 @@ def denoise(
 
     Notes
     -----
-    Time grows linearly with pixels and steps. Beside the image and the two
+    Time grows linearly with pixels, steps and symmetries. Beside the image and the two
     results, memory is that of one batch of tiles. On CPUs with bfloat16 units
     the network runs in bfloat16, elsewhere in float32.
     """
     n_steps = weights.n_steps if n_steps is None else check_count('n_steps', n_steps)
+    n_symmetries = check_symmetries(n_symmetries)
     device = resolve_device(device)
     if batch_size is None:
         batch_size = _BATCH_SIZES.get(device.type, 8)
@@ -88,7 +109,7 @@ def denoise(
             indices = range(start, min(start + batch_size, len(layout)))
             tiles = layout.take(image, indices)
             try:
-                output = _run(network, schedule, n_steps, device, tiles)
+                output = _run(network, schedule, n_steps, n_symmetries, device, tiles)
             except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -179,23 +200,78 @@ def check_count(name, value):
     return count
 
 
-def _run(network, schedule, n_steps, device, tiles):
+def check_symmetries(value):
+    """
+    Check the number of symmetries.
+
+    Parameters
+    ----------
+    value : int
+        The number.
+
+    Returns
+    -------
+    n_symmetries : int
+        The value.
+
+    Raises
+    ------
+    ValueError
+        If it is not 1, 2, 4 or 8.
+    """
+    if value not in (1, 2, 4, 8):
+        msg = f'n_symmetries must be 1, 2, 4 or 8, got {value!r}'
+        raise ValueError(msg)
+    return int(value)
+
+
+def _run(network, schedule, n_steps, n_symmetries, device, tiles):
     """Return the source and the centre logit of one batch of tiles."""
-    use_bfloat16 = device.type == 'cpu' and _cpu_has_bfloat16()
+    use_bfloat16 = device.type == 'cpu' and cpu_has_bfloat16()
     with (
         torch.inference_mode(),
         torch.autocast(device.type, torch.bfloat16, enabled=use_bfloat16),
     ):
         x = torch.from_numpy(tiles[:, None]).to(device)
-        output = sample(network, x, schedule, n_steps)
+        total = None
+        for number in range(n_symmetries):
+            output = sample(network, _view(x, number), schedule, n_steps)
+            maps = [
+                None if image is None else _view_back(image.float(), number)
+                for image in (output.source, output.center_logit)
+            ]
+            if total is not None:
+                maps = [
+                    a if b is None else a + b for a, b in zip(total, maps, strict=True)
+                ]
+            total = maps
     return [
-        None if maps is None else maps[:, 0].float().cpu().numpy()
-        for maps in (output.source, output.center_logit)
+        None if image is None else image[:, 0].div(n_symmetries).cpu().numpy()
+        for image in total
     ]
 
 
-def _cpu_has_bfloat16():
-    """Whether the CPU multiplies bfloat16 natively; elsewhere it is slower."""
+def _view(x, number):
+    """Apply one of the eight symmetries; the first two are identity and half turn."""
+    x = torch.rot90(x, _TURNS[number], (-2, -1))
+    return x.flip(-1) if number >= 4 else x
+
+
+def _view_back(x, number):
+    """Undo `_view`."""
+    x = x.flip(-1) if number >= 4 else x
+    return torch.rot90(x, -_TURNS[number], (-2, -1))
+
+
+def cpu_has_bfloat16():
+    """
+    Whether the CPU multiplies bfloat16 natively; elsewhere it is slower.
+
+    Returns
+    -------
+    native : bool
+        Whether it does.
+    """
     # private functions, whose names have changed before: absent means no
     probes = ('_is_amx_tile_supported', '_is_avx512_bf16_supported')
     return any(getattr(torch.cpu, name, bool)() for name in probes)

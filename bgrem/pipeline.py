@@ -42,6 +42,7 @@ def separate(
     *,
     weights='optical',
     n_steps=None,
+    n_symmetries=1,
     normalization='local',
     device='auto',
     batch_size=None,
@@ -59,7 +60,7 @@ def separate(
         there, as they are where no noise can be measured (constant data).
     weights : str, path-like or `bgrem.weights.Weights`, optional
         The name of shipped weights, a path, or weights already loaded.
-    n_steps, device, batch_size, progress
+    n_steps, n_symmetries, device, batch_size, progress
         See `bgrem.denoise.denoise`.
     normalization : optional
         See `bgrem.normalize.estimate_normalization`. `None` is the method that
@@ -76,12 +77,13 @@ def separate(
         If a parameter is out of range.
     """
     # torch takes seconds to import
-    from bgrem.denoise import check_count, denoise, resolve_device
+    from bgrem.denoise import check_count, check_symmetries, denoise, resolve_device
     from bgrem.detection import calibrate
     from bgrem.weights import load_weights
 
     weights = load_weights(weights)
     n_steps = check_count('n_steps', weights.n_steps if n_steps is None else n_steps)
+    n_symmetries = check_symmetries(n_symmetries)
     device = resolve_device(device)
     method = weights.normalization if normalization is None else normalization
 
@@ -93,6 +95,7 @@ def separate(
         maps.forward(data, hidden),
         weights,
         n_steps=n_steps,
+        n_symmetries=n_symmetries,
         device=device,
         batch_size=batch_size,
         progress=progress,
@@ -107,6 +110,7 @@ def separate(
         'weights': weights.name,
         'weights_sha256': weights.sha256,
         'n_steps': n_steps,
+        'n_symmetries': n_symmetries,
         'normalization': method if np.ndim(method) == 0 else 'map',
         'device': str(device),
     }

@@ -38,6 +38,7 @@ _KEYWORDS = {
     'weights': ('BGREMWTS', 'weights of the denoiser'),
     'weights_sha256': ('BGREMSHA', ''),
     'n_steps': ('BGREMSTP', 'diffusion steps'),
+    'n_symmetries': ('BGREMSYM', 'views averaged'),
     'normalization': ('BGREMNRM', 'normalisation'),
     'device': ('BGREMDEV', 'device of the denoiser'),
 }

@@ -151,17 +151,45 @@ def test_progress(image, tiny_weights, capsys):
 def test_bfloat16(image, tiny_weights, monkeypatch):
     """Half precision where the CPU has it; nearly the same answer."""
     weights = load_weights(tiny_weights)
-    monkeypatch.setattr(denoise_module, '_cpu_has_bfloat16', lambda: False)
+    monkeypatch.setattr(denoise_module, 'cpu_has_bfloat16', lambda: False)
     exact = denoise(image, weights, device='cpu')[0]
-    monkeypatch.setattr(denoise_module, '_cpu_has_bfloat16', lambda: True)
+    monkeypatch.setattr(denoise_module, 'cpu_has_bfloat16', lambda: True)
     rounded = denoise(image, weights, device='cpu')[0]
     assert rounded.dtype == np.float32
     assert_allclose(rounded, exact, rtol=0.1, atol=0.1)
 
 
+@pytest.mark.parametrize('number', range(8))
+def test_symmetries_are_undone(number):
+    x = torch.arange(24.0).reshape(1, 1, 4, 6)
+    view = denoise_module._view(x, number)
+    assert torch.equal(denoise_module._view_back(view, number), x)
+
+
+def test_the_symmetries_differ():
+    x = torch.arange(16.0).reshape(1, 1, 4, 4)
+    views = {tuple(denoise_module._view(x, n).flatten().tolist()) for n in range(8)}
+    assert len(views) == 8
+
+
+def test_average_over_all_symmetries_turns_with_the_image(image, tiny_weights):
+    weights = load_weights(tiny_weights)
+    options = {'n_symmetries': 8, 'device': 'cpu'}
+    square = np.ascontiguousarray(image[:48, :48])
+    straight = denoise(square, weights, **options)
+    turned = denoise(np.ascontiguousarray(np.rot90(square)), weights, **options)
+    for a, b in zip(straight, turned, strict=True):
+        assert_allclose(b, np.rot90(a), rtol=1e-2, atol=1e-2)
+
+
+def test_bad_symmetries(image, tiny_weights):
+    with pytest.raises(ValueError, match='n_symmetries must be 1, 2, 4 or 8, got 3'):
+        denoise(image, load_weights(tiny_weights), n_symmetries=3)
+
+
 def test_probe_survives_new_torch(monkeypatch):
     monkeypatch.setattr(torch, 'cpu', SimpleNamespace())
-    assert denoise_module._cpu_has_bfloat16() is False
+    assert denoise_module.cpu_has_bfloat16() is False
 
 
 def test_resolve_device():

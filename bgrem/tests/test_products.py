@@ -26,6 +26,7 @@ META = {
     'weights': 'optical',
     'weights_sha256': 'ab' * 32,
     'n_steps': 1,
+    'n_symmetries': 8,
     'normalization': 'local',
     'device': 'cpu',
 }
@@ -123,6 +124,7 @@ def test_products(tmp_path, data, background, segmentation_image, catalog, exten
             assert hdu.header['BGREMWTS'] == 'optical'
             assert hdu.header['BGREMSHA'] == 'ab' * 32
             assert hdu.header['BGREMSTP'] == 1
+            assert hdu.header['BGREMSYM'] == 8
     assert product_provenance(path) == {k: META[k] for k in META if k != 'package'}
     assert {p.name for p in tmp_path.iterdir()} == {'in.fits', 'out.fits'}
 

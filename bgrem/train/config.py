@@ -11,6 +11,16 @@ from bgrem.simulate import SceneConfig
 
 __all__ = ['TrainingConfig', 'load_config']
 
+_COUNTS = (
+    'bank_psfs',
+    'n_steps',
+    'batch_size',
+    'validate_every',
+    'validation_scenes',
+    'inference_steps',
+    'decay_steps',
+)
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -149,8 +159,7 @@ class TrainingConfig:
     tile_overlap: int = 64
 
     def __post_init__(self):
-        for name in ('bank_psfs', 'n_steps', 'batch_size', 'validate_every',
-                     'validation_scenes', 'inference_steps', 'decay_steps'):  # fmt: skip
+        for name in _COUNTS:
             self._require(name, getattr(self, name) >= 1, 'must be at least 1')
         for name in ('learning_rate', 'clip', 'blob_sigma'):
             self._require(name, getattr(self, name) > 0, 'must be positive')

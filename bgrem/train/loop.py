@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from bgrem.atomic import atomic_path
+from bgrem.denoise import cpu_has_bfloat16
 from bgrem.nn import AttentionUNet, center_cross_entropy, difference_loss
 from bgrem.simulate import SceneComposer, StampBank, build_stamp_bank
 from bgrem.weights import save_weights
@@ -200,7 +201,8 @@ class _Run:
             rate = rate.to(image)
         background = image - source
         x = source + rate * background
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=_has_bf16()):
+        native = self.device.type != 'cpu' or cpu_has_bfloat16()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=native):
             output = network(x, rate.flatten() ** 2)
         predicted = x - rate * output.background
         if config.loss_space == 'arcsinh':
@@ -300,14 +302,3 @@ class _Run:
                 'validation': metrics,
             },
         }
-
-
-def _has_bf16():
-    """
-    Whether bf16 is native here, on the CPU or the GPU.
-    """
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return (
-        torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
-    )
