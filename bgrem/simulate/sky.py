@@ -106,14 +106,19 @@ def nebulosity(n_scenes, shape, slope, smallest, generator):
         torch.fft.rfftfreq(size[1], device=device),
     )
     frequency[0, 0] = torch.inf
-    power = frequency ** (slope / 2) * torch.exp(-((frequency * smallest) ** 2))
-    field = torch.fft.irfft2(torch.fft.rfft2(white) * power, s=size)
-    field = field[..., : shape[0], : shape[1]]
+    field = _filter(white, frequency ** (slope / 2))
     field = _standardise(field)
     kind = torch.rand(n_scenes, 1, 1, 1, generator=generator, device=device)
     field = torch.where(kind < 1 / 3, torch.exp(0.8 * field), field)
     field = torch.where(kind > 2 / 3, -field.abs(), field)
-    return _standardise(field)
+    # Only now, as exponentials and ridges make small scales of their own.
+    frequency[0, 0] = 0
+    field = _filter(field, torch.exp(-((frequency * smallest) ** 2)))
+    return _standardise(field[..., : shape[0], : shape[1]])
+
+
+def _filter(field, transfer):
+    return torch.fft.irfft2(torch.fft.rfft2(field) * transfer, s=field.shape[-2:])
 
 
 def _standardise(field):

@@ -148,7 +148,7 @@ class TrainingConfig:
     loss_space: str = 'arcsinh'
     center_weight: float = 5.0
     blob_sigma: float = 1.0
-    observed_fraction: float = 0.6
+    observed_fraction: float = 0.75
     seed: int = 0
     validate_every: int = 1000
     validation_scenes: int = 4
