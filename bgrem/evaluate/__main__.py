@@ -45,6 +45,14 @@ def build_parser():
     parser.add_argument(
         '--noise-megapixels', type=float, default=2.0, help='area of pure noise'
     )
+    parser.add_argument(
+        '--n-symmetries',
+        type=int,
+        nargs='+',
+        default=[1],
+        metavar='N',
+        help='numbers of views to average over (default: 1)',
+    )
     parser.add_argument('--no-figures', action='store_true')
     parser.add_argument('-o', '--output', default='bgrem-evaluation', metavar='DIR')
     return parser
@@ -98,6 +106,7 @@ def _measure(options):
         size=options.size,
         parts=options.parts,
         noise_megapixels=options.noise_megapixels,
+        n_symmetries=options.n_symmetries,
         progress=True,
         **seed,
     )

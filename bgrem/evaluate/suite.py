@@ -203,6 +203,7 @@ def run_suite(
     peers=None,
     bank=None,
     noise_megapixels=2.0,
+    n_symmetries=(1,),
     progress=False,
 ):
     """
@@ -231,6 +232,9 @@ def run_suite(
         The cached evaluation bank by default.
     noise_megapixels : float, optional
         Area of each kind of pure noise.
+    n_symmetries : sequence of int, optional
+        Detection is judged with each of these numbers of averaged views; see
+        `bgrem.denoise.denoise`.
     progress : bool, optional
         Whether to show a progress bar.
 
@@ -253,21 +257,26 @@ def run_suite(
     loaded = {w.name: w for w in map(load_weights, weights)}
     first = next(iter(loaded.values()))
     bank = evaluation_bank() if bank is None else bank
+    own = {
+        name if number == 1 else f'{name}, {number} views': (w, number)
+        for name, w in loaded.items()
+        for number in n_symmetries
+    }
     results = {
         'suite': 'optical',
         'n_scenes': n_scenes,
         'size': size,
         'seed': seed,
         'contaminations': list(CONTAMINATIONS),
-        'weights': {name: w.sha256 for name, w in loaded.items()},
+        'weights': {name: w.sha256 for name, (w, _) in own.items()},
         'families': {},
     }
-    detectors = {name: _as_detector(w) for name, w in loaded.items()}
+    detectors = {name: _as_detector(*pair) for name, pair in own.items()}
     detectors |= PEERS if peers is None else peers
     for family in tqdm(families, disable=not progress, desc='families'):
         surveys = {}
         if 'detection' in parts:
-            surveys['detection'] = DetectionSurvey(detectors, probabilistic=loaded)
+            surveys['detection'] = DetectionSurvey(detectors, probabilistic=own)
         if 'sky' in parts:
             surveys['sky'] = SkySurvey(first)
         if 'photometry' in parts:
@@ -291,8 +300,10 @@ def run_suite(
     return results
 
 
-def _as_detector(weights):
+def _as_detector(weights, n_symmetries):
     def detect(scene):
-        return probability_peaks(scene.image, scene.mask, weights)
+        return probability_peaks(
+            scene.image, scene.mask, weights, n_symmetries=n_symmetries
+        )
 
     return detect
