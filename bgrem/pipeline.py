@@ -60,11 +60,13 @@ def separate(
         there, as they are where no noise can be measured (constant data).
     weights : str, path-like or `bgrem.weights.Weights`, optional
         The name of shipped weights, a path, or weights already loaded.
-    n_steps, n_symmetries, device, batch_size, progress
+    n_steps, n_symmetries
         See `bgrem.denoise.denoise`.
     normalization : optional
         See `bgrem.normalize.estimate_normalization`. `None` is the method that
         the weights were trained with.
+    device, batch_size, progress
+        See `bgrem.denoise.denoise`.
 
     Returns
     -------

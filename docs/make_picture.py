@@ -28,7 +28,8 @@ def main():
     height = round(picture.height * WIDTH / picture.width)
     picture = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
     PICTURE.parent.mkdir(exist_ok=True)
-    picture.quantize(192).save(PICTURE, optimize=True)
+    palette = picture.quantize(256)
+    picture.quantize(palette=palette).save(PICTURE, optimize=True)
 
 
 if __name__ == '__main__':

@@ -9,7 +9,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .layers import AttentionGate, DoubleConv, UpSample, pixel_norm, sinusoidal_embedding
+from .layers import (
+    AttentionGate,
+    DoubleConv,
+    UpSample,
+    pixel_norm,
+    sinusoidal_embedding,
+)
 
 __all__ = ['AttentionUNet', 'NetworkOutput', 'UNetConfig']
 
