@@ -26,7 +26,7 @@ import bgrem
 
 PACKAGE = Path(bgrem.__file__).parent
 ROOT = PACKAGE.parent
-HEAVY = ['dask', 'galsim', 'matplotlib', 'sep', 'skimage', 'torch']
+HEAVY = ['galsim', 'matplotlib', 'sep', 'skimage', 'torch']
 README_COMMAND_START = 'python3 -m venv .venv && '
 
 in_source_tree = pytest.mark.skipif(
