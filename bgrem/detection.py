@@ -24,6 +24,7 @@ __all__ = [
     'choose_threshold',
     'detection_mask',
     'find_peaks',
+    'pool_centers',
     'segment',
 ]
 
@@ -95,6 +96,31 @@ def _calibration_knots(calibration):
         msg = 'calibration probability must be between 0 and 1 (exclusive)'
         raise ValueError(msg)
     return knots, logit(probability)
+
+
+def pool_centers(center_logit):
+    """
+    Average the probability of a source centre over 3x3 pixels.
+
+    The network spreads the probability of a source over all the pixels where
+    its centre may be. A bright galaxy of uncertain centre would rank behind a
+    faint star if its highest pixel alone counted.
+
+    Parameters
+    ----------
+    center_logit : 2D `~numpy.ndarray` of float
+        The network's logit of "a source centre is here", finite.
+
+    Returns
+    -------
+    pooled : 2D `~numpy.ndarray` of float32
+        The logit of the averaged probability, between -16 and 16. Beyond the
+        border the image is continued by its edge.
+    """
+    probability = expit(np.asarray(center_logit, dtype=np.float32))
+    pooled = ndimage.uniform_filter(probability, size=3, mode='nearest')
+    low = np.float32(expit(-16.0))
+    return logit(np.clip(pooled, low, 1 - low))
 
 
 def find_peaks(probability, mask=None, min_probability=MIN_PROBABILITY):

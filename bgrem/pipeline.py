@@ -80,7 +80,7 @@ def separate(
     """
     # torch takes seconds to import
     from bgrem.denoise import check_count, check_symmetries, denoise, resolve_device
-    from bgrem.detection import calibrate
+    from bgrem.detection import calibrate, pool_centers
     from bgrem.weights import load_weights
 
     weights = load_weights(weights)
@@ -104,7 +104,7 @@ def separate(
     )
     hidden |= maps.scale == 0
     source[hidden] = 0
-    probability = calibrate(center_logit, weights.calibration)
+    probability = calibrate(pool_centers(center_logit), weights.calibration)
     probability[hidden] = 0
     meta = {
         'package': 'bgrem',

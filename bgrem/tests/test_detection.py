@@ -15,6 +15,7 @@ from bgrem.detection import (
     choose_threshold,
     detection_mask,
     find_peaks,
+    pool_centers,
     segment,
 )
 
@@ -92,6 +93,32 @@ class TestCalibrate:
     def test_bad_table(self, logit, probability, match):
         with pytest.raises(ValueError, match=match):
             calibrate(np.zeros(3), {'logit': logit, 'probability': probability})
+
+
+class TestPoolCenters:
+    def test_constant_stays(self):
+        logit = np.full((6, 7), -3.0)
+        result = pool_centers(logit)
+        assert result.dtype == np.float32
+        assert_allclose(result, -3, rtol=1e-5)
+
+    def test_average_of_probabilities(self):
+        probability = np.full((5, 5), 0.1)
+        probability[2, 2] = 0.9
+        result = expit(pool_centers(np.log(probability / (1 - probability))))
+        assert_allclose(result[1:4, 1:4], (8 * 0.1 + 0.9) / 9, rtol=1e-5)
+        assert_allclose(result[0], 0.1, rtol=1e-5)
+
+    def test_spread_source_outranks_a_single_pixel(self):
+        logit = np.full((20, 20), -8.0)
+        logit[4:7, 4:7] = -0.5
+        logit[14, 14] = 0.5
+        result = pool_centers(logit)
+        assert result[5, 5] > result[14, 14]
+
+    def test_extreme_values_stay_finite(self):
+        assert_allclose(pool_centers(np.full((3, 3), 100.0)), 16, atol=0.7)
+        assert_allclose(pool_centers(np.full((3, 3), -100.0)), -16, atol=0.01)
 
 
 class TestFindPeaks:
