@@ -221,7 +221,7 @@ class AttentionUNet(nn.Module):
         """
         config = self.config
         compressed = torch.arcsinh(x) if config.transfer == 'arcsinh' else x
-        maps = self._features(compressed, noise_variance).float()
+        maps = self._features(compressed, noise_variance)
         center_logit = maps[:, -1:] if config.center_head else None
         if config.transfer == 'linear':
             return NetworkOutput(maps[:, :1], center_logit)
@@ -255,4 +255,7 @@ class AttentionUNet(nn.Module):
             x = merge(torch.cat([skip, x], dim=1))
         if config.normalize:
             x = pixel_norm(x)
-        return functional.pixel_shuffle(self.head(x), config.unshuffle)
+        # In bf16 a logit above 4 would come in steps of 1/32.
+        with torch.autocast(x.device.type, enabled=False):
+            maps = self.head(x.float())
+        return functional.pixel_shuffle(maps, config.unshuffle)
