@@ -71,7 +71,7 @@ class UNetConfig:
 
     normalize : bool, optional
         Whether to normalise the features of each pixel before each pair of
-        convolutions. Without it the compressed network trains only at low
+        convolutions but the first, and before the last one. Without it the compressed network trains only at low
         learning rates, or not at all.
 
     Raises
@@ -177,8 +177,11 @@ class AttentionUNet(nn.Module):
         self.image_conv = nn.Conv2d(folded, config.image_channels, 1)
         n_in = config.image_channels + config.embedding_dim
         self.down = nn.ModuleList()
-        for width in widths[:-1]:
-            self.down.append(DoubleConv(n_in, width, *options))
+        for level, width in enumerate(widths[:-1]):
+            # The image itself keeps its scale: a faint source is a sum over many
+            # pixels, which a gain that follows the noise of each would spoil.
+            normalize = config.normalize and level > 0
+            self.down.append(DoubleConv(n_in, width, config.padding, normalize))
             n_in = width
         self.bottleneck = DoubleConv(n_in, widths[-1], *options)
         self.up = nn.ModuleList()
