@@ -2,7 +2,7 @@
 """
 Draw the picture of the README: ``python docs/make_picture.py``.
 
-It is the picture of ``bgrem demo``, reduced in size and colours.
+It is the picture of ``bgrem demo``, reduced in size.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from PIL import Image
 from bgrem.demo import run_demo
 
 PICTURE = Path(__file__).parent / '_static' / 'demo.png'
-WIDTH = 1200
+WIDTH = 1000
 
 
 def main():
@@ -28,8 +28,7 @@ def main():
     height = round(picture.height * WIDTH / picture.width)
     picture = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
     PICTURE.parent.mkdir(exist_ok=True)
-    palette = picture.quantize(256)
-    picture.quantize(palette=palette).save(PICTURE, optimize=True)
+    picture.save(PICTURE, optimize=True)
 
 
 if __name__ == '__main__':
