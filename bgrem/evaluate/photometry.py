@@ -27,6 +27,8 @@ __all__ = [
 BOX_SIZES = (16, 32, 64, 128)
 APERTURE_FWHM = 1.5
 SNR_EDGES = (3.0, 5.0, 10.0, 20.0, np.inf)
+# Clipped pixels count as excluded, and in a crowded field that is most of them.
+_OPTIONS = {'exclude_percentile': 90.0}
 _BGREM_BOX = 32
 _PEER_BOX = 64
 
@@ -84,12 +86,16 @@ class SkySurvey:
             warnings.simplefilter('ignore', AstropyWarning)
             skies = {
                 f'Background2D {box}': Background2D(
-                    scene.image, box, mask=scene.mask
+                    scene.image, box, mask=scene.mask, **_OPTIONS
                 ).background
                 for box in self.box_sizes
             }
             skies['bgrem'] = DiffusionBackground(
-                scene.image, _BGREM_BOX, mask=scene.mask, weights=self.weights
+                scene.image,
+                _BGREM_BOX,
+                mask=scene.mask,
+                weights=self.weights,
+                **_OPTIONS,
             ).background
         for name, sky in skies.items():
             residual = sky_residual(sky, scene)
@@ -186,13 +192,17 @@ class PhotometrySurvey:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', AstropyWarning)
             bkg = DiffusionBackground(
-                scene.image, _BGREM_BOX, mask=scene.mask, weights=self.weights
+                scene.image,
+                _BGREM_BOX,
+                mask=scene.mask,
+                weights=self.weights,
+                **_OPTIONS,
             )
             segments = bkg.detect()
             if segments is None:
                 return
             catalog = bkg.catalog(segments)
-            sky = Background2D(scene.image, _PEER_BOX, mask=scene.mask)
+            sky = Background2D(scene.image, _PEER_BOX, mask=scene.mask, **_OPTIONS)
         x, y = np.atleast_1d(catalog.x_centroid), np.atleast_1d(catalog.y_centroid)
         truth = scene.catalog
         index = match(

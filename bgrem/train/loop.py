@@ -263,9 +263,12 @@ class _Run:
         }
         with atomic_path(self.folder / 'state.pt') as temporary:
             torch.save(state, temporary)
-        save_weights(
-            self.weights_path, self.average.state_dict(), self._header(metrics)
-        )
+        # Half precision rounds less than the bf16 arithmetic that will use it.
+        weights = {
+            name: value.half() if value.is_floating_point() else value
+            for name, value in self.average.state_dict().items()
+        }
+        save_weights(self.weights_path, weights, self._header(metrics))
 
     def _resume(self):
         path = self.folder / 'state.pt'
