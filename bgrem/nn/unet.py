@@ -71,8 +71,8 @@ class UNetConfig:
 
     normalize : bool, optional
         Whether to normalise the features of each pixel before each pair of
-        convolutions but the first, and before the last one. Without it the compressed network trains only at low
-        learning rates, or not at all.
+        convolutions but the first, and before the last one. Without it the
+        compressed network trains only at low learning rates, or not at all.
 
     Raises
     ------
