@@ -22,7 +22,10 @@ def main(argv=None):
     status : int
         Zero.
     """
-    parser = argparse.ArgumentParser(prog='bgrem train', description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog='bgrem train',
+        description='Train the weights that a configuration file describes.',
+    )
     parser.add_argument('config', help='TOML file, see configs/')
     parser.add_argument(
         '-o', '--output', help='folder of the run, resumed when it exists; '
