@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 
+from bgrem._config import check_keys
+
 __all__ = ['CosineSchedule']
 
 
@@ -117,8 +119,5 @@ class CosineSchedule:
         ValueError
             If ``values`` holds an unknown key.
         """
-        unknown = set(values) - {'max_signal_rate', 'min_signal_rate'}
-        if unknown:
-            msg = f'schedule has unknown keys: {sorted(unknown)}'
-            raise ValueError(msg)
+        check_keys(cls, values, 'schedule')
         return cls(**values)

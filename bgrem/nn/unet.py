@@ -2,12 +2,14 @@
 The attention U-Net that predicts the background of an image.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+from bgrem._config import check_keys
 
 from .layers import (
     AttentionGate,
@@ -151,10 +153,7 @@ class UNetConfig:
         ValueError
             If ``values`` holds an unknown key or a value out of range.
         """
-        unknown = set(values) - {field.name for field in fields(cls)}
-        if unknown:
-            msg = f'network has unknown keys: {sorted(unknown)}'
-            raise ValueError(msg)
+        check_keys(cls, values, 'network')
         return cls(**values)
 
 

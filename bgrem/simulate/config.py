@@ -4,6 +4,8 @@ What a simulated scene may contain.
 
 from dataclasses import asdict, dataclass, fields
 
+from bgrem._config import check_keys
+
 __all__ = ['SceneConfig']
 
 
@@ -222,8 +224,5 @@ class SceneConfig:
         ValueError
             If ``values`` holds an unknown key or a value out of range.
         """
-        unknown = set(values) - {field.name for field in fields(cls)}
-        if unknown:
-            msg = f'scene has unknown keys: {sorted(unknown)}'
-            raise ValueError(msg)
+        check_keys(cls, values, 'scene')
         return cls(**values)

@@ -231,7 +231,7 @@ class SceneComposer:
         """
         The sources inside their scenes, S/N in the local noise, flux in counts.
         """
-        x, y, scene = sources['x'], sources['y'], sources['scene']
+        x, y = sources['x'], sources['y']
         row, column = torch.round(y).long(), torch.round(x).long()
         inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
         catalog = {name: values[inside] for name, values in sources.items()}

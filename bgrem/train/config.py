@@ -3,9 +3,10 @@ What a training run is made of; one TOML file per run.
 """
 
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from bgrem._config import check_keys
 from bgrem.nn import CosineSchedule, UNetConfig
 from bgrem.simulate import SceneConfig
 
@@ -222,10 +223,7 @@ class TrainingConfig:
             If a key is unknown, ``name`` is missing, or a value is out of
             range.
         """
-        unknown = set(values) - {item.name for item in fields(cls)}
-        if unknown:
-            msg = f'training config has unknown keys: {sorted(unknown)}'
-            raise ValueError(msg)
+        check_keys(cls, values, 'training config')
         if 'name' not in values:
             msg = 'training config must have a name'
             raise ValueError(msg)

@@ -87,10 +87,11 @@ class _Run:
         bank = self._bank(n_workers).to(device)
         self.composer = SceneComposer(bank, config.scene)
         self.validation = Validation(bank, config, device)
-        torch.manual_seed(config.seed)
-        self.network = AttentionUNet(config.network).to(
-            device, memory_format=torch.channels_last
-        )
+        # The caller's random state is not touched.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            network = AttentionUNet(config.network)
+        self.network = network.to(device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimizer = self._fresh_optimizer()
         self.step = 0
