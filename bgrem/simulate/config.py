@@ -75,8 +75,11 @@ class SceneConfig:
     gradient_probability : float
         The fraction of scenes with a gradient (a tilt and a curvature).
 
+    curvature : float
+        The largest curvature of the gradient, relative to its tilt.
+
     nebulosity : tuple of float
-        The standard deviation of the nebulosity in noise sigma.
+        The standard deviation of the nebulosity in noise sigma; log-uniform.
 
     nebulosity_probability : float
         The fraction of scenes with nebulosity.
@@ -151,10 +154,11 @@ class SceneConfig:
     gain: tuple = (0.5, 4.0)
     gradient: tuple = (0.0, 40.0)
     gradient_probability: float = 0.35
-    nebulosity: tuple = (0.5, 6.0)
+    curvature: float = 1 / 3
+    nebulosity: tuple = (0.5, 40.0)
     nebulosity_probability: float = 0.35
-    nebulosity_slope: tuple = (-4.0, -2.5)
-    nebulosity_scale: tuple = (5.0, 30.0)
+    nebulosity_slope: tuple = (-4.5, -2.5)
+    nebulosity_scale: tuple = (5.0, 40.0)
     depth_steps: tuple = (1.0, 3.0)
     depth_probability: float = 0.15
     correlation: tuple = (0.3, 1.2)
@@ -182,7 +186,8 @@ class SceneConfig:
                     msg = f'{field.name} must be an ascending pair, got {value!r}'
                     raise ValueError(msg)
                 object.__setattr__(self, field.name, value)
-        for name in ('density', 'snr_max', 'large_snr', 'sky', 'gain', 'saturation'):
+        for name in ('density', 'snr_max', 'large_snr', 'sky', 'gain', 'saturation',
+                     'nebulosity'):  # fmt: skip
             if getattr(self, name)[0] <= 0:
                 msg = f'{name} must be positive, got {getattr(self, name)!r}'
                 raise ValueError(msg)

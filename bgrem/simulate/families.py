@@ -35,9 +35,20 @@ _FLAT = SceneConfig(
 
 FAMILIES = {
     'flat': _FLAT,
-    'gradient': replace(_FLAT, gradient=(25.0, 25.0), gradient_probability=1.0),
+    'gradient': replace(
+        _FLAT, gradient=(25.0, 25.0), curvature=0.0, gradient_probability=1.0
+    ),
     'mosaic': replace(_FLAT, depth_steps=(1.5, 3.0), depth_probability=1.0),
+    # The smallest clumps are 5 px across, half a wavelength.
     'nebulosity': replace(
+        _FLAT,
+        nebulosity=(4.0, 4.0),
+        nebulosity_scale=(10.0, 10.0),
+        nebulosity_slope=(-4.5, -4.5),
+        nebulosity_probability=1.0,
+    ),
+    # Structure as sharp as the PSF, which no method can tell from sources.
+    'filaments': replace(
         _FLAT,
         nebulosity=(4.0, 4.0),
         nebulosity_scale=(5.0, 5.0),
@@ -47,7 +58,7 @@ FAMILIES = {
     'crowded': replace(_FLAT, density=(8e-3, 8e-3)),
     'large_galaxies': replace(
         _FLAT,
-        large_galaxies=(0.6, 1.2),
+        large_galaxies=(0.2, 0.4),
         large_probability=1.0,
         half_light_radius=(12.0, 35.0),
         large_snr=(50.0, 2000.0),

@@ -178,7 +178,9 @@ class SceneComposer:
         config = self.config
         amplitude = uniform(config.gradient, n_scenes, generator)
         chosen = self._chosen(config.gradient_probability, n_scenes, generator)
-        structure = skies.gradient(n_scenes, shape, amplitude * chosen, generator)
+        structure = skies.gradient(
+            n_scenes, shape, amplitude * chosen, config.curvature, generator
+        )
         chosen = self._chosen(config.nebulosity_probability, n_scenes, generator)
         if chosen.any():
             field = skies.nebulosity(
@@ -188,7 +190,7 @@ class SceneComposer:
                 uniform(config.nebulosity_scale, n_scenes, generator, log=True),
                 generator,
             )
-            strength = uniform(config.nebulosity, n_scenes, generator)
+            strength = uniform(config.nebulosity, n_scenes, generator, log=True)
             structure = structure + field * strength * chosen
         return structure
 

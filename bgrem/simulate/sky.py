@@ -36,9 +36,9 @@ def uniform(bounds, n_scenes, generator, *, log=False):
     return low * (high / low) ** u if log else low + (high - low) * u
 
 
-def gradient(n_scenes, shape, amplitude, generator):
+def gradient(n_scenes, shape, amplitude, curvature, generator):
     """
-    A tilt in a random direction, plus a curvature of up to a third of it.
+    A tilt in a random direction, plus a curvature.
 
     Parameters
     ----------
@@ -51,6 +51,9 @@ def gradient(n_scenes, shape, amplitude, generator):
     amplitude : `~torch.Tensor`
         The change from one end of the scene to the other along the tilt,
         shape (n_scenes, 1, 1, 1).
+
+    curvature : float
+        The largest coefficient of the parabola relative to the tilt.
 
     generator : `~torch.Generator`
         The source of randomness.
@@ -66,8 +69,8 @@ def gradient(n_scenes, shape, amplitude, generator):
     angle = uniform((0, 2 * torch.pi), n_scenes, generator)
     along = x * torch.cos(angle) + y * torch.sin(angle)
     center = uniform((-0.5, 0.5), n_scenes, generator)
-    curvature = uniform((-1, 1), n_scenes, generator) / 3
-    sky = amplitude * (along + curvature * 4 * (along - center) ** 2)
+    bend = uniform((-curvature, curvature), n_scenes, generator)
+    sky = amplitude * (along + 4 * bend * (along - center) ** 2)
     return sky - sky.mean(dim=(-2, -1), keepdim=True)
 
 

@@ -177,10 +177,19 @@ class TestConfig:
 class TestSky:
     def test_gradient_amplitude(self):
         amplitude = torch.full((50, 1, 1, 1), 25.0)
-        sky = skies.gradient(50, (64, 64), amplitude, generator())
+        sky = skies.gradient(50, (64, 64), amplitude, 1 / 3, generator())
         assert float(sky.mean()) == pytest.approx(0, abs=1e-4)
         span = sky.amax((-2, -1)) - sky.amin((-2, -1))
         assert 20 < float(span.mean()) < 40
+
+    def test_gradient_without_curvature_is_a_plane(self):
+        amplitude = torch.full((3, 1, 1, 1), 25.0)
+        sky = skies.gradient(3, (64, 64), amplitude, 0.0, generator())
+        for axis in (-1, -2):
+            assert float(sky.diff(2, dim=axis).abs().max()) < 1e-4
+        across = (sky[..., -1, -1] - sky[..., 0, 0]) ** 2
+        across += (sky[..., -1, 0] - sky[..., 0, -1]) ** 2
+        assert (across / 2).sqrt().flatten().tolist() == pytest.approx([25.0] * 3, 1e-3)
 
     def test_nebulosity_has_unit_variance_and_no_small_scales(self):
         slope = torch.full((3, 1, 1, 1), -3.0)

@@ -113,6 +113,23 @@ class TestTrain:
             losses = [float(row['validation_loss']) for row in csv.DictReader(handle)]
         assert losses[-1] < losses[0]
 
+    def test_resumed_muon_equals_uninterrupted(self, folder, bank, tmp_path):
+        other = tmp_path / 'other'
+        bank.save(other / 'bank.safetensors')
+        config = replace(CONFIG, optimizer='muon', decay='exponential')
+        whole = state(run(folder, config))
+        run(other, replace(config, n_steps=2))
+        resumed = state(run(other, config))
+        for name, tensor in whole.items():
+            torch.testing.assert_close(resumed[name], tensor)
+
+    def test_muon_moves_every_parameter(self, folder):
+        torch.manual_seed(CONFIG.seed)
+        fresh = loop_module.AttentionUNet(TINY).state_dict()
+        moved = state(run(folder, replace(CONFIG, optimizer='muon', ema=0.0)))
+        for name, tensor in moved.items():
+            assert not torch.equal(tensor, fresh[name].half().float()), name
+
     @pytest.mark.parametrize('loss', ['mae', 'mse', 'huber'])
     def test_paper_losses(self, folder, loss):
         network = UNetConfig(widths=(4, 8), image_channels=4, attention_gates=1)
@@ -133,6 +150,19 @@ class TestTrain:
         for name, tensor in state(weights).items():
             # Weights are stored in half precision.
             assert torch.equal(tensor, fresh[name].half().float())
+
+    def test_starts_from_given_weights(self, folder, bank, tmp_path):
+        first = run(folder)
+        other = tmp_path / 'other'
+        bank.save(other / 'bank.safetensors')
+        config = replace(CONFIG, n_steps=1, learning_rate=1e-12, seed=9)
+        started = state(run(other, config, init=first.path))
+        for name, tensor in state(first).items():
+            torch.testing.assert_close(started[name], tensor, rtol=0, atol=1e-4)
+
+    def test_weights_of_another_network_are_refused(self, folder):
+        with pytest.raises(ValueError, match='init must be weights of the network of'):
+            run(folder, init='optical')
 
     def test_early_stopping(self, folder):
         config = replace(CONFIG, n_steps=50, learning_rate=1e-12, patience=1)
@@ -189,7 +219,7 @@ class TestConfig:
 
     @pytest.mark.parametrize(
         ('name', 'value'),
-        [('n_steps', 0), ('learning_rate', 0), ('ema', 2), ('decay', 'linear'),
+        [('n_steps', 0), ('optimizer', 'sgd'), ('muon_learning_rate', 0), ('learning_rate', 0), ('ema', 2), ('decay', 'linear'),
          ('loss', 'l0'), ('crop_size', 30)],
     )  # fmt: skip
     def test_bad_value(self, name, value):

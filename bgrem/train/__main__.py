@@ -31,6 +31,10 @@ def main(argv=None):
         '-o', '--output', help='folder of the run, resumed when it exists; '
         'default: runs/NAME'
     )  # fmt: skip
+    parser.add_argument(
+        '--init', metavar='WEIGHTS', help='start a new run from these weights (name '
+        'or file)'
+    )  # fmt: skip
     parser.add_argument('--device', default='cpu', help='cpu or cuda')
     parser.add_argument('--workers', type=int, default=2, help='processes for stamps')
     parser.add_argument('--stop-after', type=float, metavar='SECONDS')
@@ -43,6 +47,7 @@ def main(argv=None):
     path = train(
         config,
         args.output or f'runs/{config.name}',
+        init=args.init,
         device=args.device,
         n_workers=args.workers,
         progress=not args.quiet,

@@ -57,8 +57,14 @@ class TrainingConfig:
     crop_size : int
         Height and width of a crop in pixels.
 
+    optimizer : {'adamw', 'muon'}
+        'muon' trains the 3x3 convolutions with Muon and the rest with AdamW.
+
     learning_rate : float
-        The highest learning rate.
+        The highest learning rate of AdamW.
+
+    muon_learning_rate : float
+        The highest learning rate of Muon.
 
     warmup_steps : int
         Steps of linear warm-up.
@@ -74,7 +80,7 @@ class TrainingConfig:
         See ``decay``.
 
     weight_decay : float
-        Of AdamW.
+        Decoupled weight decay, of both optimisers.
 
     clip : float
         Largest norm of the gradient.
@@ -137,7 +143,9 @@ class TrainingConfig:
     n_steps: int = 20000
     batch_size: int = 12
     crop_size: int = 128
+    optimizer: str = 'adamw'
     learning_rate: float = 2e-3
+    muon_learning_rate: float = 1e-2
     warmup_steps: int = 300
     decay: str = 'cosine'
     decay_rate: float = 0.92
@@ -162,11 +170,12 @@ class TrainingConfig:
     def __post_init__(self):
         for name in _COUNTS:
             self._require(name, getattr(self, name) >= 1, 'must be at least 1')
-        for name in ('learning_rate', 'clip', 'blob_sigma'):
+        for name in ('learning_rate', 'muon_learning_rate', 'clip', 'blob_sigma'):
             self._require(name, getattr(self, name) > 0, 'must be positive')
         for name in ('ema', 'observed_fraction', 'decay_rate'):
             self._require(name, 0 <= getattr(self, name) <= 1, 'must be in [0, 1]')
         for name, choices in (
+            ('optimizer', ('adamw', 'muon')),
             ('decay', ('cosine', 'exponential')),
             ('loss', ('mae', 'mse', 'huber')),
             ('loss_space', ('background', 'arcsinh')),

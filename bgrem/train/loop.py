@@ -15,9 +15,10 @@ from bgrem.atomic import atomic_path
 from bgrem.denoise import cpu_has_bfloat16
 from bgrem.nn import AttentionUNet, center_cross_entropy, difference_loss
 from bgrem.simulate import SceneComposer, StampBank, build_stamp_bank
-from bgrem.weights import save_weights
+from bgrem.weights import load_weights, save_weights
 
 from .examples import make_examples
+from .optimizer import Optimizers
 from .validation import Validation
 
 __all__ = ['train']
@@ -29,7 +30,16 @@ _SPIKE = 6.0
 _PATIENCE = 20
 
 
-def train(config, folder, *, device='cpu', n_workers=1, progress=True, stop_after=None):
+def train(
+    config,
+    folder,
+    *,
+    init=None,
+    device='cpu',
+    n_workers=1,
+    progress=True,
+    stop_after=None,
+):
     """
     Train a network; go on where an earlier call in ``folder`` stopped.
 
@@ -46,6 +56,10 @@ def train(config, folder, *, device='cpu', n_workers=1, progress=True, stop_afte
         Where to write ``log.csv``, ``state.pt`` (to resume) and
         ``NAME.safetensors`` (the averaged weights), all at each validation.
         A stamp bank is kept in ``bank.safetensors``.
+
+    init : str, `~pathlib.Path` or `None`, optional
+        Weights from which a new run starts, by name or path; a run that is
+        resumed has its own. `None` starts from random ones.
 
     device : str, optional
         'cpu' or 'cuda'.
@@ -67,19 +81,19 @@ def train(config, folder, *, device='cpu', n_workers=1, progress=True, stop_afte
     Raises
     ------
     ValueError
-        If the state in ``folder`` belongs to another configuration.
+        If the state in ``folder`` belongs to another configuration, or
+        ``init`` to another network.
 
     Notes
     -----
     The default network trains at about 1 Mpix/s on two cores with native bf16.
     """
-    return _Run(config, Path(folder), torch.device(device), n_workers).go(
-        progress, stop_after
-    )
+    run = _Run(config, Path(folder), torch.device(device), n_workers, init)
+    return run.go(progress, stop_after)
 
 
 class _Run:
-    def __init__(self, config, folder, device, n_workers):
+    def __init__(self, config, folder, device, n_workers, init):
         self.config = config
         self.folder = folder
         self.device = device
@@ -91,9 +105,11 @@ class _Run:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             network = AttentionUNet(config.network)
+        if init is not None:
+            network.load_state_dict(_initial_weights(init, config))
         self.network = network.to(device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.optimizer = self._fresh_optimizer()
+        self.optimizer = Optimizers(self.network, self.config)
         self.step = 0
         self.recent = math.inf
         self.skipped = 0
@@ -144,8 +160,6 @@ class _Run:
 
     def _train_step(self):
         config = self.config
-        for group in self.optimizer.param_groups:
-            group['lr'] = self._learning_rate()
         seed = config.seed * 1_000_000_007 + self.step
         generator = torch.Generator(self.device).manual_seed(seed)
         batch = self.composer.compose(config.batch_size, config.crop_size, generator)
@@ -163,27 +177,20 @@ class _Run:
         self.recent = value if math.isinf(self.recent) else (
             0.99 * self.recent + 0.01 * value
         )  # fmt: skip
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
         if torch.isfinite(norm):
-            self.optimizer.step()
+            self.optimizer.step(self._decay())
             self._update_average()
         return value
-
-    def _fresh_optimizer(self):
-        return torch.optim.AdamW(
-            self.network.parameters(),
-            lr=self.config.learning_rate,
-            weight_decay=self.config.weight_decay,
-        )
 
     def _fall_back(self):
         """
         Go back to the averaged weights after a loss spike that stays.
         """
         self.network.load_state_dict(self.average.state_dict())
-        self.optimizer = self._fresh_optimizer()
+        self.optimizer = Optimizers(self.network, self.config)
         self.skipped = 0
 
     def _noise_rate(self, n_crops, generator):
@@ -216,15 +223,16 @@ class _Run:
         entropy = center_cross_entropy(output.center_logit, centers, valid=valid)
         return loss + config.center_weight * entropy, output.center_logit
 
-    def _learning_rate(self):
+    def _decay(self):
+        """
+        The learning rate of this step relative to the highest.
+        """
         config = self.config
         warm = min(1.0, (self.step + 1) / max(1, config.warmup_steps))
         if config.decay == 'cosine':
             phase = math.pi * min(1.0, self.step / config.n_steps)
-            factor = 0.01 + 0.99 * (0.5 + 0.5 * math.cos(phase))
-        else:
-            factor = config.decay_rate ** (self.step // config.decay_steps)
-        return config.learning_rate * warm * factor
+            return warm * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(phase)))
+        return warm * config.decay_rate ** (self.step // config.decay_steps)
 
     def _update_average(self):
         # A young average follows faster, so that it forgets the first weights.
@@ -239,7 +247,8 @@ class _Run:
     def _checkpoint(self, loss, seconds):
         metrics = self.validation(self.average, self._loss)
         row = {'step': self.step, 'seconds': round(seconds, 1),
-               'learning_rate': self._learning_rate(), 'train_loss': loss}  # fmt: skip
+               'learning_rate': self.config.learning_rate * self._decay(),
+               'train_loss': loss}  # fmt: skip
         row |= {f'validation_{name}': value for name, value in metrics.items()}
         log = self.folder / 'log.csv'
         new = not log.exists()
@@ -306,3 +315,11 @@ class _Run:
                 'validation': metrics,
             },
         }
+
+
+def _initial_weights(init, config):
+    weights = load_weights(init)
+    if weights.config != config.network:
+        msg = f'init must be weights of the network of {config.name!r}, got {init!s}'
+        raise ValueError(msg)
+    return weights.network().state_dict()

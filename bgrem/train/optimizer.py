@@ -1,0 +1,108 @@
+"""
+The optimisers of a training run.
+"""
+
+import torch
+
+__all__ = ['Optimizers']
+
+
+class Optimizers:
+    """
+    AdamW for all parameters, or Muon for the convolutions and AdamW for the rest.
+
+    Muon (Jordan et al. 2024) makes every step of a weight matrix orthogonal, so
+    that rare features are learnt as fast as common ones. It takes the 3x3
+    convolutions, as matrices of output channels by inputs; the first and the last
+    layer and the biases stay with AdamW, as its authors advise.
+
+    Parameters
+    ----------
+    network : `~torch.nn.Module`
+        The network whose parameters are trained in place.
+
+    config : `TrainingConfig`
+        Gives ``optimizer``, ``learning_rate``, ``muon_learning_rate`` and
+        ``weight_decay``.
+    """
+
+    def __init__(self, network, config):
+        self._matrices = []
+        others = []
+        for name, parameter in network.named_parameters():
+            inner = parameter.ndim == 4 and parameter.shape[-1] > 1
+            if config.optimizer == 'muon' and inner:
+                self._matrices.append(
+                    (parameter, torch.nn.Parameter(_matrix(parameter)))
+                )
+            else:
+                others.append(parameter)
+        self._all = [
+            torch.optim.AdamW(
+                others, lr=config.learning_rate, weight_decay=config.weight_decay
+            )
+        ]
+        if self._matrices:
+            self._all.append(
+                torch.optim.Muon(
+                    [matrix for _, matrix in self._matrices],
+                    lr=config.muon_learning_rate,
+                    weight_decay=config.weight_decay,
+                )
+            )
+        self._rates = [optimizer.param_groups[0]['lr'] for optimizer in self._all]
+
+    def step(self, factor):
+        """
+        Update the parameters from their gradients, and forget these.
+
+        Parameters
+        ----------
+        factor : float
+            The learning rates are multiplied by it.
+        """
+        for parameter, matrix in self._matrices:
+            gradient = parameter.grad.permute(0, 2, 3, 1)
+            matrix.grad = gradient.reshape(matrix.shape)
+        for optimizer, rate in zip(self._all, self._rates, strict=True):
+            optimizer.param_groups[0]['lr'] = rate * factor
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        for parameter, _ in self._matrices:
+            parameter.grad = None
+
+    def state_dict(self):
+        """
+        The state of the optimisers.
+
+        Returns
+        -------
+        state : list of dict
+            For `load_state_dict`.
+        """
+        return [optimizer.state_dict() for optimizer in self._all]
+
+    def load_state_dict(self, state):
+        """
+        Take up an earlier state.
+
+        Parameters
+        ----------
+        state : list of dict
+            From `state_dict`.
+        """
+        for optimizer, own in zip(self._all, state, strict=True):
+            optimizer.load_state_dict(own)
+
+
+def _matrix(weight):
+    """
+    The weight of a convolution as a matrix that shares its memory.
+
+    Returns
+    -------
+    matrix : `~torch.Tensor`
+        Shape (channels, the rest); the weight itself is laid out channels last.
+    """
+    # Unlike a reshape, a view is never a copy, which would not train anything.
+    return weight.detach().permute(0, 2, 3, 1).view(len(weight), -1)
