@@ -219,8 +219,9 @@ class TestConfig:
 
     @pytest.mark.parametrize(
         ('name', 'value'),
-        [('n_steps', 0), ('optimizer', 'sgd'), ('muon_learning_rate', 0), ('learning_rate', 0), ('ema', 2), ('decay', 'linear'),
-         ('loss', 'l0'), ('crop_size', 30)],
+        [('n_steps', 0), ('optimizer', 'sgd'), ('muon_learning_rate', 0),
+         ('learning_rate', 0), ('ema', 2), ('decay', 'linear'), ('loss', 'l0'),
+         ('crop_size', 30)],
     )  # fmt: skip
     def test_bad_value(self, name, value):
         with pytest.raises(ValueError, match=f'{name} must'):

@@ -29,7 +29,7 @@ class Optimizers:
     def __init__(self, network, config):
         self._matrices = []
         others = []
-        for name, parameter in network.named_parameters():
+        for parameter in network.parameters():
             inner = parameter.ndim == 4 and parameter.shape[-1] > 1
             if config.optimizer == 'muon' and inner:
                 self._matrices.append(
