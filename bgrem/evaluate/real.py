@@ -7,6 +7,7 @@ put into the image itself, found again at equal rate of false alarms.
 """
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,12 @@ from scipy.spatial import KDTree
 
 from bgrem.evaluate.curves import CONTAMINATIONS
 from bgrem.evaluate.matching import match_radius
-from bgrem.evaluate.peers import PEERS, matched_filter, probability_peaks
+from bgrem.evaluate.peers import (
+    PEERS,
+    Detections,
+    matched_filter,
+    probability_peaks,
+)
 from bgrem.evaluate.scenes import Scene
 from bgrem.evaluate.suite import DetectionSurvey
 from bgrem.weights import load_weights
@@ -206,9 +212,10 @@ def judge_stack(exposure, stack, detectors):
     ----------
     exposure, stack : 2D `~numpy.ndarray` of float
         Images on the same pixels. The truth is every peak of the stack above
-        6 sigma in its matched filter; the signal-to-noise ratio of a source
-        in the exposure is the one in the stack times the ratio of their
-        noise.
+        6 sigma, in its matched filter or in one of half the width, which keeps
+        close pairs and faint neighbours of bright galaxies apart; the
+        signal-to-noise ratio of a source in the exposure is the one in the stack
+        times the ratio of their noise.
     detectors : dict of str to callable
         As for `bgrem.evaluate.suite.DetectionSurvey`.
 
@@ -218,18 +225,34 @@ def judge_stack(exposure, stack, detectors):
         As `bgrem.evaluate.suite.DetectionSurvey.result`.
     """
     deep = _observed(stack)
-    found = matched_filter(deep)
-    certain = found.score > STACK_SNR
     scene = _observed(exposure)
+    found = _stack_sources(deep)
     noise = [_sky(s.image, s.mask).background_rms_median for s in (deep, scene)]
     catalog = {
-        'x': found.x[certain],
-        'y': found.y[certain],
-        'snr': found.score[certain] * noise[0] / noise[1],
+        'x': found.x,
+        'y': found.y,
+        'snr': found.score * noise[0] / noise[1],
     }
     survey = DetectionSurvey(detectors)
     survey.add(_scene(scene.image, scene.mask, scene.fwhm, catalog))
     return survey.result()
+
+
+def _stack_sources(deep):
+    narrow = matched_filter(replace(deep, psf=moffat_psf(deep.fwhm / 2)))
+    broad = matched_filter(deep)
+    new = ~_are_found(
+        {'x': broad.x, 'y': broad.y},
+        narrow.x[narrow.score > STACK_SNR],
+        narrow.y[narrow.score > STACK_SNR],
+        match_radius(deep.fwhm),
+    )
+    x, y, score = (
+        np.concatenate([getattr(narrow, name), getattr(broad, name)[new]])
+        for name in ('x', 'y', 'score')
+    )
+    certain = score > STACK_SNR
+    return Detections(x[certain], y[certain], score[certain])
 
 
 def judge_injections(image, detectors, rng):

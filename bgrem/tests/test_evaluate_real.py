@@ -55,6 +55,23 @@ def test_stack_is_the_truth():
     assert counts[-1] > 20
 
 
+def test_stack_keeps_close_pairs_apart():
+    fwhm = 5.0
+    image = np.random.default_rng(5).normal(300, 1, (120, 120))
+    for x, y, flux in ((60, 60, 4000), (60, 67, 2500), (20, 90, 3000), (95, 30, 66)):
+        image[y - 16 : y + 17, x - 16 : x + 17] += flux * moffat_psf(fwhm)
+    scene = real._scene(image, np.zeros(image.shape, bool), fwhm)
+    found = real._stack_sources(scene)
+    near = np.hypot(found.x - 60, found.y - 66.5) < 1.5
+    assert near.sum() == 1
+    # The matched filter alone sees one source there ...
+    alone = matched_filter(scene)
+    certain = alone.score > real.STACK_SNR
+    assert not np.any(np.hypot(alone.x - 60, alone.y - 66.5)[certain] < 1.5)
+    # ... but finds the faint star that the narrow filter misses, once.
+    assert np.sum(np.hypot(found.x - 95, found.y - 30) < 2.5) == 1
+
+
 def test_injections_are_found_when_bright():
     image = star_field(3)
     image[:40] = np.nan
