@@ -5,15 +5,22 @@ Tests of bgrem.train: short runs of a tiny network.
 import csv
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from astropy.io import fits
+from numpy.testing import assert_allclose
+from scipy.ndimage import gaussian_filter
 
-from bgrem.nn import UNetConfig
+from bgrem import DiffusionBackground
+from bgrem.nn import CosineSchedule, UNetConfig
+from bgrem.normalize import estimate_normalization
 from bgrem.simulate import FAMILIES, SceneComposer, build_stamp_bank
-from bgrem.train import TrainingConfig, load_config, train
+from bgrem.train import TrainingConfig, fine_tuning_config, load_config, train
 from bgrem.train import loop as loop_module
 from bgrem.train.__main__ import main
-from bgrem.train.examples import center_blobs, make_examples
+from bgrem.train.examples import center_blobs, draw_examples, make_examples
+from bgrem.train.frames import FrameComposer
 from bgrem.weights import load_weights
 
 TINY = UNetConfig(
@@ -141,6 +148,38 @@ class TestTrain:
         with pytest.raises(ValueError, match='holds a run of another configuration'):
             run(folder, replace(CONFIG, learning_rate=1e-4))
 
+    def test_state_without_newer_options_is_resumed(self, folder):
+        run(folder, replace(CONFIG, n_steps=2))
+        state = torch.load(folder / 'state.pt', weights_only=True)
+        for name in ('min_peak', 'inference_schedule', 'noise_frames', 'noise_gain'):
+            del state['config'][name]
+        torch.save(state, folder / 'state.pt')
+        assert run(folder).header['training']['steps'] == 4
+
+    def test_released_schedule(self, folder):
+        schedule = CosineSchedule(min_signal_rate=0.0)
+        config = replace(CONFIG, n_steps=1, schedule=schedule)
+        assert run(folder, config).schedule == schedule
+        released = CosineSchedule(min_signal_rate=0.01)
+        other = replace(config, name='b', inference_schedule=released)
+        (folder / 'state.pt').unlink()
+        assert run(folder, other).schedule == released
+
+    def test_paper_weights_detect(self, folder, bank):
+        network = UNetConfig(widths=(4, 8), image_channels=4, attention_gates=1)
+        config = replace(CONFIG, n_steps=1, network=network, loss_space='background',
+                         normalization='global', inference_steps=2)  # fmt: skip
+        weights = run(folder, config)
+        scene = SceneComposer(bank, CONFIG.scene).compose(
+            1, 96, torch.Generator().manual_seed(2)
+        )
+        data = scene.image[0, 0].numpy()
+        bkg = DiffusionBackground(data, 32, weights=weights, normalization='global')
+        peak = np.unravel_index(np.argmax(bkg.source), data.shape)
+        assert bkg.detection_probability[peak] > 0.9
+        assert bkg.detect(threshold=0.9).data[peak] > 0
+        assert bkg.meta['n_steps'] == 2
+
     def test_spikes_are_skipped_and_bad_weights_left(self, folder, monkeypatch):
         monkeypatch.setattr(loop_module, '_SPIKE', 0.0)
         monkeypatch.setattr(loop_module, '_PATIENCE', 2)
@@ -178,6 +217,34 @@ class TestExamples:
         assert float(background.std()) == pytest.approx(1, abs=0.05)
         assert float(background.mean()) == pytest.approx(0, abs=0.05)
 
+    def test_measured_normalization_is_that_of_inference(self, bank):
+        generator = torch.Generator().manual_seed(5)
+        batch = SceneComposer(bank, CONFIG.scene).compose(2, 64, generator)
+        examples = make_examples(batch, generator, jitter=False, method='global')
+        image = batch.image[1, 0].numpy()
+        expected = estimate_normalization(image, method='global').forward(image)
+        assert_allclose(examples.image[1, 0].numpy(), expected, rtol=1e-5, atol=1e-5)
+
+    def test_faint_crops_are_replaced(self, bank):
+        composer = SceneComposer(bank, CONFIG.scene)
+        batch = composer.compose(20, 32, torch.Generator().manual_seed(6))
+        peaks = batch.source.amax(dim=(1, 2, 3))
+        config = replace(CONFIG, batch_size=20, min_peak=float(peaks.median()))
+        generator = torch.Generator().manual_seed(6)
+        examples = draw_examples(composer, config, generator)
+        assert len(examples.image) == 20
+        # The jittered scale of the noise is within a factor of two.
+        noise = float(batch.sigma.mean())
+        assert float(examples.source.amax(dim=(1, 2, 3)).min()) > (
+            config.min_peak / noise / 2
+        )
+
+    def test_peak_no_scene_reaches(self, bank):
+        composer = SceneComposer(bank, CONFIG.scene)
+        config = replace(CONFIG, min_peak=1e9)
+        with pytest.raises(ValueError, match='min_peak must leave some crops'):
+            draw_examples(composer, config, torch.Generator().manual_seed(6))
+
     def test_blobs_peak_at_centers(self):
         catalog = {
             'scene': torch.tensor([0, 0]),
@@ -192,8 +259,126 @@ class TestExamples:
         assert float(blobs[0, 0, 3, 3]) < 1e-3
 
 
+@pytest.fixture
+def frames(tmp_path):
+    """
+    A folder of two frames of correlated noise on different levels.
+    """
+    folder = tmp_path / 'frames'
+    folder.mkdir()
+    rng = np.random.default_rng(7)
+    for number in range(2):
+        noise = gaussian_filter(rng.normal(size=(80, 100)), 1.5)
+        data = 1000 * (number + 1) + 12 * noise / noise.std()
+        fits.writeto(folder / f'sky{number}.fits', data.astype('f4'))
+    return folder
+
+
+class TestFrames:
+    def test_background_is_the_frame(self, bank, frames):
+        config = replace(CONFIG, noise_frames=str(frames))
+        batch = FrameComposer(bank, config).compose(
+            6, 32, torch.Generator().manual_seed(3)
+        )
+        background = batch.background[:, 0].numpy()
+        assert float(batch.source.max()) > 12
+        every = [fits.getdata(path) for path in sorted(frames.iterdir())]
+        used = set()
+        for crop in background:
+            number = round(float(np.median(crop)) / 1000) - 1
+            used.add(number)
+            windows = np.lib.stride_tricks.sliding_window_view(every[number], (32, 32))
+            error = np.abs(windows - crop).max(axis=(2, 3))
+            # float32 counts, from which a bright source was subtracted
+            assert error.min() < 0.1
+        assert used == {0, 1}
+
+    def test_sources_scale_with_the_noise(self, bank, frames):
+        config = replace(CONFIG, noise_frames=str(frames))
+        faint = FrameComposer(bank, config).compose(
+            2, 64, torch.Generator().manual_seed(3)
+        )
+        for path in frames.iterdir():
+            fits.writeto(path, 10 * fits.getdata(path), overwrite=True)
+        bright = FrameComposer(bank, config).compose(
+            2, 64, torch.Generator().manual_seed(3)
+        )
+        torch.testing.assert_close(bright.source, 10 * faint.source, rtol=1e-3, atol=0)
+        torch.testing.assert_close(
+            bright.catalog['flux'], 10 * faint.catalog['flux'], rtol=1e-3, atol=0
+        )
+        torch.testing.assert_close(bright.catalog['snr'], faint.catalog['snr'])
+
+    @pytest.mark.parametrize('where', ['header', 'option'])
+    def test_gain_gives_photon_noise(self, bank, frames, where):
+        gain = 0.5
+        config = replace(CONFIG, noise_frames=str(frames), crop_size=64)
+        plain = FrameComposer(bank, config)
+        if where == 'header':
+            for path in frames.iterdir():
+                fits.setval(path, 'GAIN', value=gain)
+        else:
+            config = replace(config, noise_gain=gain)
+        noisy = FrameComposer(bank, config)
+        before, after = (
+            composer.compose(60, 64, torch.Generator().manual_seed(4))
+            for composer in (plain, noisy)
+        )
+        bright = before.source > 4
+        photons = (after.image - before.image)[bright]
+        expected = (before.source / gain)[bright]
+        assert float((photons**2 / expected).mean()) == pytest.approx(1, abs=0.1)
+
+    def test_missing_pixels_are_masked(self, bank, frames):
+        for path in frames.iterdir():
+            data = fits.getdata(path)
+            data[:, ::2] = np.nan
+            fits.writeto(path, data, overwrite=True)
+        config = replace(CONFIG, noise_frames=str(frames))
+        batch = FrameComposer(bank, config).compose(
+            2, 64, torch.Generator().manual_seed(4)
+        )
+        assert float(batch.mask.float().mean()) == 0.5
+        assert torch.all(batch.image[batch.mask] == 0)
+        examples = make_examples(batch, torch.Generator(), method='local')
+        assert torch.all(torch.isfinite(examples.image))
+
+    def test_no_images(self, bank, tmp_path):
+        config = replace(CONFIG, noise_frames=str(tmp_path / 'nothing'))
+        with pytest.raises(ValueError, match='must be a folder with FITS images, got'):
+            FrameComposer(bank, config)
+
+    def test_not_fits(self, bank, frames):
+        (frames / 'a.fits').write_text('no')
+        config = replace(CONFIG, noise_frames=str(frames))
+        with pytest.raises(ValueError, match=r'a\.fits cannot be read as FITS'):
+            FrameComposer(bank, config)
+
+    def test_small_frames(self, bank, frames):
+        config = replace(CONFIG, noise_frames=str(frames), crop_size=96)
+        with pytest.raises(ValueError, match='must be at least 96 px wide and high'):
+            FrameComposer(bank, config)
+
+    @pytest.mark.parametrize('value', [3.0, np.nan])
+    def test_constant_frames(self, bank, frames, value):
+        fits.writeto(frames / 'flat.fits', np.full((64, 64), value))
+        config = replace(CONFIG, noise_frames=str(frames))
+        with pytest.raises(ValueError, match='noise_frames must not be constant'):
+            FrameComposer(bank, config)
+
+
 class TestConfig:
+    def test_fine_tuning(self, folder):
+        weights = run(folder, replace(CONFIG, n_steps=1))
+        config = fine_tuning_config(weights)
+        assert config.name == 'tiny-tuned'
+        assert config.network == CONFIG.network
+        assert config.scene == CONFIG.scene
+        assert config.n_steps == 1000
+
     def test_round_trip(self):
+        config = replace(CONFIG, inference_schedule=CosineSchedule())
+        assert TrainingConfig.from_dict(config.to_dict()) == config
         assert TrainingConfig.from_dict(CONFIG.to_dict()) == CONFIG
 
     def test_shipped_configs_load(self, request):
@@ -221,7 +406,8 @@ class TestConfig:
         ('name', 'value'),
         [('n_steps', 0), ('optimizer', 'sgd'), ('muon_learning_rate', 0),
          ('learning_rate', 0), ('ema', 2), ('decay', 'linear'), ('loss', 'l0'),
-         ('crop_size', 30)],
+         ('crop_size', 30), ('min_peak', -1), ('normalization', 'mesh'),
+         ('noise_gain', 0)],
     )  # fmt: skip
     def test_bad_value(self, name, value):
         with pytest.raises(ValueError, match=f'{name} must'):
@@ -236,3 +422,22 @@ def test_command(folder, capsys):
     )
     assert main([str(config), '-o', str(folder), '--quiet']) == 0
     assert load_weights(capsys.readouterr().out.strip()).name == 'tiny'
+
+
+def test_command_adapts_weights_to_frames(folder, frames, bank, capsys):
+    first = run(folder)
+    output = folder / 'tuned'
+    bank.save(output / 'bank.safetensors')
+    arguments = ['--init', str(first.path), '--noise-frames', str(frames), '--steps',
+                 '1', '-o', str(output), '--quiet']  # fmt: skip
+    assert main(arguments) == 0
+    tuned = load_weights(capsys.readouterr().out.strip())
+    assert tuned.name == 'tiny-tuned'
+    stored = tuned.header['training']['config']
+    assert stored['noise_frames'] == str(frames)
+    assert stored['n_steps'] == 1
+
+
+def test_command_needs_a_configuration():
+    with pytest.raises(ValueError, match='config must be given'):
+        main(['--init', 'optical'])

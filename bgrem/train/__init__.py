@@ -2,7 +2,7 @@
 Training: fresh simulated scenes, one loop, resumable at any moment.
 """
 
-from .config import TrainingConfig, load_config
+from .config import TrainingConfig, fine_tuning_config, load_config
 from .loop import train
 
-__all__ = ['TrainingConfig', 'load_config', 'train']
+__all__ = ['TrainingConfig', 'fine_tuning_config', 'load_config', 'train']

@@ -4,6 +4,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 
 __all__ = ['main']
 
@@ -26,7 +27,10 @@ def main(argv=None):
         prog='bgrem train',
         description='Train the weights that a configuration file describes.',
     )
-    parser.add_argument('config', help='TOML file, see configs/')
+    parser.add_argument(
+        'config', nargs='?', help='TOML file, see configs/; may be left out when '
+        'weights are adapted to noise frames'
+    )  # fmt: skip
     parser.add_argument(
         '-o', '--output', help='folder of the run, resumed when it exists; '
         'default: runs/NAME'
@@ -35,15 +39,24 @@ def main(argv=None):
         '--init', metavar='WEIGHTS', help='start a new run from these weights (name '
         'or file)'
     )  # fmt: skip
+    parser.add_argument(
+        '--noise-frames', metavar='DIR', help='FITS images of blank sky, whose pixels '
+        'replace the simulated sky and noise'
+    )  # fmt: skip
+    parser.add_argument(
+        '--gain', type=float, help='electrons per count of the noise frames; default: '
+        'their keyword GAIN'
+    )  # fmt: skip
+    parser.add_argument('--steps', type=int, help='number of training steps')
     parser.add_argument('--device', default='cpu', help='cpu or cuda')
     parser.add_argument('--workers', type=int, default=2, help='processes for stamps')
     parser.add_argument('--stop-after', type=float, metavar='SECONDS')
     parser.add_argument('--quiet', action='store_true', help='no progress bar')
     args = parser.parse_args(argv)
 
-    from . import load_config, train
+    from . import train
 
-    config = load_config(args.config)
+    config = _configuration(args)
     path = train(
         config,
         args.output or f'runs/{config.name}',
@@ -55,6 +68,25 @@ def main(argv=None):
     )
     print(path)
     return 0
+
+
+def _configuration(args):
+    from . import fine_tuning_config, load_config
+
+    if args.config is not None:
+        config = load_config(args.config)
+    elif args.init is None or args.noise_frames is None:
+        msg = 'config must be given, or else both --init and --noise-frames, got none'
+        raise ValueError(msg)
+    else:
+        config = fine_tuning_config(args.init)
+    changes = {
+        'noise_frames': args.noise_frames,
+        'noise_gain': args.gain,
+        'n_steps': args.steps,
+    }
+    given = {name: value for name, value in changes.items() if value is not None}
+    return replace(config, **given)
 
 
 if __name__ == '__main__':

@@ -3,14 +3,15 @@ What a training run is made of; one TOML file per run.
 """
 
 import tomllib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from bgrem._config import check_keys
 from bgrem.nn import CosineSchedule, UNetConfig
 from bgrem.simulate import SceneConfig
+from bgrem.weights import load_weights
 
-__all__ = ['TrainingConfig', 'load_config']
+__all__ = ['TrainingConfig', 'fine_tuning_config', 'load_config']
 
 _COUNTS = (
     'bank_psfs',
@@ -41,6 +42,22 @@ class TrainingConfig:
 
     scene : `bgrem.simulate.SceneConfig`
         The training scenes.
+
+    inference_schedule : `bgrem.nn.CosineSchedule` or `None`
+        The schedule of the released weights; `None` is the one of the training.
+
+    min_peak : float
+        Crops whose brightest source pixel is fainter are dropped, and others
+        drawn in their place; in counts.
+
+    noise_frames : str or `None`
+        A folder of FITS images of blank sky. Their pixels then take the place of
+        the simulated sky, noise and defects; of ``scene`` only the sources are
+        used.
+
+    noise_gain : float or `None`
+        Electrons per count of these images; `None` takes the keyword GAIN of
+        each. Without either the light of the sources has no photon noise there.
 
     bank_psfs : int
         PSFs in the stamp bank.
@@ -122,8 +139,10 @@ class TrainingConfig:
     inference_steps : int
         The default number of diffusion steps of the released weights.
 
-    normalization : str
-        Their default normalisation.
+    normalization : {'local', 'global'}
+        Their default normalisation. With 'global' the training crops are
+        normalised by it too; with 'local' they are by the truth and the errors
+        that its estimator would make.
 
     tile_size, tile_overlap : int
         Their tiles, in pixels.
@@ -138,6 +157,10 @@ class TrainingConfig:
     network: UNetConfig = field(default_factory=UNetConfig)
     schedule: CosineSchedule = field(default_factory=CosineSchedule)
     scene: SceneConfig = field(default_factory=SceneConfig)
+    inference_schedule: CosineSchedule | None = None
+    min_peak: float = 0.0
+    noise_frames: str | None = None
+    noise_gain: float | None = None
     bank_psfs: int = 120
     bank_seed: int = 1
     n_steps: int = 20000
@@ -179,9 +202,13 @@ class TrainingConfig:
             ('decay', ('cosine', 'exponential')),
             ('loss', ('mae', 'mse', 'huber')),
             ('loss_space', ('background', 'arcsinh')),
+            ('normalization', ('local', 'global')),
         ):
             value = getattr(self, name)
             self._require(name, value in choices, f'must be one of {choices}')
+        self._require('min_peak', self.min_peak >= 0, 'must not be negative')
+        gain = self.noise_gain
+        self._require('noise_gain', gain is None or gain > 0, 'must be positive')
         multiple = self.network.size_multiple
         for name in ('crop_size', 'tile_size'):
             size = getattr(self, name)
@@ -195,6 +222,16 @@ class TrainingConfig:
         if not holds:
             msg = f'{name} {rule}, got {getattr(self, name)!r}'
             raise ValueError(msg)
+
+    @property
+    def measured_normalization(self):
+        """
+        The method that normalises the training crops, as at inference, or `None`
+        where the simulated truth stands in for it.
+        """
+        if self.normalization == 'global' or self.noise_frames is not None:
+            return self.normalization
+        return None
 
     def to_dict(self):
         """
@@ -236,12 +273,16 @@ class TrainingConfig:
         if 'name' not in values:
             msg = 'training config must have a name'
             raise ValueError(msg)
+        released = values.get('inference_schedule')
         return cls(
             **values
             | {
                 'network': UNetConfig.from_dict(values.get('network', {})),
                 'schedule': CosineSchedule.from_dict(values.get('schedule', {})),
                 'scene': SceneConfig.from_dict(values.get('scene', {})),
+                'inference_schedule': (
+                    None if released is None else CosineSchedule.from_dict(released)
+                ),
             }
         )
 
@@ -254,7 +295,8 @@ def load_config(path):
     ----------
     path : str or `~pathlib.Path`
         The file. Top-level keys are the fields of `TrainingConfig`; the
-        tables ``network``, ``schedule`` and ``scene`` hold theirs.
+        tables ``network``, ``schedule``, ``inference_schedule`` and ``scene``
+        hold theirs.
 
     Returns
     -------
@@ -276,3 +318,43 @@ def load_config(path):
             msg = f'config must be a TOML file, got {path}: {error}'
             raise ValueError(msg) from None
     return TrainingConfig.from_dict(values)
+
+
+def fine_tuning_config(init):
+    """
+    The configuration of a short training that adapts weights.
+
+    Parameters
+    ----------
+    init : str, `~pathlib.Path` or `~bgrem.weights.Weights`
+        The weights to start from.
+
+    Returns
+    -------
+    config : `TrainingConfig`
+        That of their own training, with the name NAME-tuned and 1000 steps of
+        AdamW at a learning rate of 3e-4 that falls as a cosine; no noise frames.
+
+    Raises
+    ------
+    ValueError
+        If the weights do not say how they were trained.
+    """
+    weights = load_weights(init)
+    values = (weights.header.get('training') or {}).get('config')
+    if values is None:
+        msg = f'init must hold the configuration of its training, got {init!s}'
+        raise ValueError(msg)
+    return replace(
+        TrainingConfig.from_dict(values),
+        name=f'{weights.name}-tuned',
+        noise_frames=None,
+        noise_gain=None,
+        n_steps=1000,
+        optimizer='adamw',
+        learning_rate=3e-4,
+        warmup_steps=100,
+        decay='cosine',
+        validate_every=250,
+        patience=0,
+    )

@@ -4,14 +4,18 @@ From scenes to what the network is shown and asked.
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
+from bgrem.normalize import estimate_normalization
 from bgrem.simulate.sky import low_pass, uniform
 
-__all__ = ['Examples', 'center_blobs', 'make_examples']
+__all__ = ['Examples', 'center_blobs', 'draw_examples', 'make_examples']
 
 # Sources fainter than this are not asked for.
 _MIN_SNR = 2.0
+# Batches drawn, at most, to fill one with crops that are bright enough.
+_MAX_DRAWS = 50
 
 
 class Examples(NamedTuple):
@@ -25,15 +29,60 @@ class Examples(NamedTuple):
     valid: torch.Tensor
 
 
-def make_examples(batch, generator, *, blob_sigma=1.0, jitter=True):
+def draw_examples(composer, config, generator):
+    """
+    Draw the examples of one training step.
+
+    Parameters
+    ----------
+    composer : `bgrem.simulate.SceneComposer` or `FrameComposer`
+        Makes the scenes.
+
+    config : `TrainingConfig`
+        Gives the number and the size of the crops, the peak that they must have,
+        and how they are normalised.
+
+    generator : `~torch.Generator`
+        The source of randomness.
+
+    Returns
+    -------
+    examples : `Examples`
+        ``config.batch_size`` of them.
+
+    Raises
+    ------
+    ValueError
+        If hardly any scene has a source as bright as ``config.min_peak``.
+    """
+    n_crops = config.batch_size
+    kept = []
+    for _ in range(_MAX_DRAWS):
+        batch = composer.compose(n_crops, config.crop_size, generator)
+        examples = make_examples(
+            batch,
+            generator,
+            blob_sigma=config.blob_sigma,
+            method=config.measured_normalization,
+        )
+        bright = batch.source.amax(dim=(1, 2, 3)) >= config.min_peak
+        kept.append(Examples(*(tensor[bright] for tensor in examples)))
+        if sum(len(part.image) for part in kept) >= n_crops:
+            tensors = zip(*kept, strict=True)
+            return Examples(*(torch.cat(parts)[:n_crops] for parts in tensors))
+    msg = f'min_peak must leave some crops of the scenes, got {config.min_peak!r}'
+    raise ValueError(msg)
+
+
+def make_examples(batch, generator, *, blob_sigma=1.0, jitter=True, method=None):
     """
     Normalise scenes as they will be at inference, errors included.
 
-    At inference the centre and the scale are estimated on a mesh. Here they
-    are the truth seen through such a mesh, with the errors an estimator makes:
-    light of crowded fields and large galaxies leaks into the centre, scales
-    are off by some 15%, and in one scene of eight the centre is one number for
-    the whole scene.
+    At inference the centre and the scale are estimated on a mesh. Unless a
+    method is given, here they are the truth seen through such a mesh, with the
+    errors an estimator makes: light of crowded fields and large galaxies leaks
+    into the centre, scales are off by some 15%, and in one scene of eight the
+    centre is one number for the whole scene.
 
     Parameters
     ----------
@@ -49,10 +98,30 @@ def make_examples(batch, generator, *, blob_sigma=1.0, jitter=True):
     jitter : bool, optional
         Whether to make the errors and to apply a random symmetry.
 
+    method : {'local', 'global'} or `None`, optional
+        If given, each scene is normalised by
+        `~bgrem.normalize.estimate_normalization` instead, errors included.
+
     Returns
     -------
     examples : `Examples`
         Image and source in units of the noise; the blobs; the pixels with data.
+    """
+    if method is None:
+        center, scale = _simulated_maps(batch, generator, jitter)
+    else:
+        center, scale = _measured_maps(batch, method)
+    mask = batch.mask | (scale == 0)
+    image = torch.where(mask, 0, (batch.image - center) / scale)
+    source = torch.where(mask, 0, batch.source / scale)
+    centers = center_blobs(batch.catalog, batch.image.shape, blob_sigma)
+    examples = Examples(image, source, centers, ~mask)
+    return _random_symmetry(examples, generator) if jitter else examples
+
+
+def _simulated_maps(batch, generator, jitter):
+    """
+    Centre and scale as an estimator would find them, from the truth.
     """
     device = generator.device
     n_scenes = len(batch.image)
@@ -61,24 +130,34 @@ def make_examples(batch, generator, *, blob_sigma=1.0, jitter=True):
         box = int(torch.randint(28, 68, (1,), generator=generator, device=device))
     center = low_pass(batch.sky, box)
     noise = low_pass(batch.sigma, box)
-    scale = noise
-    if jitter:
-        flat = batch.sky.mean(dim=(-2, -1), keepdim=True).expand_as(center)
-        chosen = uniform((0, 1), n_scenes, generator) < 1 / 8
-        center = torch.where(chosen, flat, center)
-        leaked = low_pass(torch.minimum(batch.source, 3 * noise), box)
-        leak = uniform((-0.5, 1), n_scenes, generator).clamp(min=0)
-        offset = 0.15 * torch.randn(
-            n_scenes, 1, 1, 1, generator=generator, device=device
-        )
-        center = center + leak * leaked + offset * noise
-        error = torch.randn(n_scenes, 1, 1, 1, generator=generator, device=device)
-        scale = noise * torch.exp(0.15 * error)
-    image = torch.where(batch.mask, 0, (batch.image - center) / scale)
-    source = torch.where(batch.mask, 0, batch.source / scale)
-    centers = center_blobs(batch.catalog, batch.image.shape, blob_sigma)
-    examples = Examples(image, source, centers, ~batch.mask)
-    return _random_symmetry(examples, generator) if jitter else examples
+    if not jitter:
+        return center, noise
+    flat = batch.sky.mean(dim=(-2, -1), keepdim=True).expand_as(center)
+    chosen = uniform((0, 1), n_scenes, generator) < 1 / 8
+    center = torch.where(chosen, flat, center)
+    leaked = low_pass(torch.minimum(batch.source, 3 * noise), box)
+    leak = uniform((-0.5, 1), n_scenes, generator).clamp(min=0)
+    offset = 0.15 * torch.randn(n_scenes, 1, 1, 1, generator=generator, device=device)
+    center = center + leak * leaked + offset * noise
+    error = torch.randn(n_scenes, 1, 1, 1, generator=generator, device=device)
+    return center, noise * torch.exp(0.15 * error)
+
+
+def _measured_maps(batch, method):
+    """
+    Centre and scale of each scene by the very estimator of the inference.
+    """
+    images, masks = batch.image[:, 0].cpu().numpy(), batch.mask[:, 0].cpu().numpy()
+    found = [
+        estimate_normalization(image, mask, method)
+        for image, mask in zip(images, masks, strict=True)
+    ]
+    return [
+        torch.from_numpy(np.stack([getattr(one, name) for one in found])[:, None])
+        .float()
+        .to(batch.image.device)
+        for name in ('center', 'scale')
+    ]
 
 
 def center_blobs(catalog, shape, sigma):

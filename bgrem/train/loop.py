@@ -6,6 +6,7 @@ import copy
 import csv
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,7 +18,9 @@ from bgrem.nn import AttentionUNet, center_cross_entropy, difference_loss
 from bgrem.simulate import SceneComposer, StampBank, build_stamp_bank
 from bgrem.weights import load_weights, save_weights
 
-from .examples import make_examples
+from .config import TrainingConfig
+from .examples import draw_examples
+from .frames import FrameComposer
 from .optimizer import Optimizers
 from .validation import Validation
 
@@ -99,7 +102,11 @@ class _Run:
         self.device = device
         folder.mkdir(parents=True, exist_ok=True)
         bank = self._bank(n_workers).to(device)
-        self.composer = SceneComposer(bank, config.scene)
+        self.composer = (
+            SceneComposer(bank, config.scene)
+            if config.noise_frames is None
+            else FrameComposer(bank, config)
+        )
         self.validation = Validation(bank, config, device)
         # The caller's random state is not touched.
         with torch.random.fork_rng(devices=[]):
@@ -162,8 +169,7 @@ class _Run:
         config = self.config
         seed = config.seed * 1_000_000_007 + self.step
         generator = torch.Generator(self.device).manual_seed(seed)
-        batch = self.composer.compose(config.batch_size, config.crop_size, generator)
-        examples = make_examples(batch, generator, blob_sigma=config.blob_sigma)
+        examples = draw_examples(self.composer, config, generator)
         rate = self._noise_rate(len(examples.image), generator)
         self.network.train()
         loss, _ = self._loss(self.network, examples, rate)
@@ -285,8 +291,10 @@ class _Run:
         if not path.exists():
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
-        # A longer run of the same network may go on from a shorter one.
-        if {**state['config'], 'n_steps': 0} != {**self.config.to_dict(), 'n_steps': 0}:
+        # A longer run of the same network may go on from a shorter one, and one
+        # that lacks newer options had their defaults.
+        earlier = TrainingConfig.from_dict(state['config'])
+        if replace(earlier, n_steps=self.config.n_steps) != self.config:
             msg = f'folder {self.folder} holds a run of another configuration'
             raise ValueError(msg)
         self.network.load_state_dict(state['network'])
@@ -302,7 +310,7 @@ class _Run:
             'format_version': 1,
             'name': config.name,
             'network': config.network.to_dict(),
-            'schedule': config.schedule.to_dict(),
+            'schedule': (config.inference_schedule or config.schedule).to_dict(),
             'n_steps': config.inference_steps,
             'normalization': config.normalization,
             'tile_size': config.tile_size,

@@ -10,6 +10,7 @@ from bgrem.evaluate.matching import match, match_radius
 from bgrem.simulate import FAMILIES, SceneComposer
 
 from .examples import make_examples
+from .frames import FrameComposer
 
 __all__ = ['VALIDATION_FAMILIES', 'Validation']
 
@@ -28,21 +29,31 @@ class Validation:
         The stamps.
 
     config : `TrainingConfig`
-        Gives the number of scenes and the width of the blobs.
+        Gives the number of scenes, the width of the blobs and how to normalise;
+        if it names noise frames, scenes on them are a family of their own.
 
     device : `~torch.device`
         Where the scenes live.
     """
 
     def __init__(self, bank, config, device):
-        self.config = config
+        composers = {
+            name: (SceneComposer(bank, FAMILIES[name]), 256)
+            for name in VALIDATION_FAMILIES
+        }
+        if config.noise_frames is not None:
+            # The frames need not be larger than a crop.
+            composers['noise_frames'] = FrameComposer(bank, config), config.crop_size
         self._scenes = {}
-        for number, name in enumerate(VALIDATION_FAMILIES):
+        for number, (name, (composer, size)) in enumerate(composers.items()):
             generator = torch.Generator(device).manual_seed(_SEED + number)
-            composer = SceneComposer(bank, FAMILIES[name])
-            batch = composer.compose(config.validation_scenes, 256, generator)
+            batch = composer.compose(config.validation_scenes, size, generator)
             examples = make_examples(
-                batch, generator, blob_sigma=config.blob_sigma, jitter=False
+                batch,
+                generator,
+                blob_sigma=config.blob_sigma,
+                jitter=False,
+                method=config.measured_normalization,
             )
             self._scenes[name] = (batch, examples)
 
