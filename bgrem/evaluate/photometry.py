@@ -1,5 +1,5 @@
 """
-Errors of the sky and of fluxes, against a known truth.
+Errors of fluxes and positions, against a known truth.
 """
 
 import warnings
@@ -11,117 +11,28 @@ from photutils.aperture import CircularAperture, aperture_photometry
 from photutils.background import Background2D
 from photutils.utils import calc_total_error
 
+from bgrem.detection import catalog as measure_catalog
 from bgrem.evaluate.matching import match, match_radius
+from bgrem.evaluate.positions import (
+    is_isolated,
+    position_limit,
+    summarize_positions,
+)
+from bgrem.evaluate.sky import BACKGROUND_OPTIONS, BGREM_BOX_SIZE
 
 __all__ = [
     'APERTURE_FWHM',
-    'BOX_SIZES',
     'SNR_EDGES',
     'PhotometrySurvey',
-    'SkySurvey',
     'aperture_sums',
-    'sky_residual',
     'summarize_fluxes',
 ]
 
-BOX_SIZES = (16, 32, 64, 128)
 APERTURE_FWHM = 1.5
 SNR_EDGES = (3.0, 5.0, 10.0, 20.0, np.inf)
-# Clipped pixels count as excluded, and in a crowded field that is most of them.
-_OPTIONS = {'exclude_percentile': 90.0}
-_BGREM_BOX = 32
-_PEER_BOX = 64
-
-
-def sky_residual(background, scene):
-    """
-    Return the error of a sky map in units of the noise.
-
-    Parameters
-    ----------
-    background : 2D `~numpy.ndarray` of float
-        Estimated sky.
-    scene : `~bgrem.evaluate.scenes.Scene`
-        The truth.
-
-    Returns
-    -------
-    residual : 1D `~numpy.ndarray` of float
-        (background - true sky) / noise sigma at the pixels with data.
-    """
-    good = ~scene.mask
-    return ((background - scene.sky) / scene.sigma)[good].astype(float)
-
-
-class SkySurvey:
-    """
-    Measure the sky error of bgrem and of Background2D on the same scenes.
-
-    Parameters
-    ----------
-    weights : `~bgrem.weights.Weights`
-        Loaded weights.
-    box_sizes : sequence of int, optional
-        Boxes in pixels with which Background2D is run; bgrem is run with
-        its default of 32.
-    """
-
-    def __init__(self, weights, box_sizes=BOX_SIZES):
-        self.weights = weights
-        self.box_sizes = box_sizes
-        self._moments = {}
-
-    def add(self, scene):
-        """
-        Measure one scene.
-
-        Parameters
-        ----------
-        scene : `~bgrem.evaluate.scenes.Scene`
-            Nothing is kept of it but the moments of the errors.
-        """
-        from bgrem import DiffusionBackground
-
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', AstropyWarning)
-            skies = {
-                f'Background2D {box}': Background2D(
-                    scene.image, box, mask=scene.mask, **_OPTIONS
-                ).background
-                for box in self.box_sizes
-            }
-            skies['bgrem'] = DiffusionBackground(
-                scene.image,
-                _BGREM_BOX,
-                mask=scene.mask,
-                weights=self.weights,
-                **_OPTIONS,
-            ).background
-        for name, sky in skies.items():
-            residual = sky_residual(sky, scene)
-            moments = (residual.mean(), np.mean(residual**2))
-            self._moments.setdefault(name, []).append(moments)
-
-    def result(self):
-        """
-        Summarise all scenes added so far.
-
-        Returns
-        -------
-        result : dict
-            For each method ``rms`` (over all pixels of all scenes),
-            ``median_rms`` (the median scene) and ``bias`` (mean error), in
-            units of the noise.
-        """
-        summary = {}
-        for name, moments in self._moments.items():
-            mean, square = np.array(moments).T
-            summary[name] = {
-                'rms': float(np.sqrt(square.mean())),
-                'median_rms': float(np.median(np.sqrt(square))),
-                'bias': float(mean.mean()),
-            }
-        return summary
+# Positions of fainter stars are cut off by the radius of the matching.
+_MIN_POSITION_SNR = 5.0
+_N_POINTS = 300  # of each method, for the flux-flux figure
 
 
 def aperture_sums(data, x, y, radius, error=None):
@@ -160,10 +71,16 @@ class PhotometrySurvey:
     The aperture has a radius of 1.5 FWHM and is placed at the position that
     the catalogue gives. The true flux is the sum of the noise-free source
     image, neighbours and all, in the same aperture: only what sky subtraction
-    and denoising do to the flux is measured. Besides `DiffusionBackground`
-    (``bgrem``), its clipped denoised image (``denoised, clipped``: the
-    paper's output) and ``Background2D`` (box of 64 px) are measured in the
-    same apertures.
+    and denoising do to the flux is measured. Kron fluxes of the same segments
+    are compared with the true total flux of the matched source. The S/N that
+    sorts the fluxes is that of the *aperture*: true flux over the true noise
+    in it.
+
+    Besides `DiffusionBackground` (``bgrem``) its clipped denoised image
+    (``denoised, clipped``: the paper's output), ``Background2D`` with the same
+    box and the image less its ``true sky`` are measured in the same
+    apertures. The last one shows what no sky could mend: sources picked, and
+    apertures placed, where the noise is high.
 
     Parameters
     ----------
@@ -177,6 +94,9 @@ class PhotometrySurvey:
         self.weights = weights
         self.gain = gain
         self._rows = {}
+        self._positions = []
+        self._n_sources = 0
+        self._n_not_finite = 0
 
     def add(self, scene):
         """
@@ -193,39 +113,17 @@ class PhotometrySurvey:
             warnings.simplefilter('ignore', AstropyWarning)
             bkg = DiffusionBackground(
                 scene.image,
-                _BGREM_BOX,
+                BGREM_BOX_SIZE,
                 mask=scene.mask,
                 weights=self.weights,
-                **_OPTIONS,
+                **BACKGROUND_OPTIONS,
             )
             segments = bkg.detect()
             if segments is None:
                 return
-            catalog = bkg.catalog(segments)
-            sky = Background2D(scene.image, _PEER_BOX, mask=scene.mask, **_OPTIONS)
-        x, y = np.atleast_1d(catalog.x_centroid), np.atleast_1d(catalog.y_centroid)
-        truth = scene.catalog
-        index = match(
-            x,
-            y,
-            np.atleast_1d(catalog.detection_probability),
-            truth['x'],
-            truth['y'],
-            truth['snr'],
-            match_radius(scene.fwhm),
-        )
-        true = index >= 0
-        x, y, index = x[true], y[true], index[true]
-        if not index.size:
-            return
-        radius = APERTURE_FWHM * scene.fwhm
-        flux, _ = aperture_sums(scene.source, x, y, radius)
-        common = {
-            'true_flux': flux,
-            'snr': truth['snr'][index],
-            'is_star': truth['is_star'][index].astype(bool),
-            'distance': np.hypot(x - truth['x'][index], y - truth['y'][index]),
-        }
+            sky = Background2D(
+                scene.image, BGREM_BOX_SIZE, mask=scene.mask, **BACKGROUND_OPTIONS
+            )
         images = {
             'bgrem': (bkg.subtract(), bkg.background_rms),
             'denoised, clipped': (
@@ -233,12 +131,77 @@ class PhotometrySurvey:
                 bkg.background_rms,
             ),
             'Background2D': (scene.image - sky.background, sky.background_rms),
+            'true sky': (scene.image - scene.sky, scene.sigma),
         }
+        catalogs = {
+            name: measure_catalog(
+                data,
+                segments,
+                source=bkg.source,
+                probability=bkg.detection_probability,
+                background_rms=rms,
+                effective_gain=self.gain,
+                mask=scene.mask,
+            )
+            for name, (data, rms) in images.items()
+        }
+        found, common = self._matched(scene, catalogs['bgrem'])
         for name, (data, rms) in images.items():
             error = calc_total_error(data, rms, self.gain)
-            flux, flux_error = aperture_sums(data, x, y, radius, error)
-            row = {**common, 'flux': flux, 'flux_error': flux_error}
+            flux, flux_error = aperture_sums(
+                data, common['x'], common['y'], APERTURE_FWHM * scene.fwhm, error
+            )
+            kron = {
+                key: np.atleast_1d(getattr(catalogs[name], key))[found]
+                for key in ('kron_flux', 'kron_flux_err')
+            }
+            row = {**common, 'flux': flux, 'flux_error': flux_error, **kron}
             self._rows.setdefault(name, []).append(row)
+
+    def _matched(self, scene, catalog):
+        """Return which sources of the catalogue are real, and the truth of them."""
+        x, y = np.atleast_1d(catalog.x_centroid), np.atleast_1d(catalog.y_centroid)
+        finite = np.isfinite(x) & np.isfinite(y)
+        self._n_sources += x.size
+        self._n_not_finite += int(np.sum(~finite))
+        truth = scene.catalog
+        found = np.flatnonzero(finite)
+        index = match(
+            x[found],
+            y[found],
+            np.atleast_1d(catalog.detection_probability)[found],
+            truth['x'],
+            truth['y'],
+            truth['snr'],
+            match_radius(scene.fwhm),
+        )
+        found, index = found[index >= 0], index[index >= 0]
+        x, y = x[found], y[found]
+        noise = np.sqrt(scene.sigma**2 + scene.source / self.gain)
+        true_flux, true_error = aperture_sums(
+            scene.source, x, y, APERTURE_FWHM * scene.fwhm, noise
+        )
+        is_star = truth['is_star'][index].astype(bool)
+        distance = np.hypot(x - truth['x'][index], y - truth['y'][index])
+        alone = is_star & is_isolated(truth, scene.fwhm)[index]
+        alone &= truth['snr'][index] > _MIN_POSITION_SNR
+        row, column = (np.rint(truth[k][index[alone]]).astype(int) for k in 'yx')
+        limit = position_limit(
+            scene.psf,
+            truth['flux'][index[alone]],
+            scene.sigma[row, column],
+            self.gain,
+        )
+        self._positions.append(np.array([distance[alone], limit]))
+        return found, {
+            'x': x,
+            'y': y,
+            'true_flux': true_flux,
+            'true_total': truth['flux'][index],
+            'snr': true_flux / true_error,
+            'is_star': is_star,
+            'distance': distance,
+        }
 
     def result(self):
         """
@@ -247,14 +210,46 @@ class PhotometrySurvey:
         Returns
         -------
         result : dict
-            For each method the rows of `summarize_fluxes`.
+            ``aperture`` and ``kron``: for each method the rows of
+            `summarize_fluxes`. ``positions``: `summarize_positions` of
+            isolated stars with S/N above 5, with ``n_sources`` catalogued and
+            ``n_not_finite`` of them without a finite position. ``flux_flux``:
+            for each method some pairs of ``true`` and ``measured`` aperture
+            flux, in units of the error.
         """
-        return {
-            name: summarize_fluxes(
-                {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
-            )
+        tables = {
+            name: {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
             for name, rows in self._rows.items()
         }
+        totals = {
+            name: {
+                **table,
+                'true_flux': table['true_total'],
+                'flux': table['kron_flux'],
+                'flux_error': table['kron_flux_err'],
+            }
+            for name, table in tables.items()
+        }
+        positions = np.concatenate([*self._positions, np.empty((2, 0))], axis=1)
+        return {
+            'aperture': {n: summarize_fluxes(table) for n, table in tables.items()},
+            'kron': {n: summarize_fluxes(table) for n, table in totals.items()},
+            'positions': {
+                'n_sources': self._n_sources,
+                'n_not_finite': self._n_not_finite,
+                **summarize_positions(*positions),
+            },
+            'flux_flux': {n: _pairs(table) for n, table in tables.items()},
+        }
+
+
+def _pairs(table):
+    """Return some true and measured fluxes in units of the true error."""
+    error = table['true_flux'] / table['snr']
+    return {
+        'true': (table['snr'][:_N_POINTS]).tolist(),
+        'measured': (table['flux'] / error)[:_N_POINTS].tolist(),
+    }
 
 
 def summarize_fluxes(table):
@@ -266,17 +261,21 @@ def summarize_fluxes(table):
     table : dict of str to 1D `~numpy.ndarray`
         ``flux``, ``flux_error``, ``true_flux``, ``snr``, ``is_star`` and
         ``distance`` (from the true position, in pixels) of matched sources.
+        Sources without a finite flux and error are left out.
 
     Returns
     -------
     rows : list of dict
         For stars and for galaxies, for each bin of `SNR_EDGES` that is not
         empty: ``kind``, ``snr_low``, ``snr_high`` (`None`: no limit), ``n``,
-        ``median_bias`` (of flux / true flux - 1), ``pull_mean`` and
-        ``pull_std`` of (flux - true flux) / error with the farthest 1%
-        on each side moved to the rest, and ``median_distance`` in pixels.
+        ``median_bias`` (of flux / true flux - 1) and its standard error
+        ``bias_error``, ``pull_mean`` and ``pull_std`` of (flux - true flux) /
+        error with the farthest 1% on each side moved to the rest, and
+        ``median_distance`` in pixels.
     """
     rows = []
+    usable = np.isfinite(table['flux']) & (table['flux_error'] > 0)
+    table = {name: values[usable] for name, values in table.items()}
     pull = (table['flux'] - table['true_flux']) / table['flux_error']
     bias = table['flux'] / table['true_flux'] - 1
     for kind, chosen in (('star', table['is_star']), ('galaxy', ~table['is_star'])):
@@ -287,13 +286,17 @@ def summarize_fluxes(table):
             # One cosmic ray must not decide a whole bin.
             limits = np.percentile(pull[inside], [1, 99])
             core = np.clip(pull[inside], *limits)
+            quartiles = np.percentile(bias[inside], [25, 75])
+            n = int(inside.sum())
             rows.append(
                 {
                     'kind': kind,
                     'snr_low': low,
                     'snr_high': None if np.isinf(high) else high,
-                    'n': int(inside.sum()),
+                    'n': n,
                     'median_bias': float(np.median(bias[inside])),
+                    # of a median: sqrt(pi / 2) sigma / sqrt(n)
+                    'bias_error': float(1.2533 * np.ptp(quartiles) / 1.349 / n**0.5),
                     'pull_mean': float(core.mean()),
                     'pull_std': float(core.std()),
                     'median_distance': float(np.median(table['distance'][inside])),

@@ -10,6 +10,13 @@ from bgrem.atomic import atomic_path
 __all__ = ['markdown_report', 'write_report']
 
 _ORACLE = 'oracle'
+# Sections that are written from the results of another part.
+_SOURCES = {
+    'promise': 'detection',
+    'profiles': 'sky',
+    'kron': 'photometry',
+    'positions': 'photometry',
+}
 
 
 def write_report(results, folder):
@@ -76,15 +83,18 @@ def markdown_report(results):
             [list(results['weights'])],
         ),
         'sky': ('Sky error, rms in units of the noise', _sky_table, []),
+        'profiles': ('Sky and light around sources', _profile_table, []),
         'photometry': (
             'Fixed-aperture fluxes (radius 1.5 FWHM)',
-            _photometry_table,
-            [],
+            _flux_table,
+            ['aperture'],
         ),
+        'kron': ('Kron fluxes against true total fluxes', _flux_table, ['kron']),
+        'positions': ('Positions of isolated stars', _position_table, []),
         'injection': ('Injected stars', _injection_table, []),
     }
     for part, (title, table, arguments) in sections.items():
-        source = 'detection' if part == 'promise' else part
+        source = _SOURCES.get(part, part)
         parts = {f: p[source] for f, p in families.items() if source in p}
         if parts and (rows := table(parts, *arguments)):
             lines += ['', f'## {title}', '', *rows]
@@ -159,12 +169,25 @@ def _sky_table(parts):
     return _table(['family', *methods], rows)
 
 
-def _photometry_table(parts):
-    header = ['family', 'image', 'kind', 'S/N', 'n', 'median bias', 'pull mean']
-    header += ['pull std', 'median distance (px)']
+def _profile_table(parts):
+    """Sky bias and light kept by bgrem in rings around bright sources."""
     rows = []
     for family, part in parts.items():
-        for name, bins in part.items():
+        for kind, profile in part['bgrem']['profiles'].items():
+            radii = [f'{radius:g}' for radius in profile['radius']]
+            bias = ['-' if v is None else f'{v:+.3f}' for v in profile['bias']]
+            kept = ['-' if v is None else f'{v:.2f}' for v in profile['light_kept']]
+            rows.append([family, kind, 'sky bias (sigma)', *bias])
+            rows.append(['', '', 'light kept', *kept])
+    return _table(['family', 'kind', 'to radius (sizes)', *radii], rows) if rows else []
+
+
+def _flux_table(parts, fluxes):
+    header = ['family', 'image', 'kind', 'aperture S/N', 'n', 'median bias']
+    header += ['pull mean', 'pull std', 'median distance (px)']
+    rows = []
+    for family, part in parts.items():
+        for name, bins in part[fluxes].items():
             rows += [
                 [
                     family,
@@ -172,7 +195,7 @@ def _photometry_table(parts):
                     row['kind'],
                     _snr_range(row),
                     row['n'],
-                    f'{row["median_bias"]:+.3f}',
+                    f'{row["median_bias"]:+.3f} ± {row["bias_error"]:.3f}',
                     f'{row["pull_mean"]:+.2f}',
                     f'{row["pull_std"]:.2f}',
                     f'{row["median_distance"]:.2f}',
@@ -180,6 +203,25 @@ def _photometry_table(parts):
                 for row in bins
             ]
     return _table(header, rows) if rows else []
+
+
+def _position_table(parts):
+    header = ['family', 'catalogued', 'not finite', 'isolated stars']
+    header += ['median error (px)', 'error / limit']
+    rows = []
+    for family, part in parts.items():
+        found = part['positions']
+        errors = [found['median_distance'], found['ratio']]
+        rows.append(
+            [
+                family,
+                found['n_sources'],
+                found['n_not_finite'],
+                found['n'],
+                *('-' if value is None else f'{value:.3f}' for value in errors),
+            ]
+        )
+    return _table(header, rows)
 
 
 def _snr_range(row):

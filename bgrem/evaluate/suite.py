@@ -14,8 +14,9 @@ from bgrem.evaluate.calibration import reliability
 from bgrem.evaluate.curves import CONTAMINATIONS, detection_curve, true_positives_at
 from bgrem.evaluate.matching import MIN_SNR, match, match_radius
 from bgrem.evaluate.peers import PEERS, probability_peaks
-from bgrem.evaluate.photometry import PhotometrySurvey, SkySurvey
+from bgrem.evaluate.photometry import PhotometrySurvey
 from bgrem.evaluate.scenes import evaluation_bank, family_scenes
+from bgrem.evaluate.sky import SkySurvey
 from bgrem.simulate import FAMILIES
 from bgrem.weights import load_weights
 

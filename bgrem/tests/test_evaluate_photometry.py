@@ -1,11 +1,25 @@
-"""Tests of bgrem.evaluate.photometry."""
+"""Tests of bgrem.evaluate.photometry, positions and sky."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from bgrem.evaluate.photometry import aperture_sums, sky_residual, summarize_fluxes
+from bgrem import DiffusionBackground, background
+from bgrem.evaluate.photometry import (
+    PhotometrySurvey,
+    aperture_sums,
+    summarize_fluxes,
+)
+from bgrem.evaluate.positions import (
+    is_isolated,
+    position_limit,
+    summarize_positions,
+)
 from bgrem.evaluate.scenes import Scene
+from bgrem.evaluate.sky import RADIUS_EDGES, SkySurvey, sky_residual
+from bgrem.pipeline import Separation
+
+FWHM = 3.0
 
 
 @pytest.fixture
@@ -64,6 +78,7 @@ def test_summary_of_perfect_errors():
     assert sum(r['n'] for r in rows) == n
     bright = rows[3]
     assert_allclose(bright['median_bias'], 0.02, atol=0.002)
+    assert abs(bright['median_bias'] - 0.02) < 4 * bright['bias_error'] < 0.004
     faint = rows[0]
     assert_allclose(faint['pull_mean'], 0.02 * 4, atol=0.1)
     assert_allclose(faint['pull_std'], 1, atol=0.08)
@@ -82,3 +97,186 @@ def test_summary_leaves_out_empty_bins():
     assert len(rows) == 1
     assert rows[0]['n'] == 1
     assert rows[0]['median_bias'] == 0
+
+
+def test_summary_leaves_out_what_is_not_finite():
+    table = {
+        'flux': np.array([30.0, np.nan]), 'flux_error': np.array([1.0, np.nan]),
+        'true_flux': np.full(2, 30.0), 'snr': np.full(2, 30.0),
+        'is_star': np.full(2, True), 'distance': np.zeros(2),
+    }  # fmt: skip
+    (row,) = summarize_fluxes(table)
+    assert row['n'] == 1
+
+
+def gaussian(y0, x0, fwhm=FWHM, size=33):
+    y, x = np.mgrid[:size, :size]
+    sigma = fwhm / 2.3548
+    profile = np.exp(-((y - y0) ** 2 + (x - x0) ** 2) / (2 * sigma**2))
+    return profile / (2 * np.pi * sigma**2)
+
+
+def test_position_limit_of_a_gaussian():
+    """Known answer: sqrt(8 pi) w^2 / (F / noise), w the Gaussian's sigma."""
+    width = FWHM / 2.3548
+    limit = position_limit(gaussian(16, 16), [1000.0, 2000.0], [5.0, 5.0])
+    assert_allclose(limit, np.sqrt(8 * np.pi) * width**2 / [200, 400], rtol=1e-3)
+    # Photon noise alone: width / sqrt(number of electrons).
+    limit = position_limit(gaussian(16, 16), [1000.0], [0.1], gain=4.0)
+    assert_allclose(limit, width / np.sqrt(4000), rtol=2e-2)
+
+
+def test_position_limit_is_reached_by_a_fit():
+    """The maximum-likelihood shift of a star scatters by the limit."""
+    rng = np.random.default_rng(5)
+    star = 1000 * gaussian(16, 16)
+    slope = 1000 * (gaussian(16, 16.01) - gaussian(16, 15.99)) / 0.02
+    noise = rng.normal(0, 5, (2000, 33, 33))
+    shift = np.sum(noise * slope, axis=(1, 2)) / np.sum(slope**2)
+    (limit,) = position_limit(gaussian(16, 16), [star.sum()], [5.0])
+    assert_allclose(shift.std(), limit, rtol=0.05)
+
+
+def test_is_isolated():
+    catalog = {
+        'x': np.array([0.0, 100.0, 104.0, 200.0, 203.0]),
+        'y': np.zeros(5),
+        'snr': np.array([10.0, 10.0, 3.0, 50.0, 1.5]),
+    }
+    expected = [True, False, False, True, False]
+    assert is_isolated(catalog, FWHM).tolist() == expected
+
+
+def test_positions_at_the_limit():
+    rng = np.random.default_rng(6)
+    limit = rng.uniform(0.1, 0.3, 20_000)
+    distance = np.hypot(*rng.normal(0, limit, (2, limit.size)))
+    summary = summarize_positions(distance, limit)
+    assert_allclose(summary['ratio'], 1, atol=0.02)
+    assert_allclose(summarize_positions(2 * distance, limit)['ratio'], 2, atol=0.04)
+    assert summarize_positions([], []) == {
+        'n': 0, 'median_distance': None, 'ratio': None
+    }  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def stars():
+    """A scene of isolated stars of aperture S/N above 10 on a sky of 100."""
+    rng = np.random.default_rng(7)
+    shape, sigma = (192, 192), 10.0
+    y, x = (c.ravel().astype(float) for c in np.mgrid[16:192:32, 16:192:32])
+    y, x = y + rng.uniform(-0.5, 0.5, y.size), x + rng.uniform(-0.5, 0.5, x.size)
+    flux = rng.uniform(4000, 12_000, x.size)
+    source = np.zeros(shape)
+    for y0, x0, f in zip(y, x, flux, strict=True):
+        rows, columns = int(y0) - 16, int(x0) - 16
+        box = np.s_[rows + 1 : rows + 32, columns + 1 : columns + 32]
+        source[box] += f * gaussian(y0 - rows, x0 - columns)[1:32, 1:32]
+    noise = rng.normal(0, sigma, shape) + rng.normal(size=shape) * np.sqrt(source)
+    return Scene(
+        image=source + 100 + noise,
+        source=source,
+        sky=np.full(shape, 100.0),
+        sigma=np.full(shape, sigma),
+        mask=np.zeros(shape, bool),
+        psf=gaussian(16, 16),
+        fwhm=FWHM,
+        catalog={
+            'x': x,
+            'y': y,
+            'flux': flux,
+            'snr': flux / (sigma * np.sqrt(4 * np.pi) * FWHM / 2.3548),
+            'is_star': np.ones(x.size, bool),
+            'half_light_radius': np.zeros(x.size),
+        },
+    )
+
+
+@pytest.fixture
+def perfect(monkeypatch, stars):
+    """Let every background be separated without an error."""
+
+    def separate(image, mask=None, **_):
+        probability = np.full(image.shape, 1e-4, dtype=np.float32)
+        row, column = (np.rint(stars.catalog[k]).astype(int) for k in 'yx')
+        probability[row, column] = 0.99
+        meta = {'weights': 'perfect', 'n_steps': 1, 'normalization': 'local'}
+        return Separation(stars.source.copy(), probability, None, meta)
+
+    monkeypatch.setattr(background, 'separate', separate)
+    return DiffusionBackground
+
+
+@pytest.mark.usefixtures('perfect')
+class TestPhotometrySurvey:
+    @pytest.fixture
+    def result(self, stars):
+        survey = PhotometrySurvey(None)
+        survey.add(stars)
+        return survey.result()
+
+    def test_perfect_separation(self, result):
+        """The fluxes are as good as the noise allows."""
+        ours, ideal = (result['aperture'][n] for n in ('bgrem', 'true sky'))
+        assert sum(row['n'] for row in ours) == 36
+        for row in ours + ideal:
+            assert abs(row['median_bias']) < 0.05
+            assert 0.5 < row['pull_std'] < 1.5
+        for row in result['aperture']['denoised, clipped']:
+            # here the denoised image is the truth, at whatever aperture
+            assert_allclose(row['median_bias'], 0, atol=1e-9)
+
+    def test_kron_fluxes_are_total(self, result):
+        for row in result['kron']['denoised, clipped']:
+            assert -0.06 < row['median_bias'] < 0.01
+
+    def test_positions(self, result):
+        positions = result['positions']
+        assert positions['n_sources'] == positions['n'] == 36
+        assert positions['n_not_finite'] == 0
+        # they are measured on an image without noise
+        assert positions['ratio'] < 0.5
+
+    def test_pairs(self, result):
+        pairs = result['flux_flux']['denoised, clipped']
+        assert len(pairs['true']) == 36
+        assert_allclose(pairs['measured'], pairs['true'])
+
+    def test_nothing_found(self, stars, monkeypatch):
+        monkeypatch.setattr(background.DiffusionBackground, 'detect', lambda _: None)
+        survey = PhotometrySurvey(None)
+        survey.add(stars)
+        result = survey.result()
+        assert result['aperture'] == result['kron'] == {}
+        assert result['positions']['ratio'] is None
+
+
+@pytest.mark.usefixtures('perfect')
+def test_sky_profiles(stars):
+    survey = SkySurvey(None, box_sizes=(64,))
+    survey.add(stars)
+    result = survey.result()
+    assert list(result) == ['Background2D 64', 'bgrem']
+    profile = result['bgrem']['profiles']['star']
+    assert profile['radius'] == list(RADIUS_EDGES[1:])
+    assert_allclose(profile['light_kept'], 1)
+    assert_allclose(profile['bias'], 0, atol=0.1)
+    assert np.all(np.abs(profile['bias']) <= profile['rms'])
+    assert 'light_kept' not in result['Background2D 64']['profiles']['star']
+
+
+def test_sky_profile_of_a_known_error(stars, monkeypatch):
+    """A sky half a sigma too high, and half of the light, in every ring."""
+    monkeypatch.setattr(
+        'bgrem.DiffusionBackground',
+        lambda *_, **__: type(
+            'Half', (), {'background': stars.sky + 5, 'source': stars.source / 2}
+        ),
+    )
+    survey = SkySurvey(None, box_sizes=())
+    survey.add(stars)
+    result = survey.result()['bgrem']
+    profile = result['profiles']['star']
+    assert_allclose(result['bias'], 0.5)
+    for key in ('bias', 'rms', 'light_kept'):
+        assert_allclose(profile[key], 0.5)

@@ -1,0 +1,184 @@
+"""
+Errors of the sky, and the light that denoising keeps, against a known truth.
+"""
+
+import warnings
+
+import numpy as np
+from astropy.utils.exceptions import AstropyWarning
+from photutils.background import Background2D
+
+__all__ = [
+    'BACKGROUND_OPTIONS',
+    'BGREM_BOX_SIZE',
+    'BOX_SIZES',
+    'RADIUS_EDGES',
+    'SkySurvey',
+    'sky_residual',
+]
+
+BOX_SIZES = (16, 32, 64, 128)
+BGREM_BOX_SIZE = 32
+# Clipped pixels count as excluded, and in a crowded field that is most of them.
+BACKGROUND_OPTIONS = {'exclude_percentile': 90.0}
+# Radii around sources, in units of their size.
+RADIUS_EDGES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+_MIN_PROFILE_SNR = 10.0
+
+
+def sky_residual(background, scene):
+    """
+    Return the error of a sky map in units of the noise.
+
+    Parameters
+    ----------
+    background : 2D `~numpy.ndarray` of float
+        Estimated sky.
+    scene : `~bgrem.evaluate.scenes.Scene`
+        The truth.
+
+    Returns
+    -------
+    residual : 1D `~numpy.ndarray` of float
+        (background - true sky) / noise sigma at the pixels with data.
+    """
+    good = ~scene.mask
+    return ((background - scene.sky) / scene.sigma)[good].astype(float)
+
+
+class SkySurvey:
+    """
+    Measure the sky error of bgrem and of Background2D on the same scenes.
+
+    Beside the error over the whole scene stands the one in rings around true
+    sources with S/N above 10, and the fraction of their light that the
+    denoised image keeps there. The rings are in units of a source's size: the
+    FWHM for stars, the FWHM and twice the half-light radius, added in
+    quadrature, for galaxies. Neighbours in a ring are not taken out.
+
+    Parameters
+    ----------
+    weights : `~bgrem.weights.Weights`
+        Loaded weights.
+    box_sizes : sequence of int, optional
+        Boxes in pixels with which Background2D is run; bgrem is run with
+        its default of 32.
+    """
+
+    def __init__(self, weights, box_sizes=BOX_SIZES):
+        self.weights = weights
+        self.box_sizes = box_sizes
+        self._moments = {}
+        self._rings = {}
+
+    def add(self, scene):
+        """
+        Measure one scene.
+
+        Parameters
+        ----------
+        scene : `~bgrem.evaluate.scenes.Scene`
+            Nothing is kept of it but sums.
+        """
+        from bgrem import DiffusionBackground
+
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', AstropyWarning)
+            skies = {
+                f'Background2D {box}': Background2D(
+                    scene.image, box, mask=scene.mask, **BACKGROUND_OPTIONS
+                ).background
+                for box in self.box_sizes
+            }
+            bkg = DiffusionBackground(
+                scene.image,
+                BGREM_BOX_SIZE,
+                mask=scene.mask,
+                weights=self.weights,
+                **BACKGROUND_OPTIONS,
+            )
+        skies['bgrem'] = bkg.background
+        for name, sky in skies.items():
+            residual = sky_residual(sky, scene)
+            moments = (residual.mean(), np.mean(residual**2))
+            self._moments.setdefault(name, []).append(moments)
+        self._add_rings(scene, skies, bkg.source)
+
+    def _add_rings(self, scene, skies, denoised):
+        """Sum errors and light in rings around the bright sources."""
+        maps = {name: (sky - scene.sky) / scene.sigma for name, sky in skies.items()}
+        truth = scene.catalog
+        size = np.hypot(scene.fwhm, 2 * truth['half_light_radius'])
+        for i in np.flatnonzero(truth['snr'] > _MIN_PROFILE_SNR):
+            kind = 'star' if truth['is_star'][i] else 'galaxy'
+            reach = RADIUS_EDGES[-1] * size[i]
+            box = tuple(
+                slice(max(int(center - reach), 0), int(center + reach) + 2)
+                for center in (truth['y'][i], truth['x'][i])
+            )
+            y, x = np.mgrid[box[0].start : box[0].stop, box[1].start : box[1].stop]
+            part = np.s_[: scene.mask[box].shape[0], : scene.mask[box].shape[1]]
+            radius = np.hypot(y - truth['y'][i], x - truth['x'][i])[part] / size[i]
+            ring = np.digitize(radius, RADIUS_EDGES) - 1
+            good = ~scene.mask[box] & (ring < len(RADIUS_EDGES) - 1)
+            self._count(kind, 'n', ring[good], 1.0)
+            for name, error in maps.items():
+                values = error[box][good]
+                self._count(kind, (name, 'sum'), ring[good], values)
+                self._count(kind, (name, 'square'), ring[good], values**2)
+            # Every source counts the same, however bright.
+            for name, light in (('true', scene.source), ('kept', denoised)):
+                self._count(kind, name, ring[good], light[box][good] / truth['flux'][i])
+
+    def _count(self, kind, name, ring, values):
+        weights = np.broadcast_to(np.asarray(values, float), ring.shape)
+        sums = np.bincount(ring, weights, minlength=len(RADIUS_EDGES) - 1)
+        rings = self._rings.setdefault(kind, {})
+        rings[name] = rings.get(name, 0.0) + sums
+
+    def result(self):
+        """
+        Summarise all scenes added so far.
+
+        Returns
+        -------
+        result : dict
+            For each method ``rms`` (over all pixels of all scenes),
+            ``median_rms`` (the median scene) and ``bias`` (mean error), in
+            units of the noise, and ``profiles``: for stars and for galaxies
+            ``radius`` (the outer edge of each ring, in sizes), ``bias`` and
+            ``rms`` in it. ``bgrem`` has ``light_kept`` besides, denoised over
+            true light in each ring. `None` stands where there is no pixel.
+        """
+        summary = {}
+        for name, moments in self._moments.items():
+            mean, square = np.array(moments).T
+            summary[name] = {
+                'rms': float(np.sqrt(square.mean())),
+                'median_rms': float(np.median(np.sqrt(square))),
+                'bias': float(mean.mean()),
+                'profiles': {
+                    kind: _profile(rings, name) for kind, rings in self._rings.items()
+                },
+            }
+        return summary
+
+
+def _profile(rings, name):
+    """Return one method's profile around one kind of source."""
+    n = rings['n']
+    profile = {
+        'radius': list(RADIUS_EDGES[1:]),
+        'bias': _ratios(rings[name, 'sum'], n),
+        'rms': [
+            None if square is None else square**0.5
+            for square in _ratios(rings[name, 'square'], n)
+        ],
+    }
+    if name == 'bgrem':
+        profile['light_kept'] = _ratios(rings['kept'], rings['true'])
+    return profile
+
+
+def _ratios(sums, norms):
+    return [float(a / b) if b > 0 else None for a, b in zip(sums, norms, strict=True)]
