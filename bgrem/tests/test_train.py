@@ -143,6 +143,18 @@ class TestTrain:
         config = replace(CONFIG, network=network, loss=loss, loss_space='background')
         assert run(folder, config).config.center_head is False
 
+    def test_large_variances_survive(self, folder):
+        network = UNetConfig(widths=(4, 8), image_channels=4, attention_gates=1)
+        config = replace(CONFIG, network=network, n_steps=1, loss_space='background')
+        run(folder, config)
+        path = folder / 'state.pt'
+        checkpoint = torch.load(path, weights_only=True)
+        for part in ('network', 'average'):
+            checkpoint[part]['gates.0.skip.1.running_var'].fill_(1e6)
+        torch.save(checkpoint, path)
+        saved = state(run(folder, replace(config, n_steps=2)))
+        assert float(saved['gates.0.skip.1.running_var'].min()) > 65504
+
     def test_other_configuration_is_refused(self, folder):
         run(folder)
         with pytest.raises(ValueError, match='holds a run of another configuration'):

@@ -279,9 +279,11 @@ class _Run:
         }
         with atomic_path(self.folder / 'state.pt') as temporary:
             torch.save(state, temporary)
-        # Half precision rounds less than the bf16 arithmetic that will use it.
+        # Half precision rounds less than the bf16 arithmetic that will use it. The
+        # variances of a batch normalisation can be too large for it.
+        parameters = dict(self.average.named_parameters())
         weights = {
-            name: value.half() if value.is_floating_point() else value
+            name: value.half() if name in parameters else value
             for name, value in self.average.state_dict().items()
         }
         save_weights(self.weights_path, weights, self._header(metrics))
