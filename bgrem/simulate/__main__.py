@@ -2,13 +2,17 @@
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from bgrem.products import check_output
 from bgrem.simulate.families import FAMILIES
-from bgrem.simulate.files import write_scene
+from bgrem.simulate.files import write_frame, write_scene
+from bgrem.simulate.meerlicht import simulate_meerlicht
+from bgrem.simulate.meerlicht_config import MeerLICHTConfig
 from bgrem.simulate.scene import SceneComposer
 from bgrem.simulate.stamps import StampBank, build_stamp_bank
 
@@ -18,6 +22,10 @@ __all__ = ['main']
 def main(argv=None):
     """
     Write a simulated image of a named family, with its truth, to a FITS file.
+
+    With ``meerlicht`` as the first argument it is a full frame modelled on
+    MeerLICHT instead, drawn exactly by GalSim; its options are the fields of
+    `~bgrem.simulate.meerlicht_config.MeerLICHTConfig`.
 
     Parameters
     ----------
@@ -29,18 +37,21 @@ def main(argv=None):
     status : int
         Zero.
     """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv[:1] == ['meerlicht']:
+        return _simulate_meerlicht(argv[1:])
     parser = argparse.ArgumentParser(
         prog='bgrem simulate',
         description='Write a simulated image of a named family, with its truth, to '
         'a FITS file. Needs GalSim unless there is a bank of stamps.',
+        epilog="'bgrem simulate meerlicht --help' shows the options of an exact full "
+        'frame modelled on MeerLICHT.',
     )
-    parser.add_argument('-o', '--output', required=True, help='FITS file to write')
-    parser.add_argument('--overwrite', action='store_true', help='replace the output')
+    _add_common_options(parser)
     parser.add_argument(
         '--family', choices=FAMILIES, default='flat', help='default: flat'
     )
     parser.add_argument('--size', type=int, default=512, help='pixels (default: 512)')
-    parser.add_argument('--seed', type=int, default=1, help='another image')
     parser.add_argument(
         '--n-psf',
         type=int,
@@ -52,7 +63,6 @@ def main(argv=None):
         metavar='FILE',
         help='.safetensors file of stamps; made if it does not exist',
     )
-    parser.add_argument('-q', '--quiet', action='store_true', help='no progress bar')
     options = parser.parse_args(argv)
     if options.size < 1:
         parser.error(f'argument --size: must be positive, got {options.size}')
@@ -65,6 +75,46 @@ def main(argv=None):
     if not options.quiet:
         print(f'{len(batch.catalog["x"])} sources, FWHM {float(batch.fwhm[0]):.2f} px')
         print(options.output)
+    return 0
+
+
+def _add_common_options(parser):
+    parser.add_argument('-o', '--output', required=True, help='FITS file to write')
+    parser.add_argument('--overwrite', action='store_true', help='replace the output')
+    parser.add_argument('--seed', type=int, default=1, help='another image')
+    parser.add_argument('-q', '--quiet', action='store_true', help='no progress bar')
+
+
+def _simulate_meerlicht(argv):
+    parser = argparse.ArgumentParser(
+        prog='bgrem simulate meerlicht',
+        description='Write an exact full frame modelled on MeerLICHT, with its truth, '
+        'to a FITS file. A full frame takes several minutes and 1.8 GB. Needs GalSim.',
+    )
+    _add_common_options(parser)
+    for field in fields(MeerLICHTConfig):
+        default, unit = field.default, field.metadata['unit']
+        # Suppressed: only what is given reaches the configuration.
+        kind = {'type': float, 'default': argparse.SUPPRESS}
+        if field.name == 'size':
+            kind |= {'type': int, 'nargs': 2, 'metavar': ('NY', 'NX')}
+        elif isinstance(default, tuple):
+            kind |= {'nargs': 2, 'metavar': ('LOW', 'HIGH')}
+        shown = ' '.join(map(str, np.atleast_1d(default)))
+        parser.add_argument(
+            f'--{field.name.replace("_", "-")}',
+            help=f'{unit} (default: {shown})',
+            **kind,
+        )
+    options = parser.parse_args(argv)
+    names = {field.name for field in fields(MeerLICHTConfig)}
+    config = MeerLICHTConfig(**{n: v for n, v in vars(options).items() if n in names})
+    path = check_output(options.output, overwrite=options.overwrite)
+    frame = simulate_meerlicht(config, seed=options.seed, progress=not options.quiet)
+    write_frame(path, frame, overwrite=options.overwrite)
+    if not options.quiet:
+        print(f'{len(frame.catalog)} sources, FWHM {frame.fwhm:.2f} px')
+        print(path)
     return 0
 
 
