@@ -302,14 +302,19 @@ def test_with_sources(tiny_weights, data):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ('family', 'low', 'high'),
-    [('flat', 0.7, 1.5), ('correlated', 0.7, 1.5), ('crowded', 0.7, 3.0)],
+    [
+        ('flat', 0.7, 1.5),
+        ('correlated', 0.7, 1.5),
+        ('crowded', 0.7, 3.0),
+        ('large_galaxies', 0.7, 20.0),
+    ],
 )
 def test_scenes(family, low, high):
     """
     On simulated scenes the sky errs by as much as is said.
 
-    Where stars crowd, the light of those too faint for the denoiser is left, which
-    the standard error does not know.
+    Where stars crowd, the light of those too faint for the denoiser is left, and so
+    are the wings of large galaxies; the standard error does not know that.
     """
     pytest.importorskip('galsim')
     from bgrem.evaluate.scenes import evaluation_bank, family_scenes
