@@ -2,6 +2,8 @@
 The sky of an image whose sources a denoiser has taken out.
 """
 
+from copy import copy
+from dataclasses import asdict
 from functools import cached_property
 
 import numpy as np
@@ -9,7 +11,7 @@ from photutils.background import Background2D
 
 from bgrem._parent import check_as_parent, merge_signatures
 from bgrem.inputs import parse_image
-from bgrem.pipeline import separate
+from bgrem.pipeline import find_flipped_peaks, separate
 from bgrem.trend import fit_trend
 from bgrem.uncertainty import mesh_standard_error
 
@@ -93,10 +95,11 @@ class DiffusionBackground(Background2D):
 
     Notes
     -----
-    All work is done in the constructor; afterwards the instance does not change and
-    can be shared by threads, and it can be pickled. Its arrays are returned as fresh
-    copies, `background_mesh` and `background_rms_mesh` excepted. It holds a copy of
-    the data, the source image and the probability.
+    All work is done in the constructor, the check of ``false_discovery_rate`` (one
+    more pass of the network) at its first use; afterwards the instance does not
+    change and can be shared by threads, and it can be pickled. Its arrays are
+    returned as fresh copies, `background_mesh` and `background_rms_mesh` excepted.
+    It holds a copy of the data, the source image and the probability.
 
     Maps are float64 for float64 data, else float32. Values that are not finite are
     masked, with the parent's warning.
@@ -137,6 +140,8 @@ class DiffusionBackground(Background2D):
         use_nddata_mask=True,
         **options,
     ):
+        from bgrem.weights import load_weights
+
         image = parse_image(
             data,
             mask=mask,
@@ -145,16 +150,16 @@ class DiffusionBackground(Background2D):
         )
         check_as_parent(image, box_size, options)
         unusable = image.unusable
+        # kept for the flipped residual: neither array nor file may change till then
+        self._detector = {
+            'weights': load_weights(weights),
+            'n_symmetries': n_symmetries,
+            'normalization': copy(normalization),
+            'device': device,
+            'batch_size': batch_size,
+        }
         separation = separate(
-            image.data,
-            unusable,
-            weights=weights,
-            n_steps=n_steps,
-            n_symmetries=n_symmetries,
-            normalization=normalization,
-            device=device,
-            batch_size=batch_size,
-            progress=progress,
+            image.data, unusable, n_steps=n_steps, progress=progress, **self._detector
         )
         sky = image.data - separation.source
         trend = None
@@ -176,6 +181,7 @@ class DiffusionBackground(Background2D):
         self._source = separation.source
         self._probability = separation.probability
         self._meta = separation.meta
+        self._symmetry = separation.symmetry
         self._trend = trend
         self._measure_meshes()
 
@@ -308,8 +314,16 @@ class DiffusionBackground(Background2D):
         """
         How the sources were found: version of the package, name and sha256 of the
         weights, steps, normalisation and device (dict), a new copy.
+
+        Once a ``false_discovery_rate`` has been asked for, ``'false_discovery'``
+        says what was found in the sign-flipped residual: the sums ``promised`` and
+        ``flipped`` over false peaks (see `bgrem.discovery.SymmetryCheck`), and the
+        ``log_odds_shift`` by which the probabilities are corrected.
         """
-        return dict(self._meta)
+        meta = dict(self._meta)
+        if (check := vars(self).get('_false_discovery')) is not None:
+            meta['false_discovery'] = dict(check)
+        return meta
 
     def subtract(self, data=None, *, denoise=False, clip=False):
         """
@@ -369,7 +383,9 @@ class DiffusionBackground(Background2D):
             chosen by ``false_discovery_rate``.
         false_discovery_rate : float, optional
             The expected fraction of false detections, between 0 and 1. Default
-            0.05. Not used with ``threshold``.
+            0.05. Not used with ``threshold``. The calibrated probabilities are
+            checked, and corrected, by running the network on the sign-flipped
+            residual of the image; `meta` tells the result.
         footprint : 2D array_like of bool, optional
             A structuring element by which each source is widened.
 
@@ -514,14 +530,33 @@ class DiffusionBackground(Background2D):
 
     def _threshold(self, threshold, false_discovery_rate):
         """Return the threshold on the probability."""
-        from bgrem.detection import choose_threshold
+        from bgrem.discovery import choose_threshold
 
         if threshold is None:
-            return choose_threshold(self._peak_probabilities, false_discovery_rate)
+            return choose_threshold(
+                self._peak_probabilities,
+                false_discovery_rate,
+                self._false_discovery['log_odds_shift'],
+            )
         if not 0 <= threshold <= 1:
             msg = f'threshold must be between 0 and 1 (inclusive), got {threshold}'
             raise ValueError(msg)
         return threshold
+
+    @cached_property
+    def _false_discovery(self):
+        """What the sign-flipped residual says, measured at the first use."""
+        from bgrem.discovery import SymmetryCheck
+
+        if self._symmetry is None:
+            return {'log_odds_shift': 0.0}
+        flipped = find_flipped_peaks(
+            self._image.data, self._image.unusable, self._source, **self._detector
+        )
+        check = SymmetryCheck.from_peaks(self._peak_probabilities, *flipped)
+        shift = check.log_odds_shift(self._symmetry)
+        values = {**asdict(check), 'log_odds_shift': shift}
+        return {name: round(value, 4) for name, value in values.items()}
 
     @cached_property
     def _peak_probabilities(self):

@@ -21,7 +21,6 @@ __all__ = [
     'MIN_PROBABILITY',
     'calibrate',
     'catalog',
-    'choose_threshold',
     'detection_mask',
     'find_peaks',
     'pool_centers',
@@ -212,42 +211,6 @@ def _vertex(padded, y, x, axis):
     curvature = left - 2 * middle + right
     usable = np.isfinite(values).all(axis=0) & (curvature < 0)
     return np.where(usable, (left - right) / np.where(usable, 2 * curvature, 1), 0.0)
-
-
-def choose_threshold(peak_probabilities, false_discovery_rate):
-    """
-    Choose the threshold for a given expected fraction of false detections.
-
-    Parameters
-    ----------
-    peak_probabilities : 1D array_like of float
-        Calibrated probabilities of the peaks. A peak of probability p is
-        false with probability 1 - p.
-    false_discovery_rate : float
-        Expected fraction of false detections, between 0 and 1 (exclusive).
-
-    Returns
-    -------
-    threshold : float
-        The lowest peak probability such that the mean of 1 - p over all peaks
-        at or above it does not exceed ``false_discovery_rate``; 1 where no
-        peak is probable enough.
-
-    Raises
-    ------
-    ValueError
-        If ``false_discovery_rate`` is not between 0 and 1 (exclusive).
-    """
-    if not 0 < false_discovery_rate < 1:
-        msg = (
-            'false_discovery_rate must be between 0 and 1 (exclusive), got '
-            f'{false_discovery_rate}'
-        )
-        raise ValueError(msg)
-    falling = np.sort(np.asarray(peak_probabilities, dtype=float).ravel())[::-1]
-    expected = np.cumsum(1 - falling) / np.arange(1, falling.size + 1)
-    kept = np.flatnonzero(expected <= false_discovery_rate)
-    return float(falling[kept[-1]]) if kept.size else 1.0
 
 
 def segment(

@@ -9,7 +9,7 @@ import numpy as np
 
 from bgrem.normalize import Normalization, estimate_normalization
 
-__all__ = ['Separation', 'separate']
+__all__ = ['Separation', 'find_flipped_peaks', 'separate']
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +28,16 @@ class Separation:
         The maps by which the image was centred and scaled.
     meta : dict
         How it was made: package version, weights, steps, normalisation, device.
+    symmetry : dict or `None`
+        What the calibration of the weights says about the sign-flipped residual, for
+        `bgrem.discovery.SymmetryCheck`; `None` where it says nothing.
     """
 
     source: np.ndarray
     probability: np.ndarray
     normalization: Normalization
     meta: dict
+    symmetry: dict | None = None
 
 
 def separate(
@@ -116,4 +120,54 @@ def separate(
         'normalization': method if np.ndim(method) == 0 else 'map',
         'device': str(device),
     }
-    return Separation(maps.inverse(source), probability, maps, meta)
+    symmetry = (weights.calibration or {}).get('symmetry')
+    return Separation(maps.inverse(source), probability, maps, meta, symmetry)
+
+
+def find_flipped_peaks(data, mask, source, *, min_probability=None, **options):
+    """
+    Run the detector on the sign-flipped residual, where all it finds is false.
+
+    Parameters
+    ----------
+    data : 2D `~numpy.ndarray` of float
+        The image; values that are not finite are masked.
+    mask : 2D `~numpy.ndarray` of bool or `None`
+        `True` at pixels that must not be used.
+    source : 2D `~numpy.ndarray` of float
+        The sources of the image, from `separate`.
+    min_probability : float, optional
+        Peaks below it are not listed. Default: as in `bgrem.detection.find_peaks`.
+    **options
+        As they were given to `separate`, all but ``n_steps``.
+
+    Returns
+    -------
+    probability : 1D `~numpy.ndarray` of float32
+        The probabilities of the peaks that lie away from all bright sources, as
+        `bgrem.discovery.away_from_sources` has it.
+    clean_fraction : float
+        The part of the usable pixels that lies there.
+
+    Notes
+    -----
+    This costs as much as `separate` with a single step.
+    """
+    from bgrem.detection import MIN_PROBABILITY, find_peaks
+    from bgrem.discovery import away_from_sources
+
+    if min_probability is None:
+        min_probability = MIN_PROBABILITY
+    # The probability is read at the first step, so that one is enough.
+    flipped = separate(source - data, mask, n_steps=1, **options)
+    noise = flipped.normalization.scale
+    clean = away_from_sources(source, noise)
+    peaks = find_peaks(flipped.probability, mask, min_probability)
+    usable = noise > 0
+    if mask is not None:
+        usable &= ~mask
+    n_usable = np.sum(usable)
+    return (
+        peaks['probability'][clean[peaks['y'], peaks['x']]],
+        float(np.sum(clean & usable) / n_usable) if n_usable else 0.0,
+    )

@@ -2,8 +2,9 @@
 From the network's logit to a probability that keeps its promise.
 
 ``python -m bgrem.evaluate.calibration --weights FILE`` measures, on simulated
-scenes of all families, how often a peak of a given logit is a true source, and
-writes the table into the header of the weights file.
+scenes like those of the training, how often a peak of a given logit is a true
+source, and how that depends on what the detector finds in the sign-flipped
+residual of the same image. It writes both into the header of the weights file.
 """
 
 import argparse
@@ -17,19 +18,43 @@ from scipy.optimize import isotonic_regression
 from scipy.special import expit, logit
 from tqdm import tqdm
 
+from bgrem.detection import find_peaks
+from bgrem.discovery import shift_probability
 from bgrem.evaluate.matching import match, match_radius
-from bgrem.evaluate.peers import probability_peaks
 from bgrem.evaluate.scenes import evaluation_bank, family_scenes
-from bgrem.simulate import FAMILIES
+from bgrem.evaluate.symmetry import ScenePeaks, fit_symmetry
+from bgrem.pipeline import find_flipped_peaks, separate
+from bgrem.simulate import SceneConfig
 from bgrem.weights import load_weights, save_weights
 
-__all__ = ['fit_calibration', 'fit_table', 'main', 'reliability']
+__all__ = [
+    'CALIBRATION_SCENES',
+    'fit_calibration',
+    'fit_peaks',
+    'fit_table',
+    'main',
+    'reliability',
+]
 
+# The scenes of the training, never the families on which all is judged; but without
+# the defects that an image has lost, or has masked, before sources are looked for.
+CALIBRATION_SCENES = SceneConfig(
+    cosmic_ray_probability=0.0,
+    hot_pixel_probability=0.0,
+    column_probability=0.0,
+    trail_probability=0.0,
+)
 N_KNOTS = 32
 # Neither the seed of a training run nor that of the suite: the calibration
 # must not be judged on the scenes that it was fitted to.
 CALIBRATION_SEED = 990_003
 _N_RELIABILITY_BINS = 12
+_MIN_LOGIT = -9.0
+# A scene with more false detections than promised by this many standard deviations
+# is one where the network fails (nebulosity taken for sources, bleeding columns). A
+# few such would set the probability of the best peaks of all other images.
+_MAX_SURPRISE = 4.0
+_MAX_ROUNDS = 5
 
 
 def reliability(probability, is_true):
@@ -143,8 +168,8 @@ def _increasing(knots, probability):
 def fit_calibration(
     weights,
     *,
-    families=None,
-    n_scenes=12,
+    scenes=CALIBRATION_SCENES,
+    n_scenes=240,
     size=256,
     seed=CALIBRATION_SEED,
     bank=None,
@@ -157,11 +182,11 @@ def fit_calibration(
     ----------
     weights : `~bgrem.weights.Weights`
         Loaded weights; a calibration that they have is not used.
-    families : sequence of str, optional
-        Scene families, all with equal area; all of
-        `bgrem.simulate.FAMILIES` by default.
+    scenes : str or `~bgrem.simulate.SceneConfig`, optional
+        What the scenes hold, or the name of a family. By default
+        `CALIBRATION_SCENES`: what the training holds, without defects.
     n_scenes : int, optional
-        Scenes of each family.
+        Number of scenes.
     size : int, optional
         Side of the scenes in pixels.
     seed : int, optional
@@ -174,32 +199,92 @@ def fit_calibration(
     Returns
     -------
     calibration : dict
-        As `fit_table`.
+        As `fit_table`, with the further key ``symmetry``, as
+        `bgrem.evaluate.symmetry.fit_symmetry`.
+
+    Notes
+    -----
+    The fit is repeated without the scenes that hold more false detections (of a
+    corrected probability above 0.5) than promised, by 4 standard deviations.
     """
     header = {**weights.header, 'calibration': None}
     raw = replace(weights, header_json=json.dumps(header))
     bank = evaluation_bank() if bank is None else bank
-    logits, are_true = [], []
-    families = list(FAMILIES if families is None else families)
-    for k, family in enumerate(tqdm(families, disable=not progress)):
-        for scene in family_scenes(bank, family, n_scenes, size, seed + k):
-            peaks = probability_peaks(
-                scene.image, scene.mask, raw, min_probability=expit(-9.0)
-            )
-            truth = scene.catalog
-            index = match(
-                peaks.x,
-                peaks.y,
-                peaks.score,
-                truth['x'],
-                truth['y'],
-                truth['snr'],
-                match_radius(scene.fwhm),
-            )
-            # float32 rounds the probability of the surest peaks to one.
-            logits.append(logit(np.minimum(peaks.score, 1 - 2.0**-24)))
-            are_true.append(index >= 0)
-    return fit_table(np.concatenate(logits), np.concatenate(are_true))
+    made = family_scenes(bank, scenes, n_scenes, size, seed)
+    measured = [
+        _measure(scene, raw)
+        for scene in tqdm(made, total=n_scenes, disable=not progress)
+    ]
+    return fit_peaks(measured)
+
+
+def fit_peaks(scenes):
+    """
+    Fit the calibration to the peaks of scenes.
+
+    Parameters
+    ----------
+    scenes : sequence of `~bgrem.evaluate.symmetry.ScenePeaks`
+        The scenes.
+
+    Returns
+    -------
+    calibration : dict
+        As `fit_calibration`.
+    """
+    used = scenes
+    for _ in range(_MAX_ROUNDS):
+        table = fit_table(
+            np.concatenate([scene.center_logit for scene in used]),
+            np.concatenate([scene.is_true for scene in used]),
+        )
+        symmetry = fit_symmetry(used, table)
+        kept = [s for s in scenes if _surprise(s, table, symmetry) < _MAX_SURPRISE]
+        if len(kept) == len(used):
+            break
+        used = kept
+    return {**table, 'symmetry': symmetry}
+
+
+def _measure(scene, raw):
+    """Return the peaks of a scene and of its flipped residual."""
+    options = {'weights': raw, 'normalization': None}
+    found = separate(scene.image, scene.mask, **options)
+    peaks = find_peaks(found.probability, scene.mask, expit(_MIN_LOGIT))
+    flipped, clean_fraction = find_flipped_peaks(
+        scene.image,
+        scene.mask,
+        found.source,
+        min_probability=expit(_MIN_LOGIT),
+        **options,
+    )
+    truth = scene.catalog
+    index = match(
+        peaks['x_center'],
+        peaks['y_center'],
+        peaks['probability'],
+        truth['x'],
+        truth['y'],
+        truth['snr'],
+        match_radius(scene.fwhm),
+    )
+    return ScenePeaks(
+        _as_logit(peaks['probability']), index >= 0, _as_logit(flipped), clean_fraction
+    )
+
+
+def _as_logit(probability):
+    # float32 rounds the probability of the surest peaks to one.
+    return logit(np.minimum(probability.astype(float), 1 - 2.0**-24))
+
+
+def _surprise(scene, table, symmetry):
+    """Return by how many standard deviations too much of a scene is false."""
+    shift = scene.check(table).log_odds_shift(symmetry)
+    p = shift_probability(scene.probability(table), shift)
+    likely = p > 0.5
+    excess = np.sum(~scene.is_true[likely]) - np.sum(1 - p[likely])
+    return excess / np.sqrt(np.sum(p[likely] * (1 - p[likely])) + 1)
 
 
 def main(argv=None):
@@ -222,7 +307,7 @@ def main(argv=None):
     )
     parser.add_argument('--weights', required=True, help='.safetensors file')
     parser.add_argument('-o', '--output', help='default: rewrite the file itself')
-    parser.add_argument('--n-scenes', type=int, default=12, help='of each family')
+    parser.add_argument('--n-scenes', type=int, default=240, help='default 240')
     parser.add_argument('--size', type=int, default=256, help='of a scene in pixels')
     options = parser.parse_args(argv)
     try:
@@ -237,6 +322,8 @@ def main(argv=None):
         return 1
     rows = zip(calibration['logit'], calibration['probability'], strict=True)
     sys.stdout.write(''.join(f'{x:9.4f} {p:.6f}\n' for x, p in rows))
+    pairs = calibration['symmetry'].items()
+    sys.stdout.write(', '.join(f'{name} {value:.4f}' for name, value in pairs) + '\n')
     return 0
 
 
@@ -251,7 +338,7 @@ def rewrite_header(weights, path, calibration):
     path : path-like
         File to write; may be the one of ``weights``.
     calibration : dict
-        As `fit_table`.
+        As `fit_calibration`.
     """
     import safetensors.torch
 

@@ -26,6 +26,7 @@ from scipy import ndimage
 from scipy.signal import oaconvolve
 
 from bgrem.detection import MIN_PROBABILITY, find_peaks
+from bgrem.discovery import SymmetryCheck
 
 __all__ = [
     'PEERS',
@@ -34,6 +35,7 @@ __all__ = [
     'matched_filter_snr',
     'oracle',
     'photutils_segmentation',
+    'photutils_segments',
     'probability_peaks',
     'sep_default',
     'sep_matched',
@@ -55,11 +57,15 @@ class Detections:
         Positions in pixels.
     score : 1D `~numpy.ndarray` of float
         The most significant detection has the highest score.
+    log_odds_shift : float, optional
+        Where the score is a probability: by how much its log-odds are raised before
+        a threshold for a false-discovery rate is chosen. Default 0.
     """
 
     x: np.ndarray
     y: np.ndarray
     score: np.ndarray
+    log_odds_shift: float = 0.0
 
 
 def matched_filter_snr(data, sigma, psf, mask=None):
@@ -142,27 +148,56 @@ def matched_filter(scene):
     return _peaks(matched_filter_snr(data, rms, scene.psf, scene.mask), scene.mask)
 
 
-def photutils_segmentation(scene):
+def photutils_segments(scene):
     """
-    Run the photutils pipeline of its own documentation.
+    Segment a scene as photutils' own documentation does.
 
     Background2D, convolution with a Gaussian (here of the true FWHM),
-    detect_sources at 2 sigma of the convolved noise, deblend_sources. The
-    score is the highest matched-filter signal-to-noise ratio in the segment
-    and the position is where it is reached.
+    detect_sources at 2 sigma of the convolved noise, deblend_sources.
+
+    Parameters
+    ----------
+    scene : `~bgrem.evaluate.scenes.Scene`
+        Only what an observer sees of it is used, and the FWHM.
+
+    Returns
+    -------
+    segments : `~photutils.segmentation.SegmentationImage` or `None`
+        `None` where nothing is found.
     """
-    data, rms = _background(scene)
-    size = 2 * int(np.ceil(1.5 * scene.fwhm)) + 1
-    kernel = make_2dgaussian_kernel(scene.fwhm, size=size).array
-    snr = matched_filter_snr(data, rms, kernel, scene.mask)
+    return _photutils_segments(scene, *_background(scene))
+
+
+def _photutils_segments(scene, data, rms):
+    kernel = _gaussian_kernel(scene.fwhm)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', AstropyWarning)
         convolved = ndimage.convolve(np.where(scene.mask, 0, data), kernel)
         threshold = SEGMENT_SNR * rms * np.sqrt(np.sum(kernel**2))
         segments = detect_sources(convolved, threshold, n_pixels=5, mask=scene.mask)
         if segments is None:
-            return Detections(*np.empty((3, 0)))
-        segments = deblend_sources(convolved, segments, n_pixels=5, progress_bar=False)
+            return None
+        return deblend_sources(convolved, segments, n_pixels=5, progress_bar=False)
+
+
+def _gaussian_kernel(fwhm):
+    size = 2 * int(np.ceil(1.5 * fwhm)) + 1
+    return make_2dgaussian_kernel(fwhm, size=size).array
+
+
+def photutils_segmentation(scene):
+    """
+    Run the photutils pipeline of its own documentation.
+
+    The segments are those of `photutils_segments`. The score is the highest
+    matched-filter signal-to-noise ratio in the segment and the position is
+    where it is reached.
+    """
+    data, rms = _background(scene)
+    segments = _photutils_segments(scene, data, rms)
+    if segments is None:
+        return Detections(*np.empty((3, 0)))
+    snr = matched_filter_snr(data, rms, _gaussian_kernel(scene.fwhm), scene.mask)
     peaks = ndimage.maximum_position(snr, segments.data, segments.labels)
     y, x = np.array(peaks, dtype=int).T
     return Detections(x.astype(float), y.astype(float), snr[y, x])
@@ -220,7 +255,11 @@ def probability_peaks(
     image, mask, weights, *, min_probability=MIN_PROBABILITY, **options
 ):
     """
-    Run bgrem: the peaks of the calibrated detection probability.
+    Run bgrem: the peaks of the calibrated detection probability, and their check.
+
+    As for the users of `bgrem.DiffusionBackground`, the network runs twice: on the
+    image and, if the calibration of the weights can use it, on its sign-flipped
+    residual.
 
     Parameters
     ----------
@@ -240,15 +279,20 @@ def probability_peaks(
     detections : `Detections`
         The score is the probability.
     """
-    from bgrem.pipeline import separate
+    from bgrem.pipeline import find_flipped_peaks, separate
 
     # None: the normalisation that the weights were trained with.
-    options = {'normalization': None, **options}
-    probability = separate(image, mask, weights=weights, **options).probability
-    peaks = find_peaks(probability, mask, min_probability)
-    return Detections(
-        peaks['x_center'], peaks['y_center'], peaks['probability'].astype(float)
-    )
+    options = {'weights': weights, 'normalization': None, **options}
+    found = separate(image, mask, **options)
+    peaks = find_peaks(found.probability, mask, min_probability)
+    score = peaks['probability'].astype(float)
+    shift = 0.0
+    if found.symmetry is not None:
+        options.pop('n_steps', None)
+        flipped = find_flipped_peaks(image, mask, found.source, **options)
+        check = SymmetryCheck.from_peaks(score, *flipped)
+        shift = check.log_odds_shift(found.symmetry)
+    return Detections(peaks['x_center'], peaks['y_center'], score, shift)
 
 
 PEERS = {

@@ -9,13 +9,16 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
-from bgrem.detection import choose_threshold
+from bgrem.discovery import choose_threshold
 from bgrem.evaluate.calibration import reliability
 from bgrem.evaluate.curves import CONTAMINATIONS, detection_curve, true_positives_at
 from bgrem.evaluate.matching import MIN_SNR, match, match_radius
 from bgrem.evaluate.peers import PEERS, probability_peaks
 from bgrem.evaluate.photometry import PhotometrySurvey
+from bgrem.evaluate.pixels import PixelSurvey
 from bgrem.evaluate.scenes import evaluation_bank, family_scenes
+from bgrem.evaluate.segmentation import SegmentationSurvey
+from bgrem.evaluate.sensitivity import SensitivitySurvey
 from bgrem.evaluate.sky import SkySurvey
 from bgrem.simulate import FAMILIES
 from bgrem.weights import load_weights
@@ -32,8 +35,24 @@ __all__ = [
 # No training run uses this seed.
 DEFAULT_SEED = 990_002
 FALSE_DISCOVERY_RATES = (0.01, 0.02, 0.05, 0.10, 0.20)
-PARTS = ('detection', 'sky', 'photometry', 'noise')
+PARTS = (
+    'detection',
+    'sky',
+    'photometry',
+    'segmentation',
+    'sensitivity',
+    'pixels',
+    'noise',
+)
 _N_CURVE_POINTS = 200
+# What is measured with the first weights alone.
+_SURVEYS = {
+    'sky': SkySurvey,
+    'photometry': PhotometrySurvey,
+    'segmentation': SegmentationSurvey,
+    'sensitivity': SensitivitySurvey,
+    'pixels': PixelSurvey,
+}
 
 
 class DetectionSurvey:
@@ -55,6 +74,7 @@ class DetectionSurvey:
         self.probabilistic = frozenset(probabilistic)
         self._score = {name: [] for name in self.detectors}
         self._is_true = {name: [] for name in self.detectors}
+        self._shift = {name: [] for name in self.detectors}
         self._seconds = dict.fromkeys(self.detectors, 0.0)
         self._n_true = 0
         self._n_pixels = 0
@@ -86,6 +106,7 @@ class DetectionSurvey:
             )
             self._score[name].append(found.score)
             self._is_true[name].append(index >= 0)
+            self._shift[name].append(found.log_odds_shift)
 
     def result(self):
         """
@@ -96,8 +117,9 @@ class DetectionSurvey:
         result : dict
             ``n_true`` (true sources that count), ``megapixels``, and
             ``methods``: for each detector the ``true_positives`` at the
-            contaminations of `bgrem.evaluate.curves.CONTAMINATIONS`, the
-            ``curve`` of true against false positives and the speed.
+            contaminations of `bgrem.evaluate.curves.CONTAMINATIONS`, those
+            ``without_a_false_one``, the ``curve`` of true against false
+            positives and the speed.
         """
         methods = {}
         for name in self.detectors:
@@ -105,6 +127,7 @@ class DetectionSurvey:
             is_true = np.concatenate([*self._is_true[name], np.empty(0, bool)])
             methods[name] = {
                 'true_positives': true_positives_at(score, is_true).tolist(),
+                'without_a_false_one': int(true_positives_at(score, is_true, [0])[0]),
                 'n_detections': int(score.size),
                 'megapixels_per_second': self._n_pixels
                 / 1e6
@@ -113,7 +136,7 @@ class DetectionSurvey:
             }
             if name in self.probabilistic:
                 methods[name]['false_discovery'] = _false_discovery(
-                    self._score[name], self._is_true[name]
+                    self._score[name], self._is_true[name], self._shift[name]
                 )
                 methods[name]['reliability'] = reliability(score, is_true)
         return {
@@ -132,13 +155,16 @@ def _thin_curve(score, is_true):
     return {'n_true': n_true[keep].tolist(), 'n_false': n_false[keep].tolist()}
 
 
-def _false_discovery(scores, are_true):
+def _false_discovery(scores, are_true, shifts):
     """
     Compare promised with observed rates, the threshold chosen scene by scene.
     """
     rows = []
     for rate in FALSE_DISCOVERY_RATES:
-        kept = [score >= choose_threshold(score, rate) for score in scores]
+        kept = [
+            score >= choose_threshold(score, rate, shift)
+            for score, shift in zip(scores, shifts, strict=True)
+        ]
         n_kept = sum(int(k.sum()) for k in kept)
         n_false = sum(int(np.sum(k & ~t)) for k, t in zip(kept, are_true, strict=True))
         rows.append(
@@ -188,8 +214,9 @@ def noise_false_alarms(weights, *, megapixels=1.0, size=512, seed=DEFAULT_SEED):
         }
         for kind, image in images.items():
             # Any zero point and scale will do: they must not matter.
-            peaks = probability_peaks(1000 + 5 * image, None, weights).score
-            counts[kind] += int(np.sum(peaks >= choose_threshold(peaks, 0.05)))
+            found = probability_peaks(1000 + 5 * image, None, weights)
+            threshold = choose_threshold(found.score, 0.05, found.log_odds_shift)
+            counts[kind] += int(np.sum(found.score >= threshold))
     return {kind: n / (n_images * size**2 / 1e6) for kind, n in counts.items()}
 
 
@@ -213,8 +240,8 @@ def run_suite(
     Parameters
     ----------
     weights : sequence of str or path-like, optional
-        Names of shipped weights or paths; the first is used for sky and
-        photometry.
+        Names of shipped weights or paths; all parts but ``'detection'`` and
+        ``'noise'`` are measured with the first.
     families : sequence of str, optional
         Names in `bgrem.simulate.FAMILIES`; all by default.
     n_scenes : int, optional
@@ -225,8 +252,8 @@ def run_suite(
         Seed of the scenes. Each family has its own, which does not depend
         on the other families asked for.
     parts : collection of str, optional
-        What to measure, of ``'detection'``, ``'sky'``, ``'photometry'`` and
-        ``'noise'``.
+        What to measure, of ``'detection'``, ``'sky'``, ``'photometry'``,
+        ``'segmentation'``, ``'sensitivity'``, ``'pixels'`` and ``'noise'``.
     peers : dict of str to callable, optional
         Detectors to compare with; `bgrem.evaluate.peers.PEERS` by default.
     bank : `~bgrem.simulate.StampBank`, optional
@@ -278,10 +305,9 @@ def run_suite(
         surveys = {}
         if 'detection' in parts:
             surveys['detection'] = DetectionSurvey(detectors, probabilistic=own)
-        if 'sky' in parts:
-            surveys['sky'] = SkySurvey(first)
-        if 'photometry' in parts:
-            surveys['photometry'] = PhotometrySurvey(first)
+        surveys |= {
+            part: survey(first) for part, survey in _SURVEYS.items() if part in parts
+        }
         # The name, not the place in the list, decides the scenes.
         family_seed = seed + zlib.crc32(family.encode())
         scenes = family_scenes(bank, family, n_scenes, size, family_seed)

@@ -18,7 +18,9 @@ from photutils.utils.exceptions import NoDetectionsWarning
 
 import bgrem
 from bgrem import DiffusionBackground, background, make_detection_mask
+from bgrem.evaluate.calibration import rewrite_header
 from bgrem.pipeline import Separation
+from bgrem.weights import load_weights
 
 SHAPE = (96, 130)
 Y, X = np.mgrid[: SHAPE[0], : SHAPE[1]]
@@ -406,6 +408,56 @@ def test_threshold(perfect, data):
         bkg.detect(threshold=1.5)
     with pytest.raises(ValueError, match='false_discovery_rate must be between 0'):
         bkg.detection_mask(false_discovery_rate=0)
+
+
+@pytest.fixture
+def checked(data, tiny_weights, tmp_path):
+    """Return a background whose weights know the flipped residual."""
+
+    def checked(offset=0.0, slope=-1.0, **options):
+        calibration = {
+            'logit': [-6.0, 0.0],
+            'probability': [0.001, 0.6],
+            'symmetry': {'offset': offset, 'slope': slope, 'lowest': -1.0},
+        }
+        path = tmp_path / f'{offset}.safetensors'
+        rewrite_header(load_weights(tiny_weights), path, calibration)
+        return DiffusionBackground(data, weights=path, **options)
+
+    return checked
+
+
+def test_false_discovery_is_checked_at_first_use(checked):
+    bkg = checked()
+    bkg.detection_mask(threshold=0.5)
+    assert 'false_discovery' not in bkg.meta
+    mask = bkg.detection_mask(false_discovery_rate=0.3)
+    result = bkg.meta['false_discovery']
+    excess = np.log((result['flipped'] + 2) / (result['promised'] + 2))
+    assert_allclose(result['log_odds_shift'], -max(excess, -1.0), atol=1e-3)
+    assert result['promised'] > 0
+    # a copy, and the same once more
+    bkg.meta['false_discovery'].clear()
+    again = pickle.loads(pickle.dumps(checked()))
+    assert_array_equal(again.detection_mask(false_discovery_rate=0.3), mask)
+    assert again.meta['false_discovery'] == bkg.meta['false_discovery'] == result
+
+
+def test_false_discovery_moves_the_threshold(checked):
+    less, as_is, more = (
+        checked(offset, 0.0).detection_mask(false_discovery_rate=0.3).sum()
+        for offset in (-9.0, 0.0, 9.0)
+    )
+    assert less <= as_is < more
+    assert less == 0
+
+
+def test_normalization_may_change_afterwards(checked):
+    factor = np.full(SHAPE, 0.5)
+    bkg, other = (checked(normalization=factor) for _ in range(2))
+    expected = bkg.detection_mask(false_discovery_rate=0.3)
+    factor[:] = 1e-3
+    assert_array_equal(other.detection_mask(false_discovery_rate=0.3), expected)
 
 
 def test_catalog(perfect, data):

@@ -12,7 +12,6 @@ from scipy.special import expit
 from bgrem.detection import (
     calibrate,
     catalog,
-    choose_threshold,
     detection_mask,
     find_peaks,
     pool_centers,
@@ -197,34 +196,6 @@ class TestFindPeaks:
             window = padded[y : y + 3, x : x + 3]
             assert window.max() == probability[y, x]
             assert np.sum(window == probability[y, x]) > 1
-
-
-class TestChooseThreshold:
-    def test_by_hand(self):
-        probability = [0.5, 0.9, 1.0, 0.8]
-        # means of 1 - p from the top: 0, 0.05, 0.1, 0.2
-        assert choose_threshold(probability, 0.01) == 1.0
-        assert choose_threshold(probability, 0.051) == 0.9
-        assert choose_threshold(probability, 0.12) == 0.8
-        assert choose_threshold(probability, 0.21) == 0.5
-        assert choose_threshold(probability, 0.9) == 0.5
-
-    def test_nothing_probable_enough(self):
-        assert choose_threshold([0.2, 0.5], 0.05) == 1.0
-        assert choose_threshold([], 0.05) == 1.0
-
-    def test_calibrated_peaks_keep_the_promise(self):
-        rng = np.random.default_rng(2)
-        probability = rng.random(20000).astype(np.float32)
-        is_true = rng.random(20000) < probability
-        for rate in (0.02, 0.05, 0.2):
-            kept = probability >= choose_threshold(probability, rate)
-            assert_allclose(np.mean(~is_true[kept]), rate, rtol=0.2)
-
-    @pytest.mark.parametrize('rate', [0, 1, -0.1, 5, np.nan])
-    def test_bad_rate(self, rate):
-        with pytest.raises(ValueError, match='false_discovery_rate must be between'):
-            choose_threshold([0.5], rate)
 
 
 class TestSegment:

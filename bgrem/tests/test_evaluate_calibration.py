@@ -5,13 +5,16 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.special import expit
 
-from bgrem.detection import calibrate, choose_threshold
+from bgrem.detection import calibrate
+from bgrem.discovery import SymmetryCheck, choose_threshold
 from bgrem.evaluate.calibration import (
+    fit_peaks,
     fit_table,
     main,
     reliability,
     rewrite_header,
 )
+from bgrem.evaluate.symmetry import ScenePeaks, fit_symmetry
 from bgrem.weights import load_weights
 
 
@@ -69,6 +72,58 @@ class TestFitTable:
             fit_table(np.zeros(len(is_true)), is_true)
 
 
+TABLE = {'logit': [-6.0, 6.0], 'probability': [float(expit(-6)), float(expit(6))]}
+
+
+def draw_scene(rng, log_excess, slope):
+    """Peaks whose log-odds are off by what the flipped peaks tell."""
+    logit = rng.uniform(-3, 4, 400)
+    is_true = rng.random(400) < expit(logit + 0.2 + slope * log_excess)
+    promised = SymmetryCheck.from_peaks(expit(logit), []).promised
+    n_flipped = round(((promised + 2) * np.exp(log_excess) - 2) / 0.5)
+    return ScenePeaks(logit, is_true, np.zeros(n_flipped))
+
+
+class TestFitSymmetry:
+    def test_finds_the_true_relation(self):
+        rng = np.random.default_rng(6)
+        excess = rng.uniform(-1, 1, 300)
+        scenes = [draw_scene(rng, value, -1.5) for value in excess]
+        symmetry = fit_symmetry(scenes, TABLE)
+        assert_allclose(symmetry['slope'], -1.5, atol=0.1)
+        assert_allclose(symmetry['offset'], 0.2, atol=0.1)
+        assert_allclose(symmetry['lowest'], np.percentile(excess, 5), atol=0.05)
+
+    def test_equal_scenes_leave_the_slope(self):
+        rng = np.random.default_rng(7)
+        scenes = [draw_scene(rng, 0.0, 0.0) for _ in range(50)]
+        symmetry = fit_symmetry(scenes, TABLE)
+        assert_allclose(symmetry['slope'], 0, atol=0.5)
+        assert_allclose(symmetry['offset'], 0.2, atol=0.1)
+
+
+class TestFitPeaks:
+    def test_keeps_the_promise(self):
+        rng = np.random.default_rng(8)
+        scenes = [draw_scene(rng, v, -1.2) for v in rng.uniform(-0.8, 0.8, 100)]
+        calibration = fit_peaks(scenes)
+        n_false = n_kept = 0
+        for scene in scenes:
+            shift = scene.check(calibration).log_odds_shift(calibration['symmetry'])
+            p = scene.probability(calibration)
+            kept = p >= choose_threshold(p, 0.1, shift)
+            n_kept += kept.sum()
+            n_false += np.sum(~scene.is_true[kept])
+        assert_allclose(n_false / n_kept, 0.1, rtol=0.2)
+
+    def test_a_broken_scene_does_not_spoil_the_rest(self):
+        rng = np.random.default_rng(9)
+        scenes = [draw_scene(rng, 0.0, 0.0) for _ in range(40)]
+        broken = ScenePeaks(np.full(400, 3.9), np.zeros(400, bool), np.zeros(0))
+        alone, together = fit_peaks(scenes), fit_peaks([*scenes, broken])
+        assert together == alone
+
+
 def test_reliability_by_hand():
     rows = reliability([0.02, 0.04, 0.95, 0.97, 0.99, 1.0], [0, 1, 1, 1, 1, 0])
     assert [row['n'] for row in rows] == [2, 4]
@@ -79,7 +134,8 @@ def test_reliability_by_hand():
 
 def test_rewrite_header_keeps_the_tensors(tiny_weights, tmp_path):
     weights = load_weights(tiny_weights)
-    table = {'logit': [-1.0, 1.0], 'probability': [0.2, 0.8]}
+    symmetry = {'offset': 0.1, 'slope': -1.2, 'lowest': -1.0}
+    table = {'logit': [-1.0, 1.0], 'probability': [0.2, 0.8], 'symmetry': symmetry}
     path = tmp_path / 'new.safetensors'
     rewrite_header(weights, path, table)
     new = load_weights(path)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from bgrem.evaluate.calibration import rewrite_header
 from bgrem.evaluate.matching import match
 from bgrem.evaluate.peers import PEERS, matched_filter_snr, probability_peaks
 from bgrem.evaluate.real import moffat_psf
@@ -149,3 +150,15 @@ def test_probability_peaks(scene, tiny_weights):
     mask[:, :100] = True
     masked = probability_peaks(scene.image, mask, weights)
     assert np.all(np.rint(masked.x) >= 100)
+
+
+def test_probability_peaks_are_checked(scene, tiny_weights, tmp_path):
+    weights = load_weights(tiny_weights)
+    symmetry = {'offset': -2.0, 'slope': 0.0, 'lowest': -1.0}
+    path = tmp_path / 'checked.safetensors'
+    rewrite_header(weights, path, {**weights.calibration, 'symmetry': symmetry})
+    plain = probability_peaks(scene.image, None, weights)
+    checked = probability_peaks(scene.image, None, load_weights(path))
+    assert plain.log_odds_shift == 0
+    assert checked.log_odds_shift == -2
+    assert_allclose(checked.score, plain.score)

@@ -13,10 +13,12 @@ from bgrem.evaluate.peers import Detections, oracle
 from bgrem.evaluate.report import markdown_report, write_report
 from bgrem.evaluate.scenes import evaluation_bank, family_scenes
 from bgrem.evaluate.suite import (
+    PARTS,
     DetectionSurvey,
     noise_false_alarms,
     run_suite,
 )
+from bgrem.simulate import FAMILIES
 from bgrem.weights import load_weights
 
 
@@ -116,6 +118,18 @@ class TestDetectionSurvey:
         (row,) = method['reliability']
         assert_allclose([row['promised'], row['observed']], 0.8)
 
+    def test_promise_of_a_corrected_detector(self, scenes):
+        """Its probabilities are too high, and it says by how much."""
+
+        def corrected(scene):
+            x, y = scene.catalog['x'][:1] - 50, scene.catalog['y'][:1] - 50
+            return Detections(x, y, np.array([0.99]), log_odds_shift=-6.0)
+
+        survey = DetectionSurvey({'corrected': corrected}, ['corrected'])
+        survey.add(scenes[0])
+        method = survey.result()['methods']['corrected']
+        assert [row['n_detections'] for row in method['false_discovery']] == [0] * 5
+
     def test_blind_detector(self, scenes):
         survey = DetectionSurvey({'blind': lambda _: Detections(*np.empty((3, 0)))})
         survey.add(scenes[0])
@@ -131,11 +145,31 @@ def results(bank, tiny_weights):
         families=['flat', 'crowded'],
         n_scenes=2,
         size=64,
-        parts=['detection', 'sky', 'photometry', 'noise'],
+        parts=PARTS,
         peers={'oracle': oracle, 'again': oracle},
         bank=bank,
         noise_megapixels=0.01,
     )
+
+
+def check_sensitivity(part):
+    assert part['n_scenes'] == 2
+    assert [row['value'] for row in part['steps']] == [1, 3, 6, 11, 15]
+    by_factor = {row['value']: row for row in part['factors']}
+    # the tiny weights' default is one step of the local normalisation
+    assert by_factor[1.0] == pytest.approx({**part['steps'][0], 'value': 1.0})
+    # half of everything is source, whatever the factor: the arcsinh bends it
+    assert by_factor[0.25] != by_factor[4.0]
+
+
+def check_pixels(part):
+    n_bins = len(part['edges']) - 1
+    for counts in part['counts'].values():
+        assert len(counts) == n_bins
+        assert 0 < sum(counts) <= 2 * 64**2
+    for cutout in part['cutouts'].values():
+        assert np.shape(cutout) == (64, 64)
+    assert np.min(part['cutouts']['truth']) >= 0
 
 
 def test_suite_measures_everything(results):
@@ -149,6 +183,12 @@ def test_suite_measures_everything(results):
         assert {'false_discovery', 'reliability'} <= methods['tiny'].keys()
         assert part['sky']['bgrem']['rms'] > 0
         assert part['sky'].keys() >= {'Background2D 16', 'Background2D 128'}
+        assert part['photometry'].keys() == {
+            'aperture', 'kron', 'positions', 'flux_flux'
+        }  # fmt: skip
+        assert part['segmentation'].keys() == {'bgrem', 'photutils'}
+        check_sensitivity(part['sensitivity'])
+        check_pixels(part['pixels'])
     assert results['noise_false_alarms']['tiny'].keys() == {
         'white', 'correlated', 'gradient'
     }  # fmt: skip
@@ -175,7 +215,18 @@ def test_report_round_trip(results, tmp_path):
     folder = tmp_path / 'new' / 'folder'
     assert (folder / 'results.md').read_text(encoding='utf-8') == text
     assert json.loads((folder / 'results.json').read_text()) == results
-    for heading in ('True positives', 'false-discovery', 'Sky error', 'False alarms'):
+    for heading in (
+        'True positives',
+        'false-discovery',
+        'Sky error',
+        'Sky and light around sources',
+        'Fixed-aperture fluxes',
+        'Kron fluxes',
+        'Positions of isolated stars',
+        'Haigh et al. 2021',
+        'numbers of steps',
+        'False alarms',
+    ):
         assert heading in text
     for line in text.splitlines():
         if line.startswith('| ---'):
@@ -215,9 +266,34 @@ def test_figures(results, tmp_path):
     pytest.importorskip('matplotlib')
     from bgrem.evaluate.figures import write_figures
 
-    paths = write_figures(results, tmp_path)
-    assert [p.name for p in paths] == ['curves.png', 'reliability.png', 'sky_error.png']
+    log = tmp_path / 'log.csv'
+    log.write_text('step,train_loss,validation_loss\n100,0.5,0.6\n200,0.4,0.5\n')
+    paths = write_figures(results, tmp_path, training_log=log)
+    assert {p.stem for p in paths} == {
+        'before_after', 'curves', 'flux_flux', 'light_kept', 'normalization',
+        'pixel_histogram', 'reliability', 'sky_error', 'steps', 'training',
+        'without_false',
+    }  # fmt: skip
     assert all(p.stat().st_size > 1000 for p in paths)
+
+
+def test_figures_of_one_part(results, tmp_path):
+    pytest.importorskip('matplotlib')
+    from bgrem.evaluate.figures import write_figures
+
+    families = {f: {'sky': part['sky']} for f, part in results['families'].items()}
+    paths = write_figures({**results, 'families': families}, tmp_path)
+    assert {p.name for p in paths} == {'sky_error.png', 'light_kept.png'}
+
+
+def test_training_figure_refuses_other_tables(tmp_path):
+    pytest.importorskip('matplotlib')
+    from bgrem.evaluate.image_figures import plot_training
+
+    path = tmp_path / 'log.csv'
+    path.write_text('epoch,accuracy\n1,0.5\n')
+    with pytest.raises(ValueError, match=r'must have columns step and \*loss, got'):
+        plot_training(path)
 
 
 @pytest.mark.parametrize(
@@ -239,8 +315,10 @@ def test_noise_false_alarms_are_counted(tiny_weights):
 
 def test_fit_calibration(bank, tiny_weights):
     weights = load_weights(tiny_weights)
-    table = fit_calibration(weights, families=['flat'], n_scenes=2, size=64, bank=bank)
+    scenes = FAMILIES['flat']
+    table = fit_calibration(weights, scenes=scenes, n_scenes=2, size=64, bank=bank)
     assert np.all(np.diff(table['probability']) > 0)
+    assert np.all(np.isfinite(list(table['symmetry'].values())))
     assert weights.calibration == load_weights(tiny_weights).calibration
 
 

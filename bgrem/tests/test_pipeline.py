@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from bgrem.pipeline import separate
+from bgrem.detection import find_peaks
+from bgrem.pipeline import find_flipped_peaks, separate
 from bgrem.weights import load_weights
 
 
@@ -56,6 +57,36 @@ def test_equivariance(data, tiny_weights):
     result = separate(8 * data - 500, weights=tiny_weights)
     assert_allclose(result.source, 8 * expected.source, rtol=1e-3, atol=1e-3)
     assert_allclose(result.probability, expected.probability, rtol=1e-3, atol=1e-3)
+
+
+def test_flipped_peaks(tiny_weights):
+    """Without sources they are the peaks of the negative image."""
+    data = 100 + np.random.default_rng(7).normal(size=(90, 100))
+    source = np.zeros_like(data)
+    expected = find_peaks(separate(-data, weights=tiny_weights).probability)
+    found, clean = find_flipped_peaks(data, None, source, weights=tiny_weights)
+    assert_array_equal(found, expected['probability'])
+    assert clean == 1
+
+    # sources, and a margin of 3 px about them, do not take part
+    data[:, 60:] += 30
+    source[:, 60:] = 30
+    found, clean = find_flipped_peaks(data, None, source, weights=tiny_weights)
+    kept = expected[expected['x'] < 57]
+    assert_allclose(np.sort(found), np.sort(kept['probability']), rtol=1e-3)
+    assert_allclose(clean, 0.57)
+
+
+def test_flipped_peaks_of_masked_data(data, tiny_weights):
+    mask = np.ones(data.shape, dtype=bool)
+    mask[:, :50] = False
+    data[5, 5] = np.nan
+    source = np.zeros_like(data)
+    found, clean = find_flipped_peaks(data, mask, source, weights=tiny_weights)
+    assert np.all(np.isfinite(found))
+    assert clean == 1
+    nothing = find_flipped_peaks(data, ~mask | mask, source, weights=tiny_weights)
+    assert nothing[0].size == nothing[1] == 0
 
 
 def test_meta(data, tiny_weights):

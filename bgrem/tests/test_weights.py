@@ -276,6 +276,7 @@ def test_bad_header_text(tmp_path, state, text, match):
         load_weights(path)
 
 
+GOOD_CALIBRATION = {'logit': [0, 1], 'probability': [0.2, 0.5]}
 CALIBRATION = 'calibration logit and probability must be lists of the same length'
 
 
@@ -315,6 +316,19 @@ CALIBRATION = 'calibration logit and probability must be lists of the same lengt
         (
             {'calibration': {'logit': [0, 1], 'probability': [0.5, 0.2]}},
             'calibration probability must be strictly ascending',
+        ),
+        (
+            {'calibration': {**GOOD_CALIBRATION, 'symmetry': {'slope': 1.0}}},
+            'calibration symmetry must have the keys lowest, offset, slope',
+        ),
+        (
+            {
+                'calibration': {
+                    **GOOD_CALIBRATION,
+                    'symmetry': {'slope': 1.0, 'offset': None, 'lowest': 0.0},
+                }
+            },
+            'calibration symmetry offset must be a finite number, got None',
         ),
     ],
 )

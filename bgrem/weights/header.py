@@ -77,11 +77,14 @@ def check_header(header, path):
 
 
 def _check_calibration(calibration, fail):
-    if not isinstance(calibration, dict) or set(calibration) != {
-        'logit',
-        'probability',
-    }:
-        fail("calibration must have the keys 'logit' and 'probability', and no other")
+    keys = {'logit', 'probability'}
+    if not isinstance(calibration, dict) or set(calibration) - {'symmetry'} != keys:
+        fail(
+            "calibration must have the keys 'logit' and 'probability', may have "
+            "'symmetry', and no other"
+        )
+    if 'symmetry' in calibration:
+        _check_symmetry(calibration['symmetry'], fail)
     try:
         logit = np.asarray(calibration['logit'], dtype=float)
         probability = np.asarray(calibration['probability'], dtype=float)
@@ -97,3 +100,12 @@ def _check_calibration(calibration, fail):
         fail('calibration probability must be between 0 and 1 (exclusive)')
     if not np.all(np.diff(probability) > 0):
         fail('calibration probability must be strictly ascending')
+
+
+def _check_symmetry(symmetry, fail):
+    keys = {'offset', 'slope', 'lowest'}
+    if not isinstance(symmetry, dict) or set(symmetry) != keys:
+        fail(f'calibration symmetry must have the keys {", ".join(sorted(keys))}')
+    for key, value in symmetry.items():
+        if not (isinstance(value, (int, float)) and np.isfinite(value)):
+            fail(f'calibration symmetry {key} must be a finite number, got {value!r}')
