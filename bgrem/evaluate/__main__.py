@@ -36,7 +36,7 @@ def build_parser():
     parser.add_argument(
         '--parts',
         nargs='+',
-        default=['detection', 'sky', 'photometry', 'noise'],
+        metavar='PART',
         help='what to measure (default: all)',
     )
     parser.add_argument('--n-scenes', type=int, default=40, help='of each family')
@@ -54,6 +54,9 @@ def build_parser():
         help='numbers of views to average over (default: 1)',
     )
     parser.add_argument('--no-figures', action='store_true')
+    parser.add_argument(
+        '--training-log', metavar='CSV', help='also draw the losses of a training'
+    )
     parser.add_argument('-o', '--output', default='bgrem-evaluation', metavar='DIR')
     return parser
 
@@ -79,7 +82,7 @@ def main(argv=None):
         if not options.no_figures:
             from bgrem.evaluate.figures import write_figures
 
-            write_figures(results, options.output)
+            write_figures(results, options.output, training_log=options.training_log)
     except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -88,11 +91,16 @@ def main(argv=None):
 
 
 def _measure(options):
-    seed = {} if options.seed is None else {'seed': options.seed}
+    given = {
+        name: value
+        for name in ('seed', 'parts')
+        if (value := getattr(options, name)) is not None
+    }
     if options.real is not None:
         from bgrem.evaluate.real import run_real
 
-        return run_real(options.real, options.weights, **seed)
+        given.pop('parts', None)
+        return run_real(options.real, options.weights, **given)
     from bgrem.evaluate.suite import run_suite
 
     for name in ('n_scenes', 'size'):
@@ -104,11 +112,10 @@ def _measure(options):
         families=options.families,
         n_scenes=options.n_scenes,
         size=options.size,
-        parts=options.parts,
         noise_megapixels=options.noise_megapixels,
         n_symmetries=options.n_symmetries,
         progress=True,
-        **seed,
+        **given,
     )
 
 

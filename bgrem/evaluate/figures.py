@@ -1,13 +1,33 @@
 """
 Figures of the evaluation. They need matplotlib.
+
+Where a figure answers one of the BGRem paper (arXiv 2510.04718), its docstring
+names that one.
 """
 
 from pathlib import Path
 
-__all__ = ['plot_curves', 'plot_reliability', 'plot_sky_error', 'write_figures']
+from bgrem.evaluate.image_figures import (
+    panels,
+    plot_before_after,
+    plot_flux_flux,
+    plot_normalization,
+    plot_pixel_histogram,
+    plot_steps,
+    plot_training,
+)
+
+__all__ = [
+    'plot_curves',
+    'plot_light_kept',
+    'plot_reliability',
+    'plot_sky_error',
+    'plot_without_false',
+    'write_figures',
+]
 
 
-def write_figures(results, folder):
+def write_figures(results, folder, *, training_log=None):
     """
     Write every figure that the results allow.
 
@@ -18,28 +38,22 @@ def write_figures(results, folder):
         `bgrem.evaluate.real.run_real`.
     folder : path-like
         Existing folder.
+    training_log : path-like, optional
+        The ``log.csv`` of a training, for the figure of its losses.
 
     Returns
     -------
     paths : list of `~pathlib.Path`
-        ``curves.png``, ``reliability.png`` and ``sky_error.png``, as far as
-        they were measured.
+        Of what was measured: ``curves.png``, ``without_false.png``,
+        ``reliability.png``, ``sky_error.png``, ``light_kept.png``,
+        ``flux_flux.png``, ``normalization.png``, ``steps.png``,
+        ``pixel_histogram.png``, ``before_after.png`` and ``training.png``.
     """
     import matplotlib.pyplot as plt
 
-    ours = list(results['weights'])
-    parts = {'detection': {}, 'sky': {}}
-    for family, measured in results['families'].items():
-        for part in parts:
-            if part in measured:
-                parts[part][family] = measured[part]
-    figures = {}
-    if parts['detection']:
-        figures['curves'] = plot_curves(parts['detection'], ours)
-        if _reliabilities(parts['detection'], ours):
-            figures['reliability'] = plot_reliability(parts['detection'], ours)
-    if parts['sky']:
-        figures['sky_error'] = plot_sky_error(parts['sky'])
+    figures = _figures(results)
+    if training_log is not None:
+        figures['training'] = plot_training(training_log)
     paths = []
     for name, figure in figures.items():
         paths.append(Path(folder) / f'{name}.png')
@@ -48,28 +62,44 @@ def write_figures(results, folder):
     return paths
 
 
-def _panels(n_panels, **kwargs):
-    """Return a figure and a flat list of as many axes as wanted."""
-    import matplotlib.pyplot as plt
-
-    n_columns = min(n_panels, 4)
-    n_rows = -(-n_panels // n_columns)
-    figure, axes = plt.subplots(
-        n_rows,
-        n_columns,
-        figsize=(3.4 * n_columns, 3.1 * n_rows),
-        layout='constrained',
-        squeeze=False,
-        **kwargs,
-    )
-    for ax in axes.flat[n_panels:]:
-        ax.set_visible(False)
-    return figure, list(axes.flat[:n_panels])
+def _figures(results):
+    """Return the figures that the results allow, by name."""
+    ours = list(results['weights'])
+    parts = {}
+    for family, measured in results['families'].items():
+        for part, value in measured.items():
+            parts.setdefault(part, {})[family] = value
+    figures = {}
+    if 'detection' in parts:
+        figures['curves'] = plot_curves(parts['detection'], ours)
+        if all(
+            'without_a_false_one' in method
+            for part in parts['detection'].values()
+            for method in part['methods'].values()
+        ):
+            figures['without_false'] = plot_without_false(parts['detection'])
+        if _reliabilities(parts['detection'], ours):
+            figures['reliability'] = plot_reliability(parts['detection'], ours)
+    plots = {
+        'sky_error': ('sky', plot_sky_error),
+        'light_kept': ('sky', plot_light_kept),
+        'flux_flux': ('photometry', plot_flux_flux),
+        'normalization': ('sensitivity', plot_normalization),
+        'steps': ('sensitivity', plot_steps),
+        'pixel_histogram': ('pixels', plot_pixel_histogram),
+        'before_after': ('pixels', plot_before_after),
+    }
+    figures |= {
+        name: plot(parts[part]) for name, (part, plot) in plots.items() if part in parts
+    }
+    return figures
 
 
 def plot_curves(detection, ours=()):
     """
     Plot true against false positives, one panel per family.
+
+    As the paper's Figs. 8 and 11.
 
     Parameters
     ----------
@@ -82,7 +112,7 @@ def plot_curves(detection, ours=()):
     -------
     figure : `~matplotlib.figure.Figure`
     """
-    figure, axes = _panels(len(detection))
+    figure, axes = panels(len(detection))
     for ax, (family, part) in zip(axes, detection.items(), strict=True):
         for name, method in part['methods'].items():
             curve = method['curve']
@@ -130,7 +160,7 @@ def plot_reliability(detection, ours):
     """
     rows = _reliabilities(detection, ours)
     names = list(dict.fromkeys(name for _, name in rows))
-    figure, axes = _panels(len(names))
+    figure, axes = panels(len(names))
     for ax, wanted in zip(axes, names, strict=True):
         ax.plot([0, 1], [0, 1], 'k:', lw=1)
         for (family, name), bins in rows.items():
@@ -156,26 +186,106 @@ def plot_sky_error(sky):
     Parameters
     ----------
     sky : dict
-        Results of `bgrem.evaluate.photometry.SkySurvey` by family.
+        Results of `bgrem.evaluate.sky.SkySurvey` by family.
 
     Returns
     -------
     figure : `~matplotlib.figure.Figure`
     """
-    import matplotlib.pyplot as plt
-
-    figure, ax = plt.subplots(figsize=(1.2 + 1.0 * len(sky), 3.6), layout='constrained')
-    methods = list(next(iter(sky.values())))
-    width = 0.8 / len(methods)
-    for k, method in enumerate(methods):
-        ax.bar(
-            [i + (k + 0.5) * width - 0.4 for i in range(len(sky))],
-            [part[method]['rms'] for part in sky.values()],
-            width,
-            label=method,
-        )
-    ax.set_xticks(range(len(sky)), list(sky), rotation=30, ha='right', fontsize=8)
+    figure, ax = _bars(
+        {
+            family: {name: method['rms'] for name, method in part.items()}
+            for family, part in sky.items()
+        }
+    )
     ax.set_yscale('log')
     ax.set_ylabel('sky error / noise sigma')
-    ax.legend(fontsize=7)
     return figure
+
+
+def plot_without_false(detection):
+    """
+    Plot the most true positives with no false one.
+
+    As the paper's Fig. 7.
+
+    Parameters
+    ----------
+    detection : dict
+        Results of `bgrem.evaluate.suite.DetectionSurvey` by family.
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+    """
+    values = {
+        family: {
+            name: method['without_a_false_one']
+            for name, method in part['methods'].items()
+        }
+        for family, part in detection.items()
+    }
+    figure, ax = _bars(values)
+    ax.set_ylabel('true positives without a false one')
+    return figure
+
+
+def plot_light_kept(sky):
+    """
+    Plot the sky error and the light kept against the radius around sources.
+
+    Parameters
+    ----------
+    sky : dict
+        Results of `bgrem.evaluate.sky.SkySurvey` by family.
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+        Left the mean sky error, right the fraction of their light that the
+        denoised image keeps; stars solid, galaxies dashed.
+    """
+    figure, axes = panels(2)
+    styles = {'star': '-', 'galaxy': '--'}
+    for number, (family, part) in enumerate(sky.items()):
+        for kind, profile in part['bgrem']['profiles'].items():
+            for ax, key in zip(axes, ('bias', 'light_kept'), strict=True):
+                ax.plot(
+                    profile['radius'],
+                    [float('nan') if v is None else v for v in profile[key]],
+                    f'C{number % 10}{styles[kind]}',
+                    marker='.',
+                    lw=1,
+                    label=family if kind == 'star' else None,
+                )
+    axes[0].axhline(0, color='k', lw=0.5)
+    axes[0].set_ylabel('sky error / noise sigma')
+    axes[0].set_yscale('symlog', linthresh=0.1)
+    axes[1].axhline(1, color='k', lw=0.5)
+    axes[1].set_ylabel('denoised / true light')
+    axes[1].set_ylim(0, 1.6)
+    axes[1].legend(fontsize=6)
+    for ax in axes:
+        ax.set_xlabel('radius / size of the source')
+    return figure
+
+
+def _bars(values):
+    """Draw groups of bars, {group: {bar: height}}."""
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(
+        figsize=(max(4.0, 1.2 + 1.0 * len(values)), 3.6), layout='constrained'
+    )
+    names = list(next(iter(values.values())))
+    width = 0.8 / len(names)
+    for k, name in enumerate(names):
+        ax.bar(
+            [i + (k + 0.5) * width - 0.4 for i in range(len(values))],
+            [heights[name] for heights in values.values()],
+            width,
+            label=name,
+        )
+    ax.set_xticks(range(len(values)), list(values), rotation=30, ha='right', fontsize=8)
+    ax.legend(fontsize=7)
+    return figure, ax

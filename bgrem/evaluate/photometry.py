@@ -72,9 +72,11 @@ class PhotometrySurvey:
     the catalogue gives. The true flux is the sum of the noise-free source
     image, neighbours and all, in the same aperture: only what sky subtraction
     and denoising do to the flux is measured. Kron fluxes of the same segments
-    are compared with the true total flux of the matched source. The S/N that
-    sorts the fluxes is that of the *aperture*: true flux over the true noise
-    in it.
+    are compared with the true total flux of the matched source, where that
+    has no neighbour. The S/N that sorts the fluxes is that of the *aperture*:
+    true flux over the true noise in it. Positions of isolated stars, both the
+    catalogue's centroids and photutils' windowed ones, are compared with the
+    Cramer-Rao limit.
 
     Besides `DiffusionBackground` (``bgrem``) its clipped denoised image
     (``denoised, clipped``: the paper's output), ``Background2D`` with the same
@@ -161,9 +163,10 @@ class PhotometrySurvey:
     def _matched(self, scene, catalog):
         """Return which sources of the catalogue are real, and the truth of them."""
         x, y = np.atleast_1d(catalog.x_centroid), np.atleast_1d(catalog.y_centroid)
+        windowed = np.atleast_2d(catalog.centroid_win)
         finite = np.isfinite(x) & np.isfinite(y)
         self._n_sources += x.size
-        self._n_not_finite += int(np.sum(~finite))
+        self._n_not_finite += int(np.sum(~finite | ~np.isfinite(windowed).all(axis=1)))
         truth = scene.catalog
         found = np.flatnonzero(finite)
         index = match(
@@ -176,15 +179,16 @@ class PhotometrySurvey:
             match_radius(scene.fwhm),
         )
         found, index = found[index >= 0], index[index >= 0]
-        x, y = x[found], y[found]
+        x, y, windowed = x[found], y[found], windowed[found].T
         noise = np.sqrt(scene.sigma**2 + scene.source / self.gain)
         true_flux, true_error = aperture_sums(
             scene.source, x, y, APERTURE_FWHM * scene.fwhm, noise
         )
         is_star = truth['is_star'][index].astype(bool)
-        distance = np.hypot(x - truth['x'][index], y - truth['y'][index])
-        alone = is_star & is_isolated(truth, scene.fwhm)[index]
-        alone &= truth['snr'][index] > _MIN_POSITION_SNR
+        center = np.array([truth['x'][index], truth['y'][index]])
+        distance = np.hypot(*([x, y] - center))
+        is_alone = is_isolated(truth, scene.fwhm)[index]
+        alone = is_star & is_alone & (truth['snr'][index] > _MIN_POSITION_SNR)
         row, column = (np.rint(truth[k][index[alone]]).astype(int) for k in 'yx')
         limit = position_limit(
             scene.psf,
@@ -192,7 +196,8 @@ class PhotometrySurvey:
             scene.sigma[row, column],
             self.gain,
         )
-        self._positions.append(np.array([distance[alone], limit]))
+        errors = np.array([distance, np.hypot(*(windowed - center))])[:, alone]
+        self._positions.append(np.vstack([limit, errors]))
         return found, {
             'x': x,
             'y': y,
@@ -200,6 +205,7 @@ class PhotometrySurvey:
             'true_total': truth['flux'][index],
             'snr': true_flux / true_error,
             'is_star': is_star,
+            'is_alone': is_alone,
             'distance': distance,
         }
 
@@ -211,36 +217,43 @@ class PhotometrySurvey:
         -------
         result : dict
             ``aperture`` and ``kron``: for each method the rows of
-            `summarize_fluxes`. ``positions``: `summarize_positions` of
-            isolated stars with S/N above 5, with ``n_sources`` catalogued and
-            ``n_not_finite`` of them without a finite position. ``flux_flux``:
-            for each method some pairs of ``true`` and ``measured`` aperture
-            flux, in units of the error.
+            `summarize_fluxes`. ``positions``: ``n_sources`` catalogued,
+            ``n_not_finite`` of them without finite positions, and
+            `summarize_positions` of the ``centroid`` and the ``windowed``
+            centroid of isolated stars with S/N above 5. ``flux_flux``: for
+            each method some pairs of ``true`` and ``measured`` aperture flux,
+            in units of the true error.
         """
         tables = {
             name: {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
             for name, rows in self._rows.items()
         }
-        totals = {
-            name: {
-                **table,
-                'true_flux': table['true_total'],
-                'flux': table['kron_flux'],
-                'flux_error': table['kron_flux_err'],
-            }
-            for name, table in tables.items()
-        }
-        positions = np.concatenate([*self._positions, np.empty((2, 0))], axis=1)
+        totals = {name: _totals(table) for name, table in tables.items()}
+        limit, centroid, windowed = np.concatenate(
+            [*self._positions, np.empty((3, 0))], axis=1
+        )
         return {
             'aperture': {n: summarize_fluxes(table) for n, table in tables.items()},
             'kron': {n: summarize_fluxes(table) for n, table in totals.items()},
             'positions': {
                 'n_sources': self._n_sources,
                 'n_not_finite': self._n_not_finite,
-                **summarize_positions(*positions),
+                'centroid': summarize_positions(centroid, limit),
+                'windowed': summarize_positions(windowed, limit),
             },
             'flux_flux': {n: _pairs(table) for n, table in tables.items()},
         }
+
+
+def _totals(table):
+    """Return the table of the Kron fluxes of sources without a neighbour."""
+    totals = {
+        **table,
+        'true_flux': table['true_total'],
+        'flux': table['kron_flux'],
+        'flux_error': table['kron_flux_err'],
+    }
+    return {name: values[table['is_alone']] for name, values in totals.items()}
 
 
 def _pairs(table):

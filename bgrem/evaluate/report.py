@@ -89,8 +89,22 @@ def markdown_report(results):
             _flux_table,
             ['aperture'],
         ),
-        'kron': ('Kron fluxes against true total fluxes', _flux_table, ['kron']),
+        'kron': (
+            'Kron fluxes of isolated sources against true total fluxes',
+            _flux_table,
+            ['kron'],
+        ),
         'positions': ('Positions of isolated stars', _position_table, []),
+        'segmentation': (
+            'Quality of the segments (Haigh et al. 2021)',
+            _segmentation_table,
+            [],
+        ),
+        'sensitivity': (
+            'Other numbers of steps and other normalisations',
+            _sensitivity_table,
+            [],
+        ),
         'injection': ('Injected stars', _injection_table, []),
     }
     for part, (title, table, arguments) in sections.items():
@@ -207,17 +221,22 @@ def _flux_table(parts, fluxes):
 
 def _position_table(parts):
     header = ['family', 'catalogued', 'not finite', 'isolated stars']
-    header += ['median error (px)', 'error / limit']
+    header += ['centroid error (px)', 'error / limit']
+    header += ['windowed error (px)', 'error / limit']
     rows = []
     for family, part in parts.items():
         found = part['positions']
-        errors = [found['median_distance'], found['ratio']]
+        errors = [
+            found[kind][key]
+            for kind in ('centroid', 'windowed')
+            for key in ('median_distance', 'ratio')
+        ]
         rows.append(
             [
                 family,
                 found['n_sources'],
                 found['n_not_finite'],
-                found['n'],
+                found['centroid']['n'],
                 *('-' if value is None else f'{value:.3f}' for value in errors),
             ]
         )
@@ -227,6 +246,38 @@ def _position_table(parts):
 def _snr_range(row):
     low, high = row['snr_low'], row['snr_high']
     return f'> {low:g}' if high is None else f'{low:g}-{high:g}'
+
+
+def _segmentation_table(parts):
+    keys = ('f_score', 'area_score', 'combined_a', 'combined_b')
+    keys += ('under_merging', 'over_merging')
+    rows = [
+        [family, name, *(f'{scores[key]:.3f}' for key in keys)]
+        for family, part in parts.items()
+        for name, scores in part.items()
+    ]
+    header = ['F-score', 'area score', 'combined A', 'combined B']
+    return _table(['family', 'method', *header, 'under-merging', 'over-merging'], rows)
+
+
+def _sensitivity_table(parts):
+    names = {'steps': 'number of steps', 'factors': 'factor'}
+    rows = [
+        [
+            family,
+            names[kind],
+            f'{row["value"]:g}',
+            f'{row["mean_absolute_error"]:.4f}',
+            row['probability'],
+            row['denoised'],
+        ]
+        for family, part in parts.items()
+        for kind in names
+        for row in part[kind]
+    ]
+    header = ['family', 'what', 'value', 'mean absolute error (sigma)']
+    header += ['TP at 5% (probability)', 'TP at 5% (denoised image)']
+    return _table(header, rows)
 
 
 def _injection_table(parts):

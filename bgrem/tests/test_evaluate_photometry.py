@@ -210,8 +210,8 @@ def perfect(monkeypatch, stars):
 @pytest.mark.usefixtures('perfect')
 class TestPhotometrySurvey:
     @pytest.fixture
-    def result(self, stars):
-        survey = PhotometrySurvey(None)
+    def result(self, stars, tiny_weights):
+        survey = PhotometrySurvey(tiny_weights)
         survey.add(stars)
         return survey.result()
 
@@ -232,28 +232,29 @@ class TestPhotometrySurvey:
 
     def test_positions(self, result):
         positions = result['positions']
-        assert positions['n_sources'] == positions['n'] == 36
+        assert positions['n_sources'] == positions['centroid']['n'] == 36
         assert positions['n_not_finite'] == 0
-        # they are measured on an image without noise
-        assert positions['ratio'] < 0.5
+        # one is measured on an image without noise, the other on the data
+        assert positions['centroid']['ratio'] < 0.5
+        assert 0.7 < positions['windowed']['ratio'] < 1.5
 
     def test_pairs(self, result):
         pairs = result['flux_flux']['denoised, clipped']
         assert len(pairs['true']) == 36
         assert_allclose(pairs['measured'], pairs['true'])
 
-    def test_nothing_found(self, stars, monkeypatch):
-        monkeypatch.setattr(background.DiffusionBackground, 'detect', lambda _: None)
-        survey = PhotometrySurvey(None)
+    def test_nothing_found(self, stars, tiny_weights, monkeypatch):
+        monkeypatch.setattr(DiffusionBackground, 'detect', lambda _: None)
+        survey = PhotometrySurvey(tiny_weights)
         survey.add(stars)
         result = survey.result()
         assert result['aperture'] == result['kron'] == {}
-        assert result['positions']['ratio'] is None
+        assert result['positions']['windowed']['ratio'] is None
 
 
 @pytest.mark.usefixtures('perfect')
-def test_sky_profiles(stars):
-    survey = SkySurvey(None, box_sizes=(64,))
+def test_sky_profiles(stars, tiny_weights):
+    survey = SkySurvey(tiny_weights, box_sizes=(64,))
     survey.add(stars)
     result = survey.result()
     assert list(result) == ['Background2D 64', 'bgrem']

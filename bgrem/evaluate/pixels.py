@@ -1,0 +1,87 @@
+"""
+What denoising does to the values of the pixels.
+"""
+
+import warnings
+
+import numpy as np
+from astropy.utils.exceptions import AstropyWarning
+
+from bgrem.evaluate.sky import BACKGROUND_OPTIONS, BGREM_BOX_SIZE
+
+__all__ = ['PixelSurvey']
+
+_EDGES = np.linspace(-6, 24, 121)  # noise sigma
+_CUTOUT = 96  # pixels
+
+
+class PixelSurvey:
+    """
+    Count pixel values before and after, and keep a cutout to look at.
+
+    All values are in units of the noise. ``data`` is the image less its true
+    sky, ``subtracted`` the image less the sky of bgrem, ``denoised`` its
+    source image and ``truth`` the noise-free one.
+
+    Parameters
+    ----------
+    weights : `~bgrem.weights.Weights`
+        Loaded weights.
+    """
+
+    def __init__(self, weights):
+        self.weights = weights
+        self._counts = {}
+        self._cutouts = {}
+
+    def add(self, scene):
+        """
+        Count the pixels of one scene.
+
+        Parameters
+        ----------
+        scene : `~bgrem.evaluate.scenes.Scene`
+            A cutout is kept of the first one.
+        """
+        from bgrem import DiffusionBackground
+
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', AstropyWarning)
+            bkg = DiffusionBackground(
+                scene.image,
+                BGREM_BOX_SIZE,
+                mask=scene.mask,
+                weights=self.weights,
+                **BACKGROUND_OPTIONS,
+            )
+        images = {
+            'data': scene.image - scene.sky,
+            'subtracted': bkg.subtract(),
+            'denoised': bkg.source,
+            'truth': scene.source,
+        }
+        first = not self._cutouts
+        for name, image in images.items():
+            values = np.where(scene.mask, 0, image / scene.sigma)
+            counts, _ = np.histogram(values[~scene.mask], _EDGES)
+            self._counts[name] = self._counts.get(name, 0) + counts
+            if first:
+                part = values[:_CUTOUT, :_CUTOUT].astype(float)
+                self._cutouts[name] = np.round(part, 2).tolist()
+
+    def result(self):
+        """
+        Summarise all scenes added so far.
+
+        Returns
+        -------
+        result : dict
+            ``edges`` of the bins and ``counts`` in them by image, and
+            ``cutouts``: for each image the corner of the first scene, a list
+            of rows.
+        """
+        return {
+            'edges': _EDGES.tolist(),
+            'counts': {name: n.tolist() for name, n in self._counts.items()},
+            'cutouts': self._cutouts,
+        }
