@@ -17,6 +17,8 @@ __all__ = [
     'trails',
 ]
 
+# Where the kernel that correlates the noise is cut off, in pixels.
+KERNEL_RADIUS = 4
 # Samples along a cosmic-ray track, half a pixel apart.
 _N_TRACK = 64
 
@@ -29,7 +31,8 @@ def correlate(noise, sigma):
     Parameters
     ----------
     noise : `~torch.Tensor`
-        White noise, shape (B, 1, H, W).
+        White noise, shape (B, 1, H + 8, W + 8): 4 px more at each side than
+        is returned, because the kernel ends there.
 
     sigma : `~torch.Tensor`
         The standard deviation of the kernel in pixels, shape (B, 1, 1, 1);
@@ -38,13 +41,12 @@ def correlate(noise, sigma):
     Returns
     -------
     noise : `~torch.Tensor`
-        The correlated noise.
+        The correlated noise, shape (B, 1, H, W).
     """
-    offsets = torch.arange(-4, 5, device=noise.device)
+    offsets = torch.arange(-KERNEL_RADIUS, KERNEL_RADIUS + 1, device=noise.device)
     kernel = torch.exp(-0.5 * (offsets / sigma.view(-1, 1).clamp(min=1e-3)) ** 2)
     kernel = kernel / kernel.square().sum(1, keepdim=True).sqrt()
     n_scenes = len(noise)
-    noise = functional.pad(noise, (4, 4, 4, 4), mode='circular')
     noise = noise.transpose(0, 1)
     noise = functional.conv2d(noise, kernel[:, None, None, :], groups=n_scenes)
     noise = functional.conv2d(noise, kernel[:, None, :, None], groups=n_scenes)
@@ -133,7 +135,7 @@ def hot_pixels(n_scenes, shape, fraction, generator):
     return torch.where(u < fraction, charge, 0)
 
 
-def bad_lines(n_scenes, shape, present, generator):
+def bad_lines(n_scenes, shape, generator):
     """
     One to three bad columns or rows, offset along their whole length.
 
@@ -144,9 +146,6 @@ def bad_lines(n_scenes, shape, present, generator):
 
     shape : tuple of int
         Height and width.
-
-    present : `~torch.Tensor`
-        Whether a scene has them, bool, shape (n_scenes, 1, 1, 1).
 
     generator : `~torch.Generator`
         The source of randomness.
@@ -168,10 +167,10 @@ def bad_lines(n_scenes, shape, present, generator):
         line = torch.where(row_wise, y == (place * height).long(),
                            x == (place * width).long())  # fmt: skip
         charge = torch.where(line, charge + offset, charge)
-    return torch.where(present, charge, 0)
+    return charge
 
 
-def trails(n_scenes, shape, present, generator):
+def trails(n_scenes, shape, generator):
     """
     A straight satellite trail across the scene, a few pixels wide.
 
@@ -182,9 +181,6 @@ def trails(n_scenes, shape, present, generator):
 
     shape : tuple of int
         Height and width.
-
-    present : `~torch.Tensor`
-        Whether a scene has one, bool, shape (n_scenes, 1, 1, 1).
 
     generator : `~torch.Generator`
         The source of randomness.
@@ -209,7 +205,7 @@ def trails(n_scenes, shape, present, generator):
     glint = uniform((0, 0.6), n_scenes, generator)
     period = uniform((10, 80), n_scenes, generator)
     peak = peak * (1 + glint * torch.sin(along * 2 * torch.pi / period))
-    return torch.where(present, peak * torch.exp(-0.5 * (across / sigma) ** 2), 0)
+    return peak * torch.exp(-0.5 * (across / sigma) ** 2)
 
 
 def bleed(signal, level, generator):
@@ -233,14 +229,19 @@ def bleed(signal, level, generator):
     trail : `~torch.Tensor`
         Whether a pixel is filled by bleeding charge, bool.
     """
-    core = (signal > 4 * level).float()
+    trail = signal > 4 * level
     length = int(
         torch.randint(3, 30, (1,), generator=generator, device=generator.device)
     )
-    return functional.max_pool2d(core, (2 * length + 1, 1), 1, (length, 0)) > 0
+    some = trail.flatten(1).any(dim=1)
+    if some.any():
+        core = trail[some].float()
+        window = (2 * length + 1, 1)
+        trail[some] = functional.max_pool2d(core, window, 1, (length, 0)) > 0
+    return trail
 
 
-def no_data(n_scenes, shape, present, generator):
+def no_data(n_scenes, shape, generator):
     """
     Pixels without data: a border strip on one side, or a rectangular hole.
 
@@ -251,9 +252,6 @@ def no_data(n_scenes, shape, present, generator):
 
     shape : tuple of int
         Height and width.
-
-    present : `~torch.Tensor`
-        Whether a scene has them, bool, shape (n_scenes, 1, 1, 1).
 
     generator : `~torch.Generator`
         The source of randomness.
@@ -273,4 +271,4 @@ def no_data(n_scenes, shape, present, generator):
     edge = uniform((0.25, 0.6), n_scenes, generator)
     border = (x - 0.5) * torch.cos(angle) + (y - 0.5) * torch.sin(angle) > edge
     kind = torch.rand(n_scenes, 1, 1, 1, generator=generator, device=device)
-    return torch.where(kind < 0.5, hole, border) & present
+    return torch.where(kind < 0.5, hole, border)

@@ -5,6 +5,7 @@ Composes scenes from a stamp bank, on the CPU or a GPU, on the fly.
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional
 
 from . import noise as defects
 from . import sky as skies
@@ -126,7 +127,7 @@ class SceneComposer:
         read_noise = uniform(config.read_noise, n_scenes, generator)
         # Noise sigma of the mean sky: the unit of every structure below.
         unit = (mean_sky + read_noise**2).sqrt()
-        structure = self._sky_structure(n_scenes, shape, generator)
+        structure = self._mix(n_scenes, shape, generator, self._structures())
         # Darkest clouds still let a tenth of the sky through.
         sky = torch.maximum(mean_sky + unit * structure, 0.1 * mean_sky)
         depth = self._depth(n_scenes, shape, generator)
@@ -136,18 +137,16 @@ class SceneComposer:
         light = paste_sources(self.bank, sources, n_scenes, shape) * unit
         level = self._saturation_level(n_scenes, generator) * unit
         expected = sky + light
-        photons = torch.poisson(expected, generator=generator) - expected
-        photons += read_noise * self._normal(photons.shape, generator)
-        photons = defects.correlate(photons, self._correlation(n_scenes, generator))
-        charge = self._defects(n_scenes, shape, generator)
+        noise = self._noise(expected, read_noise, generator) * depth
+        charge = self._mix(n_scenes, shape, generator, self._defects())
         full = defects.bleed(light, level, generator)
-        image = expected + photons * depth + charge * unit
-        image = torch.where(full, sky + level, torch.minimum(image, sky + level))
+        image = torch.minimum(expected + noise + charge * unit, sky + level)
+        image = torch.where(full, sky + level, image)
         source = torch.minimum(light, level)
 
-        mask = defects.no_data(
-            n_scenes, shape, self._chosen(config.no_data_probability, n_scenes,
-                                          generator), generator)  # fmt: skip
+        mask = torch.zeros(image.shape, dtype=torch.bool, device=image.device)
+        some = self._some(config.no_data_probability, n_scenes, generator)
+        mask[some] = defects.no_data(len(some), shape, generator)
         gain = uniform(config.gain, n_scenes, generator, log=True)
         image = torch.where(mask, 0, image) / gain
         source = source / gain
@@ -164,70 +163,102 @@ class SceneComposer:
             catalog=catalog,
         )
 
-    def _chosen(self, probability, n_scenes, generator):
-        u = torch.rand(n_scenes, 1, 1, 1, generator=generator, device=generator.device)
-        return u < probability
-
-    def _normal(self, shape, generator):
-        return torch.randn(shape, generator=generator, device=generator.device)
-
-    def _sky_structure(self, n_scenes, shape, generator):
+    def _some(self, probability, n_scenes, generator):
         """
-        Sky minus its mean, in noise sigma.
+        The numbers of the scenes that have an ingredient.
+        """
+        u = torch.rand(n_scenes, generator=generator, device=generator.device)
+        return torch.nonzero(u < probability).flatten()
+
+    def _mix(self, n_scenes, shape, generator, ingredients):
+        """
+        The sum of ingredients, each made only for the scenes that have it.
+        """
+        total = torch.zeros(n_scenes, 1, *shape, device=generator.device)
+        for probability, make in ingredients:
+            some = self._some(probability, n_scenes, generator)
+            if len(some):
+                total[some] += make(len(some), shape, generator)
+        return total
+
+    def _structures(self):
+        """
+        What the sky adds to its mean, in noise sigma.
         """
         config = self.config
-        amplitude = uniform(config.gradient, n_scenes, generator)
-        chosen = self._chosen(config.gradient_probability, n_scenes, generator)
-        structure = skies.gradient(
-            n_scenes, shape, amplitude * chosen, config.curvature, generator
-        )
-        chosen = self._chosen(config.nebulosity_probability, n_scenes, generator)
-        if chosen.any():
-            field = skies.nebulosity(
-                n_scenes,
-                shape,
-                uniform(config.nebulosity_slope, n_scenes, generator),
-                uniform(config.nebulosity_scale, n_scenes, generator, log=True),
-                generator,
+
+        def gradient(n_scenes, shape, generator):
+            amplitude = uniform(config.gradient, n_scenes, generator)
+            return skies.gradient(
+                n_scenes, shape, amplitude, config.curvature, generator
             )
+
+        def nebulosity(n_scenes, shape, generator):
+            slope = uniform(config.nebulosity_slope, n_scenes, generator)
+            scale = uniform(config.nebulosity_scale, n_scenes, generator, log=True)
             strength = uniform(config.nebulosity, n_scenes, generator, log=True)
-            structure = structure + field * strength * chosen
-        return structure
+            field = skies.nebulosity(n_scenes, shape, slope, scale, generator)
+            return strength * field
+
+        return (
+            (config.gradient_probability, gradient),
+            (config.nebulosity_probability, nebulosity),
+        )
+
+    def _defects(self):
+        """
+        What the detector and the sky add to the noise, in noise sigma.
+        """
+        config = self.config
+
+        def cosmic_rays(n_scenes, shape, generator):
+            density = uniform(config.cosmic_rays, n_scenes, generator, log=True)
+            return defects.cosmic_rays(n_scenes, shape, density, generator)
+
+        def hot_pixels(n_scenes, shape, generator):
+            fraction = uniform(config.hot_pixels, n_scenes, generator, log=True)
+            return defects.hot_pixels(n_scenes, shape, fraction, generator)
+
+        return (
+            (config.cosmic_ray_probability, cosmic_rays),
+            (config.hot_pixel_probability, hot_pixels),
+            (config.column_probability, defects.bad_lines),
+            (config.trail_probability, defects.trails),
+        )
 
     def _depth(self, n_scenes, shape, generator):
         config = self.config
-        ratio = uniform(config.depth_steps, n_scenes, generator)
-        chosen = self._chosen(config.depth_probability, n_scenes, generator)
-        ratio = torch.where(chosen, ratio, 1.0)
-        return skies.depth_map(n_scenes, shape, ratio, generator)
+        depth = torch.ones(n_scenes, 1, *shape, device=generator.device)
+        some = self._some(config.depth_probability, n_scenes, generator)
+        ratio = uniform(config.depth_steps, len(some), generator)
+        depth[some] = skies.depth_map(len(some), shape, ratio, generator)
+        return depth
 
-    def _correlation(self, n_scenes, generator):
+    def _noise(self, expected, read_noise, generator):
+        """
+        Photon and read noise, in some scenes correlated.
+        """
         config = self.config
-        kernel = uniform(config.correlation, n_scenes, generator)
-        chosen = self._chosen(config.correlation_probability, n_scenes, generator)
-        return torch.where(chosen, kernel, 0)
+        noise = torch.empty_like(expected)
+        some = self._some(config.correlation_probability, len(expected), generator)
+        white = torch.ones(len(expected), dtype=torch.bool, device=expected.device)
+        white[some] = False
+        noise[white] = _white_noise(expected[white], read_noise[white], generator)
+        if len(some):
+            # The kernel reaches beyond the edges of a scene: there is noise too.
+            margin = [defects.KERNEL_RADIUS] * 4
+            wider = functional.pad(expected[some], margin, mode='replicate')
+            wider = _white_noise(wider, read_noise[some], generator)
+            kernel = uniform(config.correlation, len(some), generator)
+            noise[some] = defects.correlate(wider, kernel)
+        return noise
 
     def _saturation_level(self, n_scenes, generator):
         config = self.config
-        level = uniform(config.saturation, n_scenes, generator, log=True)
-        chosen = self._chosen(config.saturation_probability, n_scenes, generator)
-        return torch.where(chosen, level, torch.inf)
-
-    def _defects(self, n_scenes, shape, generator):
-        config = self.config
-        density = uniform(config.cosmic_rays, n_scenes, generator, log=True)
-        density *= self._chosen(config.cosmic_ray_probability, n_scenes, generator)
-        charge = defects.cosmic_rays(n_scenes, shape, density, generator)
-        fraction = uniform(config.hot_pixels, n_scenes, generator, log=True)
-        fraction *= self._chosen(config.hot_pixel_probability, n_scenes, generator)
-        charge += defects.hot_pixels(n_scenes, shape, fraction, generator)
-        chosen = self._chosen(config.column_probability, n_scenes, generator)
-        if chosen.any():
-            charge += defects.bad_lines(n_scenes, shape, chosen, generator)
-        chosen = self._chosen(config.trail_probability, n_scenes, generator)
-        if chosen.any():
-            charge += defects.trails(n_scenes, shape, chosen, generator)
-        return charge
+        level = torch.full((n_scenes, 1, 1, 1), torch.inf, device=generator.device)
+        some = self._some(config.saturation_probability, n_scenes, generator)
+        level[some] = uniform(config.saturation, len(some), generator, log=True)
+        return level
 
     def _catalog(self, sources, shape, unit, sigma, gain):
         """
@@ -249,3 +280,12 @@ class SceneComposer:
             'is_star': catalog['half_light_radius'] == 0,
             'half_light_radius': catalog['half_light_radius'],
         }
+
+
+def _white_noise(expected, read_noise, generator):
+    """
+    The difference between observed and expected electrons.
+    """
+    photons = torch.poisson(expected, generator=generator)
+    read = torch.randn(expected.shape, generator=generator, device=generator.device)
+    return photons - expected + read_noise * read

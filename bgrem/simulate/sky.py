@@ -109,11 +109,12 @@ def nebulosity(n_scenes, shape, slope, smallest, generator):
         torch.fft.rfftfreq(size[1], device=device),
     )
     frequency[0, 0] = torch.inf
-    field = _filter(white, frequency ** (slope / 2))
+    # The power law by its logarithm: one exponential, faster than a power.
+    field = _filter(white, torch.exp(slope / 2 * frequency.log()))
     field = _standardise(field)
-    kind = torch.rand(n_scenes, 1, 1, 1, generator=generator, device=device)
-    field = torch.where(kind < 1 / 3, torch.exp(0.8 * field), field)
-    field = torch.where(kind > 2 / 3, -field.abs(), field)
+    kind = torch.rand(n_scenes, generator=generator, device=device)
+    field[kind < 1 / 3] = torch.exp(0.8 * field[kind < 1 / 3])
+    field[kind > 2 / 3] = -field[kind > 2 / 3].abs()
     # Only now, as exponentials and ridges make small scales of their own.
     frequency[0, 0] = 0
     field = _filter(field, torch.exp(-((frequency * smallest) ** 2)))
@@ -125,9 +126,9 @@ def _filter(field, transfer):
 
 
 def _standardise(field):
-    mean = field.mean(dim=(-2, -1), keepdim=True)
-    std = field.std(dim=(-2, -1), keepdim=True)
-    return (field - mean) / std.clamp(min=1e-6)
+    field = field - field.mean(dim=(-2, -1), keepdim=True)
+    variance = field.square().mean(dim=(-2, -1), keepdim=True)
+    return field / variance.sqrt().clamp(min=1e-6)
 
 
 def depth_map(n_scenes, shape, ratio, generator):

@@ -10,6 +10,8 @@ from .stamps import STAMP_KINDS
 
 __all__ = ['draw_sources', 'paste_sources']
 
+# Stamps up to this size are pasted all at once.
+_SMALL_STAMP = 65
 # Above this S/N the wings of a star outside its small stamp would show.
 _BRIGHT_STAR_SNR = 100.0
 _KIND_INDEX = {kind.name: index for index, kind in enumerate(STAMP_KINDS)}
@@ -195,30 +197,71 @@ def paste_sources(bank, sources, n_scenes, shape):
         Shape (n_scenes, 1, height, width), in noise sigma.
     """
     height, width = shape
-    device = sources['scene'].device
-    light = torch.zeros(n_scenes * height * width, device=device)
+    # Around each scene so much room that a small stamp that touches it fits as a
+    # whole: cheaper than to find out, pixel by pixel, what is inside.
+    room = _SMALL_STAMP - 1
+    canvas = torch.zeros(
+        n_scenes, height + 2 * room, width + 2 * room, device=sources['scene'].device
+    )
+    light = canvas[:, room : room + height, room : room + width]
     for index, kind in enumerate(STAMP_KINDS):
-        # Large stamps a few at a time, to bound the memory.
-        side = (kind.size - 1) * kind.zoom + 1
-        chosen = torch.nonzero(sources['kind'] == index).flatten()
-        for part in chosen.split(max(1, 4_000_000 // side**2)):
-            psf, number = sources['psf'][part], sources['stamp'][part]
-            stamps = bank.stamps[kind.name][psf, number].float()
-            if kind.zoom > 1:
-                stamps = functional.interpolate(
-                    stamps[:, None],
-                    size=(side, side),
-                    mode='bicubic',
-                    align_corners=True,
-                )[:, 0]
-            flux = sources['flux'][part] * bank.scale[kind.name][psf, number]
-            offset = torch.arange(side, device=device) - side // 2
-            row = sources['row'][part, None] + offset
-            column = sources['column'][part, None] + offset
-            ok = ((row >= 0) & (row < height))[:, :, None]
-            ok = ok & ((column >= 0) & (column < width))[:, None, :]
-            line = sources['scene'][part, None] * height + row
-            place = line[:, :, None] * width + column[:, None, :]
-            value = stamps * flux[:, None, None]
-            light.index_add_(0, place[ok], value[ok])
-    return light.view(n_scenes, 1, height, width).clamp(min=0)
+        half = kind.size // 2 * kind.zoom
+        row, column = sources['row'], sources['column']
+        touches = (row >= -half) & (row < height + half)
+        touches &= (column >= -half) & (column < width + half)
+        chosen = torch.nonzero(touches & (sources['kind'] == index)).flatten()
+        part = {name: values[chosen] for name, values in sources.items()}
+        number = part['psf'] * kind.n_stamps + part['stamp']
+        flux = part['flux'] * bank.scale[kind.name].flatten()[number]
+        stamps = bank.stamps[kind.name].flatten(0, 1)
+        if kind.size > _SMALL_STAMP:
+            _add_one_by_one(light, stamps[number], flux, part, kind.zoom)
+        else:
+            _scatter_stamps(canvas, room - half, stamps, number, flux, part)
+    return light[:, None].clamp(min=0)
+
+
+def _scatter_stamps(canvas, margin, stamps, number, flux, sources):
+    """
+    Add small stamps to a canvas, in which the scenes begin after a margin.
+    """
+    size = stamps.shape[-1]
+    _, height, width = canvas.shape
+    line = sources['scene'] * height + sources['row'] + margin
+    first = line * width + sources['column'] + margin
+    offset = torch.arange(size, device=canvas.device)
+    offset = (offset[:, None] * width + offset).flatten()
+    # A few thousand at a time, to bound the memory.
+    n_part = 4_000_000 // size**2
+    for parts in zip(*(x.split(n_part) for x in (number, flux, first)), strict=True):
+        number, flux, first = parts
+        value = stamps.index_select(0, number).flatten(1).float()
+        value *= flux[:, None]
+        place = first[:, None] + offset
+        canvas.view(-1).scatter_add_(0, place.flatten(), value.flatten())
+
+
+def _add_one_by_one(light, stamps, flux, sources, zoom):
+    """
+    Add large stamps, most of whose pixels lie outside the scene.
+    """
+    size = stamps.shape[-1]
+    width = zoom * (size - 1) + 1
+    # Bicubic interpolation as a matrix, of which only some rows are needed.
+    weights = functional.interpolate(
+        torch.eye(size, device=light.device)[None, None],
+        size=(width, size),
+        mode='bicubic',
+        align_corners=True,
+    )[0, 0]
+    place = torch.stack([sources[name] for name in ('scene', 'row', 'column')], 1)
+    place[:, 1:] -= width // 2
+    _, n_rows, n_columns = light.shape
+    for (scene, row, column), stamp, total in zip(
+        place.tolist(), stamps, flux, strict=True
+    ):
+        rows = slice(max(row, 0), min(row + width, n_rows))
+        columns = slice(max(column, 0), min(column + width, n_columns))
+        along = weights[rows.start - row : rows.stop - row]
+        across = weights[columns.start - column : columns.stop - column]
+        light[scene, rows, columns] += along @ (stamp.float() * total) @ across.T

@@ -211,14 +211,28 @@ class TestSky:
 
 class TestDefects:
     def test_correlation_keeps_variance(self):
-        noise = torch.randn(2, 1, 256, 256, generator=generator())
+        noise = torch.randn(2, 1, 264, 264, generator=generator())
         sigma = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)
         correlated = defects.correlate(noise, sigma)
-        torch.testing.assert_close(correlated[0], noise[0])
+        assert correlated.shape == (2, 1, 256, 256)
+        torch.testing.assert_close(correlated[0], noise[0, :, 4:-4, 4:-4])
         assert float(correlated[1].std()) == pytest.approx(1, abs=0.05)
         neighbour = (correlated[1, :, :, 1:] * correlated[1, :, :, :-1]).mean()
         # Gaussian kernel of sigma 1: autocorrelation exp(-1/4) at lag one.
         assert float(neighbour) == pytest.approx(np.exp(-0.25), abs=0.06)
+
+    def test_correlated_noise_does_not_wrap(self, bank):
+        config = replace(
+            FAMILIES['correlated'], correlation=(1, 1), density=(1e-6, 1e-6)
+        )
+        batch = compose(bank, config, n_scenes=64, size=32)
+        pull = ((batch.background - batch.sky) / batch.sigma)[:, 0]
+        # Along the edges as well as inside; opposite edges are strangers.
+        assert float(pull[..., 0].std()) == pytest.approx(1, abs=0.08)
+        neighbour = (pull[..., 0] * pull[..., 1]).mean()
+        assert float(neighbour) == pytest.approx(np.exp(-0.25), abs=0.08)
+        for first, last in ((pull[..., 0], pull[..., -1]), (pull[:, 0], pull[:, -1])):
+            assert float((first * last).mean()) == pytest.approx(0, abs=0.1)
 
     def test_cosmic_rays(self):
         density = torch.full((1, 1, 1, 1), 1000.0)
@@ -239,10 +253,126 @@ class TestDefects:
         assert trail.any(dim=-2).sum() == 1
         assert trail[..., 32].sum() > 3
 
-    @pytest.mark.parametrize('name', ['bad_lines', 'trails', 'no_data'])
-    def test_absent_leaves_nothing(self, name):
-        present = torch.zeros(2, 1, 1, 1, dtype=torch.bool)
-        result = getattr(defects, name)(2, (32, 32), present, generator())
-        assert not result.any()
-        result = getattr(defects, name)(2, (32, 32), ~present, generator())
-        assert result.any()
+    def test_bleed_of_unsaturated_scenes(self):
+        signal = torch.full((2, 1, 16, 16), 1e6)
+        level = torch.tensor([torch.inf, 1e6]).view(2, 1, 1, 1)
+        assert not defects.bleed(signal, level, generator()).any()
+
+    def test_bad_lines_are_one_to_three_whole_lines(self):
+        charge = defects.bad_lines(40, (32, 32), generator())[:, 0]
+        for scene in charge:
+            rows = (scene != 0).all(dim=1).sum()
+            columns = (scene != 0).all(dim=0).sum()
+            assert 1 <= int(rows + columns) <= 3
+            assert int((scene != 0).sum()) == 32 * int(rows + columns)
+
+    def test_trail_crosses_its_scene(self):
+        charge = defects.trails(20, (64, 64), generator())
+        assert (charge >= 0).all()
+        assert (charge.amax((-2, -1)) > 0.3).all()
+        # A trail is narrow: half of the pixels see next to nothing of it.
+        assert float(charge.flatten(1).median(dim=1).values.max()) < 0.1
+
+    def test_no_data_leaves_data(self):
+        mask = defects.no_data(50, (64, 64), generator())
+        assert mask.dtype == torch.bool
+        assert 0.02 < float(mask.float().mean()) < 0.4
+        assert not mask.flatten(1).all(dim=1).any()
+
+
+# Per ingredient, a configuration with nothing else in it.
+INGREDIENTS = {
+    'gradient': {'gradient': (20.0, 20.0)},
+    'nebulosity': {'nebulosity': (5.0, 5.0)},
+    'depth': {'depth_steps': (2.0, 2.0)},
+    'cosmic_ray': {'cosmic_rays': (2000.0, 2000.0)},
+    'hot_pixel': {'hot_pixels': (0.01, 0.01)},
+    'column': {},
+    'trail': {},
+    'no_data': {},
+}
+
+
+class TestIngredients:
+    """
+    Each is in the fraction of the scenes that its probability says.
+    """
+
+    @pytest.mark.parametrize('name', INGREDIENTS)
+    def test_probability(self, bank, name):
+        changes = {f'{name}_probability': 0.5} | INGREDIENTS[name]
+        config = replace(FAMILIES['flat'], density=(1e-9, 1e-9), **changes)
+        batch = compose(bank, config, n_scenes=60, size=48)
+        if name in ('gradient', 'nebulosity', 'depth'):
+            changed = batch.sigma.flatten(1).std(dim=1) > 1e-3
+        elif name == 'no_data':
+            changed = batch.mask.flatten(1).any(dim=1)
+        else:
+            pull = (batch.background - batch.sky) / batch.sigma
+            changed = pull.abs().flatten(1).amax(dim=1) > 5
+        # 30 +- 4 have it; some lines and borders are faint or miss their scene.
+        assert 10 <= int(changed.sum()) <= 42
+        never = replace(config, **{f'{name}_probability': 0.0})
+        batch = compose(bank, never, n_scenes=4, size=48)
+        pull = (batch.background - batch.sky) / batch.sigma
+        assert float(pull.abs().max()) < 6
+        assert not batch.mask.any()
+
+    def test_saturation_is_a_ceiling(self, bank):
+        config = replace(
+            FAMILIES['flat'],
+            saturation=(5.0, 5.0),
+            saturation_probability=1.0,
+            density=(1e-2, 1e-2),
+            snr_min=20.0,
+        )
+        batch = compose(bank, config, n_scenes=2, size=96)
+        ceiling = batch.sky + 5 * batch.sigma
+        assert (batch.image <= ceiling * (1 + 1e-5)).all()
+        assert float((batch.image >= ceiling * (1 - 1e-5)).float().mean()) > 1e-3
+        assert (batch.source <= 5 * batch.sigma * (1 + 1e-5)).all()
+
+    @pytest.mark.parametrize('sky', [0.6, 30.0, 1e4])
+    def test_photon_noise_is_poisson(self, bank, sky):
+        config = replace(
+            FAMILIES['photon_starved'], sky=(sky, sky), density=(1e-9, 1e-9)
+        )
+        counts = compose(bank, config, n_scenes=4, size=256).image
+        assert torch.equal(counts, counts.round())
+        deviation = (counts - sky) / sky**0.5
+        assert float(deviation.mean()) == pytest.approx(0, abs=0.01)
+        assert float(deviation.var()) == pytest.approx(1, abs=0.02)
+        skewness = deviation.pow(3).mean()
+        assert float(skewness) == pytest.approx(sky**-0.5, abs=0.04)
+
+
+class TestPaste:
+    def light(self, bank, kind, row, column, shape):
+        index = [k.name for k in STAMP_KINDS].index(kind)
+        sources = {
+            'scene': [0], 'psf': [0], 'kind': [index], 'stamp': [1],
+            'row': [row], 'column': [column],
+        }  # fmt: skip
+        sources = {name: torch.tensor(value) for name, value in sources.items()}
+        sources['flux'] = torch.tensor([100.0])
+        return paste_sources(bank, sources, 1, shape)[0, 0]
+
+    @pytest.mark.parametrize('kind', [kind.name for kind in STAMP_KINDS])
+    def test_edges_cut_and_nothing_else(self, bank, kind):
+        whole = self.light(bank, kind, 150, 160, (300, 310))
+        assert float(whole.sum()) == pytest.approx(100, rel=5e-3)
+        for top, left in ((150, 160), (140, 40), (30, 200), (165, 175)):
+            part = self.light(bank, kind, 150 - top, 160 - left, (64, 48))
+            expected = whole[top : top + 64, left : left + 48]
+            torch.testing.assert_close(part, expected)
+
+    @pytest.mark.parametrize('kind', [kind.name for kind in STAMP_KINDS])
+    def test_far_away(self, bank, kind):
+        for row, column in ((-500, 10), (10, 900), (10, -129), (64 + 128, 10)):
+            assert not self.light(bank, kind, row, column, (64, 48)).any()
+
+    def test_zoomed_stamp_is_interpolated(self, bank):
+        image = self.light(bank, 'large_galaxy', 128, 128, (257, 257))
+        samples = bank.stamps['large_galaxy'][0, 1].float()
+        samples = samples * bank.scale['large_galaxy'][0, 1] * 100
+        torch.testing.assert_close(image[::2, ::2], samples, rtol=1e-5, atol=1e-6)
