@@ -220,8 +220,6 @@ def test_report_round_trip(results, tmp_path):
         'false-discovery',
         'Sky error',
         'Sky and light around sources',
-        'Fixed-aperture fluxes',
-        'Kron fluxes',
         'Positions of isolated stars',
         'Haigh et al. 2021',
         'numbers of steps',
@@ -260,6 +258,56 @@ def test_report_ratios_by_hand():
     assert '| flat (50 true) | ours | 10 | 30 | 1.00 |' in text
     assert '| ours / best peer | 2.00 | 1.50 |' in text
     assert '| ours / oracle | - | 0.75 |' in text
+
+
+@pytest.fixture
+def photometry():
+    """Fluxes of one method in two bins, as `PhotometrySurvey` gives them."""
+    row = {
+        'kind': 'star', 'snr_low': 20.0, 'snr_high': None, 'n': 7,
+        'median_bias': 0.01234, 'bias_error': 0.002, 'pull_mean': -0.1,
+        'pull_std': 1.05, 'median_distance': 0.12,
+    }  # fmt: skip
+    position = {'n': 5, 'median_distance': 0.1, 'ratio': 1.1}
+    return {
+        'aperture': {'bgrem': [{**row, 'snr_low': 5.0, 'snr_high': 10.0}, row]},
+        'kron': {'bgrem': [row]},
+        'positions': {
+            'n_sources': 9,
+            'n_not_finite': 0,
+            'centroid': position,
+            'windowed': {'n': 0, 'median_distance': None, 'ratio': None},
+        },
+        'flux_flux': {'bgrem': {'true': [5.0, 50.0], 'measured': [6.0, 49.0]}},
+    }
+
+
+def test_photometry_tables_by_hand(photometry):
+    text = markdown_report(
+        {
+            'suite': 'optical',
+            'weights': {},
+            'contaminations': [],
+            'families': {'flat': {'photometry': photometry}},
+        }
+    )
+    cells = 'star | > 20 | 7 | +0.012 ± 0.002 | -0.10 | 1.05 | 0.12 |'
+    assert text.count(cells) == 2
+    assert '| flat | bgrem | star | 5-10 | 7 |' in text
+    assert 'Kron fluxes' in text
+    assert '| flat | 9 | 0 | 5 | 0.100 | 1.100 | - | - |' in text
+
+
+def test_flux_figure(photometry):
+    pytest.importorskip('matplotlib')
+    import matplotlib.pyplot as plt
+
+    from bgrem.evaluate.image_figures import plot_flux_flux
+
+    figure = plot_flux_flux({'flat': photometry, 'crowded': photometry})
+    line = figure.axes[1].lines[0]
+    assert_array_equal(line.get_xydata(), [[5, 6], [50, 49]])
+    plt.close(figure)
 
 
 def test_figures(results, tmp_path):
