@@ -3,6 +3,9 @@ Tests of bgrem.simulate: the truth that a scene carries must be true.
 """
 
 from dataclasses import fields, replace
+from pathlib import Path
+from runpy import run_path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -376,3 +379,34 @@ class TestPaste:
         samples = bank.stamps['large_galaxy'][0, 1].float()
         samples = samples * bank.scale['large_galaxy'][0, 1] * 100
         torch.testing.assert_close(image[::2, ::2], samples, rtol=1e-5, atol=1e-6)
+
+
+class TestSpeedCommand:
+    @pytest.fixture
+    def speed(self):
+        path = Path(__file__).parents[2] / 'benchmarks' / 'speed.py'
+        if not path.exists():
+            pytest.skip('benchmarks are in the repository only')
+        return SimpleNamespace(**run_path(path))
+
+    @pytest.mark.parametrize('name', ['composer', 'training', 'inference'])
+    def test_measures(self, speed, bank, name, tmp_path, monkeypatch):
+        # The validation scenes want PSFs that a bank of one does not hold.
+        monkeypatch.setattr('bgrem.train.loop.Validation', lambda *_: None)
+        bank.save(tmp_path / 'bank.safetensors')
+        options = SimpleNamespace(
+            threads=torch.get_num_threads(),
+            repeats=1,
+            n_crops=2,
+            crop_size=32,
+            image_size=64,
+        )
+        speed_, cpu, peak, before = speed.measure(name, options, tmp_path)
+        assert speed_ > 0
+        assert cpu > 0
+        assert peak >= before > 1
+
+    def test_unknown_benchmark(self, speed, capsys):
+        with pytest.raises(SystemExit, match='2'):
+            speed.main(['--what', 'telescope'])
+        assert "invalid choice: 'telescope'" in capsys.readouterr().err
