@@ -275,7 +275,7 @@ def _bars(values):
     import matplotlib.pyplot as plt
 
     figure, ax = plt.subplots(
-        figsize=(max(4.0, 1.2 + 1.0 * len(values)), 3.6), layout='constrained'
+        figsize=(max(5.5, 3 + 1.0 * len(values)), 3.6), layout='constrained'
     )
     names = list(next(iter(values.values())))
     width = 0.8 / len(names)
@@ -287,5 +287,5 @@ def _bars(values):
             label=name,
         )
     ax.set_xticks(range(len(values)), list(values), rotation=30, ha='right', fontsize=8)
-    ax.legend(fontsize=7)
+    figure.legend(fontsize=7, loc='outside right upper')
     return figure, ax

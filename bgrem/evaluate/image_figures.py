@@ -170,8 +170,11 @@ def plot_normalization(sensitivity):
         error of the denoised image.
     """
     figure, axes = _sensitivity(sensitivity, 'factors')
+    values = [row['value'] for row in next(iter(sensitivity.values()))['factors']]
     for ax in axes:
         ax.set_xscale('log')
+        ax.set_xticks(values, [f'{value:g}' for value in values], fontsize=7)
+        ax.set_xticks([], minor=True)
         ax.set_xlabel('factor on the normalised image')
     return figure
 
