@@ -20,7 +20,7 @@ from bgrem.train import TrainingConfig, fine_tuning_config, load_config, train
 from bgrem.train import loop as loop_module
 from bgrem.train.__main__ import main
 from bgrem.train.examples import center_blobs, draw_examples, make_examples
-from bgrem.train.frames import FrameComposer
+from bgrem.train.frames import FrameComposer, read_frames
 from bgrem.weights import load_weights, save_weights
 
 TINY = UNetConfig(
@@ -52,7 +52,7 @@ class _FlatValidation:
     The real validation wants a bank with PSFs of every family.
     """
 
-    def __init__(self, bank, config, device):
+    def __init__(self, bank, config, device, composer):
         self.examples = make_examples(
             SceneComposer(bank, CONFIG.scene).compose(
                 1, 64, torch.Generator().manual_seed(1)
@@ -295,10 +295,14 @@ def frames(tmp_path):
     return folder
 
 
+def compose_on_frames(bank, config):
+    return FrameComposer(bank, config.scene, read_frames(config))
+
+
 class TestFrames:
     def test_background_is_the_frame(self, bank, frames):
         config = replace(CONFIG, noise_frames=str(frames))
-        batch = FrameComposer(bank, config).compose(
+        batch = compose_on_frames(bank, config).compose(
             6, 32, torch.Generator().manual_seed(3)
         )
         background = batch.background[:, 0].numpy()
@@ -316,12 +320,12 @@ class TestFrames:
 
     def test_sources_scale_with_the_noise(self, bank, frames):
         config = replace(CONFIG, noise_frames=str(frames))
-        faint = FrameComposer(bank, config).compose(
+        faint = compose_on_frames(bank, config).compose(
             2, 64, torch.Generator().manual_seed(3)
         )
         for path in frames.iterdir():
             fits.writeto(path, 10 * fits.getdata(path), overwrite=True)
-        bright = FrameComposer(bank, config).compose(
+        bright = compose_on_frames(bank, config).compose(
             2, 64, torch.Generator().manual_seed(3)
         )
         torch.testing.assert_close(bright.source, 10 * faint.source, rtol=1e-3, atol=0)
@@ -334,13 +338,13 @@ class TestFrames:
     def test_gain_gives_photon_noise(self, bank, frames, where):
         gain = 0.5
         config = replace(CONFIG, noise_frames=str(frames), crop_size=64)
-        plain = FrameComposer(bank, config)
+        plain = compose_on_frames(bank, config)
         if where == 'header':
             for path in frames.iterdir():
                 fits.setval(path, 'GAIN', value=gain)
         else:
             config = replace(config, noise_gain=gain)
-        noisy = FrameComposer(bank, config)
+        noisy = compose_on_frames(bank, config)
         before, after = (
             composer.compose(60, 64, torch.Generator().manual_seed(4))
             for composer in (plain, noisy)
@@ -356,7 +360,7 @@ class TestFrames:
             data[:, ::2] = np.nan
             fits.writeto(path, data, overwrite=True)
         config = replace(CONFIG, noise_frames=str(frames))
-        batch = FrameComposer(bank, config).compose(
+        batch = compose_on_frames(bank, config).compose(
             2, 64, torch.Generator().manual_seed(4)
         )
         assert float(batch.mask.float().mean()) == 0.5
@@ -367,25 +371,25 @@ class TestFrames:
     def test_no_images(self, bank, tmp_path):
         config = replace(CONFIG, noise_frames=str(tmp_path / 'nothing'))
         with pytest.raises(ValueError, match='must be a folder with FITS images, got'):
-            FrameComposer(bank, config)
+            compose_on_frames(bank, config)
 
     def test_not_fits(self, bank, frames):
         (frames / 'a.fits').write_text('no')
         config = replace(CONFIG, noise_frames=str(frames))
         with pytest.raises(ValueError, match=r'a\.fits cannot be read as FITS'):
-            FrameComposer(bank, config)
+            compose_on_frames(bank, config)
 
     def test_small_frames(self, bank, frames):
         config = replace(CONFIG, noise_frames=str(frames), crop_size=96)
         with pytest.raises(ValueError, match='must be at least 96 px wide and high'):
-            FrameComposer(bank, config)
+            compose_on_frames(bank, config)
 
     @pytest.mark.parametrize('value', [3.0, np.nan])
     def test_constant_frames(self, bank, frames, value):
         fits.writeto(frames / 'flat.fits', np.full((64, 64), value))
         config = replace(CONFIG, noise_frames=str(frames))
         with pytest.raises(ValueError, match='noise_frames must not be constant'):
-            FrameComposer(bank, config)
+            compose_on_frames(bank, config)
 
 
 class TestConfig:

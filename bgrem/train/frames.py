@@ -12,7 +12,7 @@ from bgrem.io import read_image
 from bgrem.normalize import estimate_normalization
 from bgrem.simulate import SceneComposer
 
-__all__ = ['FrameComposer']
+__all__ = ['FrameComposer', 'read_frames']
 
 _SUFFIXES = ('.fits', '.fit', '.fts', '.fits.gz', '.fits.fz')
 # What the frames bring themselves.
@@ -44,24 +44,16 @@ class FrameComposer:
     bank : `bgrem.simulate.StampBank`
         The stamps, on the device on which scenes are to be made.
 
-    config : `TrainingConfig`
-        Gives ``noise_frames``, ``noise_gain``, the smallest frame
-        (``crop_size``) and the sources (``scene``).
+    scene : `bgrem.simulate.SceneConfig`
+        The sources; what it says of the background is left out.
 
-    Raises
-    ------
-    ValueError
-        If the folder holds no FITS image, or one that is damaged, smaller than
-        a crop or constant.
-
-    Notes
-    -----
-    The frames are kept in memory, 4 bytes per pixel.
+    frames : list
+        What `read_frames` returned.
     """
 
-    def __init__(self, bank, config):
-        self._frames = _read_frames(config)
-        self._sources = SceneComposer(bank, replace(config.scene, **_NO_BACKGROUND))
+    def __init__(self, bank, scene, frames):
+        self._frames = frames
+        self._sources = SceneComposer(bank, replace(scene, **_NO_BACKGROUND))
 
     def compose(self, n_scenes, size, generator):
         """
@@ -133,9 +125,27 @@ class FrameComposer:
         ]
 
 
-def _read_frames(config):
+def read_frames(config):
     """
-    Return the frames of a folder as (pixels, gain); the gain NaN if unknown.
+    Read the noise frames of a training.
+
+    Parameters
+    ----------
+    config : `TrainingConfig`
+        Gives ``noise_frames``, ``noise_gain`` and the smallest frame
+        (``crop_size``).
+
+    Returns
+    -------
+    frames : list of tuple
+        The pixels, float32 and NaN where there are none, and the gain in electrons
+        per count, NaN if it is not known.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no FITS image, or one that is damaged, smaller than
+        a crop or constant.
     """
     folder = Path(config.noise_frames)
     paths = sorted(

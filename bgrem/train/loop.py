@@ -20,7 +20,7 @@ from bgrem.weights import load_weights, save_weights
 
 from .config import TrainingConfig
 from .examples import draw_examples
-from .frames import FrameComposer
+from .frames import FrameComposer, read_frames
 from .optimizer import Optimizers
 from .validation import Validation
 
@@ -100,14 +100,16 @@ class _Run:
         self.config = config
         self.folder = folder
         self.device = device
+        # Before anything that takes long or leaves traces.
+        frames = None if config.noise_frames is None else read_frames(config)
         folder.mkdir(parents=True, exist_ok=True)
         bank = self._bank(n_workers).to(device)
         self.composer = (
             SceneComposer(bank, config.scene)
-            if config.noise_frames is None
-            else FrameComposer(bank, config)
+            if frames is None
+            else FrameComposer(bank, config.scene, frames)
         )
-        self.validation = Validation(bank, config, device)
+        self.validation = Validation(bank, config, device, self.composer)
         # The caller's random state is not touched.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)

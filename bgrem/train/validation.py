@@ -10,7 +10,6 @@ from bgrem.evaluate.matching import match, match_radius
 from bgrem.simulate import FAMILIES, SceneComposer
 
 from .examples import make_examples
-from .frames import FrameComposer
 
 __all__ = ['VALIDATION_FAMILIES', 'Validation']
 
@@ -34,16 +33,19 @@ class Validation:
 
     device : `~torch.device`
         Where the scenes live.
+
+    composer : `bgrem.simulate.SceneComposer` or `FrameComposer`
+        Makes the scenes of the training.
     """
 
-    def __init__(self, bank, config, device):
+    def __init__(self, bank, config, device, composer):
         composers = {
             name: (SceneComposer(bank, FAMILIES[name]), 256)
             for name in VALIDATION_FAMILIES
         }
         if config.noise_frames is not None:
             # The frames need not be larger than a crop.
-            composers['noise_frames'] = FrameComposer(bank, config), config.crop_size
+            composers['noise_frames'] = composer, config.crop_size
         self._scenes = {}
         for number, (name, (composer, size)) in enumerate(composers.items()):
             generator = torch.Generator(device).manual_seed(_SEED + number)
