@@ -187,7 +187,8 @@ class SceneConfig:
                     raise ValueError(msg)
                 object.__setattr__(self, field.name, value)
         for name in ('density', 'snr_max', 'large_snr', 'sky', 'gain', 'saturation',
-                     'nebulosity'):  # fmt: skip
+                     'nebulosity', 'nebulosity_scale', 'cosmic_rays',
+                     'hot_pixels'):  # fmt: skip
             if getattr(self, name)[0] <= 0:
                 msg = f'{name} must be positive, got {getattr(self, name)!r}'
                 raise ValueError(msg)

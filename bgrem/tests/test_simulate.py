@@ -162,6 +162,9 @@ class TestConfig:
         [
             ('density', (2, 1), 'ascending pair'),
             ('sky', (0, 1), 'must be positive'),
+            ('nebulosity_scale', (0, 9), 'must be positive'),
+            ('cosmic_rays', (0, 9), 'must be positive'),
+            ('hot_pixels', (0, 0.1), 'must be positive'),
             ('trail_probability', 1.5, 'between 0 and 1'),
             ('snr_min', -1.0, 'between 0 and snr_max'),
         ],
