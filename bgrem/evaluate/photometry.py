@@ -18,7 +18,12 @@ from bgrem.evaluate.positions import (
     position_limit,
     summarize_positions,
 )
-from bgrem.evaluate.sky import BACKGROUND_OPTIONS, BGREM_BOX_SIZE
+from bgrem.evaluate.sky import (
+    BACKGROUND_OPTIONS,
+    BGREM_BOX_SIZE,
+    BGREM_ESTIMATORS,
+    bgrem_background,
+)
 
 __all__ = [
     'APERTURE_FWHM',
@@ -78,7 +83,8 @@ class PhotometrySurvey:
     catalogue's centroids and photutils' windowed ones, are compared with the
     Cramer-Rao limit.
 
-    Besides `DiffusionBackground` (``bgrem``) its clipped denoised image
+    Besides `DiffusionBackground` (``bgrem``; with another estimator of the sky
+    in its boxes ``bgrem, biweight``) its clipped denoised image
     (``denoised, clipped``: the paper's output), ``Background2D`` with the same
     box and the image less its ``true sky`` are measured in the same
     apertures. The last one shows what no sky could mend: sources picked, and
@@ -109,17 +115,13 @@ class PhotometrySurvey:
         scene : `~bgrem.evaluate.scenes.Scene`
             Only the matched fluxes are kept of it.
         """
-        from bgrem import DiffusionBackground
-
+        backgrounds = {
+            name: bgrem_background(scene, self.weights, estimator)
+            for name, estimator in BGREM_ESTIMATORS.items()
+        }
+        bkg = backgrounds['bgrem']
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', AstropyWarning)
-            bkg = DiffusionBackground(
-                scene.image,
-                BGREM_BOX_SIZE,
-                mask=scene.mask,
-                weights=self.weights,
-                **BACKGROUND_OPTIONS,
-            )
             segments = bkg.detect()
             if segments is None:
                 return
@@ -127,7 +129,10 @@ class PhotometrySurvey:
                 scene.image, BGREM_BOX_SIZE, mask=scene.mask, **BACKGROUND_OPTIONS
             )
         images = {
-            'bgrem': (bkg.subtract(), bkg.background_rms),
+            name: (own.subtract(), own.background_rms)
+            for name, own in backgrounds.items()
+        }
+        images |= {
             'denoised, clipped': (
                 bkg.subtract(denoise=True, clip=True),
                 bkg.background_rms,

@@ -2,12 +2,9 @@
 What denoising does to the values of the pixels.
 """
 
-import warnings
-
 import numpy as np
-from astropy.utils.exceptions import AstropyWarning
 
-from bgrem.evaluate.sky import BACKGROUND_OPTIONS, BGREM_BOX_SIZE
+from bgrem.evaluate.sky import bgrem_background
 
 __all__ = ['PixelSurvey']
 
@@ -43,17 +40,7 @@ class PixelSurvey:
         scene : `~bgrem.evaluate.scenes.Scene`
             A cutout is kept of the first one.
         """
-        from bgrem import DiffusionBackground
-
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', AstropyWarning)
-            bkg = DiffusionBackground(
-                scene.image,
-                BGREM_BOX_SIZE,
-                mask=scene.mask,
-                weights=self.weights,
-                **BACKGROUND_OPTIONS,
-            )
+        bkg = bgrem_background(scene, self.weights)
         images = {
             'data': scene.image - scene.sky,
             'subtracted': bkg.subtract(),

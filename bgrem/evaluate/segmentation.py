@@ -15,7 +15,7 @@ from scipy import ndimage, sparse
 
 from bgrem.evaluate.matching import MIN_SNR
 from bgrem.evaluate.peers import photutils_segments
-from bgrem.evaluate.sky import BACKGROUND_OPTIONS, BGREM_BOX_SIZE
+from bgrem.evaluate.sky import bgrem_background
 
 __all__ = [
     'SegmentationSurvey',
@@ -252,18 +252,12 @@ class SegmentationSurvey:
         scene : `~bgrem.evaluate.scenes.Scene`
             Nothing is kept of it but the numbers.
         """
-        from bgrem import DiffusionBackground
-
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', AstropyWarning)
-            bkg = DiffusionBackground(
-                scene.image,
-                BGREM_BOX_SIZE,
-                mask=scene.mask,
-                weights=self.weights,
-                **BACKGROUND_OPTIONS,
-            )
-            found = {'bgrem': bkg.detect(), 'photutils': photutils_segments(scene)}
+            found = {
+                'bgrem': bgrem_background(scene, self.weights).detect(),
+                'photutils': photutils_segments(scene),
+            }
         truth = true_segments(scene)
         for name, segments in found.items():
             labels = np.zeros_like(truth) if segments is None else segments.data

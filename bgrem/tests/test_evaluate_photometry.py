@@ -219,7 +219,7 @@ class TestPhotometrySurvey:
         """The fluxes are as good as the noise allows."""
         ours, ideal = (result['aperture'][n] for n in ('bgrem', 'true sky'))
         assert sum(row['n'] for row in ours) == 36
-        for row in ours + ideal:
+        for row in ours + ideal + result['aperture']['bgrem, biweight']:
             assert abs(row['median_bias']) < 0.05
             assert 0.5 < row['pull_std'] < 1.5
         for row in result['aperture']['denoised, clipped']:
@@ -257,7 +257,7 @@ def test_sky_profiles(stars, tiny_weights):
     survey = SkySurvey(tiny_weights, box_sizes=(64,))
     survey.add(stars)
     result = survey.result()
-    assert list(result) == ['Background2D 64', 'bgrem']
+    assert list(result) == ['Background2D 64', 'bgrem', 'bgrem, biweight']
     profile = result['bgrem']['profiles']['star']
     assert profile['radius'] == list(RADIUS_EDGES[1:])
     assert_allclose(profile['light_kept'], 1)
