@@ -119,10 +119,7 @@ class SceneComposer:
         """
         shape = (size, size) if isinstance(size, int) else tuple(size)
         config = self.config
-        pick = torch.randint(
-            len(self._psfs), (n_scenes,), generator=generator, device=generator.device
-        )
-        psf = self._psfs[pick]
+        psf = self._draw_psfs(n_scenes, generator)
         mean_sky = uniform(config.sky, n_scenes, generator, log=True)
         read_noise = uniform(config.read_noise, n_scenes, generator)
         # Noise sigma of the mean sky: the unit of every structure below.
@@ -144,9 +141,7 @@ class SceneComposer:
         image = torch.where(full, sky + level, image)
         source = torch.minimum(light, level)
 
-        mask = torch.zeros(image.shape, dtype=torch.bool, device=image.device)
-        some = self._some(config.no_data_probability, n_scenes, generator)
-        mask[some] = defects.no_data(len(some), shape, generator)
+        mask = self._no_data(n_scenes, shape, generator)
         gain = uniform(config.gain, n_scenes, generator, log=True)
         image = torch.where(mask, 0, image) / gain
         source = source / gain
@@ -162,6 +157,12 @@ class SceneComposer:
             fwhm=self.bank.fwhm[psf],
             catalog=catalog,
         )
+
+    def _draw_psfs(self, n_scenes, generator):
+        device = generator.device
+        size = (n_scenes,)
+        pick = torch.randint(len(self._psfs), size, generator=generator, device=device)
+        return self._psfs[pick]
 
     def _some(self, probability, n_scenes, generator):
         """
@@ -252,6 +253,13 @@ class SceneComposer:
             kernel = uniform(config.correlation, len(some), generator)
             noise[some] = defects.correlate(wider, kernel)
         return noise
+
+    def _no_data(self, n_scenes, shape, generator):
+        device = generator.device
+        mask = torch.zeros(n_scenes, 1, *shape, dtype=torch.bool, device=device)
+        some = self._some(self.config.no_data_probability, n_scenes, generator)
+        mask[some] = defects.no_data(len(some), shape, generator)
+        return mask
 
     def _saturation_level(self, n_scenes, generator):
         config = self.config
