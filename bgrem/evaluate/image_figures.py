@@ -235,7 +235,7 @@ def plot_training(path):
     Parameters
     ----------
     path : path-like
-        The ``log.csv`` that `bgrem train` writes.
+        The ``log.csv`` that ``bgrem train`` writes.
 
     Returns
     -------
