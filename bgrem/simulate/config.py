@@ -137,7 +137,7 @@ class SceneConfig:
         [0, 1].
     """
 
-    density: tuple = (1e-4, 1e-2)
+    density: tuple = (1e-4, 3e-2)
     snr_min: float = 1.0
     snr_max: tuple = (30.0, 3e4)
     flux_slope: tuple = (0.6, 1.6)

@@ -241,7 +241,9 @@ class TestExamples:
     def test_measured_normalization_is_that_of_inference(self, bank):
         generator = torch.Generator().manual_seed(5)
         batch = SceneComposer(bank, CONFIG.scene).compose(2, 64, generator)
-        examples = make_examples(batch, generator, jitter=False, method='global')
+        examples = make_examples(
+            batch, generator, jitter=False, method='global', measured_fraction=1.0
+        )
         image = batch.image[1, 0].numpy()
         expected = estimate_normalization(image, method='global').forward(image)
         assert_allclose(examples.image[1, 0].numpy(), expected, rtol=1e-5, atol=1e-5)

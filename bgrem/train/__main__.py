@@ -84,6 +84,8 @@ def _configuration(args):
         'noise_frames': args.noise_frames,
         'noise_gain': args.gain,
         'n_steps': args.steps,
+        # Real frames bring their own errors of the measurement.
+        'measured_fraction': 1.0 if args.noise_frames is not None else None,
     }
     given = {name: value for name, value in changes.items() if value is not None}
     return replace(config, **given)

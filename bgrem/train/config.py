@@ -187,6 +187,7 @@ class TrainingConfig:
     patience: int = 0
     inference_steps: int = 1
     normalization: str = 'local'
+    measured_fraction: float = 0.0
     tile_size: int = 256
     tile_overlap: int = 64
 
@@ -195,7 +196,7 @@ class TrainingConfig:
             self._require(name, getattr(self, name) >= 1, 'must be at least 1')
         for name in ('learning_rate', 'muon_learning_rate', 'clip', 'blob_sigma'):
             self._require(name, getattr(self, name) > 0, 'must be positive')
-        for name in ('ema', 'observed_fraction', 'decay_rate'):
+        for name in ('ema', 'observed_fraction', 'decay_rate', 'measured_fraction'):
             self._require(name, 0 <= getattr(self, name) <= 1, 'must be in [0, 1]')
         for name, choices in (
             ('optimizer', ('adamw', 'muon')),
@@ -222,16 +223,6 @@ class TrainingConfig:
         if not holds:
             msg = f'{name} {rule}, got {getattr(self, name)!r}'
             raise ValueError(msg)
-
-    @property
-    def measured_normalization(self):
-        """
-        The method that normalises the training crops, as at inference, or `None`
-        where the simulated truth stands in for it.
-        """
-        if self.normalization == 'global' or self.noise_frames is not None:
-            return self.normalization
-        return None
 
     def to_dict(self):
         """
@@ -350,6 +341,7 @@ def fine_tuning_config(init):
         name=f'{weights.name}-tuned',
         noise_frames=None,
         noise_gain=None,
+        measured_fraction=1.0,
         n_steps=1000,
         optimizer='adamw',
         learning_rate=3e-4,

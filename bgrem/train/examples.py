@@ -63,7 +63,8 @@ def draw_examples(composer, config, generator):
             batch,
             generator,
             blob_sigma=config.blob_sigma,
-            method=config.measured_normalization,
+            method=config.normalization,
+            measured_fraction=config.measured_fraction,
         )
         bright = batch.source.amax(dim=(1, 2, 3)) >= config.min_peak
         kept.append(Examples(*(tensor[bright] for tensor in examples)))
@@ -74,15 +75,23 @@ def draw_examples(composer, config, generator):
     raise ValueError(msg)
 
 
-def make_examples(batch, generator, *, blob_sigma=1.0, jitter=True, method=None):
+def make_examples(
+    batch,
+    generator,
+    *,
+    blob_sigma=1.0,
+    jitter=True,
+    method='local',
+    measured_fraction=0.0,
+):
     """
     Normalise scenes as they will be at inference, errors included.
 
-    At inference the centre and the scale are estimated on a mesh. Unless a
-    method is given, here they are the truth seen through such a mesh, with the
-    errors an estimator makes: light of crowded fields and large galaxies leaks
-    into the centre, scales are off by some 15%, and in one scene of eight the
-    centre is one number for the whole scene.
+    At inference the centre and the scale are estimated on a mesh. So they are
+    here in a part of the scenes. In the others they are the truth seen through
+    such a mesh, with the errors an estimator makes: light of crowded fields and
+    large galaxies leaks into the centre, scales are off by some 15%, and in one
+    scene of eight the centre is one number for the whole scene.
 
     Parameters
     ----------
@@ -98,19 +107,21 @@ def make_examples(batch, generator, *, blob_sigma=1.0, jitter=True, method=None)
     jitter : bool, optional
         Whether to make the errors and to apply a random symmetry.
 
-    method : {'local', 'global'} or `None`, optional
-        If given, each scene is normalised by
-        `~bgrem.normalize.estimate_normalization` instead, errors included.
+    method : {'local', 'global'}, optional
+        The method of `~bgrem.normalize.estimate_normalization`.
+
+    measured_fraction : float, optional
+        The fraction of the scenes, drawn at random, that it normalises.
 
     Returns
     -------
     examples : `Examples`
         Image and source in units of the noise; the blobs; the pixels with data.
     """
-    if method is None:
-        center, scale = _simulated_maps(batch, generator, jitter)
-    else:
-        center, scale = _measured_maps(batch, method)
+    center, scale = _simulated_maps(batch, generator, jitter)
+    u = torch.rand(len(center), generator=generator, device=generator.device)
+    for k in torch.nonzero(u < measured_fraction).flatten().tolist():
+        center[k], scale[k] = _measured_maps(batch, k, method)
     mask = batch.mask | (scale == 0)
     image = torch.where(mask, 0, (batch.image - center) / scale)
     source = torch.where(mask, 0, batch.source / scale)
@@ -143,21 +154,14 @@ def _simulated_maps(batch, generator, jitter):
     return center, noise * torch.exp(0.15 * error)
 
 
-def _measured_maps(batch, method):
+def _measured_maps(batch, k, method):
     """
-    Centre and scale of each scene by the very estimator of the inference.
+    Centre and scale of one scene by the very estimator of the inference.
     """
-    images, masks = batch.image[:, 0].cpu().numpy(), batch.mask[:, 0].cpu().numpy()
-    found = [
-        estimate_normalization(image, mask, method)
-        for image, mask in zip(images, masks, strict=True)
-    ]
-    return [
-        torch.from_numpy(np.stack([getattr(one, name) for one in found])[:, None])
-        .float()
-        .to(batch.image.device)
-        for name in ('center', 'scale')
-    ]
+    image, mask = (tensor[k, 0].cpu().numpy() for tensor in (batch.image, batch.mask))
+    found = estimate_normalization(image, mask, method)
+    maps = torch.from_numpy(np.stack([found.center, found.scale])[:, None])
+    return maps.to(batch.image)
 
 
 def center_blobs(catalog, shape, sigma):

@@ -55,7 +55,9 @@ class Validation:
                 generator,
                 blob_sigma=config.blob_sigma,
                 jitter=False,
-                method=config.measured_normalization,
+                method=config.normalization,
+                # As at inference, if the training has seen that.
+                measured_fraction=float(config.measured_fraction > 0),
             )
             self._scenes[name] = (batch, examples)
 
