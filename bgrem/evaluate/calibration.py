@@ -184,7 +184,7 @@ def fit_calibration(
         Loaded weights; a calibration that they have is not used.
     scenes : str or `~bgrem.simulate.SceneConfig`, optional
         What the scenes hold, or the name of a family. By default
-        `CALIBRATION_SCENES`: what the training holds, without defects.
+        ``CALIBRATION_SCENES``: what the training holds, without defects.
     n_scenes : int, optional
         Number of scenes.
     size : int, optional
