@@ -21,6 +21,7 @@ __all__ = [
 
 BOX_SIZES = (16, 32, 64, 128)
 BGREM_BOX_SIZE = 32
+_SMALL_BOX = 16
 # Clipped pixels count as excluded, and in a crowded field that is most of them.
 BACKGROUND_OPTIONS = {'exclude_percentile': 90.0}
 # The default mode, 2.5 median - 1.5 mean, guards against sources. Where they are
@@ -54,9 +55,9 @@ def sky_residual(background, scene):
     return ((background - scene.sky) / scene.sigma)[good].astype(float)
 
 
-def bgrem_background(scene, weights, bkg_estimator=None):
+def bgrem_background(scene, weights, bkg_estimator=None, box_size=BGREM_BOX_SIZE):
     """
-    Run bgrem on a scene with its default box of 32 px.
+    Run bgrem on a scene.
 
     Parameters
     ----------
@@ -66,6 +67,8 @@ def bgrem_background(scene, weights, bkg_estimator=None):
         Loaded weights.
     bkg_estimator : callable, optional
         As for `~photutils.background.Background2D`.
+    box_size : int, optional
+        The box in pixels; bgrem's default of 32.
 
     Returns
     -------
@@ -77,7 +80,7 @@ def bgrem_background(scene, weights, bkg_estimator=None):
         warnings.simplefilter('ignore', AstropyWarning)
         return DiffusionBackground(
             scene.image,
-            BGREM_BOX_SIZE,
+            box_size,
             mask=scene.mask,
             weights=weights,
             bkg_estimator=bkg_estimator,
@@ -101,7 +104,8 @@ class SkySurvey:
         Loaded weights.
     box_sizes : sequence of int, optional
         Boxes in pixels with which Background2D is run; bgrem is run with
-        its default of 32, and with each of `BGREM_ESTIMATORS`.
+        its default of 32 and each of `BGREM_ESTIMATORS`, and with boxes of
+        16 px.
     """
 
     def __init__(self, weights, box_sizes=BOX_SIZES):
@@ -130,6 +134,9 @@ class SkySurvey:
         for name, estimator in BGREM_ESTIMATORS.items():
             bkg = bgrem_background(scene, self.weights, estimator)
             skies[name] = bkg.background
+        # Without sources in them, boxes can be small enough for nebulosity.
+        small = bgrem_background(scene, self.weights, box_size=_SMALL_BOX)
+        skies[f'bgrem {_SMALL_BOX}'] = small.background
         for name, sky in skies.items():
             residual = sky_residual(sky, scene)
             moments = (residual.mean(), np.mean(residual**2))

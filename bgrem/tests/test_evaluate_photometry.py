@@ -257,7 +257,7 @@ def test_sky_profiles(stars, tiny_weights):
     survey = SkySurvey(tiny_weights, box_sizes=(64,))
     survey.add(stars)
     result = survey.result()
-    assert list(result) == ['Background2D 64', 'bgrem', 'bgrem, biweight']
+    assert list(result) == ['Background2D 64', 'bgrem', 'bgrem, biweight', 'bgrem 16']
     profile = result['bgrem']['profiles']['star']
     assert profile['radius'] == list(RADIUS_EDGES[1:])
     assert_allclose(profile['light_kept'], 1)
