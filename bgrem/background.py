@@ -478,8 +478,10 @@ class DiffusionBackground(Background2D):
         Returns
         -------
         catalog : `~photutils.segmentation.SourceCatalog` or `None`
-            With the extra column ``detection_probability``. `None` where nothing is
-            detected.
+            With the extra columns ``detection_probability``, ``x_centroid_win`` and
+            ``y_centroid_win``. The latter two, measured on the data, are the better
+            positions of stars; they are the centroid where no window can be set.
+            `None` where nothing is detected.
 
         Raises
         ------

@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 from astropy import units as u
+from astropy.utils import lazyproperty
 from photutils.segmentation import SegmentationImage, SourceCatalog
 from photutils.utils import calc_total_error
 from photutils.utils.exceptions import NoDetectionsWarning
@@ -40,6 +41,10 @@ FOOTPRINT_SIGMA = 0.5
 # has nothing: the probability finds fainter sources than the image shows.
 _MINIMAL_FOOTPRINT = ndimage.generate_binary_structure(2, 1)
 _EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
+
+# What the table of a catalogue has beside photutils' own columns: positions
+# measured on the data, more accurate than the centroids for stars.
+_WINDOWED_COLUMNS = ['x_centroid_win', 'y_centroid_win']
 
 
 def calibrate(center_logit, calibration=None):
@@ -324,6 +329,15 @@ def _drop_small(labels, n_pixels):
     return new_label[labels]
 
 
+class _SourceCatalog(SourceCatalog):
+    # photutils leaves the windowed centroid NaN where no radius holds half of the
+    # Kron flux: where noise leaves that flux at zero or its radius without bounds.
+    @lazyproperty
+    def centroid_win(self):
+        windowed = super().centroid_win
+        return np.where(np.isfinite(windowed), windowed, self.centroid)
+
+
 def catalog(
     data,
     segmentation_image,
@@ -366,7 +380,19 @@ def catalog(
     catalog : `~photutils.segmentation.SourceCatalog`
         With the additional property, and table column,
         ``detection_probability``: the highest peak of the probability in each
-        segment.
+        segment. The table also has ``x_centroid_win`` and ``y_centroid_win``,
+        the windowed centroids measured on ``data``. They are finite wherever
+        the centroid is, which photutils alone does not promise (see Notes).
+
+    Notes
+    -----
+    For stars the windowed centroid is the more accurate position; it is that of
+    `~photutils.segmentation.SourceCatalog`, SourceExtractor's ``XWIN_IMAGE``.
+    photutils itself puts the isophotal centroid in its place where it leaves the
+    1-sigma ellipse of the source, or the image. Where the half-light radius,
+    which sets the window, is not finite (the Kron flux is zero, or noise drives
+    the Kron radius beyond 6) photutils gives NaN; here it is the isophotal
+    centroid too.
     """
     error = background_rms
     if effective_gain is not None:
@@ -379,7 +405,7 @@ def catalog(
     shape_image = np.maximum(source, 0 * source) + (
         1e-3 * np.maximum(probability, np.finfo(np.float32).tiny) * background_rms
     )
-    result = SourceCatalog(
+    result = _SourceCatalog(
         data,
         segmentation_image,
         error=error,
@@ -389,7 +415,13 @@ def catalog(
     result.add_property(
         'detection_probability', _label_probability(segmentation_image, probability)
     )
-    result.default_columns = [*result.default_columns, 'detection_probability']
+    after = result.default_columns.index('y_centroid') + 1
+    result.default_columns = [
+        *result.default_columns[:after],
+        *_WINDOWED_COLUMNS,
+        *result.default_columns[after:],
+        'detection_probability',
+    ]
     return result
 
 

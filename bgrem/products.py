@@ -64,6 +64,8 @@ _EMPTY_COLUMNS = {
     'label': int,
     'x_centroid': float,
     'y_centroid': float,
+    'x_centroid_win': float,
+    'y_centroid_win': float,
     'area': float,
     'segment_flux': float,
     'segment_flux_err': float,

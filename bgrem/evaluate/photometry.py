@@ -80,8 +80,8 @@ class PhotometrySurvey:
     are compared with the true total flux of the matched source, where that
     has no neighbour. The S/N that sorts the fluxes is that of the *aperture*:
     true flux over the true noise in it. Positions of isolated stars, both the
-    catalogue's centroids and photutils' windowed ones, are compared with the
-    Cramer-Rao limit.
+    centroids and the windowed centroids of the catalogue's table, are compared
+    with the Cramer-Rao limit.
 
     Besides `DiffusionBackground` (``bgrem``; with another estimator of the sky
     in its boxes ``bgrem, biweight``) its clipped denoised image
@@ -167,24 +167,25 @@ class PhotometrySurvey:
 
     def _matched(self, scene, catalog):
         """Return which sources of the catalogue are real, and the truth of them."""
-        x, y = np.atleast_1d(catalog.x_centroid), np.atleast_1d(catalog.y_centroid)
-        windowed = np.atleast_2d(catalog.centroid_win)
+        table = catalog.to_table()
+        x, y = np.asarray(table['x_centroid']), np.asarray(table['y_centroid'])
+        windowed = np.array([table['x_centroid_win'], table['y_centroid_win']])
         finite = np.isfinite(x) & np.isfinite(y)
         self._n_sources += x.size
-        self._n_not_finite += int(np.sum(~finite | ~np.isfinite(windowed).all(axis=1)))
+        self._n_not_finite += int(np.sum(~finite | ~np.isfinite(windowed).all(axis=0)))
         truth = scene.catalog
         found = np.flatnonzero(finite)
         index = match(
             x[found],
             y[found],
-            np.atleast_1d(catalog.detection_probability)[found],
+            np.asarray(table['detection_probability'])[found],
             truth['x'],
             truth['y'],
             truth['snr'],
             match_radius(scene.fwhm),
         )
         found, index = found[index >= 0], index[index >= 0]
-        x, y, windowed = x[found], y[found], windowed[found].T
+        x, y, windowed = x[found], y[found], windowed[:, found]
         noise = np.sqrt(scene.sigma**2 + scene.source / self.gain)
         true_flux, true_error = aperture_sums(
             scene.source, x, y, APERTURE_FWHM * scene.fwhm, noise
@@ -225,7 +226,8 @@ class PhotometrySurvey:
             `summarize_fluxes`. ``positions``: ``n_sources`` catalogued,
             ``n_not_finite`` of them without finite positions, and
             `summarize_positions` of the ``centroid`` and the ``windowed``
-            centroid of isolated stars with S/N above 5. ``flux_flux``: for
+            centroid (``x_centroid_win``, ``y_centroid_win``) of isolated stars
+            with S/N above 5. ``flux_flux``: for
             each method some pairs of ``true`` and ``measured`` aperture flux,
             in units of the true error.
         """

@@ -94,7 +94,8 @@ def test_subtract(folder, image, weights, capsys):
             make_wcs().wcs_pix2world(3, 5, 0),
         )
         assert hdus['CATALOG'].columns['segment_flux'].unit == 'adu'
-        assert {'ra', 'dec'} <= set(hdus['CATALOG'].columns.names)
+        columns = {'ra', 'dec', 'x_centroid_win', 'y_centroid_win'}
+        assert columns <= set(hdus['CATALOG'].columns.names)
 
 
 def test_summary_and_progress(image, weights, capsys):

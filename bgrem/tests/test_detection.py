@@ -2,10 +2,13 @@
 Tests of bgrem.detection.
 """
 
+import pickle
+
 import numpy as np
 import pytest
 from astropy import units as u
 from numpy.testing import assert_allclose, assert_array_equal
+from photutils.segmentation import SourceCatalog
 from photutils.utils.exceptions import NoDetectionsWarning
 from scipy.special import expit
 
@@ -400,6 +403,46 @@ class TestCatalog:
         assert np.isfinite(result.centroid).all()
         assert_allclose(result.centroid[faint], (70, 30), atol=0.05)
         assert result.segment_flux[faint] == -5
+
+    def test_windowed_positions(self, inputs, scene):
+        data, segmentation, source, probability, rms = inputs
+        result = catalog(
+            data, segmentation, source=source, probability=probability,
+            background_rms=rms,
+        )  # fmt: skip
+        table = result.to_table()
+        at = table.colnames.index('y_centroid') + 1
+        assert table.colnames[at : at + 2] == ['x_centroid_win', 'y_centroid_win']
+        star = segmentation.data[10, 12] - 1
+        windowed = table['x_centroid_win'][star], table['y_centroid_win'][star]
+        assert_allclose(windowed, (12, 10), atol=0.06)  # noise: 0.017
+        single = result[star]
+        assert (single.x_centroid_win, single.y_centroid_win) == windowed
+
+    def test_windowed_positions_are_finite(self, inputs):
+        data, segmentation, source, probability, rms = inputs
+        data = data.copy()
+        data[22:39, 62:79] = 0.0
+        kwargs = {
+            'source': source, 'probability': probability, 'background_rms': rms
+        }  # fmt: skip
+        result = catalog(data, segmentation, **kwargs)
+        faint = segmentation.data[30, 70] - 1
+        # What photutils alone gives for a source without a half-light radius.
+        assert np.isnan(SourceCatalog.centroid_win.fget(result)[faint]).all()
+        assert np.isfinite(result.centroid_win).all()
+        assert_array_equal(result.centroid_win[faint], result.centroid[faint])
+        only = catalog(data, segmentation, **kwargs)[faint]
+        assert_array_equal(only.centroid_win, only.centroid)
+
+    def test_pickle(self, inputs):
+        data, segmentation, source, probability, rms = inputs
+        result = catalog(
+            data, segmentation, source=source, probability=probability,
+            background_rms=rms,
+        )  # fmt: skip
+        copy = pickle.loads(pickle.dumps(result))
+        assert_array_equal(copy.centroid_win, result.centroid_win)
 
     def test_source_noise(self, inputs):
         data, segmentation, source, probability, rms = inputs
