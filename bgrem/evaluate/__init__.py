@@ -15,6 +15,7 @@ _MODULES = {
     'threshold_at': 'curves',
     'true_positives_at': 'curves',
     'fit_calibration': 'calibration',
+    'fit_peaks': 'calibration',
     'fit_table': 'calibration',
     'reliability': 'calibration',
     'run_suite': 'suite',

@@ -190,9 +190,9 @@ def build_stamp_bank(n_psf=120, *, seed=0, n_workers=1, progress=False):
     """
     Draw a stamp bank with GalSim.
 
-    The FWHM of the PSFs is log-uniform and stratified over 1.5-7 px; half are
-    Moffat (beta 2.5-5), 30% Kolmogorov, and 20% an obscured Airy disc with four
-    struts convolved with a little seeing, which has diffraction spikes. All
+    The FWHM of the PSFs is log-uniform and stratified over 1.5-7 px; 35% are
+    Moffat (beta 2.5-5), 20% Gaussian, 25% Kolmogorov, and 20% an obscured Airy disc
+    with four struts convolved with a little seeing, which has diffraction spikes. All
     are sheared by up to 0.1. Stars and Sersic galaxies (n from 0.5 to 4.5, axis
     ratio from 0.25) are drawn at random sub-pixel offsets.
 
@@ -280,9 +280,14 @@ def _random_psf(galsim, rng, fwhm):
     """
     A sheared PSF of a random family and whether it has spikes.
     """
-    family = rng.choice(['moffat', 'kolmogorov', 'struts'], p=[0.5, 0.3, 0.2])
+    family = rng.choice(
+        ['moffat', 'gaussian', 'kolmogorov', 'struts'], p=[0.35, 0.2, 0.25, 0.2]
+    )
     if family == 'moffat':
         psf = galsim.Moffat(beta=rng.uniform(2.5, 5.0), fwhm=fwhm)
+    elif family == 'gaussian':
+        # Without such, a network adds wings to stars that have none.
+        psf = galsim.Gaussian(fwhm=fwhm)
     elif family == 'kolmogorov':
         psf = galsim.Kolmogorov(fwhm=fwhm)
     else:

@@ -45,7 +45,7 @@ class TestScenes:
         folder = tmp_path / 'cache' / 'bgrem'
         monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
         folder.mkdir(parents=True)
-        bank.save(folder / 'evaluation-bank-2-990001.safetensors')
+        bank.save(folder / 'evaluation-bank-2-990011.safetensors')
         monkeypatch.setattr('bgrem.evaluate.scenes.build_stamp_bank', None)
         assert_array_equal(evaluation_bank(n_psf=2).fwhm, bank.fwhm)
 
