@@ -32,7 +32,8 @@ class SceneConfig:
         The highest S/N of the flux law; log-uniform.
 
     flux_slope : tuple of float
-        The slope a of the flux law N(>F) ~ F**-a.
+        The slope a of the flux law N(>F) ~ F**-a; below zero bright sources are
+        the most common.
 
     star_fraction : tuple of float
         The fraction of sources that are stars.
@@ -140,7 +141,7 @@ class SceneConfig:
     density: tuple = (1e-4, 3e-2)
     snr_min: float = 1.0
     snr_max: tuple = (30.0, 3e4)
-    flux_slope: tuple = (0.6, 1.6)
+    flux_slope: tuple = (-0.5, 1.6)
     star_fraction: tuple = (0.1, 1.0)
     large_galaxies: tuple = (0.1, 2.0)
     large_probability: float = 0.3

@@ -87,6 +87,8 @@ def _population(config, psf, shape, generator):
     _gather(sources, clumped, generator)
 
     slope = uniform(config.flux_slope, n_scenes, generator).flatten()[scene]
+    # At zero the power below is undefined; so near it is flat in log flux.
+    slope = torch.where(slope.abs() < 1e-3, 1e-3, slope)
     high = uniform(config.snr_max, n_scenes, generator, log=True).flatten()[scene]
     # Inverse transform of the power law N(>s) ~ s**-slope cut at both ends.
     u = _rand(n_sources, generator)
