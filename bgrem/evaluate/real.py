@@ -263,8 +263,9 @@ def judge_injections(image, detectors, rng):
     put where the image shows no source. The threshold of each detector is the
     one at which it gives 25 false alarms per 10^6 pixels on the image turned
     upside down (twice the sky minus the image, without the surroundings of
-    its sources): noise is symmetric, sources are not. The stars' own photon
-    noise is left out.
+    its sources): noise is symmetric, sources are not. A detector that knows
+    what sources look like may be quieter on such an image than on real noise,
+    which would flatter it. The stars' own photon noise is left out.
 
     Parameters
     ----------
