@@ -48,7 +48,7 @@ def main(argv=None):
         'their keyword GAIN'
     )  # fmt: skip
     parser.add_argument('--steps', type=int, help='number of training steps')
-    parser.add_argument('--device', default='cpu', help='cpu or cuda')
+    parser.add_argument('--device', default='auto', help='cpu, cuda or auto (default)')
     parser.add_argument('--workers', type=int, default=2, help='processes for stamps')
     parser.add_argument('--stop-after', type=float, metavar='SECONDS')
     parser.add_argument('--quiet', action='store_true', help='no progress bar')

@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from bgrem.atomic import atomic_path
-from bgrem.denoise import cpu_has_bfloat16
+from bgrem.denoise import cpu_has_bfloat16, resolve_device
 from bgrem.nn import AttentionUNet, center_cross_entropy, difference_loss
 from bgrem.simulate import SceneComposer, StampBank, build_stamp_bank
 from bgrem.weights import load_weights, save_weights
@@ -38,7 +38,7 @@ def train(
     folder,
     *,
     init=None,
-    device='cpu',
+    device='auto',
     n_workers=1,
     progress=True,
     stop_after=None,
@@ -65,7 +65,7 @@ def train(
         resumed has its own. `None` starts from random ones.
 
     device : str, optional
-        'cpu' or 'cuda'.
+        As for `bgrem.denoise.denoise`: 'auto' is the GPU where there is one.
 
     n_workers : int, optional
         Processes that draw the stamp bank.
@@ -91,7 +91,7 @@ def train(
     -----
     The default network trains at about 1 Mpix/s on two cores with native bf16.
     """
-    run = _Run(config, Path(folder), torch.device(device), n_workers, init)
+    run = _Run(config, Path(folder), resolve_device(device), n_workers, init)
     return run.go(progress, stop_after)
 
 
