@@ -54,7 +54,7 @@ class Optimizers:
 
     def step(self, factor):
         """
-        Update the parameters from their gradients, and forget these.
+        Update the parameters from their gradients.
 
         Parameters
         ----------
@@ -67,9 +67,6 @@ class Optimizers:
         for optimizer, rate in zip(self._all, self._rates, strict=True):
             optimizer.param_groups[0]['lr'] = rate * factor
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        for parameter, _ in self._matrices:
-            parameter.grad = None
 
     def state_dict(self):
         """
