@@ -84,7 +84,7 @@ def separate(
     """
     # torch takes seconds to import
     from bgrem.denoise import check_count, check_symmetries, denoise, resolve_device
-    from bgrem.detection import calibrate, pool_centers
+    from bgrem.probability import calibrate, pool_centers
     from bgrem.weights import load_weights
 
     weights = load_weights(weights)

@@ -106,7 +106,7 @@ def fit_table(center_logit, is_true, n_knots=N_KNOTS):
     -------
     calibration : dict
         ``logit`` and ``probability``, both strictly increasing lists, for
-        `bgrem.detection.calibrate`.
+        `bgrem.probability.calibrate`.
 
     Raises
     ------

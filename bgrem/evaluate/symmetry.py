@@ -8,8 +8,9 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import logit
 
-from bgrem.detection import MIN_PROBABILITY, calibrate
+from bgrem.detection import MIN_PROBABILITY
 from bgrem.discovery import SymmetryCheck
+from bgrem.probability import calibrate
 
 __all__ = ['ScenePeaks', 'fit_symmetry']
 

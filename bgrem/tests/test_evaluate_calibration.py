@@ -5,7 +5,6 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.special import expit
 
-from bgrem.detection import calibrate
 from bgrem.discovery import SymmetryCheck, choose_threshold
 from bgrem.evaluate.calibration import (
     fit_peaks,
@@ -15,6 +14,7 @@ from bgrem.evaluate.calibration import (
     rewrite_header,
 )
 from bgrem.evaluate.symmetry import ScenePeaks, fit_symmetry
+from bgrem.probability import calibrate
 from bgrem.weights import load_weights
 
 
