@@ -7,7 +7,7 @@ import inspect
 import numpy as np
 from photutils.background import Background2D
 
-__all__ = ['check_as_parent', 'merge_signatures']
+__all__ = ['check_as_parent', 'merge_signatures', 'parent_view', 'silent_mask']
 
 # deprecated names that would warn twice
 _DEPRECATED_OPTIONS = ('interpolator', 'bkgrms_estimator')
@@ -34,6 +34,21 @@ def check_as_parent(image, box_size, options):
 
 def _no_estimate(data, axis=None):
     return np.zeros_like(np.any(data, axis=axis), dtype=float)
+
+
+def silent_mask(image):
+    """Return the mask with non-finite values, of which the warning has been given."""
+    finite = np.isfinite(image.data)
+    if finite.all():
+        return image.mask
+    return ~finite if image.mask is None else ~finite | image.mask
+
+
+def parent_view(background):
+    """Return a Background2D that holds what an instance of a subclass holds."""
+    view = Background2D.__new__(Background2D)
+    vars(view).update(vars(background))
+    return view
 
 
 def merge_signatures(cls):

@@ -3,15 +3,20 @@ The sky of an image whose sources a denoiser has taken out.
 """
 
 from copy import copy
-from dataclasses import asdict
 from functools import cached_property
 
 import numpy as np
 from photutils.background import Background2D
 
-from bgrem._parent import check_as_parent, merge_signatures
+from bgrem._detection_mixin import DetectionMixin
+from bgrem._parent import (
+    check_as_parent,
+    merge_signatures,
+    parent_view,
+    silent_mask,
+)
 from bgrem.inputs import parse_image
-from bgrem.pipeline import find_flipped_peaks, separate
+from bgrem.pipeline import separate
 from bgrem.trend import fit_trend
 from bgrem.uncertainty import mesh_standard_error
 
@@ -21,7 +26,7 @@ __all__ = ['DiffusionBackground', 'make_detection_mask']
 _SOURCE_FREE = 0.5
 
 
-class DiffusionBackground(Background2D):
+class DiffusionBackground(DetectionMixin, Background2D):
     """
     Class to estimate sky, noise and sources of an image with a denoiser.
 
@@ -171,7 +176,7 @@ class DiffusionBackground(Background2D):
         super().__init__(
             sky if image.unit is None else sky << image.unit,
             box_size,
-            mask=_silent_mask(image),
+            mask=silent_mask(image),
             coverage_mask=image.coverage_mask,
             **options,
         )
@@ -190,8 +195,7 @@ class DiffusionBackground(Background2D):
         self._detrended = None
         if self._trend is not None:
             # the parent's own view of the residual, with all its properties
-            self._detrended = Background2D.__new__(Background2D)
-            vars(self._detrended).update(vars(self))
+            self._detrended = parent_view(self)
             mesh = self._detrended.background_mesh
             centers = (
                 np.arange(n) * size + 0.5 * (size - 1)
@@ -248,8 +252,7 @@ class DiffusionBackground(Background2D):
         smaller than a box, is not in it. Masked and non-finite pixels are
         interpolated over; where there is no coverage it is ``fill_value``.
         """
-        view = Background2D.__new__(Background2D)
-        vars(view).update(vars(self))
+        view = parent_view(self)
         view.background_rms_mesh = self._standard_error_mesh
         return view.background_rms
 
@@ -297,17 +300,6 @@ class DiffusionBackground(Background2D):
         noise = self.subtract()
         noise -= self.source
         return noise
-
-    @property
-    def detection_probability(self):
-        """
-        The probability that a source centre lies at the pixel (2D float32 in
-        [0, 1]), a new array.
-
-        It is calibrated at its local maxima. 0 where the data are masked or not
-        finite.
-        """
-        return self._probability.copy()
 
     @property
     def meta(self):
@@ -370,144 +362,6 @@ class DiffusionBackground(Background2D):
             image[image < 0] = 0
         return image
 
-    def detection_mask(
-        self, *, threshold=None, false_discovery_rate=0.05, footprint=None
-    ):
-        """
-        Mask the pixels of detected sources.
-
-        Parameters
-        ----------
-        threshold : float, optional
-            Peaks of `detection_probability` at or above it are detections. Default:
-            chosen by ``false_discovery_rate``.
-        false_discovery_rate : float, optional
-            The expected fraction of false detections, between 0 and 1. Default
-            0.05. Not used with ``threshold``. The calibrated probabilities are
-            checked, and corrected, by running the network on the sign-flipped
-            residual of the image; `meta` tells the result.
-        footprint : 2D array_like of bool, optional
-            A structuring element by which each source is widened.
-
-        Returns
-        -------
-        source_mask : 2D `~numpy.ndarray` of bool
-            `True` on sources.
-
-        Raises
-        ------
-        ValueError
-            If ``threshold`` or ``false_discovery_rate`` is out of range.
-        """
-        from bgrem.detection import detection_mask
-
-        return detection_mask(
-            self._source,
-            self._probability,
-            self._plain_rms(),
-            threshold=self._threshold(threshold, false_discovery_rate),
-            footprint=footprint,
-            mask=self._image.unusable,
-        )
-
-    def detect(
-        self, *, threshold=None, false_discovery_rate=0.05, n_pixels=1, deblend=True
-    ):
-        """
-        Detect the sources.
-
-        Parameters
-        ----------
-        threshold, false_discovery_rate
-            As for `detection_mask`.
-        n_pixels : int, optional
-            The least number of pixels of a source. Default 1.
-        deblend : bool, optional
-            Whether touching sources become separate segments. Default `True`.
-
-        Returns
-        -------
-        segmentation_image : `~photutils.segmentation.SegmentationImage` or `None`
-            One label for each source. `None`, with photutils'
-            `~photutils.utils.exceptions.NoDetectionsWarning`, where there is none.
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range.
-        """
-        from bgrem.detection import segment
-
-        return segment(
-            self._source,
-            self._probability,
-            self._plain_rms(),
-            threshold=self._threshold(threshold, false_discovery_rate),
-            n_pixels=n_pixels,
-            deblend=deblend,
-            mask=self._image.unusable,
-        )
-
-    def catalog(
-        self,
-        segmentation_image=None,
-        *,
-        threshold=None,
-        false_discovery_rate=0.05,
-        effective_gain=None,
-        wcs=None,
-        **kwargs,
-    ):
-        """
-        Measure the sources on the unclipped, background-subtracted data.
-
-        Parameters
-        ----------
-        segmentation_image : `~photutils.segmentation.SegmentationImage`, optional
-            The sources. Default: those that `detect` finds.
-        threshold, false_discovery_rate
-            As for `detection_mask`; used only without ``segmentation_image``.
-        effective_gain : float, 2D array_like or `~astropy.units.Quantity`, optional
-            Electrons per data unit, from which the photon noise of the sources is
-            added to the errors.
-        wcs : WCS, optional
-            The world coordinates. Default: those of NDData input.
-        **kwargs
-            Passed to `~photutils.segmentation.SourceCatalog`.
-
-        Returns
-        -------
-        catalog : `~photutils.segmentation.SourceCatalog` or `None`
-            With the extra columns ``detection_probability``, ``x_centroid_win`` and
-            ``y_centroid_win``. The latter two, measured on the data, are the better
-            positions of stars; they are the centroid where no window can be set.
-            `None` where nothing is detected.
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range.
-        """
-        from bgrem.detection import catalog
-
-        if segmentation_image is None:
-            segmentation_image = self.detect(
-                threshold=threshold, false_discovery_rate=false_discovery_rate
-            )
-        if segmentation_image is None:
-            return None
-        return catalog(
-            self.subtract(),
-            segmentation_image,
-            source=self.source,
-            probability=self._probability,
-            background_rms=self.background_rms,
-            effective_gain=effective_gain,
-            mask=self._image.unusable,
-            wcs=self._image.wcs if wcs is None else wcs,
-            **kwargs,
-        )
-
     def plot(self, **kwargs):
         """
         Draw data, sky, noise level, sources, noise and segments side by side.
@@ -529,42 +383,6 @@ class DiffusionBackground(Background2D):
     def _plain_rms(self):
         """Return the noise map without its unit."""
         return getattr(self.background_rms, 'value', self.background_rms)
-
-    def _threshold(self, threshold, false_discovery_rate):
-        """Return the threshold on the probability."""
-        from bgrem.discovery import choose_threshold
-
-        if threshold is None:
-            return choose_threshold(
-                self._peak_probabilities,
-                false_discovery_rate,
-                self._false_discovery['log_odds_shift'],
-            )
-        if not 0 <= threshold <= 1:
-            msg = f'threshold must be between 0 and 1 (inclusive), got {threshold}'
-            raise ValueError(msg)
-        return threshold
-
-    @cached_property
-    def _false_discovery(self):
-        """What the sign-flipped residual says, measured at the first use."""
-        from bgrem.discovery import SymmetryCheck
-
-        if self._symmetry is None:
-            return {'log_odds_shift': 0.0}
-        flipped = find_flipped_peaks(
-            self._image.data, self._image.unusable, self._source, **self._detector
-        )
-        check = SymmetryCheck.from_peaks(self._peak_probabilities, *flipped)
-        shift = check.log_odds_shift(self._symmetry)
-        values = {**asdict(check), 'log_odds_shift': shift}
-        return {name: round(value, 4) for name, value in values.items()}
-
-    @cached_property
-    def _peak_probabilities(self):
-        from bgrem.detection import find_peaks
-
-        return find_peaks(self._probability, self._image.unusable)['probability']
 
 
 def make_detection_mask(
@@ -613,14 +431,6 @@ def make_detection_mask(
         false_discovery_rate=false_discovery_rate,
         footprint=footprint,
     )
-
-
-def _silent_mask(image):
-    """Return the mask with non-finite values, of which the warning has been given."""
-    finite = np.isfinite(image.data)
-    if finite.all():
-        return image.mask
-    return ~finite if image.mask is None else ~finite | image.mask
 
 
 DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)

@@ -1,0 +1,195 @@
+"""
+What the class of this package adds to its parent: detections.
+"""
+
+from dataclasses import asdict
+from functools import cached_property
+
+from bgrem import detection
+from bgrem.discovery import SymmetryCheck, choose_threshold
+from bgrem.pipeline import find_flipped_peaks
+
+__all__ = ['DetectionMixin']
+
+
+class DetectionMixin:
+    """
+    Mixin class with the detections of a background object.
+
+    The class that it is mixed into holds the image, its source image and its
+    probability, and measures ``background_rms``.
+    """
+
+    @property
+    def detection_probability(self):
+        """
+        The probability that a source centre lies at the pixel (2D float32 in
+        [0, 1]), a new array.
+
+        It is calibrated at its local maxima. 0 where the data are masked or not
+        finite.
+        """
+        return self._probability.copy()
+
+    def detection_mask(
+        self, *, threshold=None, false_discovery_rate=0.05, footprint=None
+    ):
+        """
+        Mask the pixels of detected sources.
+
+        Parameters
+        ----------
+        threshold : float, optional
+            Peaks of `detection_probability` at or above it are detections. Default:
+            chosen by ``false_discovery_rate``.
+        false_discovery_rate : float, optional
+            The expected fraction of false detections, between 0 and 1. Default
+            0.05. Not used with ``threshold``. The calibrated probabilities are
+            checked, and corrected, by running the network on the sign-flipped
+            residual of the image; `meta` tells the result.
+        footprint : 2D array_like of bool, optional
+            A structuring element by which each source is widened.
+
+        Returns
+        -------
+        source_mask : 2D `~numpy.ndarray` of bool
+            `True` on sources.
+
+        Raises
+        ------
+        ValueError
+            If ``threshold`` or ``false_discovery_rate`` is out of range.
+        """
+        return detection.detection_mask(
+            self._source,
+            self._probability,
+            self._plain_rms(),
+            threshold=self._threshold(threshold, false_discovery_rate),
+            footprint=footprint,
+            mask=self._image.unusable,
+        )
+
+    def detect(
+        self, *, threshold=None, false_discovery_rate=0.05, n_pixels=1, deblend=True
+    ):
+        """
+        Detect the sources.
+
+        Parameters
+        ----------
+        threshold, false_discovery_rate
+            As for `detection_mask`.
+        n_pixels : int, optional
+            The least number of pixels of a source. Default 1.
+        deblend : bool, optional
+            Whether touching sources become separate segments. Default `True`.
+
+        Returns
+        -------
+        segmentation_image : `~photutils.segmentation.SegmentationImage` or `None`
+            One label for each source. `None`, with photutils'
+            `~photutils.utils.exceptions.NoDetectionsWarning`, where there is none.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range.
+        """
+        return detection.segment(
+            self._source,
+            self._probability,
+            self._plain_rms(),
+            threshold=self._threshold(threshold, false_discovery_rate),
+            n_pixels=n_pixels,
+            deblend=deblend,
+            mask=self._image.unusable,
+        )
+
+    def catalog(
+        self,
+        segmentation_image=None,
+        *,
+        threshold=None,
+        false_discovery_rate=0.05,
+        effective_gain=None,
+        wcs=None,
+        **kwargs,
+    ):
+        """
+        Measure the sources on the unclipped, background-subtracted data.
+
+        Parameters
+        ----------
+        segmentation_image : `~photutils.segmentation.SegmentationImage`, optional
+            The sources. Default: those that `detect` finds.
+        threshold, false_discovery_rate
+            As for `detection_mask`; used only without ``segmentation_image``.
+        effective_gain : float, 2D array_like or `~astropy.units.Quantity`, optional
+            Electrons per data unit, from which the photon noise of the sources is
+            added to the errors.
+        wcs : WCS, optional
+            The world coordinates. Default: those of NDData input.
+        **kwargs
+            Passed to `~photutils.segmentation.SourceCatalog`.
+
+        Returns
+        -------
+        catalog : `~photutils.segmentation.SourceCatalog` or `None`
+            With the extra columns ``detection_probability``, ``x_centroid_win`` and
+            ``y_centroid_win``. The latter two, measured on the data, are the better
+            positions of stars; they are the centroid where no window can be set.
+            `None` where nothing is detected.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range.
+        """
+        if segmentation_image is None:
+            segmentation_image = self.detect(
+                threshold=threshold, false_discovery_rate=false_discovery_rate
+            )
+        if segmentation_image is None:
+            return None
+        return detection.catalog(
+            self.subtract(),
+            segmentation_image,
+            source=self.source,
+            probability=self._probability,
+            background_rms=self.background_rms,
+            effective_gain=effective_gain,
+            mask=self._image.unusable,
+            wcs=self._image.wcs if wcs is None else wcs,
+            **kwargs,
+        )
+
+    def _threshold(self, threshold, false_discovery_rate):
+        """Return the threshold on the probability."""
+        if threshold is None:
+            return choose_threshold(
+                self._peak_probabilities,
+                false_discovery_rate,
+                self._false_discovery['log_odds_shift'],
+            )
+        if not 0 <= threshold <= 1:
+            msg = f'threshold must be between 0 and 1 (inclusive), got {threshold}'
+            raise ValueError(msg)
+        return threshold
+
+    @cached_property
+    def _false_discovery(self):
+        """What the sign-flipped residual says, measured at the first use."""
+        if self._symmetry is None:
+            return {'log_odds_shift': 0.0}
+        flipped = find_flipped_peaks(
+            self._image.data, self._image.unusable, self._source, **self._detector
+        )
+        check = SymmetryCheck.from_peaks(self._peak_probabilities, *flipped)
+        shift = check.log_odds_shift(self._symmetry)
+        values = {**asdict(check), 'log_odds_shift': shift}
+        return {name: round(value, 4) for name, value in values.items()}
+
+    @cached_property
+    def _peak_probabilities(self):
+        peaks = detection.find_peaks(self._probability, self._image.unusable)
+        return peaks['probability']
