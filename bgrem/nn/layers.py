@@ -12,6 +12,7 @@ __all__ = [
     'AttentionGate',
     'DoubleConv',
     'UpSample',
+    'noise_bands',
     'pixel_norm',
     'sinusoidal_embedding',
 ]
@@ -69,6 +70,50 @@ def pixel_norm(x):
     """
     power = x.float().square().mean(dim=1, keepdim=True)
     return x * torch.rsqrt(power + 1e-2).to(x.dtype)
+
+
+def noise_bands(x, n_bands):
+    """
+    The finest details of an image, in ever higher bands of frequency, each
+    in units of its own noise.
+
+    Where noise is correlated nearly all of its power is in low frequencies, and
+    a source as sharp as its pixels stands out in the high ones, but with
+    amplitudes that are lost beside the rest of the image. To give each band the same
+    noise is to whiten the noise, which is the first thing that the best linear
+    detector does.
+
+    Parameters
+    ----------
+    x : `~torch.Tensor`
+        Images of shape (B, 1, H, W), float32; pixels without data are zero.
+
+    n_bands : int
+        The number of bands. The k-th is ``(1 - b)`` applied 2**k times, from
+        k = 0, where b is the binomial smoothing of 3x3 pixels.
+
+    Returns
+    -------
+    bands : `~torch.Tensor`
+        Each band over its noise, the latter from the median absolute value of
+        each image; shape (B, n_bands, H, W), clipped at -6 and 6.
+    """
+    bands = []
+    for k in range(n_bands):
+        for _ in range(2 ** max(k - 1, 0)):
+            x = x - _binomial(x)
+        # A quarter of the pixels is enough; not the zeros of those without data.
+        size = x[..., ::2, ::2].abs().flatten(1)
+        noise = torch.where(size > 0, size, torch.nan).nanmedian(dim=1).values
+        noise = torch.nan_to_num(noise, nan=1.0) / 0.6745
+        bands.append((x / noise.view(-1, 1, 1, 1)).clamp(-6, 6))
+    return torch.cat(bands, dim=1)
+
+
+def _binomial(x):
+    x = functional.pad(x, (1, 1, 1, 1), mode='replicate')
+    x = 0.25 * (x[..., :-2] + x[..., 2:]) + 0.5 * x[..., 1:-1]
+    return 0.25 * (x[..., :-2, :] + x[..., 2:, :]) + 0.5 * x[..., 1:-1, :]
 
 
 class DoubleConv(nn.Module):

@@ -15,6 +15,7 @@ from .layers import (
     AttentionGate,
     DoubleConv,
     UpSample,
+    noise_bands,
     pixel_norm,
     sinusoidal_embedding,
 )
@@ -76,6 +77,10 @@ class UNetConfig:
         convolutions but the first, and before the last one. Without it the
         compressed network trains only at low learning rates, or not at all.
 
+    bands : int, optional
+        How many `~bgrem.nn.layers.noise_bands` of the image the first layer sees
+        beside it.
+
     Raises
     ------
     ValueError
@@ -92,6 +97,7 @@ class UNetConfig:
     center_head: bool = False
     padding: str = 'symmetric'
     normalize: bool = False
+    bands: int = 0
 
     def __post_init__(self):
         object.__setattr__(self, 'widths', tuple(int(width) for width in self.widths))
@@ -109,6 +115,7 @@ class UNetConfig:
              "must be 'linear' or 'arcsinh'"),
             ('padding', self.padding in ('symmetric', 'zeros'),
              "must be 'symmetric' or 'zeros'"),
+            ('bands', self.bands >= 0, 'must not be negative'),
         ]  # fmt: skip
         for name, holds, rule in rules:
             if not holds:
@@ -173,7 +180,8 @@ class AttentionUNet(nn.Module):
         widths = config.widths
         options = (config.padding, config.normalize)
         folded = config.unshuffle**2
-        self.image_conv = nn.Conv2d(folded, config.image_channels, 1)
+        n_in = folded * (1 + config.bands)
+        self.image_conv = nn.Conv2d(n_in, config.image_channels, 1)
         n_in = config.image_channels + config.embedding_dim
         self.down = nn.ModuleList()
         for level, width in enumerate(widths[:-1]):
@@ -223,7 +231,10 @@ class AttentionUNet(nn.Module):
         """
         config = self.config
         compressed = torch.arcsinh(x) if config.transfer == 'arcsinh' else x
-        maps = self._features(compressed, noise_variance)
+        seen = compressed
+        if config.bands:
+            seen = torch.cat([seen, noise_bands(x, config.bands)], dim=1)
+        maps = self._features(seen, noise_variance)
         center_logit = maps[:, -1:] if config.center_head else None
         if config.transfer == 'linear':
             return NetworkOutput(maps[:, :1], center_logit)

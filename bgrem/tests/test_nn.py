@@ -16,7 +16,8 @@ from bgrem.nn import (
     difference_loss,
     sample,
 )
-from bgrem.nn.layers import sinusoidal_embedding
+from bgrem.nn.layers import noise_bands, sinusoidal_embedding
+from bgrem.simulate.noise import correlate
 
 SMALL_PAPER = UNetConfig(widths=(4, 8, 8), image_channels=4, embedding_dim=8)
 SMALL_OURS = UNetConfig(
@@ -28,6 +29,7 @@ SMALL_OURS = UNetConfig(
     transfer='arcsinh',
     center_head=True,
     padding='zeros',
+    bands=2,
 )
 CONFIGS = pytest.mark.parametrize('config', [SMALL_PAPER, SMALL_OURS])
 
@@ -202,6 +204,35 @@ class TestEmbedding:
         # Frequencies 1 and 1000: a quarter of a cycle, and 250 whole ones.
         expected = torch.tensor([[0.0, 0.0, 1.0, 1.0], [1.0, 0.0, 0.0, 1.0]])
         torch.testing.assert_close(embedding, expected, atol=1e-3, rtol=0)
+
+
+class TestNoiseBands:
+    @pytest.mark.parametrize('kernel_sigma', [0.0, 1.0])
+    def test_unit_noise_whatever_its_correlation(self, kernel_sigma):
+        noise = torch.randn(2, 1, 136, 136, generator=torch.Generator().manual_seed(1))
+        noise = correlate(noise, torch.full((2, 1, 1, 1), kernel_sigma))
+        bands = noise_bands(5 * noise, 3)
+        assert bands.shape == (2, 3, 128, 128)
+        torch.testing.assert_close(
+            bands.std((-2, -1)), torch.ones(2, 3), atol=0.05, rtol=0
+        )
+
+    def test_first_band_is_what_smoothing_removes(self):
+        image = torch.zeros(1, 1, 9, 9)
+        image[0, 0, 4, 4] = 16.0
+        band = noise_bands(image, 1)[0, 0, 3:6, 3:6]
+        # The only pixels that are not zero: 16 (1 - 1/4) in the middle, -2, -1.
+        assert float(band[0, 1] / band[0, 0]) == pytest.approx(2)
+        assert float(band[1, 1] / band[0, 0]) == pytest.approx(-12)
+
+    def test_pixels_without_data(self):
+        image = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(2))
+        full = noise_bands(image, 1)[..., :20]
+        image[..., 24:] = 0
+        torch.testing.assert_close(
+            noise_bands(image, 1)[..., :20], full, atol=0.6, rtol=0.1
+        )
+        assert torch.isfinite(noise_bands(torch.zeros(1, 1, 8, 8), 3)).all()
 
 
 class TestLosses:
