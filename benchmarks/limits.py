@@ -1,0 +1,258 @@
+"""
+How many sources any detector could find: the limit for sources of known shapes.
+
+A detector that knows the sky, the noise of every pixel and its correlation, the PSF,
+the very stamps that the sources are made of, their number and the law of their fluxes
+ranks the pixels by the odds that a source above S/N 2 lies there, summed over stamps,
+fluxes and the nearest pixels. For one isolated source nothing can do better (Neyman and
+Pearson 1933). Sources above S/N 5 are handed to it and their light is taken out
+exactly, so that it has neither bright neighbours nor fragments to fight with. What it
+finds is an upper limit. Where there is nebulosity it does not know the sky but only its
+power spectrum, and is the best of all linear filters. Beside it, on the same scenes,
+bgrem, the oracle of the suite and those of its peers that know the PSF::
+
+    python benchmarks/limits.py --families flat correlated --n-scenes 10
+"""
+
+import argparse
+import warnings
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy import fft, ndimage
+
+from bgrem.evaluate.matching import MIN_SNR
+from bgrem.evaluate.peers import PEERS, Detections, probability_peaks
+from bgrem.evaluate.scenes import Scene, evaluation_bank
+from bgrem.evaluate.suite import DetectionSurvey
+from bgrem.simulate import FAMILIES, SceneComposer
+from bgrem.simulate.sky import uniform
+from bgrem.simulate.sources import paste_sources
+from bgrem.weights import load_weights
+
+SIZE = 256
+MARGIN = 32  # around the scene, where the whitening may go wrong
+FOUND_SNR = 5.0
+# Below this part of its mean the noise spectrum is not divided by.
+FLOOR = 1e-5
+KINDS = {'star': 0.5, 'small_galaxy': 0.44, 'medium_galaxy': 0.06}
+FAMILY_NAMES = (
+    'flat', 'gradient', 'mosaic', 'nebulosity', 'undersampled', 'broad', 'spikes',
+    'correlated',
+)  # fmt: skip
+
+
+class Composer(SceneComposer):
+    """
+    A composer that keeps what the detector has to know of its last scene.
+    """
+
+    def _catalog(self, sources, shape, unit, sigma, gain):
+        self.sources, self.unit = sources, float(unit)
+        return super()._catalog(sources, shape, unit, sigma, gain)
+
+    def light(self, batch, chosen):
+        """
+        The light of some of the sources, in counts.
+        """
+        sources = {name: values[chosen] for name, values in self.sources.items()}
+        shape = batch.image.shape[-2:]
+        light = paste_sources(self.bank, sources, 1, shape)[0, 0].numpy()
+        return light * self.unit
+
+
+def transfer(kernel_sigma, shape):
+    """
+    How the correlation of the noise changes its amplitude at every frequency.
+    """
+    parts = []
+    for n in shape:
+        offsets = np.minimum(np.arange(n), n - np.arange(n))
+        kernel = np.exp(-0.5 * (offsets / max(kernel_sigma, 1e-3)) ** 2)
+        kernel[offsets > 4] = 0  # as bgrem.simulate.noise.correlate ends it
+        kernel /= np.sqrt(np.sum(kernel**2))
+        parts.append(fft.fft(kernel).real)
+    return parts[0][:, None] * parts[1][: shape[1] // 2 + 1]
+
+
+def nebulosity_transfer(composer, generator, n_scenes=8):
+    """
+    The same for white noise and nebulosity together, as if both were noise.
+    """
+    shape = (SIZE + 2 * MARGIN,) * 2
+    window = taper(shape)
+    power = 0.0
+    for _ in range(n_scenes):
+        batch = composer.compose(1, shape, generator)
+        sky, sigma = batch.sky[0, 0].numpy(), float(batch.sigma.mean())
+        spectrum = abs(fft.fft2((sky - sky.mean()) / sigma * window)) ** 2
+        power = power + spectrum / np.sum(window**2) / n_scenes
+    # It depends on the wavelength alone: smooth it over rings of one frequency.
+    frequency = np.hypot(*np.meshgrid(*(fft.fftfreq(n) * n for n in shape)))
+    ring = frequency.astype(int)
+    mean = np.bincount(ring.ravel(), power.ravel()) / np.bincount(ring.ravel())
+    return np.sqrt(1 + mean[ring])[:, : shape[1] // 2 + 1]
+
+
+def taper(shape):
+    """
+    A window that falls to zero in the outer half of the margin.
+    """
+    ramp = np.sin(np.linspace(0, np.pi / 2, MARGIN // 2)) ** 2
+    sides = [
+        np.concatenate([ramp, np.ones(n - 2 * len(ramp)), ramp[::-1]]) for n in shape
+    ]
+    return sides[0][:, None] * sides[1]
+
+
+def odds_maps(residual, sigma, composer, psf, response):
+    """
+    The expected number of sources above S/N 2, and of all, at every pixel.
+    """
+    shape = residual.shape
+    inverse = response / (response**2 + FLOOR)
+    white = fft.irfft2(fft.rfft2(residual * taper(shape)) * inverse, shape)
+    weight = 1 / sigma**2
+    signal_f, weight_f = fft.rfft2(white * weight), fft.rfft2(weight)
+    config, bank = composer.config, composer.bank
+    slope, high = config.flux_slope[0], config.snr_max[0]
+    snr = np.geomspace(config.snr_min, 2 * FOUND_SNR, 25)
+    law = snr**-slope  # per unit of log S/N
+    law *= slope / (config.snr_min**-slope - high**-slope) * np.log(snr[1] / snr[0])
+    odds = np.zeros((2, *shape))
+    for kind, fraction in KINDS.items():
+        stamps = bank.stamps[kind][psf].float() * bank.scale[kind][psf, :, None, None]
+        for stamp, norm in zip(stamps.numpy(), bank.norm[kind][psf], strict=True):
+            canvas = np.zeros(shape)
+            canvas[: len(stamp), : len(stamp)] = stamp
+            canvas = np.roll(canvas, (-(len(stamp) // 2),) * 2, (0, 1))
+            canvas = fft.irfft2(fft.rfft2(canvas) * inverse, shape)
+            canvas *= composer.unit / float(norm)  # of unit S/N
+            match = fft.irfft2(signal_f * fft.rfft2(canvas).conj(), shape)
+            power = fft.irfft2(weight_f * fft.rfft2(canvas**2).conj(), shape)
+            prior = config.density[0] * fraction / len(stamps)
+            for s, p in zip(snr, law, strict=True):
+                value = prior * p * np.exp(s * match - 0.5 * s**2 * power)
+                odds[1] += value
+                # The S/N of the catalogue is that in the local noise.
+                odds[0] += np.where(s * composer.unit > MIN_SNR * sigma, value, 0)
+    return odds
+
+
+def limit(batch, composer, response):
+    """
+    The detections of the ideal detector in the inner part of a scene.
+    """
+    faint = composer.sources['snr'] <= FOUND_SNR
+    light = composer.light(batch, faint)
+    image, source, sky, sigma = (
+        getattr(batch, name)[0, 0].numpy().astype(float)
+        for name in ('image', 'source', 'sky', 'sigma')
+    )
+    level = sky.mean() if composer.config.nebulosity_probability else sky
+    residual = image - source - level + light
+    photons = sky + composer.config.read_noise[0] ** 2
+    odds = odds_maps(
+        residual,
+        sigma * np.sqrt(1 + source / photons),
+        composer,
+        int(composer.sources['psf'][0]),
+        response,
+    )
+    disc = np.hypot(*np.mgrid[-2:3, -2:3]) <= 2
+    target, every = (ndimage.convolve(o, disc.astype(float)) for o in odds)
+    score = target / (1 + every)
+    inner = (slice(MARGIN, -MARGIN),) * 2
+    score, odds = score[inner], odds[0][inner]
+    peak = odds == ndimage.maximum_filter(odds, footprint=disc)
+    y, x = np.nonzero(peak & (score > 1e-3))
+    rank = score[y, x]
+    catalog = {name: np.asarray(batch.catalog[name]) for name in ('x', 'y', 'snr')}
+    bright = catalog['snr'] > FOUND_SNR
+    for name in 'xy':
+        position = catalog[name] - MARGIN
+        bright &= (position > -0.5) & (position < SIZE - 0.5)
+    return Detections(
+        np.concatenate([x, catalog['x'][bright] - MARGIN]),
+        np.concatenate([y, catalog['y'][bright] - MARGIN]),
+        np.concatenate([rank, np.full(bright.sum(), 2.0)]),
+    )
+
+
+def inner_scene(batch):
+    """
+    The inner part of a scene, for the other detectors.
+    """
+    inner = (slice(MARGIN, -MARGIN),) * 2
+    images = {
+        name: np.ascontiguousarray(getattr(batch, name)[0, 0].numpy()[inner])
+        for name in ('image', 'source', 'sky', 'sigma', 'mask')
+    }
+    catalog = {name: np.asarray(values) for name, values in batch.catalog.items()}
+    catalog['x'], catalog['y'] = catalog['x'] - MARGIN, catalog['y'] - MARGIN
+    ok = np.ones(len(catalog['x']), dtype=bool)
+    for name in 'xy':
+        ok &= (catalog[name] > -0.5) & (catalog[name] < SIZE - 0.5)
+    return Scene(
+        **images,
+        psf=batch.psf[0].numpy(),
+        fwhm=float(batch.fwhm[0]),
+        catalog={name: values[ok] for name, values in catalog.items()},
+    )
+
+
+def survey(family, bank, weights, n_scenes, seed):
+    """
+    Compare the detectors on one family.
+    """
+    ideal = []
+    result = DetectionSurvey(
+        {
+            'limit': lambda _: ideal[-1],
+            'oracle': PEERS['oracle'],
+            'Background2D + matched filter': PEERS['Background2D + matched filter'],
+            'sep matched': PEERS['sep matched'],
+            'bgrem': lambda scene: probability_peaks(scene.image, scene.mask, weights),
+        }
+    )
+    generator = torch.Generator().manual_seed(seed + zlib.crc32(family.encode()))
+    shape = (SIZE + 2 * MARGIN,) * 2
+    config = FAMILIES[family]
+    response = transfer(0.0, shape)
+    if config.nebulosity_probability:
+        response = nebulosity_transfer(Composer(bank, config), generator)
+    for _ in range(n_scenes):
+        if config.correlation_probability:
+            kernel = float(uniform(FAMILIES[family].correlation, 1, generator))
+            config = replace(config, correlation=(kernel, kernel))
+            response = transfer(kernel, shape)
+        composer = Composer(bank, config)
+        batch = composer.compose(1, shape, generator)
+        ideal.append(limit(batch, composer, response))
+        result.add(inner_scene(batch))
+    return result.result()['methods']
+
+
+def main():
+    """
+    Print the table.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
+    parser.add_argument('--families', nargs='+', default=FAMILY_NAMES)
+    parser.add_argument('--weights', default='optical')
+    parser.add_argument('--n-scenes', type=int, default=10)
+    parser.add_argument('--seed', type=int, default=990_007)
+    options = parser.parse_args()
+    warnings.simplefilter('ignore')
+    bank, weights = evaluation_bank(), load_weights(options.weights)
+    print('true positives at 1, 2, 5, 10 and 20% contamination')
+    for family in options.families:
+        rows = survey(family, bank, weights, options.n_scenes, options.seed)
+        for name, row in rows.items():
+            print(f'{family:15} {name:30}', *row['true_positives'], flush=True)
+
+
+if __name__ == '__main__':
+    main()
