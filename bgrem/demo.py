@@ -197,6 +197,7 @@ def _compose(seed, size):
 
     config = SceneConfig(
         density=(5e-3, 5e-3),
+        bright_probability=0.0,
         snr_max=(3e3, 3e3),
         flux_slope=(1.0, 1.0),
         star_fraction=(0.5, 0.5),
@@ -207,6 +208,7 @@ def _compose(seed, size):
         clustering=0.0,
         sky=(500.0, 500.0),
         read_noise=(5.0, 5.0),
+        photon_counting_probability=0.0,
         gain=(1.0, 1.0),
         gradient=(15.0, 15.0),
         gradient_probability=1.0,

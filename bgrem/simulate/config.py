@@ -28,6 +28,10 @@ class SceneConfig:
         The lowest S/N of the flux law; the S/N is the one of a matched filter
         in the sky noise.
 
+    bright_probability : float
+        The fraction of scenes without faint sources, as in clusters: the lowest
+        S/N of their flux law is log-uniform up to the lower bound of ``snr_max``.
+
     snr_max : tuple of float
         The highest S/N of the flux law; log-uniform.
 
@@ -66,6 +70,9 @@ class SceneConfig:
 
     read_noise : tuple of float
         The read noise in electrons.
+
+    photon_counting_probability : float
+        The fraction of scenes without read noise.
 
     gain : tuple of float
         Electrons per count; log-uniform.
@@ -140,6 +147,7 @@ class SceneConfig:
 
     density: tuple = (1e-4, 3e-2)
     snr_min: float = 1.0
+    bright_probability: float = 0.15
     snr_max: tuple = (30.0, 3e4)
     flux_slope: tuple = (-0.5, 1.6)
     star_fraction: tuple = (0.1, 1.0)
@@ -152,6 +160,7 @@ class SceneConfig:
     spikes: bool | None = None
     sky: tuple = (0.3, 2e4)
     read_noise: tuple = (0.0, 10.0)
+    photon_counting_probability: float = 0.3
     gain: tuple = (0.5, 4.0)
     gradient: tuple = (0.0, 40.0)
     gradient_probability: float = 0.35

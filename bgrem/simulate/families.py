@@ -11,6 +11,7 @@ __all__ = ['FAMILIES']
 # Stars and small galaxies on a plain sky; every family changes one thing.
 _FLAT = SceneConfig(
     density=(2e-3, 2e-3),
+    bright_probability=0.0,
     snr_max=(3000.0, 3000.0),
     flux_slope=(1.0, 1.0),
     star_fraction=(0.5, 0.5),
@@ -20,6 +21,7 @@ _FLAT = SceneConfig(
     spikes=False,
     sky=(500.0, 500.0),
     read_noise=(5.0, 5.0),
+    photon_counting_probability=0.0,
     gain=(1.0, 1.0),
     gradient_probability=0.0,
     nebulosity_probability=0.0,

@@ -122,6 +122,9 @@ class SceneComposer:
         psf = self._draw_psfs(n_scenes, generator)
         mean_sky = uniform(config.sky, n_scenes, generator, log=True)
         read_noise = uniform(config.read_noise, n_scenes, generator)
+        if config.photon_counting_probability:
+            counting = config.photon_counting_probability
+            read_noise[self._some(counting, n_scenes, generator)] = 0.0
         # Noise sigma of the mean sky: the unit of every structure below.
         unit = (mean_sky + read_noise**2).sqrt()
         structure = self._mix(n_scenes, shape, generator, self._structures())

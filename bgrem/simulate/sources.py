@@ -92,7 +92,7 @@ def _population(config, psf, shape, generator):
     high = uniform(config.snr_max, n_scenes, generator, log=True).flatten()[scene]
     # Inverse transform of the power law N(>s) ~ s**-slope cut at both ends.
     u = _rand(n_sources, generator)
-    low = torch.full_like(u, config.snr_min)
+    low = _lowest_snr(config, n_scenes, generator)[scene]
     snr = (low**-slope * (1 - u) + high**-slope * u) ** (-1 / slope)
     star_fraction = uniform(config.star_fraction, n_scenes, generator).flatten()
     is_star = _rand(n_sources, generator) < star_fraction[scene]
@@ -102,6 +102,19 @@ def _population(config, psf, shape, generator):
     kind[is_star] = _KIND_INDEX['star']
     kind[is_star & (snr > _BRIGHT_STAR_SNR)] = _KIND_INDEX['bright_star']
     return sources | {'kind': kind, 'snr': snr}
+
+
+def _lowest_snr(config, n_scenes, generator):
+    """
+    Where the flux law of each scene begins.
+    """
+    low = torch.full((n_scenes,), config.snr_min, device=generator.device)
+    if config.bright_probability:
+        bright = _rand(n_scenes, generator) < config.bright_probability
+        bounds = (config.snr_min, config.snr_max[0])
+        raised = uniform(bounds, n_scenes, generator, log=True).flatten()
+        low = torch.where(bright, raised, low)
+    return low
 
 
 def _gather(sources, clumped, generator):

@@ -131,6 +131,28 @@ class TestScenes:
         expected = 8e-3 * 4 * 256**2
         assert len(batch.catalog['x']) == pytest.approx(expected, rel=0.1)
 
+    def test_bright_scenes_have_no_faint_sources(self, bank):
+        config = replace(FAMILIES['crowded'], snr_max=(300.0, 300.0))
+        without = compose(bank, config, n_scenes=8)
+        bright = compose(bank, replace(config, bright_probability=1.0), n_scenes=8)
+        scene = without.catalog['scene']
+        lowest = [float(without.catalog['snr'][scene == k].min()) for k in range(8)]
+        assert max(lowest) < 1.2
+        scene = bright.catalog['scene']
+        lowest = [float(bright.catalog['snr'][scene == k].min()) for k in range(8)]
+        assert min(lowest) >= 1
+        assert max(lowest) > 5
+
+    def test_photon_counting(self, bank):
+        config = replace(
+            FAMILIES['photon_starved'],
+            read_noise=(5.0, 5.0),
+            photon_counting_probability=1.0,
+        )
+        batch = compose(bank, config)
+        torch.testing.assert_close(batch.sigma, batch.sky.sqrt())
+        assert torch.equal(batch.image, batch.image.round())
+
     def test_empty_scene(self, bank):
         config = replace(FAMILIES['flat'], density=(1e-9, 1e-9))
         batch = compose(bank, config)
