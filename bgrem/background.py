@@ -204,6 +204,11 @@ class DiffusionBackground(DetectionMixin, Background2D):
             self.background_mesh = mesh + self._with_unit(
                 self._trend(*centers, dtype=mesh.dtype)
             )
+        # which boxes the parent filters; it forgets the levels from which it knows
+        self._is_filtered = np.full(self._bkg_stats.shape, True)
+        if self.filter_threshold is not None:
+            levels = self._interpolate_grid(self._bkg_stats)
+            self._is_filtered = levels > self.filter_threshold
         for name in ('mesh', 'median'):
             getattr(self, f'background_{name}')
             getattr(self, f'background_rms_{name}')
@@ -264,9 +269,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
             noise = getattr(self.noise, 'value', self.noise) / rms
         usable = ~self._image.unusable & np.isfinite(noise)
         usable &= np.abs(self._source) < _SOURCE_FREE * rms
-        mesh = getattr(self.background_mesh, 'value', self.background_mesh)
         rms_mesh = getattr(self.background_rms_mesh, 'value', self.background_rms_mesh)
-        threshold = -np.inf if self.filter_threshold is None else self.filter_threshold
         error = mesh_standard_error(
             noise,
             usable,
@@ -275,7 +278,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
             ~self._mesh_nan_mask,
             box_size=self.box_size,
             filter_size=self.filter_size,
-            is_filtered=mesh > threshold,
+            is_filtered=self._is_filtered,
             sigma_clip=self.sigma_clip,
             bkg_estimator=self.bkg_estimator,
             bkg_rms_estimator=self.bkg_rms_estimator,

@@ -234,6 +234,16 @@ def test_filter_threshold(make, data):
     assert_allclose(high, make(data, 16, filter_size=1).background_uncertainty)
 
 
+def test_filter_threshold_one_box(make, data):
+    """A box above the threshold takes over the median of its neighbours."""
+    data[48:64, 64:80] += 100
+    bkg = make(data, 16, filter_threshold=80)
+    assert bkg.background_mesh[3, 4] < 60
+    error = bkg.background_uncertainty
+    # the median of nine boxes, beside boxes that keep their own
+    assert_allclose(error[55:57, 71:73] / np.median(error), 0.41, rtol=0.1)
+
+
 def test_mask(make, data):
     """Finite everywhere, also where masks leave whole boxes without a pixel."""
     mask = np.zeros(SHAPE, dtype=bool)
