@@ -124,7 +124,7 @@ def away_from_sources(source, noise):
     -------
     clean : 2D `~numpy.ndarray` of bool
         True where the denoised image does not exceed 5 standard deviations
-        within 3 px.
+        within 3 px, counted along the axes.
     """
     bright = source > _BRIGHT_SIGMA * np.asarray(noise)
     return ~ndimage.binary_dilation(bright, iterations=_BRIGHT_MARGIN)
@@ -185,5 +185,7 @@ def choose_threshold(peak_probabilities, false_discovery_rate, shift=0.0):
     falling = np.sort(np.asarray(peak_probabilities, dtype=float).ravel())[::-1]
     corrected = shift_probability(falling, shift) if shift else falling
     expected = np.cumsum(1 - corrected) / np.arange(1, falling.size + 1)
-    kept = np.flatnonzero(expected <= false_discovery_rate)
+    # equal peaks are kept together or not at all
+    is_last = np.diff(falling, append=-np.inf) < 0
+    kept = np.flatnonzero(is_last & (expected <= false_discovery_rate))
     return float(falling[kept[-1]]) if kept.size else 1.0

@@ -27,6 +27,11 @@ class TestChooseThreshold:
         assert choose_threshold(probability, 0.21) == 0.5
         assert choose_threshold(probability, 0.9) == 0.5
 
+    def test_equal_peaks_stay_together(self):
+        # means of 1 - p: 0, then 0.133 for all three; 0.1 for two of them
+        assert choose_threshold([0.8, 1.0, 0.8], 0.11) == 1.0
+        assert choose_threshold([0.8, 1.0, 0.8], 0.14) == 0.8
+
     def test_nothing_probable_enough(self):
         assert choose_threshold([0.2, 0.5], 0.05) == 1.0
         assert choose_threshold([], 0.05) == 1.0
