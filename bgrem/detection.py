@@ -182,9 +182,10 @@ def segment(
     Raises
     ------
     ValueError
-        If ``n_pixels`` is not a positive integer.
+        If ``n_pixels`` is not a positive integer, or ``footprint`` not a 2D array
+        with a True element.
     """
-    if n_pixels < 1 or int(n_pixels) != n_pixels:
+    if not (n_pixels >= 1 and n_pixels % 1 == 0):
         msg = f'n_pixels must be a positive integer, got {n_pixels}'
         raise ValueError(msg)
     peaks = find_peaks(probability, mask, threshold)
@@ -216,6 +217,11 @@ def detection_mask(source, probability, rms, *, threshold, footprint=None, mask=
     -------
     source_mask : 2D `~numpy.ndarray` of bool
         True on source pixels; nowhere True where ``mask`` is.
+
+    Raises
+    ------
+    ValueError
+        If ``footprint`` is not a 2D array with a True element.
     """
     peaks = find_peaks(probability, mask, threshold)
     return _source_region(source, peaks, rms, footprint, mask)
@@ -231,7 +237,14 @@ def _source_region(source, peaks, rms, footprint, mask):
     )
     region |= ndimage.binary_dilation(markers, structure=_MINIMAL_FOOTPRINT)
     if footprint is not None:
-        region = ndimage.binary_dilation(region, structure=np.asarray(footprint, bool))
+        footprint = np.asarray(footprint, dtype=bool)
+        if footprint.ndim != 2 or not footprint.any():
+            msg = (
+                'footprint must be a 2D array with at least one True element, got '
+                f'shape {footprint.shape} with {np.count_nonzero(footprint)}'
+            )
+            raise ValueError(msg)
+        region = ndimage.binary_dilation(region, structure=footprint)
     if mask is not None:
         region &= ~mask
     return region

@@ -241,7 +241,7 @@ class TestSegment:
         result = segment(extra, probability, 1.0, threshold=0.5)
         assert result.data[70, 80] == 0
 
-    @pytest.mark.parametrize('n_pixels', [0, -1, 1.5])
+    @pytest.mark.parametrize('n_pixels', [0, -1, 1.5, np.nan, np.inf])
     def test_bad_n_pixels(self, scene, n_pixels):
         source, probability, _ = scene
         with pytest.raises(ValueError, match='n_pixels must be a positive integer'):
@@ -272,6 +272,13 @@ class TestDetectionMask:
             source, probability, 1.0, threshold=0.5, footprint=np.ones((3, 3))
         )
         assert result[29:32, 69:72].all()
+
+    @pytest.mark.parametrize('shape', [(), (3,), (3, 3), (0, 0), (3, 3, 3)])
+    def test_bad_footprint(self, scene, shape):
+        source, probability, _ = scene
+        footprint = np.full(shape, len(shape) != 2)
+        with pytest.raises(ValueError, match='footprint must be a 2D array'):
+            detection_mask(source, probability, 1.0, threshold=0.5, footprint=footprint)
 
     def test_nothing_found_is_an_empty_mask(self, scene):
         source, probability, _ = scene
