@@ -181,13 +181,18 @@ class DetectionMixin:
         """What the sign-flipped residual says, measured at the first use."""
         if self._symmetry is None:
             return {'log_odds_shift': 0.0}
-        flipped = find_flipped_peaks(
-            self._image.data, self._image.unusable, self._source, **self._detector
+        check = SymmetryCheck.from_peaks(
+            self._peak_probabilities, *self._find_flipped_peaks()
         )
-        check = SymmetryCheck.from_peaks(self._peak_probabilities, *flipped)
         shift = check.log_odds_shift(self._symmetry)
         values = {**asdict(check), 'log_odds_shift': shift}
         return {name: round(value, 4) for name, value in values.items()}
+
+    def _find_flipped_peaks(self):
+        """Run the network once more; the evaluation has it run elsewhere."""
+        return find_flipped_peaks(
+            self._image.data, self._image.unusable, self._source, **self._detector
+        )
 
     @cached_property
     def _peak_probabilities(self):

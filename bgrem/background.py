@@ -163,8 +163,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
             'device': device,
             'batch_size': batch_size,
         }
-        separation = separate(
-            image.data, unusable, n_steps=n_steps, progress=progress, **self._detector
+        separation = self._separate(
+            image.data, unusable, n_steps=n_steps, progress=progress
         )
         sky = image.data - separation.source
         trend = None
@@ -189,6 +189,10 @@ class DiffusionBackground(DetectionMixin, Background2D):
         self._symmetry = separation.symmetry
         self._trend = trend
         self._measure_meshes()
+
+    def _separate(self, data, mask, **options):
+        """Separate the sources; the evaluation has them separated elsewhere."""
+        return separate(data, mask, **self._detector, **options)
 
     def _measure_meshes(self):
         """Compute what the parent would compute at first use."""
