@@ -27,7 +27,7 @@ class DetectionMixin:
         [0, 1]), a new array.
 
         It is calibrated at its local maxima. 0 where the data are masked or not
-        finite.
+        finite, and where no noise can be measured (constant data).
         """
         return self._probability.copy()
 
@@ -58,7 +58,8 @@ class DetectionMixin:
         Raises
         ------
         ValueError
-            If ``threshold`` or ``false_discovery_rate`` is out of range.
+            If ``threshold`` or ``false_discovery_rate`` is out of range, or
+            ``footprint`` is not a 2D array with a `True` element.
         """
         return detection.detection_mask(
             self._source,
@@ -130,7 +131,8 @@ class DetectionMixin:
         wcs : WCS, optional
             The world coordinates. Default: those of NDData input.
         **kwargs
-            Passed to `~photutils.segmentation.SourceCatalog`.
+            Passed to `~photutils.segmentation.SourceCatalog`, which has data, error
+            and mask from here.
 
         Returns
         -------
@@ -138,7 +140,7 @@ class DetectionMixin:
             With the extra columns ``detection_probability``, ``x_centroid_win`` and
             ``y_centroid_win``. The latter two, measured on the data, are the better
             positions of stars; they are the centroid where no window can be set.
-            `None` where nothing is detected.
+            `None`, with the warning of `detect`, where nothing is detected.
 
         Raises
         ------

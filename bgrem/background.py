@@ -100,11 +100,13 @@ class DiffusionBackground(DetectionMixin, Background2D):
 
     Notes
     -----
-    All work is done in the constructor, the check of ``false_discovery_rate`` (one
-    more pass of the network) at its first use; afterwards the instance does not
-    change and can be shared by threads, and it can be pickled. Its arrays are
-    returned as fresh copies, `background_mesh` and `background_rms_mesh` excepted.
-    It holds a copy of the data, the source image and the probability.
+    The sources are separated and the sky is measured in the constructor. At their
+    first use, the check of ``false_discovery_rate`` takes one more pass of the
+    network, and `background_uncertainty` some noise to be simulated. No result
+    ever changes: an instance can be shared by threads and pickled. Its arrays are
+    returned as fresh copies, but for those that the parent keeps:
+    `background_mesh`, `background_rms_mesh` and `n_pixels_mesh`. It holds a copy of
+    the data, the source image and the probability.
 
     Maps are float64 for float64 data, else float32. Values that are not finite are
     masked, with the parent's warning.
@@ -209,7 +211,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
                 self._trend(*centers, dtype=mesh.dtype)
             )
         # which boxes the parent filters; it forgets the levels from which it knows
-        self._is_filtered = np.full(self._bkg_stats.shape, True)
+        self._is_filtered = np.ones_like(self._mesh_nan_mask)
         if self.filter_threshold is not None:
             levels = self._interpolate_grid(self._bkg_stats)
             self._is_filtered = levels > self.filter_threshold
@@ -294,7 +296,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
         """
         The image of the sources alone (2D, unit of the data), a new array.
 
-        Not clipped: it can be negative. 0 where the data are masked or not finite.
+        Not clipped: it can be negative. 0 where the data are masked or not finite,
+        and where no noise can be measured (constant data).
         """
         return self._with_unit(self._source.copy())
 
@@ -317,7 +320,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
         Once a ``false_discovery_rate`` has been asked for, ``'false_discovery'``
         says what was found in the sign-flipped residual: the sums ``promised`` and
         ``flipped`` over false peaks (see `bgrem.discovery.SymmetryCheck`), and the
-        ``log_odds_shift`` by which the probabilities are corrected.
+        ``log_odds_shift`` by which the probabilities are corrected. Where the
+        weights come without the calibration for that, it is 0, and alone.
         """
         meta = dict(self._meta)
         if (check := vars(self).get('_false_discovery')) is not None:
@@ -349,6 +353,9 @@ class DiffusionBackground(DetectionMixin, Background2D):
         ------
         ValueError
             If ``data`` has another shape, or is given together with ``denoise``.
+        UnitConversionError
+            If only one of data and background has a unit, or the units differ in
+            kind.
         """
         if denoise:
             if data is not None:

@@ -81,7 +81,8 @@ class SymmetryCheck:
     @property
     def log_excess(self):
         """
-        The natural logarithm of flipped over promised; 0 without any peaks.
+        The natural logarithm of flipped over promised, 2 added to both; 0 without
+        any peaks.
         """
         return float(
             np.log((self.flipped + _PRIOR_WEIGHT) / (self.promised + _PRIOR_WEIGHT))

@@ -125,9 +125,7 @@ def noise_autocorrelation(noise, usable):
     return correlation
 
 
-def box_variance(
-    correlation, box_size, sigma_clip, bkg_estimator, bkg_rms_estimator, seed=_SEED
-):
+def box_variance(correlation, box_size, sigma_clip, bkg_estimator, bkg_rms_estimator):
     """
     Measure the variance of a sky estimator, times the number of pixels.
 
@@ -139,8 +137,6 @@ def box_variance(
         The size ``(ny, nx)`` of a box.
     sigma_clip, bkg_estimator, bkg_rms_estimator : callable
         As for `~photutils.background.Background2D`.
-    seed : int, optional
-        The seed of the simulated noise.
 
     Returns
     -------
@@ -159,7 +155,7 @@ def box_variance(
     number of effective pixels common to all estimators can express. Boxes larger
     than 32 px are simulated at 32 px.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_SEED)
     box_shape = [min(int(n), _MAX_BOX_SIZE) for n in box_size]
     boxes = _correlated_boxes(rng, correlation, box_shape)
     if sigma_clip is not None:
