@@ -31,6 +31,7 @@ from bgrem.discovery import SymmetryCheck
 __all__ = [
     'PEERS',
     'Detections',
+    'list_peaks',
     'matched_filter',
     'matched_filter_snr',
     'oracle',
@@ -284,14 +285,40 @@ def probability_peaks(
     # None: the normalisation that the weights were trained with.
     options = {'weights': weights, 'normalization': None, **options}
     found = separate(image, mask, **options)
-    peaks = find_peaks(found.probability, mask, min_probability)
-    score = peaks['probability'].astype(float)
-    shift = 0.0
+    flipped = None
     if found.symmetry is not None:
         options.pop('n_steps', None)
         flipped = find_flipped_peaks(image, mask, found.source, **options)
+    return list_peaks(found, mask, flipped, min_probability=min_probability)
+
+
+def list_peaks(separation, mask, flipped=None, *, min_probability=MIN_PROBABILITY):
+    """
+    List the peaks of a separation's probability, and what their check says.
+
+    Parameters
+    ----------
+    separation : `~bgrem.pipeline.Separation`
+        The separated image.
+    mask : 2D `~numpy.ndarray` of bool or `None`
+        True where there is no data.
+    flipped : tuple, optional
+        What `bgrem.pipeline.find_flipped_peaks` returns for the image; needed if
+        the calibration of the weights can use it, and only then.
+    min_probability : float, optional
+        Peaks below it are not listed.
+
+    Returns
+    -------
+    detections : `Detections`
+        The score is the probability.
+    """
+    peaks = find_peaks(separation.probability, mask, min_probability)
+    score = peaks['probability'].astype(float)
+    shift = 0.0
+    if separation.symmetry is not None:
         check = SymmetryCheck.from_peaks(score, *flipped)
-        shift = check.log_odds_shift(found.symmetry)
+        shift = check.log_odds_shift(separation.symmetry)
     return Detections(peaks['x_center'], peaks['y_center'], score, shift)
 
 

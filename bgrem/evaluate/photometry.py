@@ -18,12 +18,8 @@ from bgrem.evaluate.positions import (
     position_limit,
     summarize_positions,
 )
-from bgrem.evaluate.sky import (
-    BACKGROUND_OPTIONS,
-    BGREM_BOX_SIZE,
-    BGREM_ESTIMATORS,
-    bgrem_background,
-)
+from bgrem.evaluate.separator import BACKGROUND_OPTIONS, BGREM_BOX_SIZE
+from bgrem.evaluate.sky import BGREM_ESTIMATORS
 
 __all__ = [
     'APERTURE_FWHM',
@@ -92,14 +88,14 @@ class PhotometrySurvey:
 
     Parameters
     ----------
-    weights : `~bgrem.weights.Weights`
-        Loaded weights.
+    separator : `~bgrem.evaluate.separator.Separator`
+        What separates the scenes.
     gain : float, optional
         Electrons per count of the scenes, for the sources' photon noise.
     """
 
-    def __init__(self, weights, gain=1.0):
-        self.weights = weights
+    def __init__(self, separator, gain=1.0):
+        self.separator = separator
         self.gain = gain
         self._rows = {}
         self._positions = []
@@ -116,7 +112,7 @@ class PhotometrySurvey:
             Only the matched fluxes are kept of it.
         """
         backgrounds = {
-            name: bgrem_background(scene, self.weights, estimator)
+            name: self.separator.background(scene, bkg_estimator=estimator)
             for name, estimator in BGREM_ESTIMATORS.items()
         }
         bkg = backgrounds['bgrem']

@@ -4,8 +4,6 @@ What denoising does to the values of the pixels.
 
 import numpy as np
 
-from bgrem.evaluate.sky import bgrem_background
-
 __all__ = ['PixelSurvey']
 
 _EDGES = np.linspace(-6, 24, 121)  # noise sigma
@@ -22,12 +20,12 @@ class PixelSurvey:
 
     Parameters
     ----------
-    weights : `~bgrem.weights.Weights`
-        Loaded weights.
+    separator : `~bgrem.evaluate.separator.Separator`
+        What separates the scenes.
     """
 
-    def __init__(self, weights):
-        self.weights = weights
+    def __init__(self, separator):
+        self.separator = separator
         self._counts = {}
         self._cutouts = {}
 
@@ -40,7 +38,7 @@ class PixelSurvey:
         scene : `~bgrem.evaluate.scenes.Scene`
             A cutout is kept of the first one.
         """
-        bkg = bgrem_background(scene, self.weights)
+        bkg = self.separator.background(scene)
         images = {
             'data': scene.image - scene.sky,
             'subtracted': bkg.subtract(),

@@ -175,12 +175,19 @@ def _promise_table(parts, ours):
 
 
 def _sky_table(parts):
-    methods = list(next(iter(parts.values())))
+    """One column per method; with the best box of a method stands its size."""
+    first = next(iter(parts.values()))
     rows = [
-        [family, *(f'{part[m]["rms"]:.3f}' for m in methods)]
+        [family, *(_with_box(part[name]) for name in first)]
         for family, part in parts.items()
     ]
-    return _table(['family', *methods], rows)
+    header = [f'{name} (box)' if 'box_size' in first[name] else name for name in first]
+    return _table(['family', *header], rows)
+
+
+def _with_box(method):
+    box = f' ({method["box_size"]})' if 'box_size' in method else ''
+    return f'{method["rms"]:.3f}{box}'
 
 
 def _profile_table(parts):

@@ -15,7 +15,6 @@ from scipy import ndimage, sparse
 
 from bgrem.evaluate.matching import MIN_SNR
 from bgrem.evaluate.peers import photutils_segments
-from bgrem.evaluate.sky import bgrem_background
 
 __all__ = [
     'SegmentationSurvey',
@@ -234,12 +233,12 @@ class SegmentationSurvey:
 
     Parameters
     ----------
-    weights : `~bgrem.weights.Weights`
-        Loaded weights.
+    separator : `~bgrem.evaluate.separator.Separator`
+        What separates the scenes.
     """
 
-    def __init__(self, weights):
-        self.weights = weights
+    def __init__(self, separator):
+        self.separator = separator
         self._counts = {'bgrem': [], 'photutils': []}
         self._errors = {'bgrem': [], 'photutils': []}
 
@@ -255,7 +254,7 @@ class SegmentationSurvey:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', AstropyWarning)
             found = {
-                'bgrem': bgrem_background(scene, self.weights).detect(),
+                'bgrem': self.separator.background(scene).detect(),
                 'photutils': photutils_segments(scene),
             }
         truth = true_segments(scene)

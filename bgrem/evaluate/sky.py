@@ -8,22 +8,17 @@ import numpy as np
 from astropy.utils.exceptions import AstropyWarning
 from photutils.background import Background2D, BiweightLocationBackground
 
+from bgrem.evaluate.separator import BACKGROUND_OPTIONS, BGREM_BOX_SIZE
+
 __all__ = [
-    'BACKGROUND_OPTIONS',
-    'BGREM_BOX_SIZE',
     'BGREM_ESTIMATORS',
     'BOX_SIZES',
     'RADIUS_EDGES',
     'SkySurvey',
-    'bgrem_background',
     'sky_residual',
 ]
 
 BOX_SIZES = (16, 32, 64, 128)
-BGREM_BOX_SIZE = 32
-_SMALL_BOX = 16
-# Clipped pixels count as excluded, and in a crowded field that is most of them.
-BACKGROUND_OPTIONS = {'exclude_percentile': 90.0}
 # The default mode, 2.5 median - 1.5 mean, guards against sources. Where they are
 # gone it only adds noise, and follows the skewness of the photon noise.
 BGREM_ESTIMATORS = {
@@ -55,39 +50,6 @@ def sky_residual(background, scene):
     return ((background - scene.sky) / scene.sigma)[good].astype(float)
 
 
-def bgrem_background(scene, weights, bkg_estimator=None, box_size=BGREM_BOX_SIZE):
-    """
-    Run bgrem on a scene.
-
-    Parameters
-    ----------
-    scene : `~bgrem.evaluate.scenes.Scene`
-        Only image and mask are used.
-    weights : `~bgrem.weights.Weights`
-        Loaded weights.
-    bkg_estimator : callable, optional
-        As for `~photutils.background.Background2D`.
-    box_size : int, optional
-        The box in pixels; bgrem's default of 32.
-
-    Returns
-    -------
-    background : `~bgrem.DiffusionBackground`
-    """
-    from bgrem import DiffusionBackground
-
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', AstropyWarning)
-        return DiffusionBackground(
-            scene.image,
-            box_size,
-            mask=scene.mask,
-            weights=weights,
-            bkg_estimator=bkg_estimator,
-            **BACKGROUND_OPTIONS,
-        )
-
-
 class SkySurvey:
     """
     Measure the sky error of bgrem and of Background2D on the same scenes.
@@ -100,16 +62,16 @@ class SkySurvey:
 
     Parameters
     ----------
-    weights : `~bgrem.weights.Weights`
-        Loaded weights.
+    separator : `~bgrem.evaluate.separator.Separator`
+        What separates the scenes.
     box_sizes : sequence of int, optional
-        Boxes in pixels with which Background2D is run; bgrem is run with
-        its default of 32 and each of `BGREM_ESTIMATORS`, and with boxes of
-        16 px.
+        Boxes in pixels with which Background2D and bgrem are run, to compare
+        the best of each; bgrem is run with its default of 32 and each of
+        `BGREM_ESTIMATORS` besides.
     """
 
-    def __init__(self, weights, box_sizes=BOX_SIZES):
-        self.weights = weights
+    def __init__(self, separator, box_sizes=BOX_SIZES):
+        self.separator = separator
         self.box_sizes = box_sizes
         self._moments = {}
         self._rings = {}
@@ -126,22 +88,23 @@ class SkySurvey:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', AstropyWarning)
             skies = {
-                f'Background2D {box}': Background2D(
+                _parent(box): Background2D(
                     scene.image, box, mask=scene.mask, **BACKGROUND_OPTIONS
                 ).background
                 for box in self.box_sizes
             }
-        for name, estimator in BGREM_ESTIMATORS.items():
-            bkg = bgrem_background(scene, self.weights, estimator)
-            skies[name] = bkg.background
-        # Without sources in them, boxes can be small enough for nebulosity.
-        small = bgrem_background(scene, self.weights, box_size=_SMALL_BOX)
-        skies[f'bgrem {_SMALL_BOX}'] = small.background
+        ours = {
+            name: (BGREM_BOX_SIZE, estimator)
+            for name, estimator in BGREM_ESTIMATORS.items()
+        }
+        ours |= {_bgrem(box): (box, None) for box in self.box_sizes}
+        for name, choice in ours.items():
+            skies[name] = self.separator.background(scene, *choice).background
         for name, sky in skies.items():
             residual = sky_residual(sky, scene)
             moments = (residual.mean(), np.mean(residual**2))
             self._moments.setdefault(name, []).append(moments)
-        self._add_rings(scene, skies, bkg.source)
+        self._add_rings(scene, skies, self.separator.separate(scene).source)
 
     def _add_rings(self, scene, skies, denoised):
         """Sum errors and light in rings around the bright sources."""
@@ -188,6 +151,8 @@ class SkySurvey:
             ``radius`` (the outer edge of each ring, in sizes), ``bias`` and
             ``rms`` in it. ``bgrem`` has ``light_kept`` besides, denoised over
             true light in each ring. `None` stands where there is no pixel.
+            ``Background2D best`` and ``bgrem best`` repeat the box of least
+            ``rms`` among the ``box_sizes``, with its ``box_size``.
         """
         summary = {}
         for name, moments in self._moments.items():
@@ -200,7 +165,20 @@ class SkySurvey:
                     kind: _profile(rings, name) for kind, rings in self._rings.items()
                 },
             }
+        for method, name_of in (('Background2D', _parent), ('bgrem', _bgrem)):
+            of_box = {box: summary[name_of(box)] for box in self.box_sizes if summary}
+            if of_box:
+                box = min(of_box, key=lambda box: of_box[box]['rms'])
+                summary[f'{method} best'] = {'box_size': box, **of_box[box]}
         return summary
+
+
+def _parent(box_size):
+    return f'Background2D {box_size}'
+
+
+def _bgrem(box_size):
+    return 'bgrem' if box_size == BGREM_BOX_SIZE else f'bgrem {box_size}'
 
 
 def _profile(rings, name):

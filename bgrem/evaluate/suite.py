@@ -4,6 +4,7 @@ The evaluation suite: every detector on the same scenes, family by family.
 
 import time
 import zlib
+from functools import cache
 
 import numpy as np
 from scipy import ndimage
@@ -19,6 +20,7 @@ from bgrem.evaluate.pixels import PixelSurvey
 from bgrem.evaluate.scenes import evaluation_bank, family_scenes
 from bgrem.evaluate.segmentation import SegmentationSurvey
 from bgrem.evaluate.sensitivity import SensitivitySurvey
+from bgrem.evaluate.separator import Separator
 from bgrem.evaluate.sky import SkySurvey
 from bgrem.simulate import FAMILIES
 from bgrem.weights import load_weights
@@ -45,14 +47,6 @@ PARTS = (
     'noise',
 )
 _N_CURVE_POINTS = 200
-# What is measured with the first weights alone.
-_SURVEYS = {
-    'sky': SkySurvey,
-    'photometry': PhotometrySurvey,
-    'segmentation': SegmentationSurvey,
-    'sensitivity': SensitivitySurvey,
-    'pixels': PixelSurvey,
-}
 
 
 class DetectionSurvey:
@@ -283,31 +277,31 @@ def run_suite(
             msg = f'{name} must be among {", ".join(known)}, got {", ".join(unknown)}'
             raise ValueError(msg)
     loaded = {w.name: w for w in map(load_weights, weights)}
-    first = next(iter(loaded.values()))
     bank = evaluation_bank() if bank is None else bank
+    # What needs the same runs of the network shares the separator.
+    shared = cache(Separator)
     own = {
-        name if number == 1 else f'{name}, {number} views': (w, number)
+        name if number == 1 else f'{name}, {number} views': shared(
+            w, n_symmetries=number, normalization=w.normalization
+        )
         for name, w in loaded.items()
         for number in n_symmetries
     }
+    first = shared(next(iter(loaded.values())), n_symmetries=1, normalization='local')
     results = {
         'suite': 'optical',
         'n_scenes': n_scenes,
         'size': size,
         'seed': seed,
         'contaminations': list(CONTAMINATIONS),
-        'weights': {name: w.sha256 for name, (w, _) in own.items()},
+        'weights': {name: s.weights.sha256 for name, s in own.items()},
         'families': {},
     }
-    detectors = {name: _as_detector(*pair) for name, pair in own.items()}
+    detectors = {name: separator.detect for name, separator in own.items()}
     detectors |= PEERS if peers is None else peers
     for family in tqdm(families, disable=not progress, desc='families'):
-        surveys = {}
-        if 'detection' in parts:
-            surveys['detection'] = DetectionSurvey(detectors, probabilistic=own)
-        surveys |= {
-            part: survey(first) for part, survey in _SURVEYS.items() if part in parts
-        }
+        surveys = _make_surveys(DetectionSurvey(detectors, own), first)
+        surveys = {part: survey for part, survey in surveys.items() if part in parts}
         # The name, not the place in the list, decides the scenes.
         family_seed = seed + zlib.crc32(family.encode())
         scenes = family_scenes(bank, family, n_scenes, size, family_seed)
@@ -327,10 +321,14 @@ def run_suite(
     return results
 
 
-def _as_detector(weights, n_symmetries):
-    def detect(scene):
-        return probability_peaks(
-            scene.image, scene.mask, weights, n_symmetries=n_symmetries
-        )
-
-    return detect
+def _make_surveys(detection, separator):
+    """Return what measures each part; all but detection with the same weights."""
+    return {
+        # First, so that the time that the network takes is counted where it is told.
+        'detection': detection,
+        'sky': SkySurvey(separator),
+        'photometry': PhotometrySurvey(separator),
+        'segmentation': SegmentationSurvey(separator),
+        'sensitivity': SensitivitySurvey(separator.weights),
+        'pixels': PixelSurvey(separator),
+    }

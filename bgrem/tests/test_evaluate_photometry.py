@@ -1,10 +1,12 @@
 """Tests of bgrem.evaluate.photometry, positions and sky."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from bgrem import DiffusionBackground, background
+from bgrem import DiffusionBackground
 from bgrem.evaluate.photometry import (
     PhotometrySurvey,
     aperture_sums,
@@ -16,8 +18,10 @@ from bgrem.evaluate.positions import (
     summarize_positions,
 )
 from bgrem.evaluate.scenes import Scene
+from bgrem.evaluate.separator import Separator
 from bgrem.evaluate.sky import RADIUS_EDGES, SkySurvey, sky_residual
 from bgrem.pipeline import Separation
+from bgrem.weights import load_weights
 
 FWHM = 3.0
 
@@ -192,26 +196,26 @@ def stars():
     )
 
 
-@pytest.fixture
-def perfect(monkeypatch, stars):
-    """Let every background be separated without an error."""
+class PerfectSeparator(Separator):
+    """It knows the truth of a scene."""
 
-    def separate(image, mask=None, **_):
-        probability = np.full(image.shape, 1e-4, dtype=np.float32)
-        row, column = (np.rint(stars.catalog[k]).astype(int) for k in 'yx')
+    def separate(self, scene):
+        probability = np.full(scene.image.shape, 1e-4, dtype=np.float32)
+        row, column = (np.rint(scene.catalog[k]).astype(int) for k in 'yx')
         probability[row, column] = 0.99
         meta = {'weights': 'perfect', 'n_steps': 1, 'normalization': 'local'}
-        return Separation(stars.source.copy(), probability, None, meta)
-
-    monkeypatch.setattr(background, 'separate', separate)
-    return DiffusionBackground
+        return Separation(scene.source.copy(), probability, None, meta)
 
 
-@pytest.mark.usefixtures('perfect')
+@pytest.fixture
+def perfect(tiny_weights):
+    return PerfectSeparator(load_weights(tiny_weights))
+
+
 class TestPhotometrySurvey:
     @pytest.fixture
-    def result(self, stars, tiny_weights):
-        survey = PhotometrySurvey(tiny_weights)
+    def result(self, stars, perfect):
+        survey = PhotometrySurvey(perfect)
         survey.add(stars)
         return survey.result()
 
@@ -243,21 +247,23 @@ class TestPhotometrySurvey:
         assert len(pairs['true']) == 36
         assert_allclose(pairs['measured'], pairs['true'])
 
-    def test_nothing_found(self, stars, tiny_weights, monkeypatch):
+    def test_nothing_found(self, stars, perfect, monkeypatch):
         monkeypatch.setattr(DiffusionBackground, 'detect', lambda _: None)
-        survey = PhotometrySurvey(tiny_weights)
+        survey = PhotometrySurvey(perfect)
         survey.add(stars)
         result = survey.result()
         assert result['aperture'] == result['kron'] == {}
         assert result['positions']['windowed']['ratio'] is None
 
 
-@pytest.mark.usefixtures('perfect')
-def test_sky_profiles(stars, tiny_weights):
-    survey = SkySurvey(tiny_weights, box_sizes=(64,))
+def test_sky_profiles(stars, perfect):
+    survey = SkySurvey(perfect, box_sizes=(64,))
     survey.add(stars)
     result = survey.result()
-    assert list(result) == ['Background2D 64', 'bgrem', 'bgrem, biweight', 'bgrem 16']
+    assert list(result) == [
+        'Background2D 64', 'bgrem', 'bgrem, biweight', 'bgrem 64',
+        'Background2D best', 'bgrem best',
+    ]  # fmt: skip
     profile = result['bgrem']['profiles']['star']
     assert profile['radius'] == list(RADIUS_EDGES[1:])
     assert_allclose(profile['light_kept'], 1)
@@ -266,18 +272,42 @@ def test_sky_profiles(stars, tiny_weights):
     assert 'light_kept' not in result['Background2D 64']['profiles']['star']
 
 
-def test_sky_profile_of_a_known_error(stars, monkeypatch):
-    """A sky half a sigma too high, and half of the light, in every ring."""
-    monkeypatch.setattr(
-        'bgrem.DiffusionBackground',
-        lambda *_, **__: type(
-            'Half', (), {'background': stars.sky + 5, 'source': stars.source / 2}
-        ),
-    )
-    survey = SkySurvey(None, box_sizes=())
+class BiasedSeparator:
+    """A sky too high by sigma * 16 / box size, and half of the light."""
+
+    def background(self, scene, box_size, _):
+        return SimpleNamespace(background=scene.sky + 16 / box_size * scene.sigma)
+
+    def separate(self, scene):
+        return SimpleNamespace(source=scene.source / 2)
+
+
+def test_sky_profile_of_a_known_error(stars):
+    """The same error in every ring; there is no best one of no boxes."""
+    survey = SkySurvey(BiasedSeparator(), box_sizes=())
     survey.add(stars)
+    assert list(survey.result()) == ['bgrem', 'bgrem, biweight']
     result = survey.result()['bgrem']
     profile = result['profiles']['star']
     assert_allclose(result['bias'], 0.5)
     for key in ('bias', 'rms', 'light_kept'):
         assert_allclose(profile[key], 0.5)
+
+
+@pytest.mark.parametrize(
+    ('box_sizes', 'best', 'name'),
+    [((16, 32), 32, 'bgrem'), ((16, 64, 32), 64, 'bgrem 64')],
+)
+def test_best_box(box_sizes, best, name, stars):
+    survey = SkySurvey(BiasedSeparator(), box_sizes=box_sizes)
+    survey.add(stars)
+    result = survey.result()
+    assert result['bgrem best'] == {'box_size': best, **result[name]}
+    assert_allclose(result['bgrem best']['rms'], 16 / best)
+    parent = {box: result[f'Background2D {box}'] for box in box_sizes}
+    best = min(box_sizes, key=lambda box: parent[box]['rms'])
+    assert result['Background2D best'] == {'box_size': best, **parent[best]}
+
+
+def test_no_scenes(perfect):
+    assert SkySurvey(perfect).result() == {}

@@ -1,10 +1,11 @@
 """Tests of bgrem.evaluate.segmentation."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from bgrem import background
 from bgrem.evaluate import segmentation
 from bgrem.evaluate.scenes import Scene
 from bgrem.evaluate.segmentation import (
@@ -16,7 +17,9 @@ from bgrem.evaluate.segmentation import (
     merging_errors,
     true_segments,
 )
+from bgrem.evaluate.separator import Separator
 from bgrem.pipeline import Separation
+from bgrem.weights import load_weights
 
 SHAPE = (10, 20)
 
@@ -148,17 +151,20 @@ def test_true_segments(scene):
     assert not labels[~lit].any()
 
 
-def test_survey(scene, tiny_weights, monkeypatch):
-    """Segments made of the truth itself find both stars."""
+class PerfectSeparator(Separator):
+    """It knows the truth of the scene."""
 
-    def separate(image, mask=None, **_):
-        probability = np.full(image.shape, 1e-4, dtype=np.float32)
+    def separate(self, scene):
+        probability = np.full(scene.image.shape, 1e-4, dtype=np.float32)
         probability[32, [20, 28]] = 0.99
         meta = {'weights': 'perfect', 'n_steps': 1, 'normalization': 'local'}
-        return Separation(np.where(mask, 0, scene.source), probability, None, meta)
+        source = np.where(scene.mask, 0, scene.source)
+        return Separation(source, probability, None, meta)
 
-    monkeypatch.setattr(background, 'separate', separate)
-    survey = SegmentationSurvey(tiny_weights)
+
+def test_survey(scene, tiny_weights):
+    """Segments made of the truth itself find both stars."""
+    survey = SegmentationSurvey(PerfectSeparator(load_weights(tiny_weights)))
     survey.add(scene)
     result = survey.result()
     assert list(result) == ['bgrem', 'photutils']
@@ -172,12 +178,9 @@ def test_survey(scene, tiny_weights, monkeypatch):
 
 
 def test_survey_without_detections(scene, monkeypatch):
-    monkeypatch.setattr(
-        background.DiffusionBackground, '__init__', lambda *_, **__: None
-    )
-    monkeypatch.setattr(background.DiffusionBackground, 'detect', lambda _: None)
+    blind = SimpleNamespace(detect=lambda: None)
     monkeypatch.setattr(segmentation, 'photutils_segments', lambda _: None)
-    survey = SegmentationSurvey(None)
+    survey = SegmentationSurvey(SimpleNamespace(background=lambda _: blind))
     survey.add(scene)
     for score in survey.result().values():
         assert score['f_score'] == 0

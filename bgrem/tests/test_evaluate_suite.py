@@ -182,7 +182,9 @@ def test_suite_measures_everything(results):
         assert counts[0] == counts[1]
         assert {'false_discovery', 'reliability'} <= methods['tiny'].keys()
         assert part['sky']['bgrem']['rms'] > 0
-        assert part['sky'].keys() >= {'Background2D 16', 'Background2D 128'}
+        assert part['sky'].keys() >= {'Background2D 16', 'bgrem 128'}
+        for name in ('Background2D best', 'bgrem best'):
+            assert part['sky'][name]['box_size'] in {16, 32, 64, 128}
         assert part['photometry'].keys() == {
             'aperture', 'kron', 'positions', 'flux_flux'
         }  # fmt: skip
@@ -258,6 +260,23 @@ def test_report_ratios_by_hand():
     assert '| flat (50 true) | ours | 10 | 30 | 1.00 |' in text
     assert '| ours / best peer | 2.00 | 1.50 |' in text
     assert '| ours / oracle | - | 0.75 |' in text
+
+
+def test_sky_table_by_hand():
+    sky = {
+        'bgrem': {'rms': 0.0421, 'profiles': {}},
+        'bgrem best': {'rms': 0.02, 'box_size': 64},
+    }
+    text = markdown_report(
+        {
+            'suite': 'optical',
+            'weights': {},
+            'contaminations': [],
+            'families': {'flat': {'sky': sky}},
+        }
+    )
+    assert '| family | bgrem | bgrem best (box) |' in text
+    assert '| flat | 0.042 | 0.020 (64) |' in text
 
 
 @pytest.fixture

@@ -1,0 +1,164 @@
+"""
+The denoiser, run once for each scene on behalf of all that is measured there.
+"""
+
+import warnings
+
+from astropy.utils.exceptions import AstropyWarning
+
+from bgrem.background import DiffusionBackground
+from bgrem.evaluate.peers import list_peaks
+from bgrem.pipeline import find_flipped_peaks, separate
+
+__all__ = ['BACKGROUND_OPTIONS', 'BGREM_BOX_SIZE', 'Separator']
+
+BGREM_BOX_SIZE = 32
+# Clipped pixels count as excluded, and in a crowded field that is most of them.
+BACKGROUND_OPTIONS = {'exclude_percentile': 90.0}
+
+
+class Separator:
+    """
+    Separate scenes with given weights, each scene once.
+
+    Whatever is asked of the same scene shares one run of the network, and one more
+    on the sign-flipped residual. Only the results of the last scene are kept.
+
+    Parameters
+    ----------
+    weights : `~bgrem.weights.Weights`
+        Loaded weights.
+    n_symmetries : int, optional
+        See `bgrem.denoise.denoise`.
+    normalization : optional
+        See `bgrem.pipeline.separate`; by default that of
+        `~bgrem.DiffusionBackground`.
+    """
+
+    def __init__(self, weights, *, n_symmetries=1, normalization='local'):
+        self.options = {
+            'weights': weights,
+            'n_symmetries': n_symmetries,
+            'normalization': normalization,
+        }
+        self.weights = weights
+        self._scene = None
+        self._results = {}
+
+    def _once(self, scene, key, function, *args, **options):
+        """Return a result for the scene, computed at its first use."""
+        if scene is not self._scene:
+            self._scene, self._results = scene, {}
+        if key not in self._results:
+            self._results[key] = function(*args, **options)
+        return self._results[key]
+
+    def separate(self, scene):
+        """
+        Separate the sources of a scene.
+
+        Parameters
+        ----------
+        scene : `~bgrem.evaluate.scenes.Scene`
+            Only image and mask are used.
+
+        Returns
+        -------
+        separation : `~bgrem.pipeline.Separation`
+            Shared by all: its arrays must not be changed.
+        """
+        return self._once(
+            scene, 'separation', separate, scene.image, scene.mask, **self.options
+        )
+
+    def find_flipped_peaks(self, scene):
+        """
+        Run the detector on the sign-flipped residual of a scene.
+
+        Parameters
+        ----------
+        scene : `~bgrem.evaluate.scenes.Scene`
+            Only image and mask are used.
+
+        Returns
+        -------
+        probability, clean_fraction
+            As of `bgrem.pipeline.find_flipped_peaks`.
+        """
+        source = self.separate(scene).source
+        return self._once(
+            scene,
+            'flipped',
+            find_flipped_peaks,
+            scene.image,
+            scene.mask,
+            source,
+            **self.options,
+        )
+
+    def detect(self, scene):
+        """
+        List the peaks of the calibrated detection probability of a scene.
+
+        Parameters
+        ----------
+        scene : `~bgrem.evaluate.scenes.Scene`
+            Only image and mask are used.
+
+        Returns
+        -------
+        detections : `~bgrem.evaluate.peers.Detections`
+            As of `bgrem.evaluate.peers.probability_peaks`.
+        """
+        found = self.separate(scene)
+        flipped = None
+        if found.symmetry is not None:
+            flipped = self.find_flipped_peaks(scene)
+        return list_peaks(found, scene.mask, flipped)
+
+    def background(self, scene, box_size=BGREM_BOX_SIZE, bkg_estimator=None):
+        """
+        Measure the sky of a scene.
+
+        Parameters
+        ----------
+        scene : `~bgrem.evaluate.scenes.Scene`
+            Only image and mask are used.
+        box_size : int, optional
+            The box in pixels; bgrem's default of 32.
+        bkg_estimator : callable, optional
+            As for `~photutils.background.Background2D`.
+
+        Returns
+        -------
+        background : `~bgrem.DiffusionBackground`
+            With ``BACKGROUND_OPTIONS``.
+        """
+        key = ('background', box_size, bkg_estimator)
+        return self._once(
+            scene, key, _SeparatedBackground, self, scene, box_size, bkg_estimator
+        )
+
+
+class _SeparatedBackground(DiffusionBackground):
+    """The background of a scene whose sources are separated elsewhere."""
+
+    def __init__(self, separator, scene, box_size, bkg_estimator):
+        self._separator = separator
+        self._scene = scene
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', AstropyWarning)
+            super().__init__(
+                scene.image,
+                box_size,
+                mask=scene.mask,
+                bkg_estimator=bkg_estimator,
+                **separator.options,
+                **BACKGROUND_OPTIONS,
+            )
+
+    def _separate(self, *_, **__):
+        return self._separator.separate(self._scene)
+
+    def _find_flipped_peaks(self):
+        return self._separator.find_flipped_peaks(self._scene)
