@@ -19,7 +19,7 @@ __all__ = [
 
 _HOMES = {
     'DiffusionBackground': 'bgrem.background',
-    'make_detection_mask': 'bgrem.background',
+    'make_detection_mask': 'bgrem.masking',
     'list_weights': 'bgrem.weights',
     'load_weights': 'bgrem.weights',
 }

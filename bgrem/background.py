@@ -20,7 +20,7 @@ from bgrem.pipeline import separate
 from bgrem.trend import fit_trend
 from bgrem.uncertainty import mesh_standard_error
 
-__all__ = ['DiffusionBackground', 'make_detection_mask']
+__all__ = ['DiffusionBackground']
 
 # in units of the noise; what is left of a brighter source is not noise alone
 _SOURCE_FREE = 0.5
@@ -397,54 +397,6 @@ class DiffusionBackground(DetectionMixin, Background2D):
     def _plain_rms(self):
         """Return the noise map without its unit."""
         return getattr(self.background_rms, 'value', self.background_rms)
-
-
-def make_detection_mask(
-    bkg_or_data,
-    box_size=32,
-    *,
-    threshold=None,
-    false_discovery_rate=0.05,
-    footprint=None,
-    **options,
-):
-    """
-    Mask the pixels of the sources of an image.
-
-    Parameters
-    ----------
-    bkg_or_data : `DiffusionBackground` or array_like
-        A background, or an image in any form that `DiffusionBackground` accepts.
-    box_size : int or array_like of 2 int, optional
-        As for `DiffusionBackground`; used only with an image. Default 32.
-    threshold, false_discovery_rate, footprint
-        As for `DiffusionBackground.detection_mask`.
-    **options
-        Other parameters of `DiffusionBackground`; only with an image.
-
-    Returns
-    -------
-    source_mask : 2D `~numpy.ndarray` of bool
-        `True` on sources.
-
-    Raises
-    ------
-    TypeError
-        If options come with a background, which has been measured already.
-    ValueError
-        If a parameter is out of range.
-    """
-    bkg = bkg_or_data
-    if not isinstance(bkg, DiffusionBackground):
-        bkg = DiffusionBackground(bkg_or_data, box_size, **options)
-    elif options:
-        msg = f'options {sorted(options)} cannot change a background already made'
-        raise TypeError(msg)
-    return bkg.detection_mask(
-        threshold=threshold,
-        false_discovery_rate=false_discovery_rate,
-        footprint=footprint,
-    )
 
 
 DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)

@@ -1,0 +1,55 @@
+"""
+The mask of the sources of an image, in one call.
+"""
+
+from bgrem.background import DiffusionBackground
+
+__all__ = ['make_detection_mask']
+
+
+def make_detection_mask(
+    bkg_or_data,
+    box_size=32,
+    *,
+    threshold=None,
+    false_discovery_rate=0.05,
+    footprint=None,
+    **options,
+):
+    """
+    Mask the pixels of the sources of an image.
+
+    Parameters
+    ----------
+    bkg_or_data : `DiffusionBackground` or array_like
+        A background, or an image in any form that `DiffusionBackground` accepts.
+    box_size : int or array_like of 2 int, optional
+        As for `DiffusionBackground`; used only with an image. Default 32.
+    threshold, false_discovery_rate, footprint
+        As for `DiffusionBackground.detection_mask`.
+    **options
+        Other parameters of `DiffusionBackground`; only with an image.
+
+    Returns
+    -------
+    source_mask : 2D `~numpy.ndarray` of bool
+        `True` on sources.
+
+    Raises
+    ------
+    TypeError
+        If options come with a background, which has been measured already.
+    ValueError
+        If a parameter is out of range.
+    """
+    bkg = bkg_or_data
+    if not isinstance(bkg, DiffusionBackground):
+        bkg = DiffusionBackground(bkg_or_data, box_size, **options)
+    elif options:
+        msg = f'options {sorted(options)} cannot change a background already made'
+        raise TypeError(msg)
+    return bkg.detection_mask(
+        threshold=threshold,
+        false_discovery_rate=false_discovery_rate,
+        footprint=footprint,
+    )
