@@ -288,13 +288,26 @@ def _sensitivity_table(parts):
 
 
 def _injection_table(parts):
+    """
+    Completeness, beside what the same threshold gives where nothing is injected.
+
+    False alarms are those in all redrawn noise; of the detections in the image as
+    it is, those where it shows no source stand in brackets.
+    """
     rows = []
     for image, part in parts.items():
+        label = (
+            f'{image} ({part["noise_megapixels"]:.2f} Mpix of noise, '
+            f'{part["empty_megapixels"]:.2f} empty)'
+        )
         for name, method in part['methods'].items():
+            detections = f'{method["detections"]} ({method["empty_detections"]})'
             complete = [f'{b["completeness"]:.2f}' for b in method['bins']]
-            rows.append([image, name, *complete])
+            rows.append([label, name, method['false_alarms'], detections, *complete])
+            label = ''
             edges = [f'S/N {_snr_range(b)}' for b in method['bins']]
-    return _table(['image', 'method', *edges], rows)
+    header = ['image', 'method', 'false alarms', 'detections (empty)', *edges]
+    return _table(header, rows)
 
 
 def _noise_table(false_alarms):
