@@ -80,7 +80,7 @@ def judge_injections(scene, detectors, rng):
     image, its correlation included. The stars' own photon noise is left out.
 
     The rate is as uncertain as the number N of its false alarms, by a part of
-    1 / sqrt(N): for 50 of them 14%, or 0.03 in the threshold of a matched filter.
+    1 / sqrt(N): for 50 of them 14%, or 0.04 in the threshold of a matched filter.
     """
     noise = measure_noise(scene.image, scene.mask, scene.fwhm)
     filter_noise = noise.filter_noise(scene.psf)
