@@ -5,11 +5,12 @@ A detector that knows the sky, the noise of every pixel and its correlation, the
 the very stamps that the sources are made of, their number and the law of their fluxes
 ranks the pixels by the odds that a source above S/N 2 lies there, summed over stamps,
 fluxes and the nearest pixels. For one isolated source nothing can do better (Neyman and
-Pearson 1933). Sources above S/N 5 are handed to it and their light is taken out
-exactly, so that it has neither bright neighbours nor fragments to fight with. What it
-finds is an upper limit. Where there is nebulosity it does not know the sky but only its
-power spectrum, and is the best of all linear filters. Beside it, on the same scenes,
-bgrem, the oracle of the suite and those of its peers that know the PSF::
+Pearson 1933). Sources above S/N 5 (in the noise that there is, whitened) are handed to
+it and their light is taken out exactly, so that it has neither bright neighbours nor
+fragments to fight with. What it finds is an upper limit. Where there is nebulosity it
+does not know the sky but only its power spectrum, and is the best of all linear
+filters. Beside it, on the same scenes, bgrem, the oracle of the suite and those of its
+peers that know the PSF::
 
     python benchmarks/limits.py --families flat correlated --n-scenes 10
 """
@@ -107,29 +108,37 @@ def taper(shape):
     return sides[0][:, None] * sides[1]
 
 
-def odds_maps(residual, sigma, composer, psf, response):
+def templates(composer, psf, kind, inverse):
+    """
+    The stamps of one kind as the whitening leaves them, of unit S/N in white noise.
+    """
+    bank, size = composer.bank, SIZE + 2 * MARGIN
+    stamps = bank.stamps[kind][psf].float() * bank.scale[kind][psf, :, None, None]
+    for stamp, norm in zip(stamps.numpy(), bank.norm[kind][psf], strict=True):
+        canvas = np.zeros((size, size))
+        canvas[: len(stamp), : len(stamp)] = stamp
+        canvas = np.roll(canvas, (-(len(stamp) // 2),) * 2, (0, 1))
+        canvas = fft.irfft2(fft.rfft2(canvas) * inverse, canvas.shape)
+        yield canvas * composer.unit / float(norm)
+
+
+def odds_maps(residual, sigma, composer, psf, inverse, found_snr):
     """
     The expected number of sources above S/N 2, and of all, at every pixel.
     """
     shape = residual.shape
-    inverse = response / (response**2 + FLOOR)
     white = fft.irfft2(fft.rfft2(residual * taper(shape)) * inverse, shape)
     weight = 1 / sigma**2
     signal_f, weight_f = fft.rfft2(white * weight), fft.rfft2(weight)
-    config, bank = composer.config, composer.bank
+    config = composer.config
     slope, high = config.flux_slope[0], config.snr_max[0]
-    snr = np.geomspace(config.snr_min, 2 * FOUND_SNR, 25)
+    snr = np.geomspace(config.snr_min, 2 * found_snr, 25)
     law = snr**-slope  # per unit of log S/N
     law *= slope / (config.snr_min**-slope - high**-slope) * np.log(snr[1] / snr[0])
     odds = np.zeros((2, *shape))
     for kind, fraction in KINDS.items():
-        stamps = bank.stamps[kind][psf].float() * bank.scale[kind][psf, :, None, None]
-        for stamp, norm in zip(stamps.numpy(), bank.norm[kind][psf], strict=True):
-            canvas = np.zeros(shape)
-            canvas[: len(stamp), : len(stamp)] = stamp
-            canvas = np.roll(canvas, (-(len(stamp) // 2),) * 2, (0, 1))
-            canvas = fft.irfft2(fft.rfft2(canvas) * inverse, shape)
-            canvas *= composer.unit / float(norm)  # of unit S/N
+        stamps = list(templates(composer, psf, kind, inverse))
+        for canvas in stamps:
             match = fft.irfft2(signal_f * fft.rfft2(canvas).conj(), shape)
             power = fft.irfft2(weight_f * fft.rfft2(canvas**2).conj(), shape)
             prior = config.density[0] * fraction / len(stamps)
@@ -145,8 +154,12 @@ def limit(batch, composer, response):
     """
     The detections of the ideal detector in the inner part of a scene.
     """
-    faint = composer.sources['snr'] <= FOUND_SNR
-    light = composer.light(batch, faint)
+    psf = int(composer.sources['psf'][0])
+    inverse = response / (response**2 + FLOOR)
+    star = next(templates(composer, psf, 'star', inverse)) / float(batch.sigma.mean())
+    # As bright in the noise that there is as FOUND_SNR is in white noise.
+    found_snr = FOUND_SNR / np.sqrt(np.sum(star**2))
+    light = composer.light(batch, composer.sources['snr'] <= found_snr)
     image, source, sky, sigma = (
         getattr(batch, name)[0, 0].numpy().astype(float)
         for name in ('image', 'source', 'sky', 'sigma')
@@ -158,8 +171,9 @@ def limit(batch, composer, response):
         residual,
         sigma * np.sqrt(1 + source / photons),
         composer,
-        int(composer.sources['psf'][0]),
-        response,
+        psf,
+        inverse,
+        found_snr,
     )
     disc = np.hypot(*np.mgrid[-2:3, -2:3]) <= 2
     target, every = (ndimage.convolve(o, disc.astype(float)) for o in odds)
@@ -170,7 +184,7 @@ def limit(batch, composer, response):
     y, x = np.nonzero(peak & (score > 1e-3))
     rank = score[y, x]
     catalog = {name: np.asarray(batch.catalog[name]) for name in ('x', 'y', 'snr')}
-    bright = catalog['snr'] > FOUND_SNR
+    bright = catalog['snr'] > found_snr
     for name in 'xy':
         position = catalog[name] - MARGIN
         bright &= (position > -0.5) & (position < SIZE - 0.5)
