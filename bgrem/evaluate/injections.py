@@ -46,7 +46,7 @@ def judge_injections(scene, detectors, rng):
     found. False alarms are counted 2 FWHM and more from the stars.
 
     The rate is one of noise alone: cosmic rays, hot pixels and skewed noise are not
-    in it. These are, with the faint real sources, among the detections in the image
+    in it. These are, with the real sources, among the detections in the image
     without injections, which are counted at the same threshold.
 
     Parameters
@@ -66,8 +66,8 @@ def judge_injections(scene, detectors, rng):
         were counted, all draws of the noise together), ``correlation`` (how much it
         raises the noise of the matched filter) and ``methods``: for each detector
         its ``threshold``, the ``false_alarms`` above it, its ``detections`` in the
-        image without injections, ``empty_detections`` (those where it shows no
-        source) and the ``completeness`` in each bin of signal-to-noise ratio.
+        whole image without injections and the ``completeness`` in each bin of
+        signal-to-noise ratio.
 
     Raises
     ------
@@ -102,12 +102,10 @@ def judge_injections(scene, detectors, rng):
         alarms = np.concatenate([_scores_in(clear, other) for other in on_noise])
         threshold = _threshold(alarms, int(FALSE_ALARMS_PER_MPIX * area * n_draws))
         observed = detector(scene)
-        in_empty = _scores_in(noise.empty, observed)
         methods[name] = {
             'threshold': threshold,
             'false_alarms': int(np.sum(alarms > threshold)),
             'detections': int(np.sum(observed.score > threshold)),
-            'empty_detections': int(np.sum(in_empty > threshold)),
             'bins': _bins(stars, found, threshold, scene.fwhm),
         }
     correlation = filter_noise / noise.rms * np.sqrt(np.sum(scene.psf**2))

@@ -19,7 +19,7 @@ from bgrem.evaluate.positions import (
     summarize_positions,
 )
 from bgrem.evaluate.separator import BACKGROUND_OPTIONS, BGREM_BOX_SIZE
-from bgrem.evaluate.sky import BGREM_ESTIMATORS
+from bgrem.evaluate.sky import BGREM_ESTIMATORS, BOX_SIZES
 
 __all__ = [
     'APERTURE_FWHM',
@@ -80,7 +80,8 @@ class PhotometrySurvey:
     with the Cramer-Rao limit.
 
     Besides `DiffusionBackground` (``bgrem``; with another estimator of the sky
-    in its boxes ``bgrem, biweight``) its clipped denoised image
+    in its boxes ``bgrem, biweight``; with the smallest of the boxes of the sky
+    survey ``bgrem 8``) its clipped denoised image
     (``denoised, clipped``: the paper's output), ``Background2D`` with the same
     box and the image less its ``true sky`` are measured in the same
     apertures. The last one shows what no sky could mend: sources picked, and
@@ -115,6 +116,8 @@ class PhotometrySurvey:
             name: self.separator.background(scene, bkg_estimator=estimator)
             for name, estimator in BGREM_ESTIMATORS.items()
         }
+        small = BOX_SIZES[0]
+        backgrounds[f'bgrem {small}'] = self.separator.background(scene, small)
         bkg = backgrounds['bgrem']
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', AstropyWarning)

@@ -289,24 +289,19 @@ def _sensitivity_table(parts):
 
 def _injection_table(parts):
     """
-    Completeness, beside what the same threshold gives where nothing is injected.
-
-    False alarms are those in all redrawn noise; of the detections in the image as
-    it is, those where it shows no source stand in brackets.
+    Completeness, beside what the same threshold gives in all redrawn noise (false
+    alarms) and in the image without injections (detections).
     """
     rows = []
     for image, part in parts.items():
-        label = (
-            f'{image} ({part["noise_megapixels"]:.2f} Mpix of noise, '
-            f'{part["empty_megapixels"]:.2f} empty)'
-        )
+        label = f'{image} ({part["noise_megapixels"]:.2f} Mpix of noise)'
         for name, method in part['methods'].items():
-            detections = f'{method["detections"]} ({method["empty_detections"]})'
             complete = [f'{b["completeness"]:.2f}' for b in method['bins']]
-            rows.append([label, name, method['false_alarms'], detections, *complete])
+            counts = [method['false_alarms'], method['detections']]
+            rows.append([label, name, *counts, *complete])
             label = ''
             edges = [f'S/N {_snr_range(b)}' for b in method['bins']]
-    header = ['image', 'method', 'false alarms', 'detections (empty)', *edges]
+    header = ['image', 'method', 'false alarms', 'detections', *edges]
     return _table(header, rows)
 
 

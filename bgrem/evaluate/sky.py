@@ -18,7 +18,8 @@ __all__ = [
     'sky_residual',
 ]
 
-BOX_SIZES = (16, 32, 64, 128)
+# With its sources gone an image can be measured in boxes as small as its nebulosity.
+BOX_SIZES = (8, 16, 32, 64, 128)
 # The default mode, 2.5 median - 1.5 mean, guards against sources. Where they are
 # gone it only adds noise, and follows the skewness of the photon noise.
 BGREM_ESTIMATORS = {
