@@ -100,8 +100,7 @@ def test_false_alarms_are_those_of_the_clear_parts(monkeypatch):
     empty, clear = result['empty_megapixels'], result['noise_megapixels'] / 3
     assert 0.05 < clear < empty < 240 * 400 / 1e6
     assert method['false_alarms'] == int(1000 * clear * 3)
-    # within 3 times the chance of 100 and of 150
-    assert_allclose(method['empty_detections'], 1000 * empty, rtol=0.3)
+    # within 3 times the chance of 150
     assert_allclose(method['detections'], 1000 * scene.image.size / 1e6, rtol=0.25)
     # the image with stars, three times redrawn, and without stars
     assert len(seen) == 5
@@ -134,7 +133,6 @@ def test_quiet_detector_keeps_all_it_finds(monkeypatch):
     method = result['methods']['quiet']
     assert method['threshold'] == method['false_alarms'] == 0
     assert method['detections'] > 8
-    assert method['empty_detections'] == 0
 
 
 def test_injected_star_has_its_flux():

@@ -80,7 +80,7 @@ def test_run_real(tmp_path, tiny_weights, monkeypatch):
     text = real_report(results)
     assert 'Injected stars' in text
     assert 'S/N 15-50' in text
-    assert 'detections (empty)' in text
+    assert '| detections |' in text
 
 
 def real_report(results):
