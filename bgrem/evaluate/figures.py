@@ -26,6 +26,8 @@ __all__ = [
     'write_figures',
 ]
 
+_SHOWN_SKIES = ('Background2D best', 'bgrem', 'bgrem best')
+
 
 def write_figures(results, folder, *, training_log=None):
     """
@@ -183,6 +185,8 @@ def plot_sky_error(sky):
     """
     Plot the rms error of the sky, one group of bars per family.
 
+    Of the boxes only the best are shown, and the default of bgrem.
+
     Parameters
     ----------
     sky : dict
@@ -194,7 +198,7 @@ def plot_sky_error(sky):
     """
     figure, ax = _bars(
         {
-            family: {name: method['rms'] for name, method in part.items()}
+            family: {name: part[name]['rms'] for name in _SHOWN_SKIES if name in part}
             for family, part in sky.items()
         }
     )
