@@ -6,7 +6,7 @@ from dataclasses import asdict
 from functools import cached_property
 
 from bgrem import detection
-from bgrem.discovery import SymmetryCheck, choose_threshold
+from bgrem.discovery import SymmetryCheck, check_rate, choose_threshold
 from bgrem.pipeline import find_flipped_peaks
 
 __all__ = ['DetectionMixin']
@@ -168,6 +168,8 @@ class DetectionMixin:
     def _threshold(self, threshold, false_discovery_rate):
         """Return the threshold on the probability."""
         if threshold is None:
+            # Before the network is run once more.
+            check_rate(false_discovery_rate)
             return choose_threshold(
                 self._peak_probabilities,
                 false_discovery_rate,

@@ -17,6 +17,7 @@ from scipy.special import expit, logit
 __all__ = [
     'SymmetryCheck',
     'away_from_sources',
+    'check_rate',
     'choose_threshold',
     'shift_probability',
 ]
@@ -150,6 +151,28 @@ def shift_probability(probability, shift):
     return expit(logit(np.asarray(probability, dtype=float)) + shift)
 
 
+def check_rate(false_discovery_rate):
+    """
+    Refuse a false-discovery rate that no threshold can have.
+
+    Parameters
+    ----------
+    false_discovery_rate : float
+        Expected fraction of false detections.
+
+    Raises
+    ------
+    ValueError
+        If it is not between 0 and 1 (exclusive).
+    """
+    if not 0 < false_discovery_rate < 1:
+        msg = (
+            'false_discovery_rate must be between 0 and 1 (exclusive), got '
+            f'{false_discovery_rate}'
+        )
+        raise ValueError(msg)
+
+
 def choose_threshold(peak_probabilities, false_discovery_rate, shift=0.0):
     """
     Choose the threshold for a given expected fraction of false detections.
@@ -177,12 +200,7 @@ def choose_threshold(peak_probabilities, false_discovery_rate, shift=0.0):
     ValueError
         If ``false_discovery_rate`` is not between 0 and 1 (exclusive).
     """
-    if not 0 < false_discovery_rate < 1:
-        msg = (
-            'false_discovery_rate must be between 0 and 1 (exclusive), got '
-            f'{false_discovery_rate}'
-        )
-        raise ValueError(msg)
+    check_rate(false_discovery_rate)
     falling = np.sort(np.asarray(peak_probabilities, dtype=float).ravel())[::-1]
     corrected = shift_probability(falling, shift) if shift else falling
     expected = np.cumsum(1 - corrected) / np.arange(1, falling.size + 1)

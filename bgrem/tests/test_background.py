@@ -408,6 +408,8 @@ def test_threshold(perfect, data):
         bkg.detect(threshold=1.5)
     with pytest.raises(ValueError, match='false_discovery_rate must be between 0'):
         bkg.detection_mask(false_discovery_rate=0)
+    # It is refused before the network runs on the flipped residual.
+    assert '_false_discovery' not in vars(bkg)
 
 
 @pytest.fixture
