@@ -37,11 +37,11 @@ MAX_DISTANCE = 1.5  # pixels
 
 @pytest.fixture(scope='module')
 def scene():
-    """A tilted sky, 80 stars of matched-filter S/N 12 to 200, photon noise."""
+    """A tilted sky, 200 stars of matched-filter S/N 12 to 200, photon noise."""
     stars, truth = make_psf_model_image(
         SHAPE,
         CircularGaussianPRF(fwhm=FWHM),
-        n_sources=80,
+        n_sources=200,
         flux=(400, 8000),
         min_separation=8,
         border_size=6,
