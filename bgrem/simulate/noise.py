@@ -172,7 +172,10 @@ def bad_lines(n_scenes, shape, generator):
 
 def trails(n_scenes, shape, generator):
     """
-    A straight satellite trail across the scene, a few pixels wide.
+    A straight satellite trail, a few pixels wide, that may end in the scene.
+
+    It glints as a tumbling satellite does, and the seeing breaks it up into knots
+    that lie a little off its axis.
 
     Parameters
     ----------
@@ -201,11 +204,51 @@ def trails(n_scenes, shape, generator):
     along = x * torch.cos(angle) + y * torch.sin(angle)
     sigma = uniform((0.8, 3.0), n_scenes, generator)
     peak = uniform((1, 60), n_scenes, generator, log=True)
-    # A tumbling satellite glints.
     glint = uniform((0, 0.6), n_scenes, generator)
     period = uniform((10, 80), n_scenes, generator)
     peak = peak * (1 + glint * torch.sin(along * 2 * torch.pi / period))
+    knots = uniform((0, 0.8), n_scenes, generator)
+    peak = peak * (1 + knots * _wander(along, sigma, generator)).clamp(min=0)
+    wobble = uniform((0, 0.8), n_scenes, generator)
+    across = across + wobble * _wander(along, 2 * sigma, generator)
+    # A third of the trails begin or end here.
+    half = 0.5 * (height + width)
+    for side in (-1, 1):
+        end = uniform((0, 3 * half), n_scenes, generator)
+        peak = peak * torch.sigmoid(2 * (end - side * along) / sigma)
     return peak * torch.exp(-0.5 * (across / sigma) ** 2)
+
+
+def _wander(position, scale, generator):
+    """
+    Smooth Gaussian noise of unit variance along a line.
+
+    Parameters
+    ----------
+    position : `~torch.Tensor`
+        Positions on the line of each scene in pixels, shape (B, 1, H, W).
+
+    scale : `~torch.Tensor`
+        The standard deviation of the kernel that smooths it, shape (B, 1, 1, 1).
+
+    generator : `~torch.Generator`
+        The source of randomness.
+
+    Returns
+    -------
+    values : `~torch.Tensor`
+        The shape of ``position``.
+    """
+    n_scenes, _, height, width = position.shape
+    length = 4 * (height + width)
+    device = generator.device
+    white = torch.randn(n_scenes, length, generator=generator, device=device)
+    frequency = torch.fft.rfftfreq(length, device=device)
+    kernel = torch.exp(-2 * (torch.pi * frequency * scale.view(-1, 1)) ** 2)
+    values = torch.fft.irfft(torch.fft.rfft(white) * kernel, length)
+    values = values / values.std(dim=1, keepdim=True)
+    place = (position.flatten(1) + length / 2).long()
+    return values.gather(1, place).view(position.shape)
 
 
 def bleed(signal, level, generator):

@@ -301,6 +301,21 @@ class TestDefects:
         # A trail is narrow: half of the pixels see next to nothing of it.
         assert float(charge.flatten(1).median(dim=1).values.max()) < 0.1
 
+    def test_trails_are_knotted_and_may_end(self):
+        charge = defects.trails(200, (64, 64), generator())[:, 0]
+        lit = charge > 0.02 * charge.amax((1, 2), keepdim=True)
+        sides = [lit[:, 0], lit[:, -1], lit[:, :, 0], lit[:, :, -1]]
+        touched = sum(side.any(dim=1).int() for side in sides)
+        # One that ends inside the scene leaves it on one side only.
+        assert 0.2 < float((touched < 2).float().mean()) < 0.5
+
+        position = torch.arange(-60.0, 60.0).expand(50, 1, 1, 120)
+        values = defects._wander(position, torch.full((50, 1, 1, 1), 3.0), generator())
+        values = values[:, 0, 0]
+        assert float(values.square().mean()) == pytest.approx(1, abs=0.15)
+        lag = float((values[:, 3:] * values[:, :-3]).mean() / values.square().mean())
+        assert lag == pytest.approx(np.exp(-(3**2) / (4 * 3**2)), abs=0.07)
+
     def test_no_data_leaves_data(self):
         mask = defects.no_data(50, (64, 64), generator())
         assert mask.dtype == torch.bool
