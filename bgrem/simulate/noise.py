@@ -211,7 +211,7 @@ def trails(n_scenes, shape, generator):
     peak = peak * (1 + knots * _wander(along, sigma, generator)).clamp(min=0)
     wobble = uniform((0, 0.8), n_scenes, generator)
     across = across + wobble * _wander(along, 2 * sigma, generator)
-    # A third of the trails begin or end here.
+    # One trail in five begins or ends here.
     half = 0.5 * (height + width)
     for side in (-1, 1):
         end = uniform((0, 3 * half), n_scenes, generator)
