@@ -52,8 +52,9 @@ _N_RELIABILITY_BINS = 12
 _MIN_LOGIT = -9.0
 # A scene with more false detections than promised by this many standard deviations
 # is one where the network fails (nebulosity taken for sources, bleeding columns). A
-# few such would set the probability of the best peaks of all other images.
-_MAX_SURPRISE = 3.0
+# few such would set the probability of the best peaks of all other images. To leave out
+# more than these few would promise too much in the images that are merely difficult.
+_MAX_SURPRISE = 5.0
 _MAX_ROUNDS = 5
 
 
@@ -205,7 +206,7 @@ def fit_calibration(
     Notes
     -----
     The fit is repeated without the scenes that hold more false detections (of a
-    corrected probability above 0.5) than promised, by 3 standard deviations.
+    corrected probability above 0.5) than promised, by 5 standard deviations.
     """
     header = {**weights.header, 'calibration': None}
     raw = replace(weights, header_json=json.dumps(header))
