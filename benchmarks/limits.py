@@ -40,8 +40,7 @@ FOUND_SNR = 5.0
 FLOOR = 1e-5
 KINDS = {'star': 0.5, 'small_galaxy': 0.44, 'medium_galaxy': 0.06}
 FAMILY_NAMES = (
-    'flat', 'gradient', 'mosaic', 'nebulosity', 'undersampled', 'broad', 'spikes',
-    'correlated',
+    'flat', 'gradient', 'nebulosity', 'undersampled', 'broad', 'spikes', 'correlated'
 )  # fmt: skip
 
 
@@ -52,6 +51,10 @@ class Composer(SceneComposer):
 
     def _catalog(self, sources, shape, unit, sigma, gain):
         self.sources, self.unit = sources, float(unit)
+        row = torch.round(sources['y']).long().clamp(0, shape[0] - 1)
+        column = torch.round(sources['x']).long().clamp(0, shape[1] - 1)
+        # In the local noise, as the catalogue has it.
+        self.snr = sources['snr'] * self.unit / sigma[0, 0, row, column]
         return super()._catalog(sources, shape, unit, sigma, gain)
 
     def light(self, batch, chosen):
@@ -156,10 +159,10 @@ def limit(batch, composer, response):
     """
     psf = int(composer.sources['psf'][0])
     inverse = response / (response**2 + FLOOR)
-    star = next(templates(composer, psf, 'star', inverse)) / float(batch.sigma.mean())
+    star = next(templates(composer, psf, 'star', inverse)) / composer.unit
     # As bright in the noise that there is as FOUND_SNR is in white noise.
     found_snr = FOUND_SNR / np.sqrt(np.sum(star**2))
-    light = composer.light(batch, composer.sources['snr'] <= found_snr)
+    light = composer.light(batch, composer.snr <= found_snr)
     image, source, sky, sigma = (
         getattr(batch, name)[0, 0].numpy().astype(float)
         for name in ('image', 'source', 'sky', 'sigma')
