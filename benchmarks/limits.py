@@ -26,11 +26,12 @@ from scipy import fft, ndimage
 
 from bgrem.evaluate.matching import MIN_SNR
 from bgrem.evaluate.peers import PEERS, Detections, probability_peaks
-from bgrem.evaluate.scenes import Scene, evaluation_bank
+from bgrem.evaluate.scenes import evaluation_bank, split_batch
 from bgrem.evaluate.suite import DetectionSurvey
 from bgrem.simulate import FAMILIES, SceneComposer
+from bgrem.simulate.noise import KERNEL_RADIUS, correlate
 from bgrem.simulate.sky import uniform
-from bgrem.simulate.sources import paste_sources
+from bgrem.simulate.sources import MEDIUM_FRACTION, paste_sources
 from bgrem.weights import load_weights
 
 SIZE = 256
@@ -38,7 +39,8 @@ MARGIN = 32  # around the scene, where the whitening may go wrong
 FOUND_SNR = 5.0
 # Below this part of its mean the noise spectrum is not divided by.
 FLOOR = 1e-5
-KINDS = {'star': 0.5, 'small_galaxy': 0.44, 'medium_galaxy': 0.06}
+SHAPE = (SIZE + 2 * MARGIN,) * 2
+INNER = (slice(MARGIN, -MARGIN),) * 2
 FAMILY_NAMES = (
     'flat', 'gradient', 'nebulosity', 'undersampled', 'broad', 'spikes', 'correlated'
 )  # fmt: skip
@@ -57,56 +59,50 @@ class Composer(SceneComposer):
         self.snr = sources['snr'] * self.unit / sigma[0, 0, row, column]
         return super()._catalog(sources, shape, unit, sigma, gain)
 
-    def light(self, batch, chosen):
+    def light(self, chosen):
         """
         The light of some of the sources, in counts.
         """
         sources = {name: values[chosen] for name, values in self.sources.items()}
-        shape = batch.image.shape[-2:]
-        light = paste_sources(self.bank, sources, 1, shape)[0, 0].numpy()
+        light = paste_sources(self.bank, sources, 1, SHAPE)[0, 0].numpy()
         return light * self.unit
 
 
-def transfer(kernel_sigma, shape):
+def transfer(kernel_sigma):
     """
     How the correlation of the noise changes its amplitude at every frequency.
     """
-    parts = []
-    for n in shape:
-        offsets = np.minimum(np.arange(n), n - np.arange(n))
-        kernel = np.exp(-0.5 * (offsets / max(kernel_sigma, 1e-3)) ** 2)
-        kernel[offsets > 4] = 0  # as bgrem.simulate.noise.correlate ends it
-        kernel /= np.sqrt(np.sum(kernel**2))
-        parts.append(fft.fft(kernel).real)
-    return parts[0][:, None] * parts[1][: shape[1] // 2 + 1]
+    delta = torch.zeros(1, 1, *(n + 2 * KERNEL_RADIUS for n in SHAPE))
+    delta[..., SHAPE[0] // 2 + KERNEL_RADIUS, SHAPE[1] // 2 + KERNEL_RADIUS] = 1
+    kernel = correlate(delta, torch.full((1, 1, 1, 1), kernel_sigma))[0, 0].numpy()
+    return fft.rfft2(fft.ifftshift(kernel.astype(float))).real
 
 
 def nebulosity_transfer(composer, generator, n_scenes=8):
     """
     The same for white noise and nebulosity together, as if both were noise.
     """
-    shape = (SIZE + 2 * MARGIN,) * 2
-    window = taper(shape)
+    window = taper()
     power = 0.0
     for _ in range(n_scenes):
-        batch = composer.compose(1, shape, generator)
+        batch = composer.compose(1, SHAPE, generator)
         sky, sigma = batch.sky[0, 0].numpy(), float(batch.sigma.mean())
         spectrum = abs(fft.fft2((sky - sky.mean()) / sigma * window)) ** 2
         power = power + spectrum / np.sum(window**2) / n_scenes
     # It depends on the wavelength alone: smooth it over rings of one frequency.
-    frequency = np.hypot(*np.meshgrid(*(fft.fftfreq(n) * n for n in shape)))
+    frequency = np.hypot(*np.meshgrid(*(fft.fftfreq(n) * n for n in SHAPE)))
     ring = frequency.astype(int)
     mean = np.bincount(ring.ravel(), power.ravel()) / np.bincount(ring.ravel())
-    return np.sqrt(1 + mean[ring])[:, : shape[1] // 2 + 1]
+    return np.sqrt(1 + mean[ring])[:, : SHAPE[1] // 2 + 1]
 
 
-def taper(shape):
+def taper():
     """
     A window that falls to zero in the outer half of the margin.
     """
     ramp = np.sin(np.linspace(0, np.pi / 2, MARGIN // 2)) ** 2
     sides = [
-        np.concatenate([ramp, np.ones(n - 2 * len(ramp)), ramp[::-1]]) for n in shape
+        np.concatenate([ramp, np.ones(n - 2 * len(ramp)), ramp[::-1]]) for n in SHAPE
     ]
     return sides[0][:, None] * sides[1]
 
@@ -115,22 +111,33 @@ def templates(composer, psf, kind, inverse):
     """
     The stamps of one kind as the whitening leaves them, of unit S/N in white noise.
     """
-    bank, size = composer.bank, SIZE + 2 * MARGIN
+    bank = composer.bank
     stamps = bank.stamps[kind][psf].float() * bank.scale[kind][psf, :, None, None]
     for stamp, norm in zip(stamps.numpy(), bank.norm[kind][psf], strict=True):
-        canvas = np.zeros((size, size))
+        canvas = np.zeros(SHAPE)
         canvas[: len(stamp), : len(stamp)] = stamp
         canvas = np.roll(canvas, (-(len(stamp) // 2),) * 2, (0, 1))
-        canvas = fft.irfft2(fft.rfft2(canvas) * inverse, canvas.shape)
+        canvas = fft.irfft2(fft.rfft2(canvas) * inverse, SHAPE)
         yield canvas * composer.unit / float(norm)
+
+
+def fractions(config):
+    """
+    The fraction of the sources that are of each kind.
+    """
+    star = config.star_fraction[0]
+    return {
+        'star': star,
+        'small_galaxy': (1 - star) * (1 - MEDIUM_FRACTION),
+        'medium_galaxy': (1 - star) * MEDIUM_FRACTION,
+    }
 
 
 def odds_maps(residual, sigma, composer, psf, inverse, found_snr):
     """
     The expected number of sources above S/N 2, and of all, at every pixel.
     """
-    shape = residual.shape
-    white = fft.irfft2(fft.rfft2(residual * taper(shape)) * inverse, shape)
+    white = fft.irfft2(fft.rfft2(residual * taper()) * inverse, SHAPE)
     weight = 1 / sigma**2
     signal_f, weight_f = fft.rfft2(white * weight), fft.rfft2(weight)
     config = composer.config
@@ -138,12 +145,12 @@ def odds_maps(residual, sigma, composer, psf, inverse, found_snr):
     snr = np.geomspace(config.snr_min, 2 * found_snr, 25)
     law = snr**-slope  # per unit of log S/N
     law *= slope / (config.snr_min**-slope - high**-slope) * np.log(snr[1] / snr[0])
-    odds = np.zeros((2, *shape))
-    for kind, fraction in KINDS.items():
+    odds = np.zeros((2, *SHAPE))
+    for kind, fraction in fractions(config).items():
         stamps = list(templates(composer, psf, kind, inverse))
         for canvas in stamps:
-            match = fft.irfft2(signal_f * fft.rfft2(canvas).conj(), shape)
-            power = fft.irfft2(weight_f * fft.rfft2(canvas**2).conj(), shape)
+            match = fft.irfft2(signal_f * fft.rfft2(canvas).conj(), SHAPE)
+            power = fft.irfft2(weight_f * fft.rfft2(canvas**2).conj(), SHAPE)
             prior = config.density[0] * fraction / len(stamps)
             for s, p in zip(snr, law, strict=True):
                 value = prior * p * np.exp(s * match - 0.5 * s**2 * power)
@@ -153,7 +160,7 @@ def odds_maps(residual, sigma, composer, psf, inverse, found_snr):
     return odds
 
 
-def limit(batch, composer, response):
+def limit(scene, composer, response):
     """
     The detections of the ideal detector in the inner part of a scene.
     """
@@ -162,62 +169,44 @@ def limit(batch, composer, response):
     star = next(templates(composer, psf, 'star', inverse)) / composer.unit
     # As bright in the noise that there is as FOUND_SNR is in white noise.
     found_snr = FOUND_SNR / np.sqrt(np.sum(star**2))
-    light = composer.light(batch, composer.snr <= found_snr)
     image, source, sky, sigma = (
-        getattr(batch, name)[0, 0].numpy().astype(float)
+        getattr(scene, name).astype(float)
         for name in ('image', 'source', 'sky', 'sigma')
     )
     level = sky.mean() if composer.config.nebulosity_probability else sky
-    residual = image - source - level + light
+    residual = image - source - level + composer.light(composer.snr <= found_snr)
     photons = sky + composer.config.read_noise[0] ** 2
-    odds = odds_maps(
-        residual,
-        sigma * np.sqrt(1 + source / photons),
-        composer,
-        psf,
-        inverse,
-        found_snr,
-    )
+    noise = sigma * np.sqrt(1 + source / photons)
+    odds = odds_maps(residual, noise, composer, psf, inverse, found_snr)
     disc = np.hypot(*np.mgrid[-2:3, -2:3]) <= 2
     target, every = (ndimage.convolve(o, disc.astype(float)) for o in odds)
-    score = target / (1 + every)
-    inner = (slice(MARGIN, -MARGIN),) * 2
-    score, odds = score[inner], odds[0][inner]
+    score, odds = (target / (1 + every))[INNER], odds[0][INNER]
     peak = odds == ndimage.maximum_filter(odds, footprint=disc)
     y, x = np.nonzero(peak & (score > 1e-3))
-    rank = score[y, x]
-    catalog = {name: np.asarray(batch.catalog[name]) for name in ('x', 'y', 'snr')}
+    catalog = crop(scene).catalog
     bright = catalog['snr'] > found_snr
-    for name in 'xy':
-        position = catalog[name] - MARGIN
-        bright &= (position > -0.5) & (position < SIZE - 0.5)
     return Detections(
-        np.concatenate([x, catalog['x'][bright] - MARGIN]),
-        np.concatenate([y, catalog['y'][bright] - MARGIN]),
-        np.concatenate([rank, np.full(bright.sum(), 2.0)]),
+        np.concatenate([x, catalog['x'][bright]]),
+        np.concatenate([y, catalog['y'][bright]]),
+        np.concatenate([score[y, x], np.full(bright.sum(), 2.0)]),
     )
 
 
-def inner_scene(batch):
+def crop(scene):
     """
-    The inner part of a scene, for the other detectors.
+    The inner part of a scene.
     """
-    inner = (slice(MARGIN, -MARGIN),) * 2
     images = {
-        name: np.ascontiguousarray(getattr(batch, name)[0, 0].numpy()[inner])
+        name: np.ascontiguousarray(getattr(scene, name)[INNER])
         for name in ('image', 'source', 'sky', 'sigma', 'mask')
     }
-    catalog = {name: np.asarray(values) for name, values in batch.catalog.items()}
-    catalog['x'], catalog['y'] = catalog['x'] - MARGIN, catalog['y'] - MARGIN
-    ok = np.ones(len(catalog['x']), dtype=bool)
+    catalog = dict(scene.catalog)
+    inside = np.ones(len(catalog['x']), dtype=bool)
     for name in 'xy':
-        ok &= (catalog[name] > -0.5) & (catalog[name] < SIZE - 0.5)
-    return Scene(
-        **images,
-        psf=batch.psf[0].numpy(),
-        fwhm=float(batch.fwhm[0]),
-        catalog={name: values[ok] for name, values in catalog.items()},
-    )
+        catalog[name] = catalog[name] - MARGIN
+        inside &= (catalog[name] > -0.5) & (catalog[name] < SIZE - 0.5)
+    catalog = {name: values[inside] for name, values in catalog.items()}
+    return replace(scene, **images, catalog=catalog)
 
 
 def survey(family, bank, weights, n_scenes, seed):
@@ -235,20 +224,19 @@ def survey(family, bank, weights, n_scenes, seed):
         }
     )
     generator = torch.Generator().manual_seed(seed + zlib.crc32(family.encode()))
-    shape = (SIZE + 2 * MARGIN,) * 2
     config = FAMILIES[family]
-    response = transfer(0.0, shape)
+    response = transfer(0.0)
     if config.nebulosity_probability:
         response = nebulosity_transfer(Composer(bank, config), generator)
     for _ in range(n_scenes):
         if config.correlation_probability:
             kernel = float(uniform(FAMILIES[family].correlation, 1, generator))
             config = replace(config, correlation=(kernel, kernel))
-            response = transfer(kernel, shape)
+            response = transfer(kernel)
         composer = Composer(bank, config)
-        batch = composer.compose(1, shape, generator)
-        ideal.append(limit(batch, composer, response))
-        result.add(inner_scene(batch))
+        (scene,) = split_batch(composer.compose(1, SHAPE, generator))
+        ideal.append(limit(scene, composer, response))
+        result.add(crop(scene))
     return result.result()['methods']
 
 

@@ -19,7 +19,7 @@ from bgrem.evaluate.positions import (
     summarize_positions,
 )
 from bgrem.evaluate.separator import BACKGROUND_OPTIONS, BGREM_BOX_SIZE
-from bgrem.evaluate.sky import BGREM_ESTIMATORS, BOX_SIZES
+from bgrem.evaluate.sky import BGREM_ESTIMATORS, BOX_SIZES, bgrem_name
 
 __all__ = [
     'APERTURE_FWHM',
@@ -117,7 +117,7 @@ class PhotometrySurvey:
             for name, estimator in BGREM_ESTIMATORS.items()
         }
         small = BOX_SIZES[0]
-        backgrounds[f'bgrem {small}'] = self.separator.background(scene, small)
+        backgrounds[bgrem_name(small)] = self.separator.background(scene, small)
         bkg = backgrounds['bgrem']
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', AstropyWarning)

@@ -13,7 +13,7 @@ import torch
 from bgrem.atomic import atomic_path
 from bgrem.simulate import FAMILIES, SceneComposer, StampBank, build_stamp_bank
 
-__all__ = ['BANK_SEED', 'Scene', 'evaluation_bank', 'family_scenes']
+__all__ = ['BANK_SEED', 'Scene', 'evaluation_bank', 'family_scenes', 'split_batch']
 
 # No training run uses this seed, neither for its stamp bank nor its scenes.
 BANK_SEED = 990_011
@@ -120,11 +120,22 @@ def family_scenes(bank, family, n_scenes, size, seed):
     generator = torch.Generator().manual_seed(seed)
     for first in range(0, n_scenes, _BATCH):
         n_batch = min(_BATCH, n_scenes - first)
-        yield from _unpack(composer.compose(n_batch, size, generator))
+        yield from split_batch(composer.compose(n_batch, size, generator))
 
 
-def _unpack(batch):
-    """Yield the scenes of a batch."""
+def split_batch(batch):
+    """
+    Take a batch of scenes apart.
+
+    Parameters
+    ----------
+    batch : `~bgrem.simulate.SceneBatch`
+        The scenes as a composer makes them, on the CPU.
+
+    Yields
+    ------
+    scene : `Scene`
+    """
     columns = {name: np.asarray(value) for name, value in batch.catalog.items()}
     for k in range(len(batch.image)):
         of_scene = columns['scene'] == k

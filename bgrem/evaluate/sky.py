@@ -15,6 +15,7 @@ __all__ = [
     'BOX_SIZES',
     'RADIUS_EDGES',
     'SkySurvey',
+    'bgrem_name',
     'sky_residual',
 ]
 
@@ -98,7 +99,7 @@ class SkySurvey:
             name: (BGREM_BOX_SIZE, estimator)
             for name, estimator in BGREM_ESTIMATORS.items()
         }
-        ours |= {_bgrem(box): (box, None) for box in self.box_sizes}
+        ours |= {bgrem_name(box): (box, None) for box in self.box_sizes}
         for name, choice in ours.items():
             skies[name] = self.separator.background(scene, *choice).background
         for name, sky in skies.items():
@@ -166,7 +167,7 @@ class SkySurvey:
                     kind: _profile(rings, name) for kind, rings in self._rings.items()
                 },
             }
-        for method, name_of in (('Background2D', _parent), ('bgrem', _bgrem)):
+        for method, name_of in (('Background2D', _parent), ('bgrem', bgrem_name)):
             of_box = {box: summary[name_of(box)] for box in self.box_sizes if summary}
             if of_box:
                 box = min(of_box, key=lambda box: of_box[box]['rms'])
@@ -178,7 +179,20 @@ def _parent(box_size):
     return f'Background2D {box_size}'
 
 
-def _bgrem(box_size):
+def bgrem_name(box_size):
+    """
+    Name the sky that bgrem measures in boxes of a given size.
+
+    Parameters
+    ----------
+    box_size : int
+        The box in pixels.
+
+    Returns
+    -------
+    name : str
+        'bgrem' for its default, else with the size.
+    """
     return 'bgrem' if box_size == BGREM_BOX_SIZE else f'bgrem {box_size}'
 
 

@@ -8,8 +8,10 @@ from torch.nn import functional
 from .sky import uniform
 from .stamps import STAMP_KINDS
 
-__all__ = ['draw_sources', 'paste_sources']
+__all__ = ['MEDIUM_FRACTION', 'draw_sources', 'paste_sources']
 
+# The fraction of medium galaxies among all but the large ones.
+MEDIUM_FRACTION = 0.12
 # Stamps up to this size are pasted all at once.
 _SMALL_STAMP = 65
 # Above this S/N the wings of a star outside its small stamp would show.
@@ -96,7 +98,7 @@ def _population(config, psf, shape, generator):
     snr = (low**-slope * (1 - u) + high**-slope * u) ** (-1 / slope)
     star_fraction = uniform(config.star_fraction, n_scenes, generator).flatten()
     is_star = _rand(n_sources, generator) < star_fraction[scene]
-    medium = _rand(n_sources, generator) < 0.12
+    medium = _rand(n_sources, generator) < MEDIUM_FRACTION
     kind = torch.full_like(scene, _KIND_INDEX['small_galaxy'])
     kind[medium] = _KIND_INDEX['medium_galaxy']
     kind[is_star] = _KIND_INDEX['star']

@@ -295,22 +295,22 @@ class TestCatalog:
         rms = np.ones(source.shape)
         return data, segmentation, source, probability, rms
 
-    def test_fluxes_come_from_the_data(self, inputs):
+    @pytest.fixture
+    def result(self, inputs):
         data, segmentation, source, probability, rms = inputs
-        result = catalog(
+        return catalog(
             data, segmentation, source=source, probability=probability,
             background_rms=rms,
         )  # fmt: skip
+
+    def test_fluxes_come_from_the_data(self, inputs, result):
+        data, segmentation, *_ = inputs
         sums = [data[segmentation.data == k].sum() for k in segmentation.labels]
         assert_allclose(result.segment_flux, sums)
         assert_allclose(result.segment_flux_err, np.sqrt(segmentation.areas))
 
-    def test_detection_probability_column(self, inputs, scene):
-        data, segmentation, source, probability, rms = inputs
-        result = catalog(
-            data, segmentation, source=source, probability=probability,
-            background_rms=rms,
-        )  # fmt: skip
+    def test_detection_probability_column(self, inputs, result, scene):
+        _, segmentation, _, probability, _ = inputs
         centers = np.array(scene[2])
         expected = np.zeros(6)
         expected[segmentation.data[*centers.T]] = probability[*centers.T]
@@ -332,12 +332,8 @@ class TestCatalog:
         assert_allclose(result.centroid[faint], (70, 30), atol=0.05)
         assert result.segment_flux[faint] == -5
 
-    def test_windowed_positions(self, inputs, scene):
-        data, segmentation, source, probability, rms = inputs
-        result = catalog(
-            data, segmentation, source=source, probability=probability,
-            background_rms=rms,
-        )  # fmt: skip
+    def test_windowed_positions(self, inputs, result, scene):
+        _, segmentation, *_ = inputs
         table = result.to_table()
         at = table.colnames.index('y_centroid') + 1
         assert table.colnames[at : at + 2] == ['x_centroid_win', 'y_centroid_win']
@@ -363,12 +359,7 @@ class TestCatalog:
         only = catalog(data, segmentation, **kwargs)[faint]
         assert_array_equal(only.centroid_win, only.centroid)
 
-    def test_pickle(self, inputs):
-        data, segmentation, source, probability, rms = inputs
-        result = catalog(
-            data, segmentation, source=source, probability=probability,
-            background_rms=rms,
-        )  # fmt: skip
+    def test_pickle(self, result):
         copy = pickle.loads(pickle.dumps(result))
         assert_array_equal(copy.centroid_win, result.centroid_win)
 

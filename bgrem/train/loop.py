@@ -89,7 +89,8 @@ def train(
 
     Notes
     -----
-    The default network trains at about 1 Mpix/s on two cores with native bf16.
+    The default network trains at about half a megapixel per second on two cores with
+    native bf16 (``python benchmarks/speed.py --what training``).
     """
     run = _Run(config, Path(folder), resolve_device(device), n_workers, init)
     return run.go(progress, stop_after)
