@@ -7,14 +7,10 @@ from torch.nn import functional
 
 __all__ = ['center_cross_entropy', 'difference_loss']
 
-_DIFFERENCES = {
-    'mae': functional.l1_loss,
-    'mse': functional.mse_loss,
-    'huber': functional.huber_loss,
-}
+_KINDS = ('huber', 'mae', 'mse')
 
 
-def difference_loss(predicted, true, *, kind='mae', valid=None):
+def difference_loss(predicted, true, *, kind='mae', delta=1.0, valid=None):
     """
     Mean difference between two images (BGRem, arXiv 2510.04718, Eq. 5 and
     Appendix B).
@@ -26,7 +22,12 @@ def difference_loss(predicted, true, *, kind='mae', valid=None):
 
     kind : {'mae', 'mse', 'huber'}, optional
         Mean absolute error (whose minimum is the median), mean squared error
-        (the mean), or Huber's loss with a transition at one.
+        (the mean), or Huber's loss, which is quadratic for errors up to ``delta``
+        and the absolute error less ``delta / 2`` beyond.
+
+    delta : float or `~torch.Tensor`, optional
+        That transition, positive; a tensor of the same shape has one of its own for
+        every pixel.
 
     valid : `~torch.Tensor`, optional
         Boolean tensor of the same shape; other pixels do not count.
@@ -41,10 +42,17 @@ def difference_loss(predicted, true, *, kind='mae', valid=None):
     ValueError
         If ``kind`` is not one of those above.
     """
-    if kind not in _DIFFERENCES:
-        msg = f'kind must be one of {sorted(_DIFFERENCES)}, got {kind!r}'
+    if kind not in _KINDS:
+        msg = f'kind must be one of {", ".join(_KINDS)}, got {kind!r}'
         raise ValueError(msg)
-    return _mean(_DIFFERENCES[kind](predicted, true, reduction='none'), valid)
+    error = predicted - true
+    if kind == 'mse':
+        return _mean(error.square(), valid)
+    error = error.abs()
+    if kind == 'huber':
+        beyond = error - delta / 2
+        error = torch.where(error < delta, error.square() / (2 * delta), beyond)
+    return _mean(error, valid)
 
 
 def center_cross_entropy(logit, target, *, valid=None):

@@ -22,15 +22,18 @@ class SceneConfig:
     Parameters
     ----------
     density : tuple of float
-        Sources per pixel with S/N above ``snr_min``; log-uniform.
+        Sources per pixel with S/N above ``snr_min``; log-uniform, but at most 0.7 per
+        square FWHM of the PSF, beyond which nothing can be told apart.
 
     snr_min : float
         The lowest S/N of the flux law; the S/N is the one of a matched filter
         in the sky noise.
 
     bright_probability : float
-        The fraction of scenes without faint sources, as in clusters: the lowest
-        S/N of their flux law is log-uniform up to the lower bound of ``snr_max``.
+        The fraction of scenes without faint sources, as in clusters and galactic
+        centres: the lowest S/N of their flux law is log-uniform up to the lower
+        bound of ``snr_max``, and the structure of their sky is as many times
+        brighter as that is above ``snr_min``.
 
     snr_max : tuple of float
         The highest S/N of the flux law; log-uniform.
@@ -72,7 +75,10 @@ class SceneConfig:
         The read noise in electrons.
 
     photon_counting_probability : float
-        The fraction of scenes without read noise.
+        The fraction of scenes without read noise and with a faint sky.
+
+    photon_counting_sky : tuple of float
+        The mean sky of those, in electrons per pixel; log-uniform.
 
     gain : tuple of float
         Electrons per count; log-uniform.
@@ -145,14 +151,14 @@ class SceneConfig:
         [0, 1].
     """
 
-    density: tuple = (1e-4, 3e-2)
+    density: tuple = (1e-4, 8e-2)
     snr_min: float = 1.0
-    bright_probability: float = 0.15
+    bright_probability: float = 0.25
     snr_max: tuple = (30.0, 3e4)
     flux_slope: tuple = (-0.5, 1.6)
     star_fraction: tuple = (0.1, 1.0)
     large_galaxies: tuple = (0.1, 2.0)
-    large_probability: float = 0.3
+    large_probability: float = 0.45
     half_light_radius: tuple = (8.0, 40.0)
     large_snr: tuple = (10.0, 2000.0)
     clustering: float = 0.15
@@ -160,7 +166,8 @@ class SceneConfig:
     spikes: bool | None = None
     sky: tuple = (0.3, 2e4)
     read_noise: tuple = (0.0, 10.0)
-    photon_counting_probability: float = 0.3
+    photon_counting_probability: float = 0.15
+    photon_counting_sky: tuple = (0.2, 30.0)
     gain: tuple = (0.5, 4.0)
     gradient: tuple = (0.0, 40.0)
     gradient_probability: float = 0.35
@@ -178,7 +185,7 @@ class SceneConfig:
     hot_pixels: tuple = (1e-5, 1e-3)
     hot_pixel_probability: float = 0.2
     column_probability: float = 0.1
-    trail_probability: float = 0.1
+    trail_probability: float = 0.2
     saturation: tuple = (300.0, 1e4)
     saturation_probability: float = 0.3
     no_data_probability: float = 0.1
@@ -196,7 +203,8 @@ class SceneConfig:
                     msg = f'{field.name} must be an ascending pair, got {value!r}'
                     raise ValueError(msg)
                 object.__setattr__(self, field.name, value)
-        for name in ('density', 'snr_max', 'large_snr', 'sky', 'gain', 'saturation',
+        for name in ('density', 'snr_max', 'large_snr', 'sky', 'photon_counting_sky',
+                     'gain', 'saturation',
                      'nebulosity', 'nebulosity_scale', 'cosmic_rays',
                      'hot_pixels'):  # fmt: skip
             if getattr(self, name)[0] <= 0:

@@ -123,17 +123,22 @@ class SceneComposer:
         mean_sky = uniform(config.sky, n_scenes, generator, log=True)
         read_noise = uniform(config.read_noise, n_scenes, generator)
         if config.photon_counting_probability:
-            counting = config.photon_counting_probability
-            read_noise[self._some(counting, n_scenes, generator)] = 0.0
+            some = self._some(config.photon_counting_probability, n_scenes, generator)
+            read_noise[some] = 0.0
+            mean_sky[some] = uniform(
+                config.photon_counting_sky, len(some), generator, log=True
+            )
+        lowest = self._lowest_snr(n_scenes, generator)
         # Noise sigma of the mean sky: the unit of every structure below.
         unit = (mean_sky + read_noise**2).sqrt()
         structure = self._mix(n_scenes, shape, generator, self._structures())
+        structure = structure * lowest / config.snr_min
         # Darkest clouds still let a tenth of the sky through.
         sky = torch.maximum(mean_sky + unit * structure, 0.1 * mean_sky)
         depth = self._depth(n_scenes, shape, generator)
         sigma = (sky + read_noise**2).sqrt() * depth
 
-        sources = draw_sources(self.bank, config, psf, shape, generator)
+        sources = draw_sources(self.bank, config, psf, lowest, shape, generator)
         light = paste_sources(self.bank, sources, n_scenes, shape) * unit
         level = self._saturation_level(n_scenes, generator) * unit
         expected = sky + light
@@ -173,6 +178,18 @@ class SceneComposer:
         """
         u = torch.rand(n_scenes, generator=generator, device=generator.device)
         return torch.nonzero(u < probability).flatten()
+
+    def _lowest_snr(self, n_scenes, generator):
+        """
+        Where the flux law of each scene begins.
+        """
+        config = self.config
+        low = torch.full((n_scenes, 1, 1, 1), config.snr_min, device=generator.device)
+        if config.bright_probability:
+            some = self._some(config.bright_probability, n_scenes, generator)
+            bounds = (config.snr_min, config.snr_max[0])
+            low[some] = uniform(bounds, len(some), generator, log=True)
+        return low
 
     def _mix(self, n_scenes, shape, generator, ingredients):
         """

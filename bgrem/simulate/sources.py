@@ -12,6 +12,8 @@ __all__ = ['MEDIUM_FRACTION', 'draw_sources', 'paste_sources']
 
 # The fraction of medium galaxies among all but the large ones.
 MEDIUM_FRACTION = 0.12
+# The highest density of sources, per square FWHM of the PSF.
+_MOST_PER_FWHM2 = 0.7
 # Stamps up to this size are pasted all at once.
 _SMALL_STAMP = 65
 # Above this S/N the wings of a star outside its small stamp would show.
@@ -19,7 +21,7 @@ _BRIGHT_STAR_SNR = 100.0
 _KIND_INDEX = {kind.name: index for index, kind in enumerate(STAMP_KINDS)}
 
 
-def draw_sources(bank, config, psf, shape, generator):
+def draw_sources(bank, config, psf, lowest_snr, shape, generator):
     """
     Draw positions, shapes and fluxes of the sources of each scene.
 
@@ -33,6 +35,9 @@ def draw_sources(bank, config, psf, shape, generator):
 
     psf : `~torch.Tensor`
         The number of the PSF of each scene, shape (B,).
+
+    lowest_snr : `~torch.Tensor`
+        Where the flux law of each scene begins, shape (B, 1, 1, 1).
 
     shape : tuple of int
         Height and width of the scenes.
@@ -48,7 +53,7 @@ def draw_sources(bank, config, psf, shape, generator):
         position), ``x``, ``y``, ``snr``, ``flux`` (in units of the noise
         sigma) and ``half_light_radius``.
     """
-    small = _population(config, psf, shape, generator)
+    small = _population(bank, config, psf, lowest_snr, shape, generator)
     large = _large_galaxies(config, psf, shape, generator)
     sources = {name: torch.cat([small[name], large[name]]) for name in small}
     _assign_stamps(bank, config, sources, generator)
@@ -73,7 +78,7 @@ def _scatter(counts, psf, shape, margin, generator):
     return {'scene': scene, 'psf': psf[scene], 'row': row, 'column': column}
 
 
-def _population(config, psf, shape, generator):
+def _population(bank, config, psf, lowest_snr, shape, generator):
     """
     Stars, small and medium galaxies with a power-law flux distribution.
     """
@@ -81,6 +86,7 @@ def _population(config, psf, shape, generator):
     margin = 16
     area = (shape[0] + 2 * margin) * (shape[1] + 2 * margin)
     density = uniform(config.density, n_scenes, generator, log=True).flatten()
+    density = torch.minimum(density, _MOST_PER_FWHM2 / bank.fwhm[psf] ** 2)
     counts = torch.poisson(density * area, generator=generator).long()
     sources = _scatter(counts, psf, shape, margin, generator)
     scene = sources['scene']
@@ -94,7 +100,7 @@ def _population(config, psf, shape, generator):
     high = uniform(config.snr_max, n_scenes, generator, log=True).flatten()[scene]
     # Inverse transform of the power law N(>s) ~ s**-slope cut at both ends.
     u = _rand(n_sources, generator)
-    low = _lowest_snr(config, n_scenes, generator)[scene]
+    low = lowest_snr.flatten()[scene]
     snr = (low**-slope * (1 - u) + high**-slope * u) ** (-1 / slope)
     star_fraction = uniform(config.star_fraction, n_scenes, generator).flatten()
     is_star = _rand(n_sources, generator) < star_fraction[scene]
@@ -104,19 +110,6 @@ def _population(config, psf, shape, generator):
     kind[is_star] = _KIND_INDEX['star']
     kind[is_star & (snr > _BRIGHT_STAR_SNR)] = _KIND_INDEX['bright_star']
     return sources | {'kind': kind, 'snr': snr}
-
-
-def _lowest_snr(config, n_scenes, generator):
-    """
-    Where the flux law of each scene begins.
-    """
-    low = torch.full((n_scenes,), config.snr_min, device=generator.device)
-    if config.bright_probability:
-        bright = _rand(n_scenes, generator) < config.bright_probability
-        bounds = (config.snr_min, config.snr_max[0])
-        raised = uniform(bounds, n_scenes, generator, log=True).flatten()
-        low = torch.where(bright, raised, low)
-    return low
 
 
 def _gather(sources, clumped, generator):

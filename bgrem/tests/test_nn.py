@@ -243,6 +243,18 @@ class TestLosses:
         loss = difference_loss(torch.full((3,), 2.0), torch.zeros(3), kind=kind)
         assert float(loss) == pytest.approx(expected)
 
+    def test_huber_has_a_transition_of_its_own_for_every_pixel(self):
+        predicted = torch.tensor([0.5, 0.5, -3.0])
+        delta = torch.tensor([1.0, 0.25, 2.0])
+        expected = [0.125, 0.375, 2.0]
+        for value, transition, loss in zip(predicted, delta, expected, strict=True):
+            found = difference_loss(
+                value, torch.tensor(0.0), kind='huber', delta=transition
+            )
+            assert float(found) == pytest.approx(loss)
+        together = difference_loss(predicted, torch.zeros(3), kind='huber', delta=delta)
+        assert float(together) == pytest.approx(sum(expected) / 3)
+
     def test_invalid_pixels_do_not_count(self):
         predicted = torch.tensor([1.0, 100.0])
         valid = torch.tensor([True, False])

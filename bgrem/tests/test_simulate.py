@@ -131,6 +131,21 @@ class TestScenes:
         expected = 8e-3 * 4 * 256**2
         assert len(batch.catalog['x']) == pytest.approx(expected, rel=0.1)
 
+    def test_broad_psfs_have_a_highest_density(self, bank):
+        config = replace(FAMILIES['crowded'], density=(0.5, 0.5))
+        batch = compose(bank, config, n_scenes=4, size=128)
+        n_sources = np.bincount(batch.catalog['scene'], minlength=4)
+        expected = 0.7 * 128**2 / batch.fwhm**2
+        assert n_sources == pytest.approx(expected.numpy(), rel=0.15)
+
+    def test_bright_scenes_have_a_bright_structure(self, bank):
+        config = replace(FAMILIES['nebulosity'], snr_max=(300.0, 300.0))
+        plain = compose(bank, config, n_scenes=8)
+        bright = compose(bank, replace(config, bright_probability=1.0), n_scenes=8)
+        spread = [batch.sky.std(dim=(1, 2, 3)).numpy() for batch in (plain, bright)]
+        assert np.all(spread[0] < 4.5 * 525**0.5)
+        assert np.median(spread[1]) > 3 * np.median(spread[0])
+
     def test_bright_scenes_have_no_faint_sources(self, bank):
         config = replace(FAMILIES['crowded'], snr_max=(300.0, 300.0))
         without = compose(bank, config, n_scenes=8)
@@ -149,9 +164,12 @@ class TestScenes:
             read_noise=(5.0, 5.0),
             photon_counting_probability=1.0,
         )
+        config = replace(config, photon_counting_sky=(2.0, 3.0))
         batch = compose(bank, config)
         torch.testing.assert_close(batch.sigma, batch.sky.sqrt())
         assert torch.equal(batch.image, batch.image.round())
+        assert float(batch.sky.min()) >= 2
+        assert float(batch.sky.max()) <= 3
 
     def test_empty_scene(self, bank):
         config = replace(FAMILIES['flat'], density=(1e-9, 1e-9))

@@ -107,7 +107,9 @@ class TrainingConfig:
         validated and released.
 
     loss : {'mae', 'mse', 'huber'}
-        The kind of difference loss.
+        The kind of difference loss. Huber's is quadratic for errors below one
+        noise sigma, so that faint light is the mean of what it may be, and
+        absolute above.
 
     loss_space : {'background', 'arcsinh'}
         'background' compares backgrounds (the paper's Eq. 5), 'arcsinh' the

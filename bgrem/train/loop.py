@@ -224,9 +224,11 @@ class _Run:
         predicted = x - rate * output.background
         if config.loss_space == 'arcsinh':
             pair = torch.arcsinh(predicted), torch.arcsinh(source)
+            # One noise sigma, seen through the slope of the arcsinh there.
+            delta = torch.rsqrt(1 + source.square())
         else:
-            pair = output.background, background
-        loss = difference_loss(*pair, kind=config.loss, valid=valid)
+            pair, delta = (output.background, background), 1.0
+        loss = difference_loss(*pair, kind=config.loss, delta=delta, valid=valid)
         if output.center_logit is None:
             return loss, predicted
         entropy = center_cross_entropy(output.center_logit, centers, valid=valid)
