@@ -7,7 +7,15 @@ from pathlib import Path
 
 from bgrem.atomic import atomic_path
 
-__all__ = ['markdown_report', 'write_report']
+__all__ = [
+    'best_peer',
+    'markdown_report',
+    'noise_table',
+    'promise_table',
+    'ratios',
+    'snr_range',
+    'write_report',
+]
 
 _ORACLE = 'oracle'
 # Sections that are written from the results of another part.
@@ -79,7 +87,7 @@ def markdown_report(results):
         ),
         'promise': (
             'Promised and observed false-discovery rate',
-            _promise_table,
+            promise_table,
             [list(results['weights'])],
         ),
         'sky': ('Sky error, rms in units of the noise', _sky_table, []),
@@ -110,18 +118,21 @@ def markdown_report(results):
     for part, (title, table, arguments) in sections.items():
         source = _SOURCES.get(part, part)
         parts = {f: p[source] for f, p in families.items() if source in p}
-        if parts and (rows := table(parts, *arguments)):
-            lines += ['', f'## {title}', '', *rows]
+        if parts:
+            lines += _section(title, *table(parts, *arguments))
     if 'noise_false_alarms' in results:
-        lines += ['', '## False alarms per megapixel of pure noise', '']
-        lines += _noise_table(results['noise_false_alarms'])
+        title = 'False alarms per megapixel of pure noise'
+        lines += _section(title, *noise_table(results['noise_false_alarms']))
     return '\n'.join(lines) + '\n'
 
 
-def _table(header, rows):
-    """Return the lines of a Markdown table; numbers to the right."""
-    lines = [header, ['---'] + ['---:'] * (len(header) - 1), *rows]
-    return ['| ' + ' | '.join(str(cell) for cell in line) + ' |' for line in lines]
+def _section(title, header, rows):
+    """Return the lines of a heading and a Markdown table; numbers to the right."""
+    if not rows:
+        return []
+    table = [header, ['---'] + ['---:'] * (len(header) - 1), *rows]
+    lines = ['| ' + ' | '.join(str(cell) for cell in line) + ' |' for line in table]
+    return ['', f'## {title}', '', *lines]
 
 
 def _detection_table(parts, contaminations, ours):
@@ -140,27 +151,74 @@ def _detection_table(parts, contaminations, ours):
             speed = methods[name]['megapixels_per_second']
             rows.append([label, name, *counts, f'{speed:.2f}'])
             label = ''
-        peers = [found[n] for n in found if n not in (*ours, _ORACLE)]
-        best = [max(counts) for counts in zip(*peers, strict=True)]
-        for name in ours:
-            if best:
-                rows.append(
-                    ['', f'{name} / best peer', *_ratios(found[name], best), '']
-                )
-            if _ORACLE in found:
-                ratios = _ratios(found[name], found[_ORACLE])
-                rows.append(['', f'{name} / oracle', *ratios, ''])
-    return _table(header, rows)
+        references = {'best peer': best_peer(found, ours), _ORACLE: found.get(_ORACLE)}
+        rows += [
+            ['', f'{name} / {other}', *ratios(found[name], counts), '']
+            for name in ours
+            for other, counts in references.items()
+            if counts
+        ]
+    return header, rows
 
 
-def _ratios(counts, reference):
+def best_peer(found, ours):
+    """
+    Find the most true positives of any peer, at each contamination by itself.
+
+    Parameters
+    ----------
+    found : dict of str to sequence of int
+        True positives of every method.
+    ours : collection of str
+        The methods that are no peers; the oracle is none either.
+
+    Returns
+    -------
+    counts : list of int
+        Empty where there is no peer.
+    """
+    peers = [counts for name, counts in found.items() if name not in (*ours, _ORACLE)]
+    return [max(counts) for counts in zip(*peers, strict=True)]
+
+
+def ratios(counts, reference):
+    """
+    Format the ratio of two methods at each contamination.
+
+    Parameters
+    ----------
+    counts, reference : sequence of int
+        True positives.
+
+    Returns
+    -------
+    cells : list of str
+        Two decimals; a dash where the reference found nothing.
+    """
     return [
         f'{n / m:.2f}' if m else '-' for n, m in zip(counts, reference, strict=True)
     ]
 
 
-def _promise_table(parts, ours):
-    rows = []
+def promise_table(parts, ours):
+    """
+    Set promised beside observed false-discovery rates.
+
+    Parameters
+    ----------
+    parts : dict of str to dict
+        What was measured of detection, by family.
+    ours : sequence of str
+        The weights of which the rates were measured.
+
+    Returns
+    -------
+    header : list of str
+        The promised rates, after two columns of names.
+    rows : list of list of str
+        The observed rates.
+    """
+    rows, promised = [], []
     for family, part in parts.items():
         for name in ours:
             promises = part['methods'].get(name, {}).get('false_discovery')
@@ -171,7 +229,7 @@ def _promise_table(parts, ours):
                 ]
                 rows.append([family, name, *cells])
                 promised = [f'{p["promised"]:.0%}' for p in promises]
-    return _table(['family', 'weights', *promised], rows) if rows else []
+    return ['family', 'weights', *promised], rows
 
 
 def _sky_table(parts):
@@ -182,7 +240,7 @@ def _sky_table(parts):
         for family, part in parts.items()
     ]
     header = [f'{name} (box)' if 'box_size' in first[name] else name for name in first]
-    return _table(['family', *header], rows)
+    return ['family', *header], rows
 
 
 def _with_box(method):
@@ -192,7 +250,7 @@ def _with_box(method):
 
 def _profile_table(parts):
     """Sky bias and light kept by bgrem in rings around bright sources."""
-    rows = []
+    rows, radii = [], []
     for family, part in parts.items():
         for kind, profile in part['bgrem']['profiles'].items():
             radii = [f'{radius:g}' for radius in profile['radius']]
@@ -200,7 +258,7 @@ def _profile_table(parts):
             kept = ['-' if v is None else f'{v:.2f}' for v in profile['light_kept']]
             rows.append([family, kind, 'sky bias (sigma)', *bias])
             rows.append(['', '', 'light kept', *kept])
-    return _table(['family', 'kind', 'to radius (sizes)', *radii], rows) if rows else []
+    return ['family', 'kind', 'to radius (sizes)', *radii], rows
 
 
 def _flux_table(parts, fluxes):
@@ -214,7 +272,7 @@ def _flux_table(parts, fluxes):
                     family,
                     name,
                     row['kind'],
-                    _snr_range(row),
+                    snr_range(row),
                     row['n'],
                     f'{row["median_bias"]:+.3f} ± {row["bias_error"]:.3f}',
                     f'{row["pull_mean"]:+.2f}',
@@ -223,7 +281,7 @@ def _flux_table(parts, fluxes):
                 ]
                 for row in bins
             ]
-    return _table(header, rows) if rows else []
+    return header, rows
 
 
 def _position_table(parts):
@@ -247,10 +305,22 @@ def _position_table(parts):
                 *('-' if value is None else f'{value:.3f}' for value in errors),
             ]
         )
-    return _table(header, rows)
+    return header, rows
 
 
-def _snr_range(row):
+def snr_range(row):
+    """
+    Name a bin of signal-to-noise ratio.
+
+    Parameters
+    ----------
+    row : dict
+        Has ``snr_low`` and ``snr_high`` (`None`: no limit).
+
+    Returns
+    -------
+    name : str
+    """
     low, high = row['snr_low'], row['snr_high']
     return f'> {low:g}' if high is None else f'{low:g}-{high:g}'
 
@@ -264,7 +334,7 @@ def _segmentation_table(parts):
         for name, scores in part.items()
     ]
     header = ['F-score', 'area score', 'combined A', 'combined B']
-    return _table(['family', 'method', *header, 'under-merging', 'over-merging'], rows)
+    return ['family', 'method', *header, 'under-merging', 'over-merging'], rows
 
 
 def _sensitivity_table(parts):
@@ -284,7 +354,7 @@ def _sensitivity_table(parts):
     ]
     header = ['family', 'what', 'value', 'mean absolute error (sigma)']
     header += ['TP at 5% (probability)', 'TP at 5% (denoised image)']
-    return _table(header, rows)
+    return header, rows
 
 
 def _injection_table(parts):
@@ -300,15 +370,30 @@ def _injection_table(parts):
             counts = [method['false_alarms'], method['detections']]
             rows.append([label, name, *counts, *complete])
             label = ''
-            edges = [f'S/N {_snr_range(b)}' for b in method['bins']]
+            edges = [f'S/N {snr_range(b)}' for b in method['bins']]
     header = ['image', 'method', 'false alarms', 'detections', *edges]
-    return _table(header, rows)
+    return header, rows
 
 
-def _noise_table(false_alarms):
+def noise_table(false_alarms):
+    """
+    Set the false alarms of several weights beside each other.
+
+    Parameters
+    ----------
+    false_alarms : dict of str to dict
+        Of each weights, what
+        `bgrem.evaluate.suite.noise_false_alarms` counts.
+
+    Returns
+    -------
+    header : list of str
+        The kinds of noise, after the column of the weights.
+    rows : list of list of str
+    """
     kinds = list(next(iter(false_alarms.values())))
     rows = [
         [name, *(f'{alarms[kind]:.2f}' for kind in kinds)]
         for name, alarms in false_alarms.items()
     ]
-    return _table(['weights', *kinds], rows)
+    return ['weights', *kinds], rows
