@@ -12,18 +12,23 @@ does not know the sky but only its power spectrum, and is the best of all linear
 filters. Beside it, on the same scenes, bgrem, the oracle of the suite and those of its
 peers that know the PSF::
 
-    python benchmarks/limits.py --families flat correlated --n-scenes 10
+    python benchmarks/limits.py --families flat correlated --n-scenes 10 -o limits.json
+
+The file has the layout of the ``results.json`` of ``bgrem evaluate``.
 """
 
 import argparse
+import json
 import warnings
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from scipy import fft, ndimage
 
+from bgrem.evaluate.curves import CONTAMINATIONS
 from bgrem.evaluate.matching import MIN_SNR
 from bgrem.evaluate.peers import PEERS, Detections, probability_peaks
 from bgrem.evaluate.scenes import evaluation_bank, split_batch
@@ -220,7 +225,9 @@ def survey(family, bank, weights, n_scenes, seed):
             'oracle': PEERS['oracle'],
             'Background2D + matched filter': PEERS['Background2D + matched filter'],
             'sep matched': PEERS['sep matched'],
-            'bgrem': lambda scene: probability_peaks(scene.image, scene.mask, weights),
+            weights.name: lambda scene: probability_peaks(
+                scene.image, scene.mask, weights
+            ),
         }
     )
     generator = torch.Generator().manual_seed(seed + zlib.crc32(family.encode()))
@@ -237,26 +244,41 @@ def survey(family, bank, weights, n_scenes, seed):
         (scene,) = split_batch(composer.compose(1, SHAPE, generator))
         ideal.append(limit(scene, composer, response))
         result.add(crop(scene))
-    return result.result()['methods']
+    return {'detection': result.result()}
 
 
 def main():
     """
-    Print the table.
+    Print the table and write it to a file.
     """
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('--families', nargs='+', default=FAMILY_NAMES)
     parser.add_argument('--weights', default='optical')
     parser.add_argument('--n-scenes', type=int, default=10)
     parser.add_argument('--seed', type=int, default=990_007)
+    parser.add_argument('-o', '--output', type=Path, metavar='FILE', help='JSON')
     options = parser.parse_args()
     warnings.simplefilter('ignore')
     bank, weights = evaluation_bank(), load_weights(options.weights)
     print('true positives at 1, 2, 5, 10 and 20% contamination')
+    results = {
+        'suite': 'limits',
+        'n_scenes': options.n_scenes,
+        'size': SIZE,
+        'seed': options.seed,
+        'contaminations': list(CONTAMINATIONS),
+        'weights': {weights.name: weights.sha256},
+        'families': {},
+    }
     for family in options.families:
-        rows = survey(family, bank, weights, options.n_scenes, options.seed)
-        for name, row in rows.items():
+        part = survey(family, bank, weights, options.n_scenes, options.seed)
+        results['families'][family] = part
+        for name, row in part['detection']['methods'].items():
             print(f'{family:15} {name:30}', *row['true_positives'], flush=True)
+    if options.output:
+        options.output.write_text(
+            json.dumps(results, indent=1) + '\n', encoding='utf-8'
+        )
 
 
 if __name__ == '__main__':
