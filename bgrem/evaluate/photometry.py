@@ -80,8 +80,8 @@ class PhotometrySurvey:
     with the Cramer-Rao limit.
 
     Besides `DiffusionBackground` (``bgrem``; with another estimator of the sky
-    in its boxes ``bgrem, biweight``; with the smallest of the boxes of the sky
-    survey ``bgrem 8``) its clipped denoised image
+    in its boxes ``bgrem, mean``; with the smallest of the boxes of the sky
+    survey ``bgrem 8`` and ``bgrem, mean 8``) its clipped denoised image
     (``denoised, clipped``: the paper's output), ``Background2D`` with the same
     box and the image less its ``true sky`` are measured in the same
     apertures. The last one shows what no sky could mend: sources picked, and
@@ -113,11 +113,10 @@ class PhotometrySurvey:
             Only the matched fluxes are kept of it.
         """
         backgrounds = {
-            name: self.separator.background(scene, bkg_estimator=estimator)
+            bgrem_name(box, name): self.separator.background(scene, box, estimator)
             for name, estimator in BGREM_ESTIMATORS.items()
+            for box in (BGREM_BOX_SIZE, BOX_SIZES[0])
         }
-        small = BOX_SIZES[0]
-        backgrounds[bgrem_name(small)] = self.separator.background(scene, small)
         bkg = backgrounds['bgrem']
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', AstropyWarning)

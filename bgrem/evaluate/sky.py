@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 from astropy.utils.exceptions import AstropyWarning
-from photutils.background import Background2D, BiweightLocationBackground
+from photutils.background import Background2D, MeanBackground
 
 from bgrem.evaluate.separator import BACKGROUND_OPTIONS, BGREM_BOX_SIZE
 
@@ -23,10 +23,7 @@ __all__ = [
 BOX_SIZES = (8, 16, 32, 64, 128)
 # The default mode, 2.5 median - 1.5 mean, guards against sources. Where they are
 # gone it only adds noise, and follows the skewness of the photon noise.
-BGREM_ESTIMATORS = {
-    'bgrem': None,
-    'bgrem, biweight': BiweightLocationBackground(),
-}
+BGREM_ESTIMATORS = {'bgrem': None, 'bgrem, mean': MeanBackground()}
 # Radii around sources, in units of their size.
 RADIUS_EDGES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 _MIN_PROFILE_SNR = 10.0
@@ -68,8 +65,8 @@ class SkySurvey:
         What separates the scenes.
     box_sizes : sequence of int, optional
         Boxes in pixels with which Background2D and bgrem are run, to compare
-        the best of each; bgrem is run with its default of 32 and each of
-        `BGREM_ESTIMATORS` besides.
+        the best of each, bgrem with each of `BGREM_ESTIMATORS`; its default box
+        of 32 is run besides.
     """
 
     def __init__(self, separator, box_sizes=BOX_SIZES):
@@ -95,13 +92,10 @@ class SkySurvey:
                 ).background
                 for box in self.box_sizes
             }
-        ours = {
-            name: (BGREM_BOX_SIZE, estimator)
-            for name, estimator in BGREM_ESTIMATORS.items()
-        }
-        ours |= {bgrem_name(box): (box, None) for box in self.box_sizes}
-        for name, choice in ours.items():
-            skies[name] = self.separator.background(scene, *choice).background
+        for method, estimator in BGREM_ESTIMATORS.items():
+            for box in {BGREM_BOX_SIZE: None, **dict.fromkeys(self.box_sizes)}:
+                background = self.separator.background(scene, box, estimator)
+                skies[bgrem_name(box, method)] = background.background
         for name, sky in skies.items():
             residual = sky_residual(sky, scene)
             moments = (residual.mean(), np.mean(residual**2))
@@ -153,8 +147,9 @@ class SkySurvey:
             ``radius`` (the outer edge of each ring, in sizes), ``bias`` and
             ``rms`` in it. ``bgrem`` has ``light_kept`` besides, denoised over
             true light in each ring. `None` stands where there is no pixel.
-            ``Background2D best`` and ``bgrem best`` repeat the box of least
-            ``rms`` among the ``box_sizes``, with its ``box_size``.
+            ``Background2D best``, ``bgrem best`` and ``bgrem, mean best`` repeat
+            the box of least ``rms`` among the ``box_sizes``, with its
+            ``box_size``.
         """
         summary = {}
         for name, moments in self._moments.items():
@@ -167,8 +162,11 @@ class SkySurvey:
                     kind: _profile(rings, name) for kind, rings in self._rings.items()
                 },
             }
-        for method, name_of in (('Background2D', _parent), ('bgrem', bgrem_name)):
-            of_box = {box: summary[name_of(box)] for box in self.box_sizes if summary}
+        names = {'Background2D': {box: _parent(box) for box in self.box_sizes}}
+        for method in BGREM_ESTIMATORS:
+            names[method] = {box: bgrem_name(box, method) for box in self.box_sizes}
+        for method, of_box in names.items():
+            of_box = {box: summary[name] for box, name in of_box.items() if summary}
             if of_box:
                 box = min(of_box, key=lambda box: of_box[box]['rms'])
                 summary[f'{method} best'] = {'box_size': box, **of_box[box]}
@@ -179,7 +177,7 @@ def _parent(box_size):
     return f'Background2D {box_size}'
 
 
-def bgrem_name(box_size):
+def bgrem_name(box_size, method='bgrem'):
     """
     Name the sky that bgrem measures in boxes of a given size.
 
@@ -187,13 +185,15 @@ def bgrem_name(box_size):
     ----------
     box_size : int
         The box in pixels.
+    method : str, optional
+        Its name in `BGREM_ESTIMATORS`.
 
     Returns
     -------
     name : str
-        'bgrem' for its default, else with the size.
+        That of the method for the default box, else with the size.
     """
-    return 'bgrem' if box_size == BGREM_BOX_SIZE else f'bgrem {box_size}'
+    return method if box_size == BGREM_BOX_SIZE else f'{method} {box_size}'
 
 
 def _profile(rings, name):
