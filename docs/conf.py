@@ -17,7 +17,8 @@ version = '.'.join(release.split('.')[:2])
 
 html_title = f'bgrem {release}'
 html_static_path = ['_static']
-exclude_patterns = ['_build', 'api/*.rst.txt']
+# The tables are parts of the page of results.
+exclude_patterns = ['_build', 'api/*.rst.txt', 'development/tables/*']
 
 sys.path.insert(0, str(Path(__file__).parent / '_ext'))
 extensions.append('weights_cards')  # noqa: F405

@@ -1,0 +1,296 @@
+"""Tests of docs/make_results.py, on results made by hand."""
+
+import copy
+import json
+import sys
+from pathlib import Path
+from runpy import run_path
+
+import pytest
+from astropy.table import Table
+
+SCRIPT = Path(__file__).parents[2] / 'docs' / 'make_results.py'
+RATES = (0.01, 0.02, 0.05, 0.10, 0.20)
+
+
+def method(*counts):
+    return {'true_positives': list(counts)}
+
+
+def detection(**ours):
+    return {
+        'n_true': 90,
+        'methods': {
+            **ours,
+            'sep default': method(1, 40, 40, 40, 40),
+            'sep matched': method(4, 8, 16, 32, 64),
+            'oracle': method(0, 20, 40, 80, 80),
+        },
+    }
+
+
+def flux_bin(kind, low, high, n=9):
+    return {
+        'kind': kind, 'snr_low': low, 'snr_high': high, 'n': n,
+        'median_bias': -0.0123, 'pull_mean': 0.456, 'pull_std': 1.234,
+    }  # fmt: skip
+
+
+def photometry():
+    bins = [
+        flux_bin('star', 3.0, 5.0),
+        flux_bin('star', 5.0, 10.0),
+        flux_bin('star', 20.0, None),
+        flux_bin('galaxy', 5.0, 10.0, n=4),
+    ]
+    names = ('bgrem', 'bgrem 8', 'true sky', 'Background2D', 'denoised, clipped')
+    return {
+        'aperture': dict.fromkeys(names, bins),
+        'positions': {
+            'n_sources': 12,
+            'n_not_finite': 1,
+            'windowed': {'n': 7, 'ratio': 1.118},
+            'centroid': {'n': 7, 'ratio': None},
+        },
+    }
+
+
+def sky():
+    rms = {
+        'Background2D 8': 0.05, 'Background2D 16': 0.3, 'Background2D 32': 0.2,
+        'bgrem': 0.04, 'bgrem, mean': 0.03, 'bgrem 8': 0.09, 'bgrem 16': 0.08,
+    }  # fmt: skip
+    return {
+        **{name: {'rms': value} for name, value in rms.items()},
+        'Background2D best': {'rms': 0.05, 'box_size': 8},
+        'bgrem best': {'rms': 0.04, 'box_size': 32},
+    }
+
+
+def results(families, suite='optical', name='ours', **others):
+    return {
+        'suite': suite,
+        'seed': 5,
+        'weights': {name: '0123456789'},
+        'families': families,
+        **others,
+    }
+
+
+@pytest.fixture
+def measured():
+    """Two families, given in another order than that of the tables."""
+    ours = method(8, 10, 16, 32, 64)
+    ours['false_discovery'] = [
+        {'promised': rate, 'observed': None if rate == 0.01 else rate / 2}
+        for rate in RATES
+    ]
+    parts = {
+        'detection': detection(ours=ours),
+        'sky': sky(),
+        'photometry': photometry(),
+    }
+    return results({'mosaic': parts, 'flat': parts}, n_scenes=3)
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """Return a function that runs the script and gives the cells of its tables."""
+    if not SCRIPT.exists():
+        pytest.skip('the documentation is in the repository only')
+
+    def run(*arguments):
+        output = tmp_path / 'tables'
+        argv = ['make_results.py', *map(str, arguments), '-o', str(output)]
+        monkeypatch.setattr(sys, 'argv', argv)
+        run_path(str(SCRIPT), run_name='__main__')
+        tables = {}
+        for path in output.iterdir():
+            note, _, *lines = path.read_text(encoding='utf-8').splitlines()
+            assert note.startswith('.. Written by ``python docs/make_results.py``')
+            table = Table.read(lines, format='ascii.rst', converters={'*': str})
+            rows = [dict(zip(table.colnames, row, strict=True)) for row in table]
+            tables[path.stem] = rows
+        return tables
+
+    return run
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return a function that writes the results of a folder."""
+
+    def write_folder(name, content):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / 'results.json').write_text(json.dumps(content), encoding='utf-8')
+        return folder
+
+    return write_folder
+
+
+def test_detection(make, write, measured):
+    others = detection(paper=method(1, 1, 2, 3, 5))
+    paper = results({'flat': {'detection': others}}, name='paper')
+    tables = make(write('a', measured), '--paper', write('paper', paper))
+    flat, mosaic = tables['detection']
+    assert flat == {
+        'family': 'flat',
+        'ours': '8 10 16 32 64',
+        'best peer at each': '4 40 40 40 64',
+        'paper': '1 1 2 3 5',
+        'oracle': '0 20 40 80 80',
+    }
+    assert mosaic == flat | {'family': 'mosaic', 'paper': '-'}
+    assert tables['ratios'][0] == {
+        'family': 'flat',
+        'ours / best peer': '2.00 0.25 0.40 0.80 1.00',
+        'ours / oracle': '- 0.50 0.40 0.40 0.80',
+    }
+    assert tables['false_discovery'][1] == {
+        'family': 'mosaic',
+        'weights': 'ours',
+        **{'1%': '-', '2%': '1.0%', '5%': '2.5%', '10%': '5.0%', '20%': '10.0%'},
+    }
+    assert tables['runs'][1] == {
+        'suite': 'optical',
+        'weights': 'paper',
+        'sha256': '01234567',
+        'parts': 'detection',
+        'scenes of a family': '-',
+        'seed': '5',
+    }
+
+
+def test_sky_takes_any_estimator(make, write, measured):
+    assert make(write('a', measured))['sky'][0] == {
+        'family': 'flat',
+        'Background2D, best of 16-32': '0.200 (32)',
+        'box 8': '0.050',
+        'bgrem, best of 8-32': '0.040 (32)',
+        'ratio': '5.0',
+        'box 32': '0.040',
+        'box 32, mean': '0.030',
+    }
+
+
+def test_photometry(make, write, measured):
+    tables = make(write('a', measured))
+    star, galaxy = tables['fluxes'][:2]
+    assert star['family'] == galaxy['family'] == 'flat'
+    # No source of S/N 10-20, and too few galaxies.
+    assert star['box 32'] == star['denoised, clipped'] == '-1.2 - -1.2'
+    assert galaxy['true sky'] == '- - -'
+    star, galaxy = tables['pulls'][:2]
+    assert star['n'] == '9 0 9'
+    assert star['bgrem, 5-10'] == star['true sky, > 20'] == '+0.46 1.23'
+    assert star['bgrem, 10-20'] == galaxy['bgrem, 5-10'] == '-'
+    assert tables['positions'][1] == {
+        'family': 'mosaic',
+        'sources': '12',
+        'not finite': '1',
+        'isolated stars': '7',
+        'windowed': '1.12',
+        'centroid': '-',
+    }
+
+
+def test_families_of_several_folders(make, write, measured):
+    flat, mosaic = copy.deepcopy(measured), copy.deepcopy(measured)
+    del flat['families']['mosaic'], mosaic['families']['flat']
+    alarms = {'ours': {'white': 0.104, 'gradient': 0.0}}
+    noise = results({'flat': {}}, n_scenes=1, noise_false_alarms=alarms)
+    folders = [write('a', mosaic), write('b', flat), write('noise', noise)]
+    tables = make(*folders)
+    assert [row['family'] for row in tables['sky']] == ['flat', 'mosaic']
+    assert tables['noise'] == [{'weights': 'ours', 'white': '0.10', 'gradient': '0.00'}]
+    # Both halves are one row; the scenes of the noise are not those of a family.
+    assert [row['scenes of a family'] for row in tables['runs']] == ['3', '-']
+    with_one = make(write('c', measured))
+    assert {n: with_one[n] for n in ('sky', 'pulls')} == {
+        n: tables[n] for n in ('sky', 'pulls')
+    }
+
+
+def test_limits(make, write, measured, tmp_path):
+    part = detection(ours=method(3, 3, 3, 3, 3), limit=method(5, 50, 50, 50, 70))
+    limits = results({'flat': {'detection': part}}, 'limits')
+    path = tmp_path / 'limits.json'
+    path.write_text(json.dumps(limits), encoding='utf-8')
+    assert make(write('a', measured), '--limits', path)['limits'] == [
+        {
+            'family': 'flat',
+            'limit': '5 50 50 50 70',
+            'ours': '3 3 3 3 3',
+            'best filter': '4 40 40 40 64',
+            'oracle': '0 20 40 80 80',
+        }
+    ]
+
+
+def test_real_images(make, write):
+    stack = detection(ours=method(2, 2, 2, 2, 2))
+    del stack['methods']['oracle']
+    edges = ((3.0, 5.0), (5.0, 8.0), (8.0, 15.0))
+    found = {
+        'bins': [
+            {'snr_low': low, 'snr_high': high, 'n': 20, 'completeness': low / 10}
+            for low, high in edges
+        ]
+    }
+    injected = {'methods': {'ours': found, 'sep default': found}}
+    families = {'stack': {'detection': stack}, 'field': {'injection': injected}}
+    tables = make(write('real', results(families, 'real')))
+    assert tables.keys() == {'runs', 'real_detection', 'injections'}
+    (row,) = tables['real_detection']
+    assert row.pop('image') == 'stack'
+    assert row == {
+        'sources': '90',
+        'ours': '2 2 2 2 2',
+        'best peer at each': '4 40 40 40 64',
+    }
+    assert tables['injections'] == [
+        {
+            'image': 'field',
+            'stars': '20 20',
+            'ours': '0.30 0.50',
+            'sep default': '0.30 0.50',
+        }
+    ]
+
+
+class TestErrors:
+    @pytest.fixture
+    def error(self, make, capsys, tmp_path):
+        def run(*arguments):
+            with pytest.raises(SystemExit, match='2'):
+                make(*arguments)
+            assert not (tmp_path / 'tables').exists()
+            return capsys.readouterr().err
+
+        return run
+
+    def test_missing_file(self, error, write, measured, tmp_path):
+        assert "missing/results.json'" in error(tmp_path / 'missing')
+        folder = write('a', measured)
+        assert "none.json'" in error(folder, '--limits', tmp_path / 'none.json')
+
+    @pytest.mark.parametrize('content', [[], {'suite': 'optical'}])
+    def test_no_results(self, error, write, content):
+        assert 'results must have families' in error(write('a', content))
+
+    def test_the_same_twice(self, error, write, measured):
+        folders = write('a', measured), write('b', measured)
+        assert "folders must not overlap, got ['detection'," in error(*folders)
+
+    def test_other_weights(self, error, write, measured):
+        other = results({}) | {'weights': {'ours': '9876543210'}}
+        message = error(write('a', measured), write('b', other))
+        assert "weights 'ours' must be the same" in message
+        assert 'got sha256 01234567 and 98765432' in message
+
+    def test_other_scenes(self, error, write, measured):
+        part = detection(paper=method(1, 1, 1, 1, 1)) | {'n_true': 91}
+        paper = results({'flat': {'detection': part}}, name='paper')
+        message = error(write('a', measured), '--paper', write('b', paper))
+        assert "scenes of 'flat' must be the same, got 90 and 91" in message

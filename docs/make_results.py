@@ -1,0 +1,390 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Write the tables of the page of results: ``python docs/make_results.py FOLDER ...``.
+
+Each FOLDER holds the ``results.json`` of a run of ``bgrem evaluate``; families and
+parts may be divided among several. Only the tables of what was measured are written.
+"""
+
+import argparse
+import json
+from itertools import pairwise, product
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+
+from bgrem.evaluate.photometry import SNR_EDGES
+from bgrem.evaluate.report import (
+    best_peer,
+    noise_table,
+    promise_table,
+    ratios,
+    snr_range,
+)
+from bgrem.evaluate.separator import BGREM_BOX_SIZE
+from bgrem.simulate import FAMILIES
+
+TABLES = Path(__file__).parent / 'development' / 'tables'
+NOTE = '.. Written by ``python docs/make_results.py``; do not edit.\n\n'
+# Fluxes are shown where the skies differ most, and above this S/N in the aperture.
+FLUX_FAMILIES = (
+    'flat', 'gradient', 'mosaic', 'nebulosity', 'crowded', 'large_galaxies'
+)  # fmt: skip
+FLUX_BINS = [
+    {'snr_low': low, 'snr_high': None if np.isinf(high) else high, 'n': 0}
+    for low, high in pairwise(SNR_EDGES)
+    if low >= 5
+]
+FLUX_METHODS = {
+    'bgrem': f'box {BGREM_BOX_SIZE}',
+    'bgrem 8': 'box 8',
+    'true sky': 'true sky',
+    'Background2D': 'Background2D',
+    'denoised, clipped': 'denoised, clipped',
+}
+# A bias or a pull of fewer sources says nothing.
+MIN_SOURCES = 5
+# Above this S/N most methods find every injected star.
+MAX_INJECTION_SNR = 8.0
+
+
+def read_results(path):
+    """
+    Read one file of results.
+    """
+    results = json.loads(path.read_text(encoding='utf-8'))
+    if not isinstance(results, dict) or 'families' not in results:
+        msg = f'results must have families, got {str(path)!r} without'
+        raise ValueError(msg)
+    return results
+
+
+def merge(runs):
+    """
+    Join the weights and the families of runs of one suite, in the order of FAMILIES.
+    """
+    weights, families = {}, {}
+    for run in runs:
+        for name, sha256 in run['weights'].items():
+            if weights.setdefault(name, sha256) != sha256:
+                msg = (
+                    f'weights {name!r} must be the same in all folders, got sha256 '
+                    f'{weights[name][:8]} and {sha256[:8]}'
+                )
+                raise ValueError(msg)
+        for family, parts in run['families'].items():
+            merged = families.setdefault(family, {})
+            if twice := sorted(merged.keys() & parts.keys()):
+                msg = f'folders must not overlap, got {twice} of {family!r} twice'
+                raise ValueError(msg)
+            merged.update(parts)
+    names = dict.fromkeys([*FAMILIES, *families])
+    return weights, {name: families[name] for name in names if name in families}
+
+
+def choose(families, part):
+    """
+    Return one part of the families of which it was measured.
+    """
+    return {name: parts[part] for name, parts in families.items() if part in parts}
+
+
+def runs_table(runs):
+    """
+    What was run, with which weights, on how many scenes, from which seed.
+    """
+    rows = []
+    for run in runs:
+        parts = dict.fromkeys(part for p in run['families'].values() for part in p)
+        scenes = run.get('n_scenes', '-') if parts else '-'
+        parts = [*parts, *(['noise'] if 'noise_false_alarms' in run else [])]
+        rows += [
+            (run['suite'], name, sha256[:8], ', '.join(parts), scenes, run['seed'])
+            for name, sha256 in run['weights'].items()
+        ]
+    header = ['suite', 'weights', 'sha256', 'parts', 'scenes of a family', 'seed']
+    # Families that were divided among runs give the same row again.
+    return header, list(dict.fromkeys(rows))
+
+
+def true_positives(part):
+    """
+    Return the true positives of every method at each contamination.
+    """
+    return {name: m['true_positives'] for name, m in part['methods'].items()}
+
+
+def counts_table(parts, ours, peers, others):
+    """
+    True positives at each contamination, the best peer between ours and the others.
+    """
+    names = [*ours, peers, *others]
+    rows = []
+    for family, part in parts.items():
+        found = true_positives(part)
+        found[peers] = best_peer(found, [*ours, *others])
+        # The weights of the paper may have met fewer families.
+        cells = (' '.join(map(str, found.get(name, '-'))) for name in names)
+        rows.append([family, *cells])
+    return ['family', *names], rows
+
+
+def ratio_table(parts, name, ours):
+    """
+    The true positives of one of the weights over those of best peer and oracle.
+    """
+    rows = []
+    for family, part in parts.items():
+        found = true_positives(part)
+        references = [best_peer(found, ours), found['oracle']]
+        rows.append([family, *(' '.join(ratios(found[name], r)) for r in references)])
+    return ['family', f'{name} / best peer', f'{name} / oracle'], rows
+
+
+def sky_table(parts):
+    """
+    The rms of the sky error: the best boxes, the smallest one, and every estimator.
+    """
+    names = list(next(iter(parts.values())))
+    smallest, *boxes = sorted(
+        int(size)
+        for name in names
+        if (size := name.removeprefix('Background2D ')).isdigit()
+    )
+    estimators = [n for n in names if n == 'bgrem' or n.startswith('bgrem, ')]
+    rows = []
+    for family, part in parts.items():
+        parent, box = min((part[f'Background2D {box}']['rms'], box) for box in boxes)
+        best = part['bgrem best']
+        rows.append(
+            [
+                family,
+                f'{parent:.3f} ({box})',
+                f'{part[f"Background2D {smallest}"]["rms"]:.3f}',
+                f'{best["rms"]:.3f} ({best["box_size"]})',
+                f'{parent / best["rms"]:.1f}',
+                *(f'{part[name]["rms"]:.3f}' for name in estimators),
+            ]
+        )
+    header = [f'Background2D, best of {boxes[0]}-{boxes[-1]}', f'box {smallest}']
+    header += [f'bgrem, best of {smallest}-{boxes[-1]}', 'ratio']
+    header += [n.replace('bgrem', f'box {BGREM_BOX_SIZE}') for n in estimators]
+    return ['family', *header], rows
+
+
+def flux_bins(parts):
+    """
+    Give family, kind and, for each method, what was measured in the FLUX_BINS.
+    """
+    for family, kind in product(FLUX_FAMILIES, ('star', 'galaxy')):
+        if family in parts:
+            bins = {
+                (name, b['snr_low']): b
+                for name, measured in parts[family]['aperture'].items()
+                for b in measured
+                if b['kind'] == kind
+            }
+            # A bin without a source is not among those measured.
+            yield (
+                family,
+                kind,
+                {
+                    name: [bins.get((name, b['snr_low']), b) for b in FLUX_BINS]
+                    for name in parts[family]['aperture']
+                },
+            )
+
+
+def flux_table(parts):
+    """
+    The median bias of aperture fluxes in per cent.
+    """
+    rows = []
+    for family, kind, bins in flux_bins(parts):
+        cells = [
+            [
+                f'{100 * b["median_bias"]:+.1f}' if b['n'] >= MIN_SOURCES else '-'
+                for b in bins[name]
+            ]
+            for name in FLUX_METHODS
+        ]
+        rows.append([family, kind, *map(' '.join, cells)])
+    return ['family', 'kind', *FLUX_METHODS.values()], rows
+
+
+def pull_table(parts):
+    """
+    Mean and standard deviation of the pulls, with the sky of bgrem and the true one.
+    """
+    methods = ('bgrem', 'true sky')
+    rows = []
+    for family, kind, bins in flux_bins(parts):
+        cells = [
+            f'{b["pull_mean"]:+.2f} {b["pull_std"]:.2f}'
+            if b['n'] >= MIN_SOURCES
+            else '-'
+            for name in methods
+            for b in bins[name]
+        ]
+        n = ' '.join(str(b['n']) for b in bins['bgrem'])
+        rows.append([family, kind, n, *cells])
+    ranges = [snr_range(b) for b in FLUX_BINS]
+    header = [f'{name}, {r}' for name, r in product(methods, ranges)]
+    return ['family', 'kind', 'n', *header], rows
+
+
+def position_table(parts):
+    """
+    The errors of positions over their limit.
+    """
+    rows = []
+    for family, part in parts.items():
+        found = part['positions']
+        ratio = [found[kind]['ratio'] for kind in ('windowed', 'centroid')]
+        rows.append(
+            [
+                family,
+                found['n_sources'],
+                found['n_not_finite'],
+                found['windowed']['n'],
+                *('-' if r is None else f'{r:.2f}' for r in ratio),
+            ]
+        )
+    header = ['sources', 'not finite', 'isolated stars', 'windowed', 'centroid']
+    return ['family', *header], rows
+
+
+def injection_table(parts):
+    """
+    The completeness of every method for faint injected stars.
+    """
+    rows = []
+    for image, part in parts.items():
+        bins = {
+            name: [b for b in method['bins'] if b['snr_high'] <= MAX_INJECTION_SNR]
+            for name, method in part['methods'].items()
+        }
+        first = next(iter(bins.values()))
+        cells = [[f'{b["completeness"]:.2f}' for b in found] for found in bins.values()]
+        stars = ' '.join(str(b['n']) for b in first)
+        rows.append([image, stars, *map(' '.join, cells)])
+    return ['image', 'stars', *bins], rows
+
+
+def join(parts, others, names):
+    """
+    Put the methods of other weights beside those that met the same scenes.
+    """
+    joined = {}
+    for family, part in parts.items():
+        other = others.get(family, {'n_true': part['n_true'], 'methods': {}})
+        if part['n_true'] != other['n_true']:
+            msg = (
+                f'scenes of {family!r} must be the same, got {part["n_true"]} and '
+                f'{other["n_true"]} true sources'
+            )
+            raise ValueError(msg)
+        methods = {n: m for n, m in other['methods'].items() if n in names}
+        joined[family] = {**part, 'methods': part['methods'] | methods}
+    return joined
+
+
+def suite_tables(suite, paper):
+    """
+    Make the tables of the simulated scenes.
+    """
+    tables = {}
+    weights, families = merge(suite)
+    if detection := choose(families, 'detection'):
+        first = next(iter(weights))
+        tables['ratios'] = ratio_table(detection, first, weights)
+        tables['false_discovery'] = promise_table(detection, [first])
+        others, families_of_others = merge(paper)
+        detection = join(detection, choose(families_of_others, 'detection'), others)
+        tables['detection'] = counts_table(
+            detection, weights, 'best peer at each', [*others, 'oracle']
+        )
+    for name, part, table in (
+        ('sky', 'sky', sky_table),
+        ('fluxes', 'photometry', flux_table),
+        ('pulls', 'photometry', pull_table),
+        ('positions', 'photometry', position_table),
+    ):
+        if parts := choose(families, part):
+            tables[name] = table(parts)
+    noise = {n: a for r in suite for n, a in r.get('noise_false_alarms', {}).items()}
+    if noise:
+        tables['noise'] = noise_table(noise)
+    return tables
+
+
+def limit_tables(limits):
+    """
+    Make the table of what could be found at all.
+    """
+    weights, families = merge(limits)
+    parts = choose(families, 'detection')
+    table = counts_table(parts, ['limit', *weights], 'best filter', ['oracle'])
+    return {'limits': table} if parts else {}
+
+
+def real_tables(real):
+    """
+    Make the tables of the real images.
+    """
+    tables = {}
+    weights, families = merge(real)
+    if detection := choose(families, 'detection'):
+        (_, *header), rows = counts_table(detection, weights, 'best peer at each', [])
+        rows = [[image, detection[image]['n_true'], *cells] for image, *cells in rows]
+        tables['real_detection'] = ['image', 'sources', *header], rows
+    if injections := choose(families, 'injection'):
+        tables['injections'] = injection_table(injections)
+    return tables
+
+
+def main():
+    """
+    Write the tables.
+    """
+    parser = argparse.ArgumentParser(description='Write the tables of the results.')
+    parser.add_argument('folders', nargs='+', type=Path, metavar='FOLDER')
+    parser.add_argument(
+        '--paper',
+        nargs='+',
+        default=[],
+        type=Path,
+        metavar='FOLDER',
+        help='the suite, on the same scenes, with the weights of the paper',
+    )
+    parser.add_argument(
+        '--limits',
+        nargs='+',
+        default=[],
+        type=Path,
+        metavar='FILE',
+        help='written by benchmarks/limits.py',
+    )
+    parser.add_argument('-o', '--output', default=TABLES, type=Path, metavar='DIR')
+    options = parser.parse_args()
+    try:
+        runs = [read_results(folder / 'results.json') for folder in options.folders]
+        paper = [read_results(folder / 'results.json') for folder in options.paper]
+        limits = [read_results(path) for path in options.limits]
+        real = [run for run in runs if run['suite'] == 'real']
+        suite = [run for run in runs if run['suite'] != 'real']
+        tables = {'runs': runs_table([*suite, *paper, *limits, *real])}
+        tables |= suite_tables(suite, paper)
+        tables |= limit_tables(limits) | real_tables(real)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    options.output.mkdir(parents=True, exist_ok=True)
+    for name, (header, rows) in tables.items():
+        with (options.output / f'{name}.rst').open('w', encoding='utf-8') as file:
+            file.write(NOTE)
+            Table(rows=rows, names=header).write(file, format='ascii.rst')
+
+
+if __name__ == '__main__':
+    main()
