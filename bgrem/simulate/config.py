@@ -62,7 +62,7 @@ class SceneConfig:
         The fraction of scenes whose sources gather in clumps.
 
     fwhm : tuple of float
-        The range of the FWHM of the PSF in pixels, within 1.5-7.
+        The range of the FWHM of the PSF in pixels, up to 7.
 
     spikes : bool or `None`
         `True` for PSFs with diffraction spikes only, `False` for none of
@@ -162,7 +162,7 @@ class SceneConfig:
     half_light_radius: tuple = (8.0, 40.0)
     large_snr: tuple = (10.0, 2000.0)
     clustering: float = 0.15
-    fwhm: tuple = (1.5, 7.0)
+    fwhm: tuple = (1.0, 7.0)
     spikes: bool | None = None
     sky: tuple = (0.3, 2e4)
     read_noise: tuple = (0.0, 10.0)

@@ -186,11 +186,13 @@ class StampBank:
         return StampBank(**{name: move(value) for name, value in vars(self).items()})
 
 
-def build_stamp_bank(n_psf=120, *, seed=0, n_workers=1, progress=False):
+def build_stamp_bank(
+    n_psf=120, *, fwhm=(1.5, 7.0), seed=0, n_workers=1, progress=False
+):
     """
     Draw a stamp bank with GalSim.
 
-    The FWHM of the PSFs is log-uniform and stratified over 1.5-7 px; 35% are
+    The FWHM of the PSFs is log-uniform and stratified; 35% are
     Moffat (beta 2.5-5), 20% Gaussian, 25% Kolmogorov, and 20% an obscured Airy disc
     with four struts convolved with a little seeing, which has diffraction spikes. All
     are sheared by up to 0.1. Stars and Sersic galaxies (n from 0.5 to 4.5, axis
@@ -201,8 +203,12 @@ def build_stamp_bank(n_psf=120, *, seed=0, n_workers=1, progress=False):
     n_psf : int, optional
         The number of PSFs. The bank takes about 0.3 MB for each.
 
+    fwhm : tuple of float, optional
+        The range of the FWHM of the PSFs in pixels, before the light is gathered by
+        the pixels. The stamps are large enough for PSFs up to 7 px.
+
     seed : int, optional
-        The bank is a pure function of ``n_psf`` and ``seed``.
+        The bank is a pure function of ``n_psf``, ``fwhm`` and ``seed``.
 
     n_workers : int, optional
         The number of processes. One PSF takes about two seconds of one core.
@@ -218,12 +224,16 @@ def build_stamp_bank(n_psf=120, *, seed=0, n_workers=1, progress=False):
     Raises
     ------
     ValueError
-        If ``n_psf`` is less than one.
+        If ``n_psf`` is less than one, or ``fwhm`` is no ascending pair of positive
+        numbers.
     """
     if n_psf < 1:
         msg = f'n_psf must be a positive integer, got {n_psf!r}'
         raise ValueError(msg)
-    draw = partial(_draw_psf_group, n_psf=n_psf, seed=seed)
+    if not 0 < fwhm[0] <= fwhm[1]:
+        msg = f'fwhm must be an ascending pair of positive numbers, got {fwhm!r}'
+        raise ValueError(msg)
+    draw = partial(_draw_psf_group, n_psf=n_psf, fwhm_range=fwhm, seed=seed)
     bar = {'total': n_psf, 'disable': not progress, 'desc': 'stamps'}
     if n_workers == 1:
         groups = list(tqdm(map(draw, range(n_psf)), **bar))
@@ -244,14 +254,15 @@ def build_stamp_bank(n_psf=120, *, seed=0, n_workers=1, progress=False):
     return StampBank(**fields)
 
 
-def _draw_psf_group(index, *, n_psf, seed):
+def _draw_psf_group(index, *, n_psf, fwhm_range, seed):
     """
     Everything that belongs to one PSF of the bank.
     """
     import galsim
 
     rng = np.random.default_rng([seed, index])
-    fwhm = 1.5 * (7.0 / 1.5) ** ((index + rng.random()) / n_psf)
+    low, high = fwhm_range
+    fwhm = low * (high / low) ** ((index + rng.random()) / n_psf)
     psf, spikes = _random_psf(galsim, rng, fwhm)
     group = {
         'fwhm': np.float32(fwhm),

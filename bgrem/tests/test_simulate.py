@@ -73,6 +73,18 @@ class TestStamps:
         with pytest.raises(ValueError, match='n_psf must be a positive integer, got 0'):
             build_stamp_bank(0)
 
+    @pytest.mark.parametrize('fwhm', [(0.0, 2.0), (3.0, 2.0)])
+    def test_bad_fwhm(self, fwhm):
+        with pytest.raises(ValueError, match='fwhm must be an ascending pair .* got'):
+            build_stamp_bank(1, fwhm=fwhm)
+
+    def test_fwhm(self):
+        pytest.importorskip('galsim')
+        bank = build_stamp_bank(1, fwhm=(1.0, 1.1), seed=3)
+        assert 1.0 <= float(bank.fwhm) <= 1.1
+        # Nearly all light of so narrow a star is in one pixel and its neighbours.
+        assert float(bank.psf[0, 15:18, 15:18].sum()) > 0.8
+
 
 class TestScenes:
     def test_same_seed_same_scene(self, bank):

@@ -136,6 +136,7 @@ class _Run:
             config = self.config
             bank = build_stamp_bank(
                 config.bank_psfs,
+                fwhm=config.scene.fwhm,
                 seed=config.bank_seed,
                 n_workers=n_workers,
                 progress=True,
