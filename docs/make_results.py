@@ -8,6 +8,7 @@ parts may be divided among several. Only the tables of what was measured are wri
 
 import argparse
 import json
+import re
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -38,7 +39,9 @@ FLUX_BINS = [
 ]
 FLUX_METHODS = {
     'bgrem': f'box {BGREM_BOX_SIZE}',
+    'bgrem, mean': f'box {BGREM_BOX_SIZE}, mean',
     'bgrem 8': 'box 8',
+    'bgrem, mean 8': 'box 8, mean',
     'true sky': 'true sky',
     'Background2D': 'Background2D',
     'denoised, clipped': 'denoised, clipped',
@@ -50,9 +53,7 @@ MAX_INJECTION_SNR = 8.0
 
 
 def read_results(path):
-    """
-    Read one file of results.
-    """
+    """Read one file of results."""
     results = json.loads(path.read_text(encoding='utf-8'))
     if not isinstance(results, dict) or 'families' not in results:
         msg = f'results must have families, got {str(path)!r} without'
@@ -61,9 +62,7 @@ def read_results(path):
 
 
 def merge(runs):
-    """
-    Join the weights and the families of runs of one suite, in the order of FAMILIES.
-    """
+    """Join weights and families of runs of one suite, in the order of FAMILIES."""
     weights, families = {}, {}
     for run in runs:
         for name, sha256 in run['weights'].items():
@@ -84,16 +83,12 @@ def merge(runs):
 
 
 def choose(families, part):
-    """
-    Return one part of the families of which it was measured.
-    """
+    """Return one part of the families of which it was measured."""
     return {name: parts[part] for name, parts in families.items() if part in parts}
 
 
 def runs_table(runs):
-    """
-    What was run, with which weights, on how many scenes, from which seed.
-    """
+    """What was run, with which weights, on how many scenes, from which seed."""
     rows = []
     for run in runs:
         parts = dict.fromkeys(part for p in run['families'].values() for part in p)
@@ -109,16 +104,12 @@ def runs_table(runs):
 
 
 def true_positives(part):
-    """
-    Return the true positives of every method at each contamination.
-    """
+    """Return the true positives of every method at each contamination."""
     return {name: m['true_positives'] for name, m in part['methods'].items()}
 
 
 def counts_table(parts, ours, peers, others):
-    """
-    True positives at each contamination, the best peer between ours and the others.
-    """
+    """True positives at each contamination, the best peer after ours."""
     names = [*ours, peers, *others]
     rows = []
     for family, part in parts.items():
@@ -131,9 +122,7 @@ def counts_table(parts, ours, peers, others):
 
 
 def ratio_table(parts, name, ours):
-    """
-    The true positives of one of the weights over those of best peer and oracle.
-    """
+    """The true positives of one of the weights over those of best peer and oracle."""
     rows = []
     for family, part in parts.items():
         found = true_positives(part)
@@ -143,40 +132,42 @@ def ratio_table(parts, name, ours):
 
 
 def sky_table(parts):
-    """
-    The rms of the sky error: the best boxes, the smallest one, and every estimator.
-    """
+    """The rms of the sky error in the best box and in the default one."""
     names = list(next(iter(parts.values())))
     smallest, *boxes = sorted(
         int(size)
         for name in names
         if (size := name.removeprefix('Background2D ')).isdigit()
     )
-    estimators = [n for n in names if n == 'bgrem' or n.startswith('bgrem, ')]
+    # Other boxes, and the best one, are named at the end.
+    estimators = [
+        name
+        for name in names
+        if name.startswith('bgrem')
+        and not name.endswith(' best')
+        and not name.split()[-1].isdigit()
+    ]
+    best = {n: f'{n} best' for n in estimators if f'{n} best' in names}
     rows = []
     for family, part in parts.items():
         parent, box = min((part[f'Background2D {box}']['rms'], box) for box in boxes)
-        best = part['bgrem best']
-        rows.append(
-            [
-                family,
-                f'{parent:.3f} ({box})',
-                f'{part[f"Background2D {smallest}"]["rms"]:.3f}',
-                f'{best["rms"]:.3f} ({best["box_size"]})',
-                f'{parent / best["rms"]:.1f}',
-                *(f'{part[name]["rms"]:.3f}' for name in estimators),
-            ]
-        )
+        cells = [f'{parent:.3f} ({box})']
+        cells += [f'{part[f"Background2D {smallest}"]["rms"]:.3f}']
+        for sky in map(part.get, best.values()):
+            cells += [f'{sky["rms"]:.3f} ({sky["box_size"]})']
+            cells += [f'{parent / sky["rms"]:.1f}']
+        cells += [f'{part[name]["rms"]:.3f}' for name in estimators]
+        rows.append([family, *cells])
     header = [f'Background2D, best of {boxes[0]}-{boxes[-1]}', f'box {smallest}']
-    header += [f'bgrem, best of {smallest}-{boxes[-1]}', 'ratio']
+    for name in best:
+        header += [f'{name}, best of {smallest}-{boxes[-1]}']
+        header += [name.replace('bgrem', 'ratio')]
     header += [n.replace('bgrem', f'box {BGREM_BOX_SIZE}') for n in estimators]
     return ['family', *header], rows
 
 
 def flux_bins(parts):
-    """
-    Give family, kind and, for each method, what was measured in the FLUX_BINS.
-    """
+    """Give family, kind and, for each method, what was measured in the FLUX_BINS."""
     for family, kind in product(FLUX_FAMILIES, ('star', 'galaxy')):
         if family in parts:
             bins = {
@@ -186,20 +177,17 @@ def flux_bins(parts):
                 if b['kind'] == kind
             }
             # A bin without a source is not among those measured.
-            yield (
-                family,
-                kind,
-                {
-                    name: [bins.get((name, b['snr_low']), b) for b in FLUX_BINS]
-                    for name in parts[family]['aperture']
-                },
-            )
+            filled = {
+                name: [bins.get((name, b['snr_low']), b) for b in FLUX_BINS]
+                for name in parts[family]['aperture']
+            }
+            yield family, kind, filled
 
 
 def flux_table(parts):
-    """
-    The median bias of aperture fluxes in per cent.
-    """
+    """The median bias of aperture fluxes in per cent."""
+    measured = next(iter(parts.values()))['aperture']
+    methods = {n: title for n, title in FLUX_METHODS.items() if n in measured}
     rows = []
     for family, kind, bins in flux_bins(parts):
         cells = [
@@ -207,16 +195,14 @@ def flux_table(parts):
                 f'{100 * b["median_bias"]:+.1f}' if b['n'] >= MIN_SOURCES else '-'
                 for b in bins[name]
             ]
-            for name in FLUX_METHODS
+            for name in methods
         ]
         rows.append([family, kind, *map(' '.join, cells)])
-    return ['family', 'kind', *FLUX_METHODS.values()], rows
+    return ['family', 'kind', *methods.values()], rows
 
 
 def pull_table(parts):
-    """
-    Mean and standard deviation of the pulls, with the sky of bgrem and the true one.
-    """
+    """Mean and standard deviation of the pulls, and with the true sky."""
     methods = ('bgrem', 'true sky')
     rows = []
     for family, kind, bins in flux_bins(parts):
@@ -235,9 +221,7 @@ def pull_table(parts):
 
 
 def position_table(parts):
-    """
-    The errors of positions over their limit.
-    """
+    """The errors of positions over their limit."""
     rows = []
     for family, part in parts.items():
         found = part['positions']
@@ -256,9 +240,7 @@ def position_table(parts):
 
 
 def injection_table(parts):
-    """
-    The completeness of every method for faint injected stars.
-    """
+    """The completeness of every method for faint injected stars."""
     rows = []
     for image, part in parts.items():
         bins = {
@@ -273,9 +255,7 @@ def injection_table(parts):
 
 
 def join(parts, others, names):
-    """
-    Put the methods of other weights beside those that met the same scenes.
-    """
+    """Put the methods of other weights beside those that met the same scenes."""
     joined = {}
     for family, part in parts.items():
         other = others.get(family, {'n_true': part['n_true'], 'methods': {}})
@@ -291,9 +271,7 @@ def join(parts, others, names):
 
 
 def suite_tables(suite, paper):
-    """
-    Make the tables of the simulated scenes.
-    """
+    """Make the tables of the simulated scenes."""
     tables = {}
     weights, families = merge(suite)
     if detection := choose(families, 'detection'):
@@ -320,9 +298,7 @@ def suite_tables(suite, paper):
 
 
 def limit_tables(limits):
-    """
-    Make the table of what could be found at all.
-    """
+    """Make the table of what could be found at all."""
     weights, families = merge(limits)
     parts = choose(families, 'detection')
     table = counts_table(parts, ['limit', *weights], 'best filter', ['oracle'])
@@ -330,9 +306,7 @@ def limit_tables(limits):
 
 
 def real_tables(real):
-    """
-    Make the tables of the real images.
-    """
+    """Make the tables of the real images."""
     tables = {}
     weights, families = merge(real)
     if detection := choose(families, 'detection'):
@@ -344,10 +318,17 @@ def real_tables(real):
     return tables
 
 
+def write_table(path, header, rows):
+    """Write a table as reStructuredText."""
+    # A dash at the start of a cell would be the bullet of a list.
+    rows = [[re.sub(r'^-(?= |$)', r'\-', str(cell)) for cell in row] for row in rows]
+    with path.open('w', encoding='utf-8') as file:
+        file.write(NOTE)
+        Table(rows=rows, names=header).write(file, format='ascii.rst')
+
+
 def main():
-    """
-    Write the tables.
-    """
+    """Write the tables."""
     parser = argparse.ArgumentParser(description='Write the tables of the results.')
     parser.add_argument('folders', nargs='+', type=Path, metavar='FOLDER')
     parser.add_argument(
@@ -381,9 +362,7 @@ def main():
         parser.error(str(error))
     options.output.mkdir(parents=True, exist_ok=True)
     for name, (header, rows) in tables.items():
-        with (options.output / f'{name}.rst').open('w', encoding='utf-8') as file:
-            file.write(NOTE)
-            Table(rows=rows, names=header).write(file, format='ascii.rst')
+        write_table(options.output / f'{name}.rst', header, rows)
 
 
 if __name__ == '__main__':
