@@ -17,19 +17,21 @@ def check_as_parent(image, box_size, options):
     """
     Raise the parent's errors and give its warnings before the long work begins.
 
-    The parent runs on the data with estimators that do nothing.
+    The parent runs on the data with estimators that do nothing. The number of boxes
+    that it uses is returned.
     """
     options = {k: v for k, v in options.items() if k not in _DEPRECATED_OPTIONS}
     options.update(
         sigma_clip=None, bkg_estimator=_no_estimate, bkg_rms_estimator=_no_estimate
     )
-    Background2D(
+    parent = Background2D(
         image.data,
         box_size,
         mask=image.mask,
         coverage_mask=image.coverage_mask,
         **options,
     )
+    return np.sum(~parent._mesh_nan_mask)
 
 
 def _no_estimate(data, axis=None):

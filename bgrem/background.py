@@ -3,6 +3,7 @@ The sky of an image whose sources a denoiser has taken out.
 """
 
 from copy import copy
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +17,7 @@ from bgrem._parent import (
     silent_mask,
 )
 from bgrem.inputs import parse_image
+from bgrem.large import large_sources
 from bgrem.pipeline import separate
 from bgrem.trend import fit_trend
 from bgrem.uncertainty import mesh_standard_error
@@ -24,6 +26,8 @@ __all__ = ['DiffusionBackground']
 
 # in units of the noise; what is left of a brighter source is not noise alone
 _SOURCE_FREE = 0.5
+# the sky beneath large sources is interpolated if this part of the boxes is left
+_MIN_BOXES = 0.25
 
 
 class DiffusionBackground(DetectionMixin, Background2D):
@@ -115,8 +119,16 @@ class DiffusionBackground(DetectionMixin, Background2D):
     strong gradients at the borders of the image. Where ``data - source`` shows a
     significant smooth trend (a polynomial of second degree), that is taken off
     before the parent measures and added to the sky again, unless
-    ``filter_threshold`` is given. Without one, the result is exactly that of the
-    parent on ``data - source``.
+    ``filter_threshold`` is given.
+
+    The sky beneath large sources is not measured but interpolated, as if they were
+    masked: there a tenth of a galaxy's light, left over or taken too much, would be
+    far more than the error of the sky around it. Large is what fills squares of
+    17 px with more than half a standard deviation of the noise (see
+    `bgrem.large.large_sources`). Where that would leave less than a quarter of the
+    boxes it is not done.
+
+    But for these two the result is exactly that of the parent on ``data - source``.
 
     Examples
     --------
@@ -155,7 +167,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
             coverage_mask=coverage_mask,
             use_nddata_mask=use_nddata_mask,
         )
-        check_as_parent(image, box_size, options)
+        n_boxes = check_as_parent(image, box_size, options)
         unusable = image.unusable
         # kept for the flipped residual: neither array nor file may change till then
         self._detector = {
@@ -169,6 +181,12 @@ class DiffusionBackground(DetectionMixin, Background2D):
             image.data, unusable, n_steps=n_steps, progress=progress
         )
         sky = image.data - separation.source
+        hidden = silent_mask(image)
+        large = large_sources(separation.source, separation.normalization.scale)
+        if large.any():
+            large |= False if hidden is None else hidden
+            if _leaves_boxes(large, image, n_boxes, box_size, options):
+                hidden, unusable = large, unusable | large
         trend = None
         if options.get('filter_threshold') is None:
             trend = fit_trend(sky, unusable, box_size)
@@ -178,7 +196,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         super().__init__(
             sky if image.unit is None else sky << image.unit,
             box_size,
-            mask=silent_mask(image),
+            mask=hidden,
             coverage_mask=image.coverage_mask,
             **options,
         )
@@ -397,6 +415,15 @@ class DiffusionBackground(DetectionMixin, Background2D):
     def _plain_rms(self):
         """Return the noise map without its unit."""
         return getattr(self.background_rms, 'value', self.background_rms)
+
+
+def _leaves_boxes(mask, image, n_boxes, box_size, options):
+    """Whether enough of the boxes can be measured with a wider mask."""
+    try:
+        n_left = check_as_parent(replace(image, mask=mask), box_size, options)
+    except ValueError:  # none is left
+        return False
+    return n_left >= _MIN_BOXES * n_boxes
 
 
 DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)

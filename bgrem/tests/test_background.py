@@ -19,6 +19,7 @@ from photutils.utils.exceptions import NoDetectionsWarning
 import bgrem
 from bgrem import DiffusionBackground, background, make_detection_mask
 from bgrem.evaluate.calibration import rewrite_header
+from bgrem.normalize import Normalization
 from bgrem.pipeline import Separation
 from bgrem.weights import load_weights
 
@@ -59,7 +60,8 @@ def perfect(monkeypatch, make):
                 probability[y, x] = 0.99
             source[mask], probability[mask] = 0, 0
             meta = {'weights': 'perfect', 'n_steps': 1, 'normalization': 'local'}
-            return Separation(source, probability, None, meta)
+            maps = Normalization(np.full(SHAPE, 100.0), np.full(SHAPE, 2.0))
+            return Separation(source, probability, maps, meta)
 
         monkeypatch.setattr(background, 'separate', separate)
         return make(data, box_size, **options)

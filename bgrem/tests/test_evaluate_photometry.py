@@ -20,6 +20,7 @@ from bgrem.evaluate.positions import (
 from bgrem.evaluate.scenes import Scene
 from bgrem.evaluate.separator import Separator
 from bgrem.evaluate.sky import RADIUS_EDGES, SkySurvey, sky_residual
+from bgrem.normalize import Normalization
 from bgrem.pipeline import Separation
 from bgrem.weights import load_weights
 
@@ -204,7 +205,12 @@ class PerfectSeparator(Separator):
         row, column = (np.rint(scene.catalog[k]).astype(int) for k in 'yx')
         probability[row, column] = 0.99
         meta = {'weights': 'perfect', 'n_steps': 1, 'normalization': 'local'}
-        return Separation(scene.source.copy(), probability, None, meta)
+        return Separation(
+            scene.source.copy(),
+            probability,
+            Normalization(scene.sky, scene.sigma),
+            meta,
+        )
 
 
 @pytest.fixture

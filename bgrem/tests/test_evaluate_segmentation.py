@@ -18,6 +18,7 @@ from bgrem.evaluate.segmentation import (
     true_segments,
 )
 from bgrem.evaluate.separator import Separator
+from bgrem.normalize import Normalization
 from bgrem.pipeline import Separation
 from bgrem.weights import load_weights
 
@@ -159,7 +160,9 @@ class PerfectSeparator(Separator):
         probability[32, [20, 28]] = 0.99
         meta = {'weights': 'perfect', 'n_steps': 1, 'normalization': 'local'}
         source = np.where(scene.mask, 0, scene.source)
-        return Separation(source, probability, None, meta)
+        return Separation(
+            source, probability, Normalization(scene.sky, scene.sigma), meta
+        )
 
 
 def test_survey(scene, tiny_weights):

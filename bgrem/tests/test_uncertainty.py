@@ -16,6 +16,7 @@ from photutils.background import (
 from scipy.ndimage import gaussian_filter
 
 from bgrem import DiffusionBackground, background
+from bgrem.normalize import Normalization
 from bgrem.pipeline import Separation
 from bgrem.uncertainty import (
     box_variance,
@@ -46,7 +47,8 @@ def make(monkeypatch, tiny_weights):
     def separate(image, mask=None, **_):
         meta = {'weights': 'none', 'n_steps': 1, 'normalization': 'local'}
         source = np.zeros_like(image)
-        return Separation(source, source.astype(np.float32), None, meta)
+        maps = Normalization(source, np.ones_like(source))
+        return Separation(source, source.astype(np.float32), maps, meta)
 
     monkeypatch.setattr(background, 'separate', separate)
     return DiffusionBackground
