@@ -137,9 +137,12 @@ class DetectionMixin:
         Returns
         -------
         catalog : `~photutils.segmentation.SourceCatalog` or `None`
-            With the extra columns ``detection_probability``, ``x_centroid_win`` and
-            ``y_centroid_win``. The latter two, measured on the data, are the better
-            positions of stars; they are the centroid where no window can be set.
+            With the extra columns ``detection_probability``, ``x_centroid_win``,
+            ``y_centroid_win``, ``x_detection`` and ``y_detection``. On a plain sky
+            the windowed centroids, measured on the data, are the best positions of
+            stars; they are the centroid where no window can be set. On nebulosity
+            and on galaxies those of the detections, the peaks of
+            `detection_probability`, are better.
             `None`, with the warning of `detect`, where nothing is detected.
 
         Raises

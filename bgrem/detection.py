@@ -41,7 +41,12 @@ _EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
 
 # What the table of a catalogue has beside photutils' own columns: positions
 # measured on the data, more accurate than the centroids for stars.
-_WINDOWED_COLUMNS = ['x_centroid_win', 'y_centroid_win']
+_POSITION_COLUMNS = [
+    'x_centroid_win',
+    'y_centroid_win',
+    'x_detection',
+    'y_detection',
+]
 
 
 def find_peaks(probability, mask=None, min_probability=MIN_PROBABILITY):
@@ -308,15 +313,18 @@ def catalog(
     Returns
     -------
     catalog : `~photutils.segmentation.SourceCatalog`
-        With the additional property, and table column,
-        ``detection_probability``: the highest peak of the probability in each
-        segment. The table also has ``x_centroid_win`` and ``y_centroid_win``,
+        With the additional properties, and table columns,
+        ``detection_probability``, the highest peak of the probability in each
+        segment, and ``x_detection`` and ``y_detection``, where it is, to a fraction
+        of a pixel. The table also has ``x_centroid_win`` and ``y_centroid_win``,
         the windowed centroids measured on ``data``. They are finite wherever
         the centroid is, which photutils alone does not promise (see Notes).
 
     Notes
     -----
-    For stars the windowed centroid is the more accurate position; it is that of
+    For stars on a plain sky the windowed centroid is the most accurate position, on
+    nebulosity and on galaxies the one of the detection, which knows these for what
+    they are. The windowed centroid is that of
     `~photutils.segmentation.SourceCatalog`, SourceExtractor's ``XWIN_IMAGE``.
     photutils itself puts the isophotal centroid in its place where it leaves the
     1-sigma ellipse of the source, or the image. Where the half-light radius,
@@ -342,26 +350,32 @@ def catalog(
         mask=mask,
         **{'convolved_data': shape_image, **kwargs},
     )
-    result.add_property(
-        'detection_probability', _label_probability(segmentation_image, probability)
-    )
+    for name, values in _label_peaks(segmentation_image, probability).items():
+        result.add_property(name, values)
     after = result.default_columns.index('y_centroid') + 1
     result.default_columns = [
         *result.default_columns[:after],
-        *_WINDOWED_COLUMNS,
+        *_POSITION_COLUMNS,
         *result.default_columns[after:],
         'detection_probability',
     ]
     return result
 
 
-def _label_probability(segmentation_image, probability):
+def _label_peaks(segmentation_image, probability):
     """Return the highest peak in each segment, or else its highest pixel."""
     index, labels = segmentation_image.labels, segmentation_image.data
-    highest = ndimage.maximum(probability, labels, index)
-    # A segment can hold the flank of a neighbour's higher peak.
-    peaks = find_peaks(probability, min_probability=0.0)
-    at_peaks = np.zeros(segmentation_image.max_label + 1, dtype=np.float32)
-    np.maximum.at(at_peaks, labels[peaks['y'], peaks['x']], peaks['probability'])
-    at_peaks = at_peaks[index]
-    return np.where(at_peaks > 0, at_peaks, highest).astype(np.float32)
+    places = ndimage.maximum_position(probability, labels, index)
+    y, x = np.array(places, dtype=int).reshape(-1, 2).T
+    values = probability[y, x].astype(np.float32)
+    y, x = y.astype(float), x.astype(float)
+    # A segment can hold the flank of a neighbour's higher peak. Of its own peaks the
+    # most probable comes first.
+    peaks = find_peaks(probability, min_probability=np.finfo(np.float32).tiny)
+    found, first = np.unique(labels[peaks['y'], peaks['x']], return_index=True)
+    row = np.searchsorted(index, found)
+    inside = found > 0
+    row, peaks = row[inside], peaks[first[inside]]
+    values[row] = peaks['probability']
+    x[row], y[row] = peaks['x_center'], peaks['y_center']
+    return {'detection_probability': values, 'x_detection': x, 'y_detection': y}

@@ -46,6 +46,7 @@ FLUX_METHODS = {
     'Background2D': 'Background2D',
     'denoised, clipped': 'denoised, clipped',
 }
+POSITIONS = ['windowed', 'detection', 'centroid']
 # A bias or a pull of fewer sources says nothing.
 MIN_SOURCES = 5
 # Above this S/N most methods find every injected star.
@@ -225,7 +226,7 @@ def position_table(parts):
     rows = []
     for family, part in parts.items():
         found = part['positions']
-        ratio = [found[kind]['ratio'] for kind in ('windowed', 'centroid')]
+        ratio = [found[kind]['ratio'] for kind in POSITIONS]
         rows.append(
             [
                 family,
@@ -235,8 +236,8 @@ def position_table(parts):
                 *('-' if r is None else f'{r:.2f}' for r in ratio),
             ]
         )
-    header = ['sources', 'not finite', 'isolated stars', 'windowed', 'centroid']
-    return ['family', *header], rows
+    header = ['family', 'sources', 'not finite', 'isolated stars', *POSITIONS]
+    return header, rows
 
 
 def injection_table(parts):

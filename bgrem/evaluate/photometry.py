@@ -75,9 +75,9 @@ class PhotometrySurvey:
     and denoising do to the flux is measured. Kron fluxes of the same segments
     are compared with the true total flux of the matched source, where that
     has no neighbour. The S/N that sorts the fluxes is that of the *aperture*:
-    true flux over the true noise in it. Positions of isolated stars, both the
-    centroids and the windowed centroids of the catalogue's table, are compared
-    with the Cramer-Rao limit.
+    true flux over the true noise in it. Positions of isolated stars, the
+    centroids, the windowed centroids and the detections of the catalogue's table,
+    are compared with the Cramer-Rao limit.
 
     Besides `DiffusionBackground` (``bgrem``; with another estimator of the sky
     in its boxes ``bgrem, mean``; with the smallest of the boxes of the sky
@@ -167,10 +167,16 @@ class PhotometrySurvey:
         """Return which sources of the catalogue are real, and the truth of them."""
         table = catalog.to_table()
         x, y = np.asarray(table['x_centroid']), np.asarray(table['y_centroid'])
-        windowed = np.array([table['x_centroid_win'], table['y_centroid_win']])
+        others = np.array(
+            [
+                [table[f'{axis}_{kind}'] for axis in 'xy']
+                for kind in ('centroid_win', 'detection')
+            ]
+        )
         finite = np.isfinite(x) & np.isfinite(y)
+        all_finite = finite & np.isfinite(others).all(axis=(0, 1))
         self._n_sources += x.size
-        self._n_not_finite += int(np.sum(~finite | ~np.isfinite(windowed).all(axis=0)))
+        self._n_not_finite += int(np.sum(~all_finite))
         truth = scene.catalog
         found = np.flatnonzero(finite)
         index = match(
@@ -183,7 +189,7 @@ class PhotometrySurvey:
             match_radius(scene.fwhm),
         )
         found, index = found[index >= 0], index[index >= 0]
-        x, y, windowed = x[found], y[found], windowed[:, found]
+        x, y, others = x[found], y[found], others[..., found]
         noise = np.sqrt(scene.sigma**2 + scene.source / self.gain)
         true_flux, true_error = aperture_sums(
             scene.source, x, y, APERTURE_FWHM * scene.fwhm, noise
@@ -200,8 +206,8 @@ class PhotometrySurvey:
             scene.sigma[row, column],
             self.gain,
         )
-        errors = np.array([distance, np.hypot(*(windowed - center))])[:, alone]
-        self._positions.append(np.vstack([limit, errors]))
+        distances = [distance, *(np.hypot(*(other - center)) for other in others)]
+        self._positions.append(np.vstack([limit, np.array(distances)[:, alone]]))
         return found, {
             'x': x,
             'y': y,
@@ -223,8 +229,9 @@ class PhotometrySurvey:
             ``aperture`` and ``kron``: for each method the rows of
             `summarize_fluxes`. ``positions``: ``n_sources`` catalogued,
             ``n_not_finite`` of them without finite positions, and
-            `summarize_positions` of the ``centroid`` and the ``windowed``
-            centroid (``x_centroid_win``, ``y_centroid_win``) of isolated stars
+            `summarize_positions` of the ``centroid``, the ``windowed``
+            centroid (``x_centroid_win``, ``y_centroid_win``) and the
+            ``detection`` (``x_detection``, ``y_detection``) of isolated stars
             with S/N above 5. ``flux_flux``: for
             each method some pairs of ``true`` and ``measured`` aperture flux,
             in units of the true error.
@@ -234,8 +241,8 @@ class PhotometrySurvey:
             for name, rows in self._rows.items()
         }
         totals = {name: _totals(table) for name, table in tables.items()}
-        limit, centroid, windowed = np.concatenate(
-            [*self._positions, np.empty((3, 0))], axis=1
+        limit, centroid, windowed, detection = np.concatenate(
+            [*self._positions, np.empty((4, 0))], axis=1
         )
         return {
             'aperture': {n: summarize_fluxes(table) for n, table in tables.items()},
@@ -245,6 +252,7 @@ class PhotometrySurvey:
                 'n_not_finite': self._n_not_finite,
                 'centroid': summarize_positions(centroid, limit),
                 'windowed': summarize_positions(windowed, limit),
+                'detection': summarize_positions(detection, limit),
             },
             'flux_flux': {n: _pairs(table) for n, table in tables.items()},
         }

@@ -336,12 +336,35 @@ class TestCatalog:
         _, segmentation, *_ = inputs
         table = result.to_table()
         at = table.colnames.index('y_centroid') + 1
-        assert table.colnames[at : at + 2] == ['x_centroid_win', 'y_centroid_win']
+        assert table.colnames[at : at + 4] == [
+            'x_centroid_win', 'y_centroid_win', 'x_detection', 'y_detection'
+        ]  # fmt: skip
         star = segmentation.data[10, 12] - 1
         windowed = table['x_centroid_win'][star], table['y_centroid_win'][star]
         assert_allclose(windowed, (12, 10), atol=0.06)  # noise: 0.017
         single = result[star]
         assert (single.x_centroid_win, single.y_centroid_win) == windowed
+
+    def test_positions_of_the_detections(self, inputs, result):
+        _, segmentation, _, probability, _ = inputs
+        peaks = find_peaks(probability, min_probability=0.1)
+        row = segmentation.data[peaks['y'], peaks['x']] - 1
+        assert_array_equal(np.sort(row), np.arange(segmentation.n_labels))
+        assert_array_equal(result.x_detection[row], peaks['x_center'])
+        assert_array_equal(result.y_detection[row], peaks['y_center'])
+
+    def test_position_of_a_segment_without_a_peak(self, inputs):
+        """The flank of a neighbour's peak has its highest pixel."""
+        data, segmentation, source, probability, rms = inputs
+        probability = np.broadcast_to(np.arange(1.0, 91.0) / 100, data.shape)
+        result = catalog(
+            data, segmentation, source=source, probability=probability,
+            background_rms=rms,
+        )  # fmt: skip
+        for number, label in enumerate(segmentation.labels):
+            x = np.nonzero(segmentation.data == label)[1].max()
+            assert result.x_detection[number] == x
+            assert_allclose(result.detection_probability[number], (x + 1) / 100)
 
     def test_windowed_positions_are_finite(self, inputs):
         data, segmentation, source, probability, rms = inputs

@@ -50,6 +50,7 @@ def photometry():
             'n_sources': 12,
             'n_not_finite': 1,
             'windowed': {'n': 7, 'ratio': 1.118},
+            'detection': {'n': 7, 'ratio': 1.034},
             'centroid': {'n': 7, 'ratio': None},
         },
     }
@@ -199,6 +200,7 @@ def test_photometry(make, write, measured):
         'not finite': '1',
         'isolated stars': '7',
         'windowed': '1.12',
+        'detection': '1.03',
         'centroid': '-',
     }
 
