@@ -3,11 +3,21 @@ What the class of this package shares with its parent in photutils.
 """
 
 import inspect
+from dataclasses import replace
 
 import numpy as np
 from photutils.background import Background2D
 
-__all__ = ['check_as_parent', 'merge_signatures', 'parent_view', 'silent_mask']
+__all__ = [
+    'check_as_parent',
+    'leaves_boxes',
+    'merge_signatures',
+    'parent_view',
+    'silent_mask',
+]
+
+# the part of the boxes from which a sky can be interpolated
+_MIN_BOXES = 0.25
 
 # deprecated names that would warn twice
 _DEPRECATED_OPTIONS = ('interpolator', 'bkgrms_estimator')
@@ -32,6 +42,15 @@ def check_as_parent(image, box_size, options):
         **options,
     )
     return np.sum(~parent._mesh_nan_mask)
+
+
+def leaves_boxes(mask, image, n_boxes, box_size, options):
+    """Return whether the parent can measure enough of its boxes with a wider mask."""
+    try:
+        n_left = check_as_parent(replace(image, mask=mask), box_size, options)
+    except ValueError:  # none is left
+        return False
+    return n_left >= _MIN_BOXES * n_boxes
 
 
 def _no_estimate(data, axis=None):

@@ -3,7 +3,6 @@ The sky of an image whose sources a denoiser has taken out.
 """
 
 from copy import copy
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -12,12 +11,13 @@ from photutils.background import Background2D
 from bgrem._detection_mixin import DetectionMixin
 from bgrem._parent import (
     check_as_parent,
+    leaves_boxes,
     merge_signatures,
     parent_view,
     silent_mask,
 )
 from bgrem.inputs import parse_image
-from bgrem.large import large_sources
+from bgrem.large import is_smooth, large_sources
 from bgrem.pipeline import separate
 from bgrem.trend import fit_trend
 from bgrem.uncertainty import mesh_standard_error
@@ -26,8 +26,6 @@ __all__ = ['DiffusionBackground']
 
 # in units of the noise; what is left of a brighter source is not noise alone
 _SOURCE_FREE = 0.5
-# the sky beneath large sources is interpolated if this part of the boxes is left
-_MIN_BOXES = 0.25
 
 
 class DiffusionBackground(DetectionMixin, Background2D):
@@ -125,8 +123,9 @@ class DiffusionBackground(DetectionMixin, Background2D):
     masked: there a tenth of a galaxy's light, left over or taken too much, would be
     far more than the error of the sky around it. Large is what fills squares of
     17 px with more than half a standard deviation of the noise (see
-    `bgrem.large.large_sources`). Where that would leave less than a quarter of the
-    boxes it is not done.
+    `bgrem.large.large_sources`). It is not done where less than a quarter of the
+    boxes would be left, nor where the sky around is too uneven to be interpolated
+    (`bgrem.large.is_smooth`).
 
     But for these two the result is exactly that of the parent on ``data - source``.
 
@@ -184,9 +183,12 @@ class DiffusionBackground(DetectionMixin, Background2D):
         hidden = silent_mask(image)
         large = large_sources(separation.source, separation.normalization.scale)
         if large.any():
+            wider = unusable | large
             large |= False if hidden is None else hidden
-            if _leaves_boxes(large, image, n_boxes, box_size, options):
-                hidden, unusable = large, unusable | large
+            if is_smooth(sky, wider) and leaves_boxes(
+                large, image, n_boxes, box_size, options
+            ):
+                hidden, unusable = large, wider
         trend = None
         if options.get('filter_threshold') is None:
             trend = fit_trend(sky, unusable, box_size)
@@ -415,15 +417,6 @@ class DiffusionBackground(DetectionMixin, Background2D):
     def _plain_rms(self):
         """Return the noise map without its unit."""
         return getattr(self.background_rms, 'value', self.background_rms)
-
-
-def _leaves_boxes(mask, image, n_boxes, box_size, options):
-    """Whether enough of the boxes can be measured with a wider mask."""
-    try:
-        n_left = check_as_parent(replace(image, mask=mask), box_size, options)
-    except ValueError:  # none is left
-        return False
-    return n_left >= _MIN_BOXES * n_boxes
 
 
 DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)

@@ -5,13 +5,19 @@ Sources so large that the sky beneath them cannot be measured.
 import numpy as np
 from scipy import ndimage
 
-__all__ = ['large_sources']
+from bgrem.mesh import measure_mesh
+
+__all__ = ['is_smooth', 'large_sources']
 
 # A tenth of the light of a galaxy that is left over or taken too much is no matter
 # where its surface brightness is below this many noise standard deviations. Stars
 # are narrower, so that small boxes stay full in crowded fields.
 _MIN_SIGMA = 0.5
 _MIN_SIZE = 17  # pixels
+# Boxes of the size of a galaxy; of nebulosity they show more than this many noise
+# standard deviations, of an even sky next to nothing.
+_BOX_SIZE = 48  # pixels
+_MAX_STRUCTURE = 0.5
 
 
 def large_sources(source, noise):
@@ -36,3 +42,30 @@ def large_sources(source, noise):
     # Of a square the filters along rows and columns are the same, and far faster.
     smallest = ndimage.minimum_filter(bright, _MIN_SIZE, mode='nearest')
     return ndimage.maximum_filter(smallest, _MIN_SIZE, mode='nearest').astype(bool)
+
+
+def is_smooth(sky, hidden):
+    """
+    Tell whether a sky can be interpolated where it is hidden.
+
+    Parameters
+    ----------
+    sky : 2D `~numpy.ndarray` of float
+        The image without its sources.
+    hidden : 2D `~numpy.ndarray` of bool
+        True where it cannot be used.
+
+    Returns
+    -------
+    smooth : bool
+        Whether the level of a box of 48 px is typically within half a standard
+        deviation of the noise of the mean of its two neighbours. Steady gradients
+        are smooth. False where no three boxes in a row can be compared.
+    """
+    mesh = measure_mesh(sky, hidden, _BOX_SIZE)
+    bends = [np.diff(mesh.level, 2, axis=axis) / 2 for axis in (0, 1)]
+    bends = np.concatenate([bend[np.isfinite(bend)] for bend in bends])
+    noise = mesh.noise[np.isfinite(mesh.noise)]
+    if not (bends.size and noise.size):
+        return False
+    return bool(np.median(np.abs(bends)) <= _MAX_STRUCTURE * np.median(noise))

@@ -62,7 +62,7 @@ class SceneConfig:
         The fraction of scenes whose sources gather in clumps.
 
     fwhm : tuple of float
-        The range of the FWHM of the PSF in pixels, up to 7.
+        The range of the FWHM of the PSF in pixels, up to 8.
 
     spikes : bool or `None`
         `True` for PSFs with diffraction spikes only, `False` for none of
@@ -158,16 +158,16 @@ class SceneConfig:
     flux_slope: tuple = (-0.5, 1.6)
     star_fraction: tuple = (0.1, 1.0)
     large_galaxies: tuple = (0.1, 2.0)
-    large_probability: float = 0.45
+    large_probability: float = 0.4
     half_light_radius: tuple = (8.0, 40.0)
     large_snr: tuple = (10.0, 2000.0)
     clustering: float = 0.15
-    fwhm: tuple = (1.0, 7.0)
+    fwhm: tuple = (1.1, 8.0)
     spikes: bool | None = None
     sky: tuple = (0.3, 2e4)
     read_noise: tuple = (0.0, 10.0)
-    photon_counting_probability: float = 0.15
-    photon_counting_sky: tuple = (0.2, 30.0)
+    photon_counting_probability: float = 0.25
+    photon_counting_sky: tuple = (0.1, 10.0)
     gain: tuple = (0.5, 4.0)
     gradient: tuple = (0.0, 40.0)
     gradient_probability: float = 0.35

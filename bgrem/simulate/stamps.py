@@ -205,7 +205,7 @@ def build_stamp_bank(
 
     fwhm : tuple of float, optional
         The range of the FWHM of the PSFs in pixels, before the light is gathered by
-        the pixels. The stamps are large enough for PSFs up to 7 px.
+        the pixels. The stamps are large enough for PSFs up to 8 px.
 
     seed : int, optional
         The bank is a pure function of ``n_psf``, ``fwhm`` and ``seed``.

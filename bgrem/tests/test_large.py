@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from photutils.background import Background2D
 
 from bgrem import DiffusionBackground, background
-from bgrem.large import large_sources
+from bgrem.large import is_smooth, large_sources
 from bgrem.normalize import Normalization
 from bgrem.pipeline import Separation
 
@@ -45,6 +45,25 @@ class TestLargeSources:
     def test_no_noise(self):
         """Constant data have no sources either."""
         assert not large_sources(np.zeros((40, 40)), np.zeros((40, 40))).any()
+
+
+class TestIsSmooth:
+    def test_noise_and_gradient(self, noise):
+        hidden = np.zeros(SHAPE, dtype=bool)
+        hidden[40:110, 60:150] = True
+        assert is_smooth(noise, hidden)
+        assert is_smooth(noise + 0.1 * X - 0.2 * Y, hidden)
+
+    def test_waves(self, noise):
+        """Of 100 px, with an amplitude of twice the noise, and of a tenth of it."""
+        wave = np.sin(2 * np.pi * X / 100) * np.sin(2 * np.pi * Y / 100)
+        nothing = np.zeros(SHAPE, dtype=bool)
+        assert not is_smooth(noise + 2 * NOISE * wave, nothing)
+        assert is_smooth(noise + 0.1 * NOISE * wave, nothing)
+
+    def test_nothing_to_compare(self, noise):
+        assert not is_smooth(noise[:90, :90], np.zeros((90, 90), dtype=bool))
+        assert not is_smooth(noise, np.ones(SHAPE, dtype=bool))
 
 
 @pytest.fixture
@@ -100,6 +119,14 @@ def test_a_source_that_leaves_too_few_boxes(make, noise, scale):
     data = SKY + source + noise
     bkg = make(data, source)
     assert_array_equal(bkg.background, Background2D(data - source, 32).background)
+
+
+def test_a_nebulous_sky_is_measured_everywhere(make, noise):
+    source = galaxy()
+    wave = 6 * NOISE * np.sin(2 * np.pi * X / 100) * np.sin(2 * np.pi * Y / 100)
+    data = SKY + source + noise + wave
+    bkg = make(data, source, 16)
+    assert_array_equal(bkg.background, Background2D(data - source, 16).background)
 
 
 def test_no_warning_comes_twice(make, noise):
