@@ -17,7 +17,7 @@ _MIN_SIZE = 17  # pixels
 # Boxes of the size of a galaxy; of nebulosity they show more than this many noise
 # standard deviations, of an even sky next to nothing.
 _BOX_SIZE = 48  # pixels
-_MAX_STRUCTURE = 0.5
+_MAX_STRUCTURE = 0.2
 
 
 def large_sources(source, noise):
@@ -58,7 +58,7 @@ def is_smooth(sky, hidden):
     Returns
     -------
     smooth : bool
-        Whether the level of a box of 48 px is typically within half a standard
+        Whether the level of a box of 48 px is typically within a fifth of a standard
         deviation of the noise of the mean of its two neighbours. Steady gradients
         are smooth. False where no three boxes in a row can be compared.
     """
