@@ -46,7 +46,7 @@ def variants(base):
         'twice as long': replace(base, n_steps=2 * base.n_steps),
         'AdamW, 2e-3': replace(base, optimizer='adamw', learning_rate=2e-3),
         'MSE': replace(base, loss='mse'),
-        'Huber': replace(base, loss='huber'),
+        'MAE': replace(base, loss='mae'),
         'linear': replace(base, network=linear, loss_space='background'),
         'linear, no centre head': replace(
             base, network=paper_like, loss_space='background'

@@ -185,8 +185,9 @@ class DiffusionBackground(DetectionMixin, Background2D):
         if large.any():
             wider = unusable | large
             large |= False if hidden is None else hidden
-            if is_smooth(sky, wider) and leaves_boxes(
-                large, image, n_boxes, box_size, options
+            # the cheap question first
+            if leaves_boxes(large, image, n_boxes, box_size, options) and is_smooth(
+                sky, wider
             ):
                 hidden, unusable = large, wider
         trend = None

@@ -345,7 +345,6 @@ def rewrite_header(weights, path, calibration):
 
     state = safetensors.torch.load_file(weights.path)
     header = {**weights.header, 'calibration': calibration}
-    header.pop('sha256_state', None)
     save_weights(path, state, header)
 
 

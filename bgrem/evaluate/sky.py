@@ -93,7 +93,7 @@ class SkySurvey:
                 for box in self.box_sizes
             }
         for method, estimator in BGREM_ESTIMATORS.items():
-            for box in {BGREM_BOX_SIZE: None, **dict.fromkeys(self.box_sizes)}:
+            for box in dict.fromkeys([BGREM_BOX_SIZE, *self.box_sizes]):
                 background = self.separator.background(scene, box, estimator)
                 skies[bgrem_name(box, method)] = background.background
         for name, sky in skies.items():

@@ -56,7 +56,6 @@ def average_weights(path, other, output, fraction=0.5):
         for name, value in tensors.items()
     }
     header = {**second.header, 'calibration': None}
-    header.pop('sha256_state', None)
     header['training'] = {
         **(header.get('training') or {}),
         'mean_of': [[first.sha256, 1 - fraction], [second.sha256, fraction]],
