@@ -40,7 +40,8 @@ _MINIMAL_FOOTPRINT = ndimage.generate_binary_structure(2, 1)
 _EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
 
 # What the table of a catalogue has beside photutils' own columns: positions
-# measured on the data, more accurate than the centroids for stars.
+# measured on the data, more accurate than the centroids for stars, and the peaks of
+# the probability.
 _POSITION_COLUMNS = [
     'x_centroid_win',
     'y_centroid_win',
@@ -322,9 +323,8 @@ def catalog(
 
     Notes
     -----
-    For stars on a plain sky the windowed centroid is the most accurate position, on
-    nebulosity and on galaxies the one of the detection, which knows these for what
-    they are. The windowed centroid is that of
+    For stars the windowed centroid is the most accurate position of the three, but
+    for photon-starved images. It is that of
     `~photutils.segmentation.SourceCatalog`, SourceExtractor's ``XWIN_IMAGE``.
     photutils itself puts the isophotal centroid in its place where it leaves the
     1-sigma ellipse of the source, or the image. Where the half-light radius,
