@@ -122,7 +122,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
     The sky beneath large sources is not measured but interpolated, as if they were
     masked: there a tenth of a galaxy's light, left over or taken too much, would be
     far more than the error of the sky around it. Large is what fills squares of
-    17 px with more than half a standard deviation of the noise (see
+    17 px with more than 0.15 standard deviations of the noise (see
     `bgrem.large.large_sources`). It is not done where less than a quarter of the
     boxes would be left, nor where the sky around is too uneven to be interpolated
     (`bgrem.large.is_smooth`).

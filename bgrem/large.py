@@ -11,8 +11,8 @@ __all__ = ['is_smooth', 'large_sources']
 
 # A tenth of the light of a galaxy that is left over or taken too much is no matter
 # where its surface brightness is below this many noise standard deviations. Stars
-# are narrower, so that small boxes stay full in crowded fields.
-_MIN_SIGMA = 0.5
+# are narrower, so that small boxes stay full.
+_MIN_SIGMA = 0.15
 _MIN_SIZE = 17  # pixels
 # Boxes of the size of a galaxy; of nebulosity they show more than this many noise
 # standard deviations, of an even sky next to nothing.
@@ -34,8 +34,8 @@ def large_sources(source, noise):
     Returns
     -------
     large : 2D `~numpy.ndarray` of bool
-        True in all squares of 17 px in which the denoised image is above half a
-        standard deviation everywhere (a morphological opening). Beyond the border the
+        True in all squares of 17 px in which the denoised image is above 0.15
+        standard deviations everywhere (a morphological opening). Beyond the border the
         image is continued by its edge.
     """
     bright = (source > _MIN_SIGMA * np.asarray(noise)).astype(np.uint8)

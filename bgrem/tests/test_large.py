@@ -24,7 +24,7 @@ def galaxy(peak=60.0, scale=12.0):
 class TestLargeSources:
     def test_squares_that_fit(self):
         source = np.zeros((60, 80))
-        source[10:27, 20:40] = 1.1
+        source[10:27, 20:40] = 0.33
         source[40:56, 20:40] = 9.0  # one row less than a square
         expected = np.zeros(source.shape, dtype=bool)
         expected[10:27, 20:40] = True
