@@ -10,6 +10,7 @@ from torch.nn import functional
 
 __all__ = [
     'AttentionGate',
+    'Context',
     'DoubleConv',
     'UpSample',
     'noise_bands',
@@ -204,3 +205,73 @@ class AttentionGate(nn.Module):
         """
         combined = functional.relu(self.skip(skip) + self.gate(gate))
         return skip * torch.sigmoid(self.score(combined))
+
+
+class Context(nn.Module):
+    """
+    What an image is like as a whole, for the decoder to know.
+
+    How wide the PSF is and how the noise is correlated can be told from a whole image
+    but hardly from what surrounds one faint source. Of the normalised features of
+    every level of the encoder four weighted means over the image are taken, with
+    weights that are learnt, as bright stars say more than empty sky. A small
+    perceptron makes of them a gain and an offset for each channel that the decoder
+    merges (Perez et al. 2018, arXiv 1709.07871).
+
+    Parameters
+    ----------
+    widths : tuple of int
+        Channels of each level from the finest to the bottleneck.
+
+    n_channels : int
+        The channels between the two layers of the perceptron.
+    """
+
+    _N_MEANS = 4
+
+    def __init__(self, widths, n_channels):
+        super().__init__()
+        self.weigh = nn.ModuleList(
+            nn.Conv2d(width, self._N_MEANS, 1) for width in widths
+        )
+        self.widths = [2 * width for width in reversed(widths[:-1])]
+        self.perceptron = nn.Sequential(
+            nn.Linear(self._N_MEANS * sum(widths), n_channels),
+            nn.LeakyReLU(_NEGATIVE_SLOPE),
+            nn.Linear(n_channels, 2 * sum(self.widths)),
+        )
+        # At first the decoder is as if there were no context.
+        nn.init.zeros_(self.perceptron[-1].weight)
+        nn.init.zeros_(self.perceptron[-1].bias)
+
+    def forward(self, levels):
+        """
+        Return the gain and the offset of each step of the decoder.
+
+        Parameters
+        ----------
+        levels : list of `~torch.Tensor`
+            The features of each level from the finest to the bottleneck.
+
+        Returns
+        -------
+        changes : list of tuple of `~torch.Tensor`
+            Gain and offset, each of shape (B, C, 1, 1), from the deepest step on.
+        """
+        means = []
+        # In bf16 a mean over an image would not be exact.
+        with torch.autocast(levels[0].device.type, enabled=False):
+            for x, weigh in zip(levels, self.weigh, strict=True):
+                x = pixel_norm(x.float())
+                weight = torch.sigmoid(weigh(x)).flatten(2)
+                weight = weight / weight.sum(dim=2, keepdim=True)
+                mean = weight @ x.flatten(2).transpose(1, 2)
+                means.append(mean.flatten(1))
+            changes = self.perceptron(torch.cat(means, dim=1))
+        gains, offsets = changes[:, :, None, None].chunk(2, dim=1)
+        pairs = zip(
+            gains.split(self.widths, dim=1),
+            offsets.split(self.widths, dim=1),
+            strict=True,
+        )
+        return [(1 + gain, offset) for gain, offset in pairs]

@@ -13,6 +13,7 @@ from bgrem._config import check_keys
 
 from .layers import (
     AttentionGate,
+    Context,
     DoubleConv,
     UpSample,
     noise_bands,
@@ -81,6 +82,10 @@ class UNetConfig:
         How many `~bgrem.nn.layers.noise_bands` of the image the first layer sees
         beside it.
 
+    context : int, optional
+        Channels of the `~bgrem.nn.layers.Context` of an image, by which the
+        decoder learns what PSF and what noise it is dealing with; 0 for none.
+
     Raises
     ------
     ValueError
@@ -98,6 +103,7 @@ class UNetConfig:
     padding: str = 'symmetric'
     normalize: bool = False
     bands: int = 0
+    context: int = 0
 
     def __post_init__(self):
         object.__setattr__(self, 'widths', tuple(int(width) for width in self.widths))
@@ -116,6 +122,7 @@ class UNetConfig:
             ('padding', self.padding in ('symmetric', 'zeros'),
              "must be 'symmetric' or 'zeros'"),
             ('bands', self.bands >= 0, 'must not be negative'),
+            ('context', self.context >= 0, 'must not be negative'),
         ]  # fmt: skip
         for name, holds, rule in rules:
             if not holds:
@@ -201,6 +208,7 @@ class AttentionUNet(nn.Module):
                 self.gates[str(depth)] = AttentionGate(width)
             self.merge.append(DoubleConv(2 * width, width, *options))
             n_in = width
+        self.context = Context(widths, config.context) if config.context else None
         n_maps = (2 if config.transfer == 'arcsinh' else 1) + config.center_head
         self.head = nn.Conv2d(n_in, n_maps * folded, 1)
         if config.center_head:
@@ -260,12 +268,17 @@ class AttentionUNet(nn.Module):
             skips.append(x)
             x = functional.max_pool2d(x, 2)
         x = self.bottleneck(x)
+        changes = self.context([*skips, x]) if self.context else None
         for depth, (up, merge) in enumerate(zip(self.up, self.merge, strict=True)):
             x = up(x)
             skip = skips.pop()
             if str(depth) in self.gates:
                 skip = self.gates[str(depth)](skip, x)
-            x = merge(torch.cat([skip, x], dim=1))
+            x = torch.cat([skip, x], dim=1)
+            if changes is not None:
+                gain, offset = changes[depth]
+                x = x * gain.to(x.dtype) + offset.to(x.dtype)
+            x = merge(x)
         if config.normalize:
             x = pixel_norm(x)
         # In bf16 a logit above 4 would come in steps of 1/32.

@@ -187,15 +187,21 @@ class StampBank:
 
 
 def build_stamp_bank(
-    n_psf=120, *, fwhm=(1.5, 7.0), seed=0, n_workers=1, progress=False
+    n_psf=120,
+    *,
+    fwhm=(1.5, 7.0),
+    gaussian_fraction=0.2,
+    seed=0,
+    n_workers=1,
+    progress=False,
 ):
     """
     Draw a stamp bank with GalSim.
 
-    The FWHM of the PSFs is log-uniform and stratified; 35% are
-    Moffat (beta 2.5-5), 20% Gaussian, 25% Kolmogorov, and 20% an obscured Airy disc
-    with four struts convolved with a little seeing, which has diffraction spikes. All
-    are sheared by up to 0.1. Stars and Sersic galaxies (n from 0.5 to 4.5, axis
+    The FWHM of the PSFs is log-uniform and stratified. A part is Gaussian; of the
+    others 7 of 16 are Moffat (beta 2.5-5), 5 of 16 Kolmogorov, and 4 of 16 an obscured
+    Airy disc with four struts convolved with a little seeing, which has diffraction
+    spikes. All are sheared by up to 0.1. Stars and Sersic galaxies (n from 0.5 to 4.5, axis
     ratio from 0.25) are drawn at random sub-pixel offsets.
 
     Parameters
@@ -207,8 +213,11 @@ def build_stamp_bank(
         The range of the FWHM of the PSFs in pixels, before the light is gathered by
         the pixels. The stamps are large enough for PSFs up to 8 px.
 
+    gaussian_fraction : float, optional
+        The fraction of the PSFs that are Gaussian, which have no wings.
+
     seed : int, optional
-        The bank is a pure function of ``n_psf``, ``fwhm`` and ``seed``.
+        The bank is a pure function of this and the parameters above.
 
     n_workers : int, optional
         The number of processes. One PSF takes about two seconds of one core.
@@ -224,8 +233,8 @@ def build_stamp_bank(
     Raises
     ------
     ValueError
-        If ``n_psf`` is less than one, or ``fwhm`` is no ascending pair of positive
-        numbers.
+        If ``n_psf`` is less than one, ``fwhm`` is no ascending pair of positive
+        numbers, or ``gaussian_fraction`` is not between 0 and 1.
     """
     if n_psf < 1:
         msg = f'n_psf must be a positive integer, got {n_psf!r}'
@@ -233,7 +242,16 @@ def build_stamp_bank(
     if not 0 < fwhm[0] <= fwhm[1]:
         msg = f'fwhm must be an ascending pair of positive numbers, got {fwhm!r}'
         raise ValueError(msg)
-    draw = partial(_draw_psf_group, n_psf=n_psf, fwhm_range=fwhm, seed=seed)
+    if not 0 <= gaussian_fraction <= 1:
+        msg = f'gaussian_fraction must be between 0 and 1, got {gaussian_fraction!r}'
+        raise ValueError(msg)
+    draw = partial(
+        _draw_psf_group,
+        n_psf=n_psf,
+        fwhm_range=fwhm,
+        gaussian_fraction=gaussian_fraction,
+        seed=seed,
+    )
     bar = {'total': n_psf, 'disable': not progress, 'desc': 'stamps'}
     if n_workers == 1:
         groups = list(tqdm(map(draw, range(n_psf)), **bar))
@@ -254,7 +272,7 @@ def build_stamp_bank(
     return StampBank(**fields)
 
 
-def _draw_psf_group(index, *, n_psf, fwhm_range, seed):
+def _draw_psf_group(index, *, n_psf, fwhm_range, gaussian_fraction, seed):
     """
     Everything that belongs to one PSF of the bank.
     """
@@ -263,7 +281,7 @@ def _draw_psf_group(index, *, n_psf, fwhm_range, seed):
     rng = np.random.default_rng([seed, index])
     low, high = fwhm_range
     fwhm = low * (high / low) ** ((index + rng.random()) / n_psf)
-    psf, spikes = _random_psf(galsim, rng, fwhm)
+    psf, spikes = _random_psf(galsim, rng, fwhm, gaussian_fraction)
     group = {
         'fwhm': np.float32(fwhm),
         'spikes': spikes,
@@ -287,12 +305,14 @@ def _draw_psf_group(index, *, n_psf, fwhm_range, seed):
     return group
 
 
-def _random_psf(galsim, rng, fwhm):
+def _random_psf(galsim, rng, fwhm, gaussian_fraction):
     """
     A sheared PSF of a random family and whether it has spikes.
     """
+    others = (1 - gaussian_fraction) / 0.8
     family = rng.choice(
-        ['moffat', 'gaussian', 'kolmogorov', 'struts'], p=[0.35, 0.2, 0.25, 0.2]
+        ['moffat', 'gaussian', 'kolmogorov', 'struts'],
+        p=[0.35 * others, gaussian_fraction, 0.25 * others, 0.2 * others],
     )
     if family == 'moffat':
         psf = galsim.Moffat(beta=rng.uniform(2.5, 5.0), fwhm=fwhm)

@@ -16,7 +16,7 @@ from bgrem.nn import (
     difference_loss,
     sample,
 )
-from bgrem.nn.layers import noise_bands, sinusoidal_embedding
+from bgrem.nn.layers import Context, noise_bands, sinusoidal_embedding
 from bgrem.simulate.noise import correlate
 
 SMALL_PAPER = UNetConfig(widths=(4, 8, 8), image_channels=4, embedding_dim=8)
@@ -30,6 +30,7 @@ SMALL_OURS = UNetConfig(
     center_head=True,
     padding='zeros',
     bands=2,
+    context=4,
 )
 CONFIGS = pytest.mark.parametrize('config', [SMALL_PAPER, SMALL_OURS])
 
@@ -233,6 +234,44 @@ class TestNoiseBands:
             noise_bands(image, 1)[..., :20], full, atol=0.6, rtol=0.1
         )
         assert torch.isfinite(noise_bands(torch.zeros(1, 1, 8, 8), 3)).all()
+
+
+class TestContext:
+    WIDTHS = (4, 8, 8)
+
+    @pytest.fixture
+    def context(self):
+        torch.manual_seed(3)
+        context = Context(self.WIDTHS, 5)
+        torch.nn.init.normal_(context.perceptron[-1].weight)
+        return context
+
+    def levels(self, n_images=2):
+        generator = torch.Generator().manual_seed(4)
+        return [
+            torch.randn(n_images, width, 32 >> k, 32 >> k, generator=generator)
+            for k, width in enumerate(self.WIDTHS)
+        ]
+
+    def test_nothing_changes_at_first(self):
+        changes = Context(self.WIDTHS, 5)(self.levels())
+        assert [gain.shape for gain, _ in changes] == [(2, 16, 1, 1), (2, 8, 1, 1)]
+        for gain, offset in changes:
+            assert torch.all(gain == 1)
+            assert torch.all(offset == 0)
+
+    def test_what_an_image_is_like_not_where(self, context):
+        levels = self.levels()
+        moved = [level.roll((4, 4), (2, 3)).repeat(1, 1, 2, 1) for level in levels]
+        for pair, other in zip(context(levels), context(moved), strict=True):
+            torch.testing.assert_close(pair, other, atol=1e-4, rtol=1e-4)
+
+    def test_each_image_has_its_own(self, context):
+        levels = self.levels()
+        changes = context([level[1:] for level in levels])
+        for pair, other in zip(context(levels), changes, strict=True):
+            torch.testing.assert_close([x[1:] for x in pair], list(other))
+            assert not torch.allclose(pair[0][0], pair[0][1])
 
 
 class TestLosses:

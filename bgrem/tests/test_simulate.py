@@ -85,6 +85,18 @@ class TestStamps:
         # Nearly all light of so narrow a star is in one pixel and its neighbours.
         assert float(bank.psf[0, 15:18, 15:18].sum()) > 0.8
 
+    @pytest.mark.parametrize('fraction', [0.0, 1.0])
+    def test_gaussian_fraction(self, fraction):
+        pytest.importorskip('galsim')
+        bank = build_stamp_bank(1, fwhm=(3.0, 3.1), gaussian_fraction=fraction, seed=3)
+        wings = 1 - float(bank.psf[0, 10:23, 10:23].sum())
+        assert wings < 5e-5 if fraction else wings > 1e-3
+
+    @pytest.mark.parametrize('fraction', [-0.1, 1.1, np.nan])
+    def test_bad_gaussian_fraction(self, fraction):
+        with pytest.raises(ValueError, match='gaussian_fraction must be between 0 and'):
+            build_stamp_bank(1, gaussian_fraction=fraction)
+
 
 class TestScenes:
     def test_same_seed_same_scene(self, bank):

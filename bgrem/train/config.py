@@ -62,6 +62,9 @@ class TrainingConfig:
     bank_psfs : int
         PSFs in the stamp bank.
 
+    bank_gaussian_fraction : float
+        The fraction of them that are Gaussian.
+
     bank_seed : int
         Seed of the stamp bank.
 
@@ -164,6 +167,7 @@ class TrainingConfig:
     noise_frames: str | None = None
     noise_gain: float | None = None
     bank_psfs: int = 120
+    bank_gaussian_fraction: float = 0.2
     bank_seed: int = 1
     n_steps: int = 20000
     batch_size: int = 12
@@ -198,7 +202,13 @@ class TrainingConfig:
             self._require(name, getattr(self, name) >= 1, 'must be at least 1')
         for name in ('learning_rate', 'muon_learning_rate', 'clip', 'blob_sigma'):
             self._require(name, getattr(self, name) > 0, 'must be positive')
-        for name in ('ema', 'observed_fraction', 'decay_rate', 'measured_fraction'):
+        for name in (
+            'bank_gaussian_fraction',
+            'ema',
+            'observed_fraction',
+            'decay_rate',
+            'measured_fraction',
+        ):
             self._require(name, 0 <= getattr(self, name) <= 1, 'must be in [0, 1]')
         for name, choices in (
             ('optimizer', ('adamw', 'muon')),

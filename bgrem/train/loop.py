@@ -137,6 +137,7 @@ class _Run:
             bank = build_stamp_bank(
                 config.bank_psfs,
                 fwhm=config.scene.fwhm,
+                gaussian_fraction=config.bank_gaussian_fraction,
                 seed=config.bank_seed,
                 n_workers=n_workers,
                 progress=True,
