@@ -201,8 +201,8 @@ def build_stamp_bank(
     The FWHM of the PSFs is log-uniform and stratified. A part is Gaussian; of the
     others 7 of 16 are Moffat (beta 2.5-5), 5 of 16 Kolmogorov, and 4 of 16 an obscured
     Airy disc with four struts convolved with a little seeing, which has diffraction
-    spikes. All are sheared by up to 0.1. Stars and Sersic galaxies (n from 0.5 to 4.5, axis
-    ratio from 0.25) are drawn at random sub-pixel offsets.
+    spikes. All are sheared by up to 0.1. Stars and Sersic galaxies (n from 0.5 to 4.5,
+    axis ratio from 0.25) are drawn at random sub-pixel offsets.
 
     Parameters
     ----------
