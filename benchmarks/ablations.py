@@ -62,6 +62,7 @@ def variants(base):
         ),
         'observed images only': replace(base, observed_fraction=1.0),
         'half at random times': replace(base, observed_fraction=0.5),
+        'no context': replace(base, network=replace(net, context=0)),
         'attention gates': replace(base, network=replace(net, attention_gates=2)),
         'no structured sky': replace(base, scene=flat_sky),
         'mask of source pixels': base,
