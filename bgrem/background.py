@@ -17,7 +17,7 @@ from bgrem._parent import (
     silent_mask,
 )
 from bgrem.inputs import parse_image
-from bgrem.large import is_smooth, large_sources
+from bgrem.large import LARGE_MIN_SIGMA, is_smooth, large_sources
 from bgrem.pipeline import separate
 from bgrem.trend import fit_trend
 from bgrem.uncertainty import mesh_standard_error
@@ -122,9 +122,10 @@ class DiffusionBackground(DetectionMixin, Background2D):
     The sky beneath large sources is not measured but interpolated, as if they were
     masked: there a tenth of a galaxy's light, left over or taken too much, would be
     far more than the error of the sky around it. Large is what fills squares of
-    17 px with more than 0.15 standard deviations of the noise (see
-    `bgrem.large.large_sources`). It is not done where less than a quarter of the
-    boxes would be left, nor where the sky around is too uneven to be interpolated
+    17 px with more than 0.15 standard deviations of the noise, or 0.3 or 0.5 where less
+    than a quarter of the boxes would be left otherwise (see
+    `bgrem.large.large_sources`). It is not done where even then fewer would be left,
+    nor where the sky around is too uneven to be interpolated
     (`bgrem.large.is_smooth`).
 
     But for these two the result is exactly that of the parent on ``data - source``.
@@ -181,15 +182,18 @@ class DiffusionBackground(DetectionMixin, Background2D):
         )
         sky = image.data - separation.source
         hidden = silent_mask(image)
-        large = large_sources(separation.source, separation.normalization.scale)
-        if large.any():
+        for min_sigma in LARGE_MIN_SIGMA:
+            large = large_sources(
+                separation.source, separation.normalization.scale, min_sigma
+            )
+            if not large.any():
+                break
             wider = unusable | large
             large |= False if hidden is None else hidden
-            # the cheap question first
-            if leaves_boxes(large, image, n_boxes, box_size, options) and is_smooth(
-                sky, wider
-            ):
-                hidden, unusable = large, wider
+            if leaves_boxes(large, image, n_boxes, box_size, options):
+                if is_smooth(sky, wider):
+                    hidden, unusable = large, wider
+                break
         trend = None
         if options.get('filter_threshold') is None:
             trend = fit_trend(sky, unusable, box_size)

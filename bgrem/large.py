@@ -7,12 +7,13 @@ from scipy import ndimage
 
 from bgrem.mesh import measure_mesh
 
-__all__ = ['is_smooth', 'large_sources']
+__all__ = ['LARGE_MIN_SIGMA', 'is_smooth', 'large_sources']
 
 # A tenth of the light of a galaxy that is left over or taken too much is no matter
 # where its surface brightness is below this many noise standard deviations. Stars
-# are narrower, so that small boxes stay full.
-_MIN_SIGMA = 0.15
+# are narrower, so that small boxes stay full. Where galaxies fill an image only what
+# is brighter can be spared: the first of these that leaves enough of the sky is taken.
+LARGE_MIN_SIGMA = (0.15, 0.3, 0.5)
 _MIN_SIZE = 17  # pixels
 # Boxes of the size of a galaxy; of nebulosity they show more than this many noise
 # standard deviations, of an even sky next to nothing.
@@ -20,7 +21,7 @@ _BOX_SIZE = 48  # pixels
 _MAX_STRUCTURE = 0.2
 
 
-def large_sources(source, noise):
+def large_sources(source, noise, min_sigma=LARGE_MIN_SIGMA[0]):
     """
     Return where a large source hides the sky.
 
@@ -30,15 +31,18 @@ def large_sources(source, noise):
         The denoised image.
     noise : float or 2D `~numpy.ndarray` of float
         The standard deviation of the noise, in the same unit.
+    min_sigma : float, optional
+        The surface brightness above which a source hides the sky, in units of
+        ``noise``.
 
     Returns
     -------
     large : 2D `~numpy.ndarray` of bool
-        True in all squares of 17 px in which the denoised image is above 0.15
-        standard deviations everywhere (a morphological opening). Beyond the border the
-        image is continued by its edge.
+        True in all squares of 17 px in which the denoised image is above that
+        everywhere (a morphological opening). Beyond the border the image is continued
+        by its edge.
     """
-    bright = (source > _MIN_SIGMA * np.asarray(noise)).astype(np.uint8)
+    bright = (source > min_sigma * np.asarray(noise)).astype(np.uint8)
     # Of a square the filters along rows and columns are the same, and far faster.
     smallest = ndimage.minimum_filter(bright, _MIN_SIZE, mode='nearest')
     return ndimage.maximum_filter(smallest, _MIN_SIZE, mode='nearest').astype(bool)

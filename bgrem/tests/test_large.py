@@ -121,6 +121,17 @@ def test_a_source_that_leaves_too_few_boxes(make, noise, scale):
     assert_array_equal(bkg.background, Background2D(data - source, 32).background)
 
 
+@pytest.mark.parametrize(
+    ('scale', 'min_sigma'), [(14.0, 0.15), (20.0, 0.3), (24.0, 0.5)]
+)
+def test_as_much_is_hidden_as_leaves_enough_boxes(make, noise, scale, min_sigma):
+    source = galaxy(scale=scale)
+    data = SKY + source + noise
+    hidden = large_sources(source, NOISE, min_sigma)
+    expected = Background2D(data - source, 32, mask=hidden)
+    assert_array_equal(make(data, source).background, expected.background)
+
+
 def test_a_nebulous_sky_is_measured_everywhere(make, noise):
     source = galaxy()
     wave = 6 * NOISE * np.sin(2 * np.pi * X / 100) * np.sin(2 * np.pi * Y / 100)
