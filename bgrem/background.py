@@ -17,7 +17,12 @@ from bgrem._parent import (
     silent_mask,
 )
 from bgrem.inputs import parse_image
-from bgrem.large import LARGE_MIN_SIGMA, is_smooth, large_sources
+from bgrem.large import (
+    LARGE_MAX_HIDDEN,
+    LARGE_MIN_SIGMA,
+    is_smooth,
+    large_sources,
+)
 from bgrem.pipeline import separate
 from bgrem.trend import fit_trend
 from bgrem.uncertainty import mesh_standard_error
@@ -123,9 +128,9 @@ class DiffusionBackground(DetectionMixin, Background2D):
     masked: there a tenth of a galaxy's light, left over or taken too much, would be
     far more than the error of the sky around it. Large is what fills squares of
     17 px with more than 0.15 standard deviations of the noise, or 0.3 or 0.5 where less
-    than a quarter of the boxes would be left otherwise (see
-    `bgrem.large.large_sources`). It is not done where even then fewer would be left,
-    nor where the sky around is too uneven to be interpolated
+    than 30% of the pixels or a quarter of the boxes would be left otherwise (see
+    `bgrem.large.large_sources`). It is not done where even then fewer boxes would be
+    left, nor where the sky around is too uneven to be interpolated
     (`bgrem.large.is_smooth`).
 
     But for these two the result is exactly that of the parent on ``data - source``.
@@ -188,6 +193,9 @@ class DiffusionBackground(DetectionMixin, Background2D):
             )
             if not large.any():
                 break
+            can_spare = min_sigma < LARGE_MIN_SIGMA[-1]
+            if can_spare and large.mean(where=~unusable) > LARGE_MAX_HIDDEN:
+                continue
             wider = unusable | large
             large |= False if hidden is None else hidden
             if leaves_boxes(large, image, n_boxes, box_size, options):

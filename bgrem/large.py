@@ -7,13 +7,15 @@ from scipy import ndimage
 
 from bgrem.mesh import measure_mesh
 
-__all__ = ['LARGE_MIN_SIGMA', 'is_smooth', 'large_sources']
+__all__ = ['LARGE_MAX_HIDDEN', 'LARGE_MIN_SIGMA', 'is_smooth', 'large_sources']
 
 # A tenth of the light of a galaxy that is left over or taken too much is no matter
 # where its surface brightness is below this many noise standard deviations. Stars
 # are narrower, so that small boxes stay full. Where galaxies fill an image only what
 # is brighter can be spared: the first of these that leaves enough of the sky is taken.
 LARGE_MIN_SIGMA = (0.15, 0.3, 0.5)
+# All but the last may hide so much of it; gaps between galaxies are no good sky.
+LARGE_MAX_HIDDEN = 0.7
 _MIN_SIZE = 17  # pixels
 # Boxes of the size of a galaxy; of nebulosity they show more than this many noise
 # standard deviations, of an even sky next to nothing.
