@@ -51,7 +51,7 @@ def set_zero_point(path, output):
     if config.transfer != 'arcsinh':
         msg = f"path must hold a network with transfer='arcsinh', got {path}"
         raise ValueError(msg)
-    mean = _mean_source(weights.network().eval())
+    mean = _mean_source(weights.network())
     tensors = load_file(weights.path)
     # The maps of the head: gate, offset, centre, each folded.
     offset = slice(config.unshuffle**2, 2 * config.unshuffle**2)
@@ -59,12 +59,11 @@ def set_zero_point(path, output):
     shifted = bias.float()
     shifted[offset] -= mean
     tensors['head.bias'] = shifted.to(bias.dtype)
-    header = {k: v for k, v in weights.header.items() if k != 'sha256_state'}
-    header['training'] = {
-        **(header.get('training') or {}),
+    training = {
+        **(weights.header.get('training') or {}),
         'zero_point': round(-mean, 5),
     }
-    save_weights(output, tensors, header)
+    save_weights(output, tensors, {**weights.header, 'training': training})
 
 
 def _mean_source(network):
