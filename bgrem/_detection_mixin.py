@@ -5,9 +5,11 @@ What the class of this package adds to its parent: detections.
 from dataclasses import asdict
 from functools import cached_property
 
+import numpy as np
+
 from bgrem import detection
-from bgrem.discovery import SymmetryCheck, check_rate, choose_threshold
-from bgrem.pipeline import find_flipped_peaks
+from bgrem.discovery import ImageCheck, check_rate, choose_threshold
+from bgrem.pipeline import inspect_image
 
 __all__ = ['DetectionMixin']
 
@@ -173,7 +175,7 @@ class DetectionMixin:
             # Before the network is run once more.
             check_rate(false_discovery_rate)
             return choose_threshold(
-                self._peak_probabilities,
+                self._peaks['probability'],
                 false_discovery_rate,
                 self._false_discovery['log_odds_shift'],
             )
@@ -184,23 +186,28 @@ class DetectionMixin:
 
     @cached_property
     def _false_discovery(self):
-        """What the sign-flipped residual says, measured at the first use."""
-        if self._symmetry is None:
+        """What the image says about its promise, measured at the first use."""
+        if self._correction is None:
             return {'log_odds_shift': 0.0}
-        check = SymmetryCheck.from_peaks(
-            self._peak_probabilities, *self._find_flipped_peaks()
-        )
-        shift = check.log_odds_shift(self._symmetry)
+        check = ImageCheck.from_peaks(self._peaks['probability'], *self._inspect())
+        shift = check.log_odds_shift(self._correction)
         values = {**asdict(check), 'log_odds_shift': shift}
-        return {name: round(value, 4) for name, value in values.items()}
+        # NaN would not be equal to itself in two copies of meta.
+        return {
+            name: None if np.isnan(value) else round(value, 4)
+            for name, value in values.items()
+        }
 
-    def _find_flipped_peaks(self):
+    def _inspect(self):
         """Run the network once more; the evaluation has it run elsewhere."""
-        return find_flipped_peaks(
-            self._image.data, self._image.unusable, self._source, **self._detector
+        return inspect_image(
+            self._image.data,
+            self._image.unusable,
+            self._source,
+            self._peaks,
+            **self._detector,
         )
 
     @cached_property
-    def _peak_probabilities(self):
-        peaks = detection.find_peaks(self._probability, self._image.unusable)
-        return peaks['probability']
+    def _peaks(self):
+        return detection.find_peaks(self._probability, self._image.unusable)

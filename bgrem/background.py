@@ -221,7 +221,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         self._source = separation.source
         self._probability = separation.probability
         self._meta = separation.meta
-        self._symmetry = separation.symmetry
+        self._correction = separation.correction
         self._trend = trend
         self._measure_meshes()
 
@@ -351,8 +351,10 @@ class DiffusionBackground(DetectionMixin, Background2D):
         weights, steps, normalisation and device (dict), a new copy.
 
         Once a ``false_discovery_rate`` has been asked for, ``'false_discovery'``
-        says what was found in the sign-flipped residual: the sums ``promised`` and
-        ``flipped`` over false peaks (see `bgrem.discovery.SymmetryCheck`), and the
+        says what the image itself tells about its probabilities, see
+        `bgrem.discovery.ImageCheck`: the sums ``promised`` and ``flipped`` over false
+        peaks, the ``correlation`` and the ``skewness`` of the noise, the ``width`` of
+        the compact sources (FWHM in pixels; `None` where there are too few), and the
         ``log_odds_shift`` by which the probabilities are corrected. Where the
         weights come without the calibration for that, it is 0, and alone.
         """

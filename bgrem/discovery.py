@@ -2,24 +2,31 @@
 The threshold for a promised fraction of false detections.
 
 The calibrated probabilities say how many detections are false in an image like
-those of the calibration. How far the user's own image is from those is seen by
-running the detector on its sign-flipped residual: noise is as often negative as
-positive and sources are not, so that all that is found there is false. Numpy and
-scipy only.
+those of the calibration. How far the user's own image is from those is seen in several
+ways. The detector is run on its sign-flipped residual: noise is as often negative as
+positive and sources are not, so that all that is found there is false. The noise of
+neighbouring pixels may be correlated, or what is left of the sky may be; noise that is
+skewed, as that of single photons is, looks more like sources. And the PSF may be
+broad: then the position of a source is uncertain, and so is the probability of each
+pixel, more than that of the source. Numpy and scipy only.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, stats
 from scipy.special import expit, logit
 
 __all__ = [
-    'SymmetryCheck',
+    'ImageCheck',
     'away_from_sources',
     'check_rate',
     'choose_threshold',
+    'noise_correlation',
+    'noise_skewness',
+    'peak_widths',
     'shift_probability',
+    'source_width',
 ]
 
 # What bright sources leave in the residual is no noise, and not symmetric: the
@@ -27,18 +34,30 @@ __all__ = [
 # standard deviations, and some pixels away from the rest.
 _BRIGHT_SIGMA = 5.0
 _BRIGHT_MARGIN = 3
-# Added to both sums of `SymmetryCheck.log_excess`, so that the few peaks of a small
+# Added to both sums of `ImageCheck.log_excess`, so that the few peaks of a small
 # image do not throw the threshold: a plain field of 256 px has sums of about 30.
 _PRIOR_WEIGHT = 2.0
 
+# The width is that of peaks that are almost certain and whose light is seen, at
+# least three of them; stars are the most compact of them.
+_SURE = 0.99
+_SEEN_SIGMA = 0.5
+_MIN_SURE = 3
+_COMPACT_PERCENTILE = 20
+_FWHM = np.sqrt(8 * np.log(2))
+# Pixels further than this from the mean, in standard deviations, would be most of a
+# skewness; and the skewness of a sky without any photons has no bounds.
+_SKEWNESS_CLIP = 5.0
+_MAX_SKEWNESS = 2.0
+
 
 @dataclass(frozen=True)
-class SymmetryCheck:
+class ImageCheck:
     """
-    False detections as promised, and as found in the sign-flipped residual.
+    What an image itself says about the promise of its probabilities.
 
-    Both are sums over false peaks of their probability, so that the many hopeless
-    ones count little.
+    The first two are sums over false peaks of their probability, so that the many
+    hopeless ones count little.
 
     Parameters
     ----------
@@ -48,13 +67,31 @@ class SymmetryCheck:
     flipped : float
         The sum of p over the peaks of the flipped residual, scaled to the area of
         the image.
+    correlation : float, optional
+        Of the noise of neighbouring pixels, see `noise_correlation`. Default 0.
+    skewness : float, optional
+        Of the noise, see `noise_skewness`. Default 0.
+    width : float, optional
+        The FWHM of the compact sources in pixels, see `source_width`. Default
+        NaN: not known.
     """
 
     promised: float
     flipped: float
+    correlation: float = 0.0
+    skewness: float = 0.0
+    width: float = np.nan
 
     @classmethod
-    def from_peaks(cls, probability, flipped_probability, clean_fraction=1.0):
+    def from_peaks(
+        cls,
+        probability,
+        flipped_probability,
+        clean_fraction=1.0,
+        correlation=0.0,
+        skewness=0.0,
+        widths=(),
+    ):
         """
         Sum over peaks.
 
@@ -66,18 +103,24 @@ class SymmetryCheck:
         clean_fraction : float, optional
             The part of the image that is clean, see `away_from_sources`. Where none
             is, the promise stands unchecked.
+        correlation, skewness : float, optional
+            As of the class.
+        widths : 1D array_like of float, optional
+            The width of each peak of the image, see `peak_widths`.
 
         Returns
         -------
-        check : `SymmetryCheck`
-            The two sums.
+        check : `ImageCheck`
+            The sums and the rest.
         """
         probability = np.asarray(probability, dtype=float)
         flipped = np.asarray(flipped_probability, dtype=float)
         promised = float(np.sum(probability * (1 - probability)))
+        width = source_width(widths, probability) if len(widths) else np.nan
         if clean_fraction <= 0:
-            return cls(promised, promised)
-        return cls(promised, float(np.sum(flipped)) / clean_fraction)
+            return cls(promised, promised, correlation, skewness, width)
+        found = float(np.sum(flipped)) / clean_fraction
+        return cls(promised, found, correlation, skewness, width)
 
     @property
     def log_excess(self):
@@ -89,26 +132,55 @@ class SymmetryCheck:
             np.log((self.flipped + _PRIOR_WEIGHT) / (self.promised + _PRIOR_WEIGHT))
         )
 
-    def log_odds_shift(self, symmetry):
+    def terms(self, limits):
+        """
+        Return what the log-odds shift is a linear function of.
+
+        Parameters
+        ----------
+        limits : dict
+            ``lowest``, ``typical_width``, ``narrowest`` and ``widest``, of the images
+            of the calibration.
+
+        Returns
+        -------
+        terms : dict
+            ``offset``, which is 1; ``excess``, not below ``lowest``: without noise
+            peaks in the flipped image nothing is known about those of the image
+            itself (the counts of a photon-starved sky are not symmetric);
+            ``correlation``; ``skewness``; ``width``, the logarithm of the width over
+            the typical one, the width within its limits and 0 where it is not
+            known; and ``width_squared``.
+        """
+        width = limits['typical_width'] if np.isnan(self.width) else self.width
+        width = np.clip(width, limits['narrowest'], limits['widest'])
+        log_width = float(np.log(width / limits['typical_width']))
+        return {
+            'offset': 1.0,
+            'excess': max(self.log_excess, limits['lowest']),
+            'correlation': self.correlation,
+            'skewness': self.skewness,
+            'width': log_width,
+            'width_squared': log_width**2,
+        }
+
+    def log_odds_shift(self, correction):
         """
         Return how much the log-odds of all peaks of the image are to be raised.
 
         Parameters
         ----------
-        symmetry : dict
-            The fit of `bgrem.evaluate.symmetry.fit_symmetry`: ``offset``,
-            ``slope`` and ``lowest``.
+        correction : dict
+            The fit of `bgrem.evaluate.image_check.fit_correction`: one factor for
+            each of the `terms`, and their ``limits``.
 
         Returns
         -------
         shift : float
-            ``offset + slope * log_excess``. An excess below ``lowest``, as no
-            image of the calibration had, counts as ``lowest``: without noise peaks
-            in the flipped image nothing is known about those of the image itself
-            (the counts of a photon-starved sky are not symmetric).
+            The sum of the terms, each times its factor.
         """
-        excess = max(self.log_excess, symmetry['lowest'])
-        return symmetry['offset'] + symmetry['slope'] * excess
+        terms = self.terms(correction['limits'])
+        return sum(correction[name] * value for name, value in terms.items())
 
 
 def away_from_sources(source, noise):
@@ -130,6 +202,130 @@ def away_from_sources(source, noise):
     """
     bright = source > _BRIGHT_SIGMA * np.asarray(noise)
     return ~ndimage.binary_dilation(bright, iterations=_BRIGHT_MARGIN)
+
+
+def noise_correlation(residual, clean):
+    """
+    Return the correlation of the residual of neighbouring pixels.
+
+    Parameters
+    ----------
+    residual : 2D `~numpy.ndarray` of float
+        The image without its sources, in units of the noise.
+    clean : 2D `~numpy.ndarray` of bool
+        True where it holds nothing else, see `away_from_sources`; finite there.
+
+    Returns
+    -------
+    correlation : float
+        The mean over rows and columns of the autocorrelation at one pixel; 0
+        where there are no two clean neighbours.
+    """
+    residual = np.where(clean, residual, 0.0).astype(float)
+    n_clean = np.sum(clean)
+    residual = np.where(clean, residual - residual.sum() / max(1, n_clean), 0.0)
+    power = np.sum(residual**2) / max(1, n_clean)
+    products = []
+    for here, next_one in (
+        (np.s_[1:, :], np.s_[:-1, :]),
+        (np.s_[:, 1:], np.s_[:, :-1]),
+    ):
+        n_pairs = np.sum(clean[here] & clean[next_one])
+        if n_pairs == 0 or power == 0:
+            return 0.0
+        products.append(np.sum(residual[here] * residual[next_one]) / n_pairs)
+    return float(np.mean(products) / power)
+
+
+def noise_skewness(residual, clean):
+    """
+    Return the skewness of the residual.
+
+    Parameters
+    ----------
+    residual : 2D `~numpy.ndarray` of float
+        The image without its sources, in units of the noise.
+    clean : 2D `~numpy.ndarray` of bool
+        True where it holds nothing else, see `away_from_sources`; finite there.
+
+    Returns
+    -------
+    skewness : float
+        Of the pixels within 5 standard deviations of the mean, between -2 and 2; 0
+        where there are none, or all are the same.
+    """
+    values = residual[clean].astype(float)
+    if values.size == 0 or np.ptp(values) == 0:
+        return 0.0
+    values = (values - values.mean()) / values.std()
+    skewness = stats.skew(values[np.abs(values) < _SKEWNESS_CLIP])
+    return float(np.clip(np.nan_to_num(skewness), -_MAX_SKEWNESS, _MAX_SKEWNESS))
+
+
+def source_width(widths, probability):
+    """
+    Return the width of the compact sources of an image.
+
+    Parameters
+    ----------
+    widths : 1D array_like of float
+        The FWHM of each peak, as `peak_widths`.
+    probability : 1D array_like of float
+        The calibrated probabilities of the peaks.
+
+    Returns
+    -------
+    width : float
+        The 20th percentile of the widths of the peaks that have one and a
+        probability of at least 0.99; NaN where there are less than three.
+    """
+    widths = np.asarray(widths, dtype=float)
+    sure = np.isfinite(widths) & (np.asarray(probability) >= _SURE)
+    if np.sum(sure) < _MIN_SURE:
+        return np.nan
+    return float(np.percentile(widths[sure], _COMPACT_PERCENTILE))
+
+
+def peak_widths(source, noise, peaks):
+    """
+    Measure the width of the denoised image at the peaks of the probability.
+
+    Parameters
+    ----------
+    source : 2D `~numpy.ndarray` of float
+        The denoised image.
+    noise : float or 2D `~numpy.ndarray` of float
+        The standard deviation of the noise, in the same unit.
+    peaks : structured `~numpy.ndarray`
+        As of `bgrem.detection.find_peaks`.
+
+    Returns
+    -------
+    widths : 1D `~numpy.ndarray` of float64
+        The FWHM in pixels of the Gaussian that has the curvature of the logarithm of
+        the image at its highest pixel within one of the peak, geometric mean of both
+        axes. NaN where that pixel does not exceed half a noise standard deviation, is
+        no maximum along both axes or lies on the border.
+    """
+    widths = np.full(peaks.size, np.nan)
+    noise = np.broadcast_to(noise, source.shape)
+    padded = np.pad(source, 1, constant_values=-np.inf)
+    offsets = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    around = [padded[peaks['y'] + 1 + dy, peaks['x'] + 1 + dx] for dy, dx in offsets]
+    dy, dx = np.transpose(offsets)[:, np.argmax(around, axis=0)]
+    y, x = peaks['y'] + dy, peaks['x'] + dx
+    inside = (y > 0) & (x > 0) & (y < source.shape[0] - 1) & (x < source.shape[1] - 1)
+    seen = np.flatnonzero(inside & (source[y, x] > _SEEN_SIGMA * noise[y, x]))
+    y, x = y[seen], x[seen]
+    neighbors = source[y - 1, x], source[y + 1, x], source[y, x - 1], source[y, x + 1]
+    # Light below a thousandth of the peak's says nothing about the core.
+    above, below, left, right = (
+        np.log(np.maximum(values / source[y, x], 1e-3)) for values in neighbors
+    )
+    curvatures = np.maximum(-(above + below), 0) * np.maximum(-(left + right), 0)
+    curved = curvatures > 0
+    widths[seen[curved]] = _FWHM * curvatures[curved] ** -0.25
+    return widths
 
 
 def shift_probability(probability, shift):
@@ -186,7 +382,7 @@ def choose_threshold(peak_probabilities, false_discovery_rate, shift=0.0):
         Expected fraction of false detections, between 0 and 1 (exclusive).
     shift : float, optional
         What is added to the log-odds of the probabilities first, see
-        `SymmetryCheck.log_odds_shift`. Default 0.
+        `ImageCheck.log_odds_shift`. Default 0.
 
     Returns
     -------

@@ -9,7 +9,7 @@ import numpy as np
 
 from bgrem.normalize import Normalization, estimate_normalization
 
-__all__ = ['Separation', 'find_flipped_peaks', 'separate']
+__all__ = ['Separation', 'inspect_image', 'separate']
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,16 +28,16 @@ class Separation:
         The maps by which the image was centred and scaled.
     meta : dict
         How it was made: package version, weights, steps, normalisation, device.
-    symmetry : dict or `None`
-        What the calibration of the weights says about the sign-flipped residual, for
-        `bgrem.discovery.SymmetryCheck`; `None` where it says nothing.
+    correction : dict or `None`
+        What the calibration of the weights makes of the image's own properties, for
+        `bgrem.discovery.ImageCheck`; `None` where it makes nothing of them.
     """
 
     source: np.ndarray
     probability: np.ndarray
     normalization: Normalization
     meta: dict
-    symmetry: dict | None = None
+    correction: dict | None = None
 
 
 def separate(
@@ -120,13 +120,13 @@ def separate(
         'normalization': method if np.ndim(method) == 0 else 'map',
         'device': str(device),
     }
-    symmetry = (weights.calibration or {}).get('symmetry')
-    return Separation(maps.inverse(source), probability, maps, meta, symmetry)
+    correction = (weights.calibration or {}).get('correction')
+    return Separation(maps.inverse(source), probability, maps, meta, correction)
 
 
-def find_flipped_peaks(data, mask, source, *, min_probability=None, **options):
+def inspect_image(data, mask, source, peaks, *, min_probability=None, **options):
     """
-    Run the detector on the sign-flipped residual, where all it finds is false.
+    Measure what an image itself says about the promise of its probabilities.
 
     Parameters
     ----------
@@ -136,38 +136,60 @@ def find_flipped_peaks(data, mask, source, *, min_probability=None, **options):
         `True` at pixels that must not be used.
     source : 2D `~numpy.ndarray` of float
         The sources of the image, from `separate`.
+    peaks : structured `~numpy.ndarray`
+        The peaks of its probability, from `bgrem.detection.find_peaks`.
     min_probability : float, optional
-        Peaks below it are not listed. Default: as in `bgrem.detection.find_peaks`.
+        Peaks of the flipped residual below it are not listed. Default: as in
+        `bgrem.detection.find_peaks`.
     **options
         As they were given to `separate`, all but ``n_steps``.
 
     Returns
     -------
-    probability : 1D `~numpy.ndarray` of float32
-        The probabilities of the peaks that lie away from all bright sources, as
+    flipped : 1D `~numpy.ndarray` of float32
+        The probabilities of the peaks that the detector finds in the sign-flipped
+        residual, where all that it finds is false, away from all bright sources, as
         `bgrem.discovery.away_from_sources` has it.
     clean_fraction : float
         The part of the usable pixels that lies there.
+    correlation : float
+        Of the noise there, see `bgrem.discovery.noise_correlation`.
+    skewness : float
+        Of the noise there, see `bgrem.discovery.noise_skewness`.
+    widths : 1D `~numpy.ndarray` of float64
+        The FWHM of each of ``peaks``, see `bgrem.discovery.peak_widths`.
 
     Notes
     -----
-    This costs as much as `separate` with a single step.
+    This costs as much as `separate` with a single step. These in their order are
+    the last arguments of `bgrem.discovery.ImageCheck.from_peaks`.
     """
     from bgrem.detection import MIN_PROBABILITY, find_peaks
-    from bgrem.discovery import away_from_sources
+    from bgrem.discovery import (
+        away_from_sources,
+        noise_correlation,
+        noise_skewness,
+        peak_widths,
+    )
 
     if min_probability is None:
         min_probability = MIN_PROBABILITY
+    residual = source - data
     # The probability is read at the first step, so that one is enough.
-    flipped = separate(source - data, mask, n_steps=1, **options)
+    flipped = separate(residual, mask, n_steps=1, **options)
     noise = flipped.normalization.scale
-    clean = away_from_sources(source, noise)
-    peaks = find_peaks(flipped.probability, mask, min_probability)
-    usable = noise > 0
+    usable = (noise > 0) & np.isfinite(data)
     if mask is not None:
         usable &= ~mask
+    clean = away_from_sources(source, noise) & usable
+    found = find_peaks(flipped.probability, mask, min_probability)
     n_usable = np.sum(usable)
+    # Of the image, not of its flipped copy.
+    noise_image = -flipped.normalization.forward(residual, ~usable)
     return (
-        peaks['probability'][clean[peaks['y'], peaks['x']]],
-        float(np.sum(clean & usable) / n_usable) if n_usable else 0.0,
+        found['probability'][clean[found['y'], found['x']]],
+        float(np.sum(clean) / n_usable) if n_usable else 0.0,
+        noise_correlation(noise_image, clean),
+        noise_skewness(noise_image, clean),
+        peak_widths(source, noise, peaks),
     )

@@ -25,8 +25,8 @@ from photutils.segmentation import (
 from scipy import ndimage
 from scipy.signal import oaconvolve
 
-from bgrem.detection import MIN_PROBABILITY, find_peaks
-from bgrem.discovery import SymmetryCheck
+from bgrem.detection import find_peaks
+from bgrem.discovery import ImageCheck
 
 __all__ = [
     'PEERS',
@@ -252,9 +252,7 @@ def _sep(scene, kernel, minarea):
     return Detections(x.astype(float), y.astype(float), snr[y, x])
 
 
-def probability_peaks(
-    image, mask, weights, *, min_probability=MIN_PROBABILITY, **options
-):
+def probability_peaks(image, mask, weights, **options):
     """
     Run bgrem: the peaks of the calibrated detection probability, and their check.
 
@@ -270,8 +268,6 @@ def probability_peaks(
         True where there is no data.
     weights : `~bgrem.weights.Weights`
         Loaded weights.
-    min_probability : float, optional
-        Peaks below it are not listed.
     **options
         Passed to `bgrem.pipeline.separate`: ``n_steps``, ``device``, ...
 
@@ -280,45 +276,42 @@ def probability_peaks(
     detections : `Detections`
         The score is the probability.
     """
-    from bgrem.pipeline import find_flipped_peaks, separate
+    from bgrem.pipeline import inspect_image, separate
 
     # None: the normalisation that the weights were trained with.
     options = {'weights': weights, 'normalization': None, **options}
     found = separate(image, mask, **options)
-    flipped = None
-    if found.symmetry is not None:
+    peaks = find_peaks(found.probability, mask)
+    inspection = None
+    if found.correction is not None:
         options.pop('n_steps', None)
-        flipped = find_flipped_peaks(image, mask, found.source, **options)
-    return list_peaks(found, mask, flipped, min_probability=min_probability)
+        inspection = inspect_image(image, mask, found.source, peaks, **options)
+    return list_peaks(peaks, found.correction, inspection)
 
 
-def list_peaks(separation, mask, flipped=None, *, min_probability=MIN_PROBABILITY):
+def list_peaks(peaks, correction=None, inspection=None):
     """
-    List the peaks of a separation's probability, and what their check says.
+    List the peaks of a probability, and what the check of their image says.
 
     Parameters
     ----------
-    separation : `~bgrem.pipeline.Separation`
-        The separated image.
-    mask : 2D `~numpy.ndarray` of bool or `None`
-        True where there is no data.
-    flipped : tuple, optional
-        What `bgrem.pipeline.find_flipped_peaks` returns for the image; needed if
-        the calibration of the weights can use it, and only then.
-    min_probability : float, optional
-        Peaks below it are not listed.
+    peaks : structured `~numpy.ndarray`
+        As of `bgrem.detection.find_peaks`.
+    correction : dict, optional
+        What the calibration makes of the check, see `bgrem.pipeline.Separation`.
+    inspection : tuple, optional
+        What `bgrem.pipeline.inspect_image` returns for the image; needed with a
+        ``correction``, and only then.
 
     Returns
     -------
     detections : `Detections`
         The score is the probability.
     """
-    peaks = find_peaks(separation.probability, mask, min_probability)
     score = peaks['probability'].astype(float)
     shift = 0.0
-    if separation.symmetry is not None:
-        check = SymmetryCheck.from_peaks(score, *flipped)
-        shift = check.log_odds_shift(separation.symmetry)
+    if correction is not None:
+        shift = ImageCheck.from_peaks(score, *inspection).log_odds_shift(correction)
     return Detections(peaks['x_center'], peaks['y_center'], score, shift)
 
 

@@ -7,8 +7,9 @@ import warnings
 from astropy.utils.exceptions import AstropyWarning
 
 from bgrem.background import DiffusionBackground
+from bgrem.detection import find_peaks
 from bgrem.evaluate.peers import list_peaks
-from bgrem.pipeline import find_flipped_peaks, separate
+from bgrem.pipeline import inspect_image, separate
 
 __all__ = ['BACKGROUND_OPTIONS', 'BGREM_BOX_SIZE', 'Separator']
 
@@ -71,9 +72,9 @@ class Separator:
             scene, 'separation', separate, scene.image, scene.mask, **self.options
         )
 
-    def find_flipped_peaks(self, scene):
+    def find_peaks(self, scene):
         """
-        Run the detector on the sign-flipped residual of a scene.
+        Find the peaks of the probability of a scene.
 
         Parameters
         ----------
@@ -82,17 +83,34 @@ class Separator:
 
         Returns
         -------
-        probability, clean_fraction
-            As of `bgrem.pipeline.find_flipped_peaks`.
+        peaks : structured `~numpy.ndarray`
+            As of `bgrem.detection.find_peaks`.
         """
-        source = self.separate(scene).source
+        probability = self.separate(scene).probability
+        return self._once(scene, 'peaks', find_peaks, probability, scene.mask)
+
+    def inspect(self, scene):
+        """
+        Measure what a scene itself says about the promise of its probabilities.
+
+        Parameters
+        ----------
+        scene : `~bgrem.evaluate.scenes.Scene`
+            Only image and mask are used.
+
+        Returns
+        -------
+        inspection : tuple
+            As of `bgrem.pipeline.inspect_image`.
+        """
         return self._once(
             scene,
-            'flipped',
-            find_flipped_peaks,
+            'inspection',
+            inspect_image,
             scene.image,
             scene.mask,
-            source,
+            self.separate(scene).source,
+            self.find_peaks(scene),
             **self.options,
         )
 
@@ -111,10 +129,8 @@ class Separator:
             As of `bgrem.evaluate.peers.probability_peaks`.
         """
         found = self.separate(scene)
-        flipped = None
-        if found.symmetry is not None:
-            flipped = self.find_flipped_peaks(scene)
-        return list_peaks(found, scene.mask, flipped)
+        inspection = None if found.correction is None else self.inspect(scene)
+        return list_peaks(self.find_peaks(scene), found.correction, inspection)
 
     def background(self, scene, box_size=BGREM_BOX_SIZE, bkg_estimator=None):
         """
@@ -160,5 +176,5 @@ class _SeparatedBackground(DiffusionBackground):
     def _separate(self, *_, **__):
         return self._separator.separate(self._scene)
 
-    def _find_flipped_peaks(self):
-        return self._separator.find_flipped_peaks(self._scene)
+    def _inspect(self):
+        return self._separator.inspect(self._scene)

@@ -42,3 +42,26 @@ def tiny_weights(tmp_path_factory):
     path = tmp_path_factory.mktemp('weights') / 'tiny.safetensors'
     save_weights(path, network.state_dict(), header)
     return path
+
+
+@pytest.fixture(scope='session')
+def make_correction():
+    """Return the correction of a calibration, all factors zero but those given."""
+
+    def make_correction(lowest=-1.0, **factors):
+        names = (
+            'offset',
+            'excess',
+            'correlation',
+            'skewness',
+            'width',
+            'width_squared',
+        )
+        limits = {'typical_width': 3.0, 'narrowest': 2.0, 'widest': 5.0}
+        return {
+            **dict.fromkeys(names, 0.0),
+            **factors,
+            'limits': {'lowest': lowest, **limits},
+        }
+
+    return make_correction

@@ -415,14 +415,14 @@ def test_threshold(perfect, data):
 
 
 @pytest.fixture
-def checked(data, tiny_weights, tmp_path):
+def checked(data, tiny_weights, make_correction, tmp_path):
     """Return a background whose weights know the flipped residual."""
 
     def checked(offset=0.0, slope=-1.0, **options):
         calibration = {
             'logit': [-6.0, 0.0],
             'probability': [0.001, 0.6],
-            'symmetry': {'offset': offset, 'slope': slope, 'lowest': -1.0},
+            'correction': make_correction(offset=offset, excess=slope),
         }
         path = tmp_path / f'{offset}.safetensors'
         rewrite_header(load_weights(tiny_weights), path, calibration)

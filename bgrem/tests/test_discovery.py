@@ -5,16 +5,35 @@ Tests of bgrem.discovery.
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import ndimage
 from scipy.special import expit, logit
 
+from bgrem.detection import find_peaks
 from bgrem.discovery import (
-    SymmetryCheck,
+    ImageCheck,
     away_from_sources,
     choose_threshold,
+    noise_correlation,
+    noise_skewness,
+    peak_widths,
     shift_probability,
+    source_width,
 )
 
-SYMMETRY = {'offset': -0.1, 'slope': -1.5, 'lowest': -1.0}
+CORRECTION = {
+    'offset': -0.1,
+    'excess': -1.5,
+    'correlation': -2.0,
+    'skewness': -3.0,
+    'width': 0.5,
+    'width_squared': 0.25,
+    'limits': {
+        'lowest': -1.0,
+        'typical_width': 3.0,
+        'narrowest': 2.0,
+        'widest': 6.0,
+    },
+}
 
 
 class TestChooseThreshold:
@@ -78,37 +97,53 @@ class TestShiftProbability:
         assert_allclose(shift_probability([0.5, 0.8], np.log(3)), [0.75, 12 / 13])
 
 
-class TestSymmetryCheck:
+class TestImageCheck:
+    def test_terms(self):
+        """The width is within its limits, and the typical one where unknown."""
+        limits = CORRECTION['limits']
+        expected = {3.0: 1, np.nan: 1, 6.0: 2, 9.0: 2, 1.0: 2 / 3}
+        for width, factor in expected.items():
+            terms = ImageCheck(8.0, 8.0, 0.1, -0.2, width).terms(limits)
+            assert_allclose(terms['width'], np.log(factor))
+            assert_allclose(terms['width_squared'], np.log(factor) ** 2)
+            assert terms['correlation'] == 0.1
+            assert terms['skewness'] == -0.2
+
+    def test_shift_of_all(self):
+        shift = ImageCheck(8.0, 8.0, 0.1, 0.01, 6.0).log_odds_shift(CORRECTION)
+        expected = -0.1 - 0.2 - 0.03 + 0.5 * np.log(2) + 0.25 * np.log(2) ** 2
+        assert_allclose(shift, expected)
+
     def test_by_hand(self):
-        check = SymmetryCheck.from_peaks([0.5, 0.9, 1.0], [0.5, 0.1], 0.8)
+        check = ImageCheck.from_peaks([0.5, 0.9, 1.0], [0.5, 0.1], 0.8)
         assert_allclose(check.promised, 0.25 + 0.09)
         assert_allclose(check.flipped, 0.6 / 0.8)
         assert_allclose(check.log_excess, np.log(2.75 / 2.34))
 
     def test_nothing_known(self):
-        assert SymmetryCheck.from_peaks([], []).log_excess == 0
-        assert SymmetryCheck.from_peaks([0.4, 0.7], [], 0.0).log_excess == 0
+        assert ImageCheck.from_peaks([], []).log_excess == 0
+        assert ImageCheck.from_peaks([0.4, 0.7], [], 0.0).log_excess == 0
 
     def test_kept_promise(self):
         """As many flipped peaks as false ones of each probability: no excess."""
         rng = np.random.default_rng(1)
         probability = rng.random(20_000)
         is_false = rng.random(20_000) > probability
-        check = SymmetryCheck.from_peaks(probability, probability[is_false])
+        check = ImageCheck.from_peaks(probability, probability[is_false])
         assert_allclose(check.log_excess, 0, atol=0.05)
 
     def test_few_peaks_say_little(self):
         """One peak more or less moves a small image by less than a factor of two."""
-        none, one = (SymmetryCheck.from_peaks([0.5], [0.9] * n) for n in (0, 1))
+        none, one = (ImageCheck.from_peaks([0.5], [0.9] * n) for n in (0, 1))
         assert one.log_excess - none.log_excess < np.log(2)
 
     def test_shift(self):
-        assert_allclose(SymmetryCheck(8.0, 8.0).log_odds_shift(SYMMETRY), -0.1)
-        twice = SymmetryCheck(8.0, 18.0).log_odds_shift(SYMMETRY)
+        assert_allclose(ImageCheck(8.0, 8.0).log_odds_shift(CORRECTION), -0.1)
+        twice = ImageCheck(8.0, 18.0).log_odds_shift(CORRECTION)
         assert_allclose(twice, -0.1 - 1.5 * np.log(2))
 
     def test_a_flipped_image_without_peaks_is_no_licence(self):
-        shift = SymmetryCheck(1000.0, 0.0).log_odds_shift(SYMMETRY)
+        shift = ImageCheck(1000.0, 0.0).log_odds_shift(CORRECTION)
         assert_allclose(shift, -0.1 + 1.5)
 
 
@@ -119,3 +154,92 @@ def test_away_from_sources():
     y, x = np.mgrid[:20, :30]
     assert_array_equal(clean, np.abs(y - 10) + np.abs(x - 15) > 3)
     assert away_from_sources(source, np.full(source.shape, 2.3)).all()
+
+
+class TestNoiseCorrelation:
+    def test_by_hand(self):
+        residual = np.array([[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0]])
+        assert noise_correlation(residual, np.ones((2, 3), bool)) == -1
+        rows = np.array([[1.0, -1.0], [1.0, -1.0]])
+        assert noise_correlation(rows, np.ones((2, 2), bool)) == 0
+
+    def test_of_smoothed_noise(self):
+        """A Gaussian kernel of sigma s leaves exp(-1 / (4 s**2)) to a neighbour."""
+        noise = np.random.default_rng(4).normal(3, 2, (600, 500))
+        clean = np.random.default_rng(5).random(noise.shape) > 0.3
+        assert_allclose(noise_correlation(noise, clean), 0, atol=0.01)
+        smooth = ndimage.gaussian_filter(noise, 1.0)
+        hidden = np.where(clean, smooth, np.nan)
+        expected = np.exp(-0.25)
+        assert_allclose(noise_correlation(hidden, clean), expected, atol=0.01)
+
+    def test_nothing_known(self):
+        one = np.zeros((5, 5), bool)
+        one[2, 2] = True
+        assert noise_correlation(np.ones((5, 5)), one) == 0
+        assert noise_correlation(np.full((5, 5), np.nan), ~np.ones((5, 5), bool)) == 0
+        assert noise_correlation(np.ones((5, 5)), np.ones((5, 5), bool)) == 0
+
+
+def gaussians(places, fwhm, shape=(60, 80), peak=10.0):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return sum(
+        peak * np.exp(-4 * np.log(2) * ((x - x0) ** 2 + (y - y0) ** 2) / fwhm**2)
+        for y0, x0 in places
+    )
+
+
+class TestNoiseSkewness:
+    @pytest.mark.parametrize('mean', [0.5, 2.0, 30.0])
+    def test_of_photons(self, mean):
+        counts = np.random.default_rng(6).poisson(mean, (400, 400)).astype(float)
+        everywhere = np.ones(counts.shape, bool)
+        # five standard deviations leave out little
+        assert_allclose(noise_skewness(counts, everywhere), mean**-0.5, atol=0.06)
+        assert_allclose(noise_skewness(-counts, everywhere), -(mean**-0.5), atol=0.06)
+
+    def test_outliers_and_bounds(self):
+        noise = np.random.default_rng(7).normal(size=(300, 300))
+        noise[5, 5] = 50
+        clean = np.ones(noise.shape, bool)
+        clean[:100] = False
+        noise[:100] = np.nan
+        assert abs(noise_skewness(noise, clean)) < 0.05
+        rare = (np.arange(10_000) % 20 == 0).astype(float).reshape(100, 100)
+        assert noise_skewness(rare, np.ones(rare.shape, bool)) == 2
+
+    def test_nothing_known(self):
+        assert noise_skewness(np.full((3, 3), np.nan), np.zeros((3, 3), bool)) == 0
+        assert noise_skewness(np.ones((3, 3)), np.ones((3, 3), bool)) == 0
+
+
+class TestWidths:
+    PLACES = ((15.2, 20.4), (16.0, 60.0), (45.3, 40.1), (47.5, 12.5))
+
+    @pytest.mark.parametrize('fwhm', [1.5, 3.0, 6.0])
+    def test_of_gaussians(self, fwhm):
+        """Exact wherever the centre lies in its pixel."""
+        source = gaussians(self.PLACES, fwhm)
+        # the peaks of the probability are a pixel off
+        peaks = find_peaks(np.roll(np.minimum(source, 10) / 11, 1, axis=1), None, 0.3)
+        widths = peak_widths(source, 0.1, peaks)
+        assert_allclose(widths, fwhm, rtol=1e-6)
+        assert_allclose(source_width(widths, np.ones(widths.size)), fwhm, rtol=1e-6)
+
+    def test_where_nothing_is_seen(self):
+        source = gaussians(((15.2, 20.4), (0.0, 60.0)), 3.0)
+        peaks = find_peaks(source / 11, None, 0.5)
+        assert_array_equal(np.isnan(peak_widths(source, 0.1, peaks)), peaks['y'] == 0)
+        # fainter than half the noise; flat; negative; masked pixels with no noise
+        assert np.isnan(peak_widths(source, 30.0, peaks)).all()
+        assert np.isnan(peak_widths(np.ones_like(source), 0.1, peaks)).all()
+        assert np.isnan(peak_widths(-source, 0.1, peaks)).all()
+        assert np.isnan(peak_widths(0 * source, np.zeros_like(source), peaks)).all()
+        assert peak_widths(source, 0.1, peaks[:0]).size == 0
+
+    def test_of_the_compact_and_certain(self):
+        widths = [3.0, np.nan, 3.0, 3.0, 9.0, 9.0, 1.0]
+        probability = [0.999, 1.0, 0.995, 1.0, 1.0, 1.0, 0.9]
+        assert source_width(widths, probability) == 3.0
+        assert np.isnan(source_width(widths[:3], probability[:3]))
+        assert np.isnan(source_width([], []))

@@ -1,11 +1,13 @@
 """Tests of bgrem.evaluate.calibration."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.special import expit
 
-from bgrem.discovery import SymmetryCheck, choose_threshold
+from bgrem.discovery import ImageCheck, choose_threshold
 from bgrem.evaluate.calibration import (
     fit_peaks,
     fit_table,
@@ -13,7 +15,7 @@ from bgrem.evaluate.calibration import (
     reliability,
     rewrite_header,
 )
-from bgrem.evaluate.symmetry import ScenePeaks, fit_symmetry
+from bgrem.evaluate.image_check import ScenePeaks, fit_correction, fit_offset
 from bgrem.probability import calibrate
 from bgrem.weights import load_weights
 
@@ -79,27 +81,68 @@ def draw_scene(rng, log_excess, slope):
     """Peaks whose log-odds are off by what the flipped peaks tell."""
     logit = rng.uniform(-3, 4, 400)
     is_true = rng.random(400) < expit(logit + 0.2 + slope * log_excess)
-    promised = SymmetryCheck.from_peaks(expit(logit), []).promised
+    promised = ImageCheck.from_peaks(expit(logit), []).promised
     n_flipped = round(((promised + 2) * np.exp(log_excess) - 2) / 0.5)
     return ScenePeaks(logit, is_true, np.zeros(n_flipped))
 
 
-class TestFitSymmetry:
+class TestFitCorrection:
     def test_finds_the_true_relation(self):
         rng = np.random.default_rng(6)
         excess = rng.uniform(-1, 1, 300)
         scenes = [draw_scene(rng, value, -1.5) for value in excess]
-        symmetry = fit_symmetry(scenes, TABLE)
-        assert_allclose(symmetry['slope'], -1.5, atol=0.1)
-        assert_allclose(symmetry['offset'], 0.2, atol=0.1)
-        assert_allclose(symmetry['lowest'], np.percentile(excess, 5), atol=0.05)
+        correction = fit_correction(scenes, TABLE)
+        assert_allclose(correction['excess'], -1.5, atol=0.1)
+        assert_allclose(correction['offset'], 0.2, atol=0.1)
+        lowest = correction['limits']['lowest']
+        assert_allclose(lowest, np.percentile(excess, 5), atol=0.05)
 
     def test_equal_scenes_leave_the_slope(self):
         rng = np.random.default_rng(7)
         scenes = [draw_scene(rng, 0.0, 0.0) for _ in range(50)]
-        symmetry = fit_symmetry(scenes, TABLE)
-        assert_allclose(symmetry['slope'], 0, atol=0.5)
-        assert_allclose(symmetry['offset'], 0.2, atol=0.1)
+        correction = fit_correction(scenes, TABLE)
+        assert_allclose(correction['excess'], 0, atol=0.5)
+        assert_allclose(correction['offset'], 0.2, atol=0.1)
+
+    def test_properties_of_the_image(self):
+        """Both are told apart from the rest, within the limits of the scenes."""
+        rng = np.random.default_rng(10)
+        scenes = []
+        for correlation, skewness, width in rng.uniform(
+            (0, 0, 2), (0.6, 1, 6), (300, 3)
+        ):
+            p_logit = rng.uniform(-3, 4, 400)
+            shift = (
+                -2 * correlation - skewness + np.log(width / 4) + np.log(width / 4) ** 2
+            )
+            is_true = rng.random(400) < expit(p_logit + shift)
+            # sure peaks, which have the width
+            p_logit = np.append(p_logit, np.full(4, 5.9))
+            is_true = np.append(is_true, np.ones(4, bool))
+            widths = np.full(404, width)
+            peaks = ScenePeaks(p_logit, is_true, [], 1.0, correlation, skewness, widths)
+            scenes.append(peaks)
+        correction = fit_correction(scenes, TABLE)
+        limits = correction['limits']
+        assert 2 < limits['narrowest'] < 2.2 < 3.8 < limits['typical_width'] < 4.2
+        assert 5.8 < limits['widest'] < 6
+        expected = {'correlation': -2, 'skewness': -1, 'width': 1, 'width_squared': 1}
+        for name, value in expected.items():
+            assert_allclose(correction[name], value, atol=0.15)
+        # without any width the limits are one pixel and the factors zero
+        plain = [draw_scene(rng, 0.0, 0.0) for _ in range(20)]
+        correction = fit_correction(plain, TABLE)
+        assert correction['width'] == correction['width_squared'] == 0
+        assert correction['limits']['typical_width'] == 1
+
+
+def test_fit_offset(make_correction):
+    rng = np.random.default_rng(11)
+    scenes = [draw_scene(rng, value, -1.5) for value in rng.uniform(-1, 1, 100)]
+    old = make_correction(offset=3.0, excess=-1.5)
+    new = fit_offset(scenes, TABLE, old)
+    assert_allclose(new['offset'], 0.2, atol=0.05)
+    assert {**new, 'offset': 3.0} == old
 
 
 class TestFitPeaks:
@@ -109,12 +152,29 @@ class TestFitPeaks:
         calibration = fit_peaks(scenes)
         n_false = n_kept = 0
         for scene in scenes:
-            shift = scene.check(calibration).log_odds_shift(calibration['symmetry'])
+            shift = scene.check(calibration).log_odds_shift(calibration['correction'])
             p = scene.probability(calibration)
             kept = p >= choose_threshold(p, 0.1, shift)
             n_kept += kept.sum()
             n_false += np.sum(~scene.is_true[kept])
         assert_allclose(n_false / n_kept, 0.1, rtol=0.2)
+
+    def test_the_offset_is_that_of_ordinary_scenes(self):
+        """One difficult scene in four does not make the others too cautious."""
+        rng = np.random.default_rng(12)
+        plain = [draw_scene(rng, 0.0, 0.0) for _ in range(60)]
+        difficult = []
+        for _ in range(20):
+            scene = draw_scene(rng, 0.0, 0.0)
+            is_true = rng.random(400) < expit(scene.center_logit - 0.8)
+            difficult.append(replace(scene, is_true=is_true))
+        calibration = fit_peaks([*plain, *difficult])
+        p = np.concatenate([scene.probability(calibration) for scene in plain])
+        is_true = np.concatenate([scene.is_true for scene in plain])
+        correction = calibration['correction']
+        shift = plain[0].check(calibration).log_odds_shift(correction)
+        kept = p >= choose_threshold(p, 0.1, shift)
+        assert_allclose(np.mean(~is_true[kept]), 0.1, rtol=0.1)
 
     def test_a_broken_scene_does_not_spoil_the_rest(self):
         rng = np.random.default_rng(9)
@@ -132,10 +192,10 @@ def test_reliability_by_hand():
     assert reliability([], []) == []
 
 
-def test_rewrite_header_keeps_the_tensors(tiny_weights, tmp_path):
+def test_rewrite_header_keeps_the_tensors(tiny_weights, make_correction, tmp_path):
     weights = load_weights(tiny_weights)
-    symmetry = {'offset': 0.1, 'slope': -1.2, 'lowest': -1.0}
-    table = {'logit': [-1.0, 1.0], 'probability': [0.2, 0.8], 'symmetry': symmetry}
+    correction = make_correction(offset=0.1, excess=-1.2)
+    table = {'logit': [-1.0, 1.0], 'probability': [0.2, 0.8], 'correction': correction}
     path = tmp_path / 'new.safetensors'
     rewrite_header(weights, path, table)
     new = load_weights(path)

@@ -144,19 +144,17 @@ def test_probability_peaks(scene, tiny_weights):
     weights = load_weights(tiny_weights)
     found = probability_peaks(scene.image, None, weights)
     assert np.all((found.score >= 0.01) & (found.score <= 1))
-    few = probability_peaks(scene.image, None, weights, min_probability=0.5)
-    assert few.score.size < found.score.size
     mask = np.zeros(scene.image.shape, dtype=bool)
     mask[:, :100] = True
     masked = probability_peaks(scene.image, mask, weights)
     assert np.all(np.rint(masked.x) >= 100)
 
 
-def test_probability_peaks_are_checked(scene, tiny_weights, tmp_path):
+def test_probability_peaks_are_checked(scene, tiny_weights, make_correction, tmp_path):
     weights = load_weights(tiny_weights)
-    symmetry = {'offset': -2.0, 'slope': 0.0, 'lowest': -1.0}
+    correction = make_correction(offset=-2.0)
     path = tmp_path / 'checked.safetensors'
-    rewrite_header(weights, path, {**weights.calibration, 'symmetry': symmetry})
+    rewrite_header(weights, path, {**weights.calibration, 'correction': correction})
     plain = probability_peaks(scene.image, None, weights)
     checked = probability_peaks(scene.image, None, load_weights(path))
     assert plain.log_odds_shift == 0

@@ -30,13 +30,13 @@ def scene():
 
 
 @pytest.fixture(scope='module')
-def weights(tiny_weights, tmp_path_factory):
+def weights(tiny_weights, make_correction, tmp_path_factory):
     """Weights that promise much and are checked with the flipped residual."""
     tiny = load_weights(tiny_weights)
     calibration = {
         'logit': [-6.0, 0.0],
         'probability': [0.3, 0.99],
-        'symmetry': {'offset': -0.5, 'slope': 0.5, 'lowest': -3.0},
+        'correction': make_correction(offset=-0.5, excess=0.5, lowest=-3.0),
     }
     path = tmp_path_factory.mktemp('checked') / 'tiny.safetensors'
     rewrite_header(tiny, path, calibration)
@@ -47,7 +47,7 @@ def weights(tiny_weights, tmp_path_factory):
 def runs(monkeypatch):
     """The names of the functions that have run the network."""
     names = []
-    for name in ('separate', 'find_flipped_peaks'):
+    for name in ('separate', 'inspect_image'):
         function = getattr(separator, name)
 
         def counted(*args, name=name, function=function, **options):
@@ -101,10 +101,10 @@ def test_network_runs_once(scene, weights, runs):
         shared.background(scene, box_size).detection_mask()
     assert shared.background(scene, 16) is shared.background(scene, 16)
     assert shared.background(scene) is not shared.background(scene, 16)
-    assert runs == ['separate', 'find_flipped_peaks']
+    assert runs == ['separate', 'inspect_image']
 
 
-def test_no_check_without_symmetry(scene, tiny_weights, runs):
+def test_no_check_without_correction(scene, tiny_weights, runs):
     shared = Separator(load_weights(tiny_weights))
     assert shared.detect(scene).log_odds_shift == 0
     shared.background(scene).detection_mask()

@@ -386,7 +386,9 @@ def test_fit_calibration(bank, tiny_weights):
     scenes = FAMILIES['flat']
     table = fit_calibration(weights, scenes=scenes, n_scenes=2, size=64, bank=bank)
     assert np.all(np.diff(table['probability']) > 0)
-    assert np.all(np.isfinite(list(table['symmetry'].values())))
+    limits = table['correction'].pop('limits')
+    values = [*table['correction'].values(), *limits.values()]
+    assert np.all(np.isfinite(values))
     assert weights.calibration == load_weights(tiny_weights).calibration
 
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.ndimage import gaussian_filter
 
 from bgrem.detection import find_peaks
-from bgrem.pipeline import find_flipped_peaks, separate
+from bgrem.pipeline import inspect_image, separate
 from bgrem.weights import load_weights
 
 
@@ -59,34 +60,63 @@ def test_equivariance(data, tiny_weights):
     assert_allclose(result.probability, expected.probability, rtol=1e-3, atol=1e-3)
 
 
-def test_flipped_peaks(tiny_weights):
-    """Without sources they are the peaks of the negative image."""
-    data = 100 + np.random.default_rng(7).normal(size=(90, 100))
+NO_PEAKS = find_peaks(np.zeros((3, 3)), min_probability=0.5)
+
+
+def test_inspect_image(tiny_weights):
+    """Without sources the flipped peaks are those of the negative image."""
+    data = 100 + np.random.default_rng(7).gamma(4.0, size=(90, 100))
     source = np.zeros_like(data)
     expected = find_peaks(separate(-data, weights=tiny_weights).probability)
-    found, clean = find_flipped_peaks(data, None, source, weights=tiny_weights)
+    found, clean, correlation, skewness, widths = inspect_image(
+        data, None, source, NO_PEAKS, weights=tiny_weights
+    )
     assert_array_equal(found, expected['probability'])
     assert clean == 1
+    assert_allclose(correlation, 0, atol=0.05)
+    # 2 / sqrt(4), but for the tail; of the image, not of its negative
+    assert 0.7 < skewness < 1.05
+    assert widths.size == 0
 
     # sources, and a margin of 3 px about them, do not take part
-    data[:, 60:] += 30
+    star = np.hypot(*(np.mgrid[:90, :100] - np.reshape((45, 80), (2, 1, 1))))
     source[:, 60:] = 30
-    found, clean = find_flipped_peaks(data, None, source, weights=tiny_weights)
+    source += 500 * np.exp(-((star / 2.0) ** 2))
+    peaks = find_peaks(source / 600, min_probability=0.5)
+    found, clean, correlation, _, widths = inspect_image(
+        data + source, None, source, peaks, weights=tiny_weights
+    )
     kept = expected[expected['x'] < 57]
     assert_allclose(np.sort(found), np.sort(kept['probability']), rtol=1e-3)
     assert_allclose(clean, 0.57)
+    assert_allclose(correlation, 0, atol=0.07)
+    # of the Gaussian 3.3 px; the 30 counts beneath it make it look wider
+    assert_allclose(widths, 3.4, atol=0.1)
 
 
-def test_flipped_peaks_of_masked_data(data, tiny_weights):
+def test_inspect_image_with_correlated_noise(tiny_weights):
+    noise = gaussian_filter(np.random.default_rng(8).normal(size=(90, 100)), 0.7)
+    _, _, correlation, skewness, _ = inspect_image(
+        noise, None, 0 * noise, NO_PEAKS, weights=tiny_weights
+    )
+    assert_allclose(correlation, np.exp(-0.25 / 0.49), atol=0.05)
+    assert_allclose(skewness, 0, atol=0.1)
+
+
+def test_inspect_masked_image(data, tiny_weights):
     mask = np.ones(data.shape, dtype=bool)
     mask[:, :50] = False
     data[5, 5] = np.nan
     source = np.zeros_like(data)
-    found, clean = find_flipped_peaks(data, mask, source, weights=tiny_weights)
+    found, clean, correlation, skewness, _ = inspect_image(
+        data, mask, source, NO_PEAKS, weights=tiny_weights
+    )
     assert np.all(np.isfinite(found))
     assert clean == 1
-    nothing = find_flipped_peaks(data, ~mask | mask, source, weights=tiny_weights)
-    assert nothing[0].size == nothing[1] == 0
+    assert_allclose([correlation, skewness], 0, atol=0.15)
+    nothing = inspect_image(data, ~mask | mask, source, NO_PEAKS, weights=tiny_weights)
+    assert nothing[0].size == 0
+    assert nothing[1:4] == (0, 0, 0)
 
 
 def test_meta(data, tiny_weights):

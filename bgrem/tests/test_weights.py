@@ -318,17 +318,8 @@ CALIBRATION = 'calibration logit and probability must be lists of the same lengt
             'calibration probability must be strictly ascending',
         ),
         (
-            {'calibration': {**GOOD_CALIBRATION, 'symmetry': {'slope': 1.0}}},
-            'calibration symmetry must have the keys lowest, offset, slope',
-        ),
-        (
-            {
-                'calibration': {
-                    **GOOD_CALIBRATION,
-                    'symmetry': {'slope': 1.0, 'offset': None, 'lowest': 0.0},
-                }
-            },
-            'calibration symmetry offset must be a finite number, got None',
+            {'calibration': {**GOOD_CALIBRATION, 'correction': {'excess': 1.0}}},
+            'calibration correction must have the keys correlation, excess, limits, ',
         ),
     ],
 )
@@ -342,6 +333,25 @@ def test_bad_header_values(tmp_path, state, changes, match):
     with pytest.raises(ValueError, match=match):
         load_weights(bad)
     assert [p.name for p in tmp_path.iterdir()] == ['bad.safetensors']
+
+
+@pytest.mark.parametrize(
+    ('changes', 'limits', 'match'),
+    [
+        ({'offset': None}, {}, 'correction offset must be a finite number, got None'),
+        ({'limits': 3}, {}, 'correction limits must have the keys lowest, narrowest'),
+        ({}, {'widest': np.inf}, 'correction limits widest must be a finite number'),
+        ({}, {'narrowest': 4.0}, 'limits must be positive widths, narrowest <= typic'),
+        ({}, {'narrowest': 0.0}, 'limits must be positive widths, narrowest <= typic'),
+    ],
+)
+def test_bad_correction(tmp_path, state, make_correction, changes, limits, match):
+    correction = make_correction()
+    correction['limits'] |= limits
+    correction |= changes
+    header = make_header(calibration={**GOOD_CALIBRATION, 'correction': correction})
+    with pytest.raises(ValueError, match=match):
+        save_weights(tmp_path / 'bad.safetensors', state, header)
 
 
 def drop_last(state):

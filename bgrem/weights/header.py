@@ -78,13 +78,13 @@ def check_header(header, path):
 
 def _check_calibration(calibration, fail):
     keys = {'logit', 'probability'}
-    if not isinstance(calibration, dict) or set(calibration) - {'symmetry'} != keys:
+    if not isinstance(calibration, dict) or set(calibration) - {'correction'} != keys:
         fail(
             "calibration must have the keys 'logit' and 'probability', may have "
-            "'symmetry', and no other"
+            "'correction', and no other"
         )
-    if 'symmetry' in calibration:
-        _check_symmetry(calibration['symmetry'], fail)
+    if 'correction' in calibration:
+        _check_correction(calibration['correction'], fail)
     try:
         logit = np.asarray(calibration['logit'], dtype=float)
         probability = np.asarray(calibration['probability'], dtype=float)
@@ -102,10 +102,23 @@ def _check_calibration(calibration, fail):
         fail('calibration probability must be strictly ascending')
 
 
-def _check_symmetry(symmetry, fail):
-    keys = {'offset', 'slope', 'lowest'}
-    if not isinstance(symmetry, dict) or set(symmetry) != keys:
-        fail(f'calibration symmetry must have the keys {", ".join(sorted(keys))}')
-    for key, value in symmetry.items():
+def _check_correction(correction, fail):
+    names = {'offset', 'excess', 'correlation', 'skewness', 'width', 'width_squared'}
+    _check_numbers(correction, 'correction', names | {'limits'}, fail)
+    limits = correction['limits']
+    names = {'lowest', 'typical_width', 'narrowest', 'widest'}
+    _check_numbers(limits, 'correction limits', names, fail)
+    if not 0 < limits['narrowest'] <= limits['typical_width'] <= limits['widest']:
+        fail(
+            'calibration correction limits must be positive widths, narrowest <= '
+            f'typical_width <= widest, got {limits!r}'
+        )
+
+
+def _check_numbers(values, what, names, fail):
+    if not isinstance(values, dict) or set(values) != names:
+        fail(f'calibration {what} must have the keys {", ".join(sorted(names))}')
+    for name in names - {'limits'}:
+        value = values[name]
         if not (isinstance(value, (int, float)) and np.isfinite(value)):
-            fail(f'calibration symmetry {key} must be a finite number, got {value!r}')
+            fail(f'calibration {what} {name} must be a finite number, got {value!r}')

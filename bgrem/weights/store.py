@@ -107,8 +107,8 @@ class Weights:
         The calibration of the centre logit, or `None` where there is none.
 
         A dict with the ascending ``'logit'`` and the ``'probability'`` that
-        belongs to each, both lists, and in newer files ``'symmetry'``, see
-        `bgrem.evaluate.symmetry.fit_symmetry`.
+        belongs to each, both lists, and in newer files ``'correction'``, see
+        `bgrem.evaluate.image_check.fit_correction`.
         """
         return self.header.get('calibration')
 

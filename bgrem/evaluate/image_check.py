@@ -1,0 +1,191 @@
+"""
+What an image itself says about its probabilities.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import logit
+
+from bgrem.detection import MIN_PROBABILITY
+from bgrem.discovery import ImageCheck
+from bgrem.probability import calibrate
+
+__all__ = ['ScenePeaks', 'fit_correction', 'fit_offset']
+
+# Peaks below this have no say in the correction: no threshold comes near them.
+_MIN_FITTED = 0.1
+# Images beyond these percentiles of the calibration count as if they were there. The
+# excess is the more wary one: scenes where the network fails have the lowest.
+_LOWEST_PERCENTILE = 5
+_WIDTH_PERCENTILES = (2, 50, 98)
+
+
+@dataclass(frozen=True, eq=False)
+class ScenePeaks:
+    """
+    The peaks of one scene, and those of its sign-flipped residual.
+
+    Parameters
+    ----------
+    center_logit : 1D `~numpy.ndarray` of float
+        The logits of the peaks.
+    is_true : 1D `~numpy.ndarray` of bool
+        Whether each is matched to a true source.
+    flipped_logit : 1D `~numpy.ndarray` of float
+        The logits of the peaks of the flipped residual.
+    clean_fraction : float, optional
+        The part of the image where these were looked for. Default 1.
+    correlation : float, optional
+        Of the noise of neighbouring pixels. Default 0.
+    skewness : float, optional
+        Of the noise. Default 0.
+    widths : 1D array_like of float or `None`, optional
+        The FWHM of each peak, NaN where it has none. Default `None`: none has.
+    """
+
+    center_logit: np.ndarray
+    is_true: np.ndarray
+    flipped_logit: np.ndarray
+    clean_fraction: float = 1.0
+    correlation: float = 0.0
+    skewness: float = 0.0
+    widths: np.ndarray | None = None
+
+    def probability(self, table):
+        """
+        Calibrate the peaks.
+
+        Parameters
+        ----------
+        table : dict
+            As `fit_table`.
+
+        Returns
+        -------
+        probability : 1D `~numpy.ndarray` of float
+            The probability of each peak.
+        """
+        return calibrate(self.center_logit, table).astype(float)
+
+    def check(self, table):
+        """
+        Compare the image with the promise.
+
+        Parameters
+        ----------
+        table : dict
+            As `fit_table`.
+
+        Returns
+        -------
+        check : `~bgrem.discovery.ImageCheck`
+            As a user's image would have it.
+        """
+        probability = self.probability(table)
+        listed = probability >= MIN_PROBABILITY
+        flipped = calibrate(self.flipped_logit, table)
+        return ImageCheck.from_peaks(
+            probability[listed],
+            flipped[flipped >= MIN_PROBABILITY],
+            self.clean_fraction,
+            self.correlation,
+            self.skewness,
+            () if self.widths is None else self.widths[listed],
+        )
+
+
+def fit_correction(scenes, table):
+    """
+    Fit what the images themselves say about the log-odds of their peaks.
+
+    Parameters
+    ----------
+    scenes : sequence of `ScenePeaks`
+        The scenes.
+    table : dict
+        Their calibration, as `fit_table`.
+
+    Returns
+    -------
+    correction : dict
+        For `bgrem.discovery.ImageCheck.log_odds_shift`: a factor for each of the
+        terms, and their ``limits``.
+
+    Notes
+    -----
+    Logistic regression: the log-odds of a peak are those of the table plus a linear
+    function of the `bgrem.discovery.ImageCheck.terms` of its image. Of the peaks, those
+    of a probability above 0.1 count. One scene in twenty lies below the ``lowest``
+    excess; one in fifty is narrower than the ``narrowest``, one wider than the
+    ``widest``.
+    """
+    checks = [scene.check(table) for scene in scenes]
+    limits = _limits(checks)
+    terms = [check.terms(limits) for check in checks]
+    rows = [np.array(list(values.values())) for values in terms]
+    factors = _fit_log_odds(scenes, table, rows, np.zeros(len(scenes)))
+    pairs = zip(terms[0], factors, strict=True)
+    return {**{name: round(float(value), 4) for name, value in pairs}, 'limits': limits}
+
+
+def fit_offset(scenes, table, correction):
+    """
+    Fit the offset of a correction anew, all else as it is.
+
+    Parameters
+    ----------
+    scenes : sequence of `ScenePeaks`
+        The scenes.
+    table : dict
+        Their calibration, as `fit_table`.
+    correction : dict
+        As `fit_correction`.
+
+    Returns
+    -------
+    correction : dict
+        A new one, with another ``offset``.
+    """
+    shifts = [scene.check(table).log_odds_shift(correction) for scene in scenes]
+    (change,) = _fit_log_odds(scenes, table, np.ones((len(scenes), 1)), shifts)
+    return {**correction, 'offset': round(correction['offset'] + float(change), 4)}
+
+
+def _fit_log_odds(scenes, table, terms, shifts):
+    """
+    Return the factors of the terms of each scene that explain its true peaks best.
+    """
+    parts = []
+    for scene, values, shift in zip(scenes, terms, shifts, strict=True):
+        p = scene.probability(table)
+        fitted = p >= _MIN_FITTED
+        columns = np.tile(values, (np.sum(fitted), 1))
+        parts.append((logit(p[fitted]) + shift, scene.is_true[fitted], columns))
+    log_odds, is_true, columns = map(np.concatenate, zip(*parts, strict=True))
+
+    def loss(factors):
+        z = log_odds + columns @ factors
+        # A weak prior, without which equal scenes leave their factors undetermined.
+        prior = 0.5 * np.sum(np.square(factors))
+        return np.sum(np.logaddexp(0, z) - is_true * z) + prior
+
+    return minimize(loss, np.zeros(columns.shape[1])).x
+
+
+def _limits(checks):
+    excess = [check.log_excess for check in checks]
+    widths = np.array([check.width for check in checks])
+    widths = widths[np.isfinite(widths)]
+    # Where no scene has one its factor is zero, whatever the limits.
+    narrowest, typical, widest = (
+        np.percentile(widths, _WIDTH_PERCENTILES) if widths.size else np.ones(3)
+    )
+    values = {
+        'lowest': np.percentile(excess, _LOWEST_PERCENTILE),
+        'typical_width': typical,
+        'narrowest': narrowest,
+        'widest': widest,
+    }
+    return {name: round(float(value), 4) for name, value in values.items()}
