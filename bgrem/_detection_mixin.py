@@ -139,11 +139,9 @@ class DetectionMixin:
         Returns
         -------
         catalog : `~photutils.segmentation.SourceCatalog` or `None`
-            With the extra columns ``detection_probability``, ``x_centroid_win``,
-            ``y_centroid_win``, ``x_detection`` and ``y_detection``. The windowed
-            centroids, measured on the data, are the best positions of stars, but
-            for photon-starved images; they are the centroid where no window can be
-            set. Those of the detections are the peaks of `detection_probability`.
+            With the extra columns ``detection_probability``, ``x_centroid_win`` and
+            ``y_centroid_win``. The windowed centroids, measured on the data, are the
+            best positions of stars; they are the centroid where no window can be set.
             `None`, with the warning of `detect`, where nothing is detected.
 
         Raises

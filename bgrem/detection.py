@@ -6,6 +6,7 @@ pixels belong to them; fluxes are measured on the unclipped data.
 """
 
 import warnings
+from copy import copy
 
 import numpy as np
 from astropy import units as u
@@ -16,6 +17,7 @@ from photutils.utils.exceptions import NoDetectionsWarning
 from scipy import ndimage
 
 from bgrem.deblend import deblend_region
+from bgrem.discovery import peak_widths
 
 __all__ = [
     'MIN_PROBABILITY',
@@ -40,14 +42,12 @@ _MINIMAL_FOOTPRINT = ndimage.generate_binary_structure(2, 1)
 _EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
 
 # What the table of a catalogue has beside photutils' own columns: positions
-# measured on the data, more accurate than the centroids for stars, and the peaks of
-# the probability.
-_POSITION_COLUMNS = [
-    'x_centroid_win',
-    'y_centroid_win',
-    'x_detection',
-    'y_detection',
-]
+# measured on the data, more accurate than the centroids for stars.
+_POSITION_COLUMNS = ['x_centroid_win', 'y_centroid_win']
+
+# The half-light radius of a star's window over half the FWHM of its core. Of a
+# Gaussian it would be one; light in the wings is worth little to a position.
+_WINDOW_RADIUS = 1.15
 
 
 def find_peaks(probability, mask=None, min_probability=MIN_PROBABILITY):
@@ -266,11 +266,14 @@ def _drop_small(labels, n_pixels):
 
 
 class _SourceCatalog(SourceCatalog):
-    # photutils leaves the windowed centroid NaN where no radius holds half of the
-    # Kron flux: where noise leaves that flux at zero or its radius without bounds.
+    # photutils sets the window by the half-light radius of the data, which is as noisy
+    # as the Kron flux, and leaves NaN where that is zero or its radius without bounds.
     @lazyproperty
     def centroid_win(self):
-        windowed = super().centroid_win
+        windowing = copy(self)
+        radius = self.window_radius * u.pix
+        windowing.flux_radius = lambda _: radius
+        windowed = super(_SourceCatalog, windowing).centroid_win
         return np.where(np.isfinite(windowed), windowed, self.centroid)
 
 
@@ -316,21 +319,21 @@ def catalog(
     catalog : `~photutils.segmentation.SourceCatalog`
         With the additional properties, and table columns,
         ``detection_probability``, the highest peak of the probability in each
-        segment, and ``x_detection`` and ``y_detection``, where it is, to a fraction
-        of a pixel. The table also has ``x_centroid_win`` and ``y_centroid_win``,
+        segment. The table also has ``x_centroid_win`` and ``y_centroid_win``,
         the windowed centroids measured on ``data``. They are finite wherever
         the centroid is, which photutils alone does not promise (see Notes).
 
     Notes
     -----
-    For stars the windowed centroid is the most accurate position of the three, but
-    for photon-starved images. It is that of
-    `~photutils.segmentation.SourceCatalog`, SourceExtractor's ``XWIN_IMAGE``.
-    photutils itself puts the isophotal centroid in its place where it leaves the
-    1-sigma ellipse of the source, or the image. Where the half-light radius,
-    which sets the window, is not finite (the Kron flux is zero, or noise drives
-    the Kron radius beyond 6) photutils gives NaN; here it is the isophotal
-    centroid too.
+    For stars the windowed centroid is the most accurate position. It is that of
+    `~photutils.segmentation.SourceCatalog`, SourceExtractor's ``XWIN_IMAGE``, but for
+    its window. There it is set by the half-light radius of the Kron aperture on the
+    data, which is noisy, and not finite where the Kron flux is zero or noise
+    drives the Kron radius beyond 6. Here it is ``window_radius``: 1.15 times half
+    the FWHM of the core of the denoised source (`bgrem.discovery.peak_widths`), or
+    the median of the others where a source has none. photutils itself puts the
+    isophotal centroid in its place where it leaves the 1-sigma ellipse of the source,
+    or the image.
     """
     error = background_rms
     if effective_gain is not None:
@@ -350,8 +353,11 @@ def catalog(
         mask=mask,
         **{'convolved_data': shape_image, **kwargs},
     )
-    for name, values in _label_peaks(segmentation_image, probability).items():
-        result.add_property(name, values)
+    index, labels = segmentation_image.labels, segmentation_image.data
+    highest = _highest_probability(index, labels, probability)
+    result.add_property('detection_probability', highest)
+    radius = _window_radius(index, labels, getattr(shape_image, 'value', shape_image))
+    result.add_property('window_radius', radius)
     after = result.default_columns.index('y_centroid') + 1
     result.default_columns = [
         *result.default_columns[:after],
@@ -362,20 +368,25 @@ def catalog(
     return result
 
 
-def _label_peaks(segmentation_image, probability):
+def _highest_probability(index, labels, probability):
     """Return the highest peak in each segment, or else its highest pixel."""
-    index, labels = segmentation_image.labels, segmentation_image.data
-    places = ndimage.maximum_position(probability, labels, index)
-    y, x = np.array(places, dtype=int).reshape(-1, 2).T
-    values = probability[y, x].astype(np.float32)
-    y, x = y.astype(float), x.astype(float)
+    values = ndimage.maximum(probability, labels, index).astype(np.float32)
     # A segment can hold the flank of a neighbour's higher peak. Of its own peaks the
     # most probable comes first.
     peaks = find_peaks(probability, min_probability=np.finfo(np.float32).tiny)
     found, first = np.unique(labels[peaks['y'], peaks['x']], return_index=True)
-    row = np.searchsorted(index, found)
     inside = found > 0
-    row, peaks = row[inside], peaks[first[inside]]
-    values[row] = peaks['probability']
-    x[row], y[row] = peaks['x_center'], peaks['y_center']
-    return {'detection_probability': values, 'x_detection': x, 'y_detection': y}
+    rows = np.searchsorted(index, found[inside])
+    values[rows] = peaks['probability'][first[inside]]
+    return values
+
+
+def _window_radius(index, labels, image):
+    """Return the radius of the window of each segment's position, in pixels."""
+    places = ndimage.maximum_position(image, labels, index)
+    y, x = np.array(places, dtype=int).reshape(-1, 2).T
+    widths = peak_widths(image, 0.0, y, x)
+    known = np.isfinite(widths)
+    if known.any():
+        widths[~known] = np.median(widths[known])
+    return _WINDOW_RADIUS * widths / 2

@@ -286,7 +286,7 @@ def source_width(widths, probability):
     return float(np.percentile(widths[sure], _COMPACT_PERCENTILE))
 
 
-def peak_widths(source, noise, peaks):
+def peak_widths(source, noise, y, x):
     """
     Measure the width of the denoised image at the peaks of the probability.
 
@@ -296,8 +296,8 @@ def peak_widths(source, noise, peaks):
         The denoised image.
     noise : float or 2D `~numpy.ndarray` of float
         The standard deviation of the noise, in the same unit.
-    peaks : structured `~numpy.ndarray`
-        As of `bgrem.detection.find_peaks`.
+    y, x : 1D `~numpy.ndarray` of int
+        The pixels of the peaks.
 
     Returns
     -------
@@ -307,13 +307,13 @@ def peak_widths(source, noise, peaks):
         axes. NaN where that pixel does not exceed half a noise standard deviation, is
         no maximum along both axes or lies on the border.
     """
-    widths = np.full(peaks.size, np.nan)
+    widths = np.full(y.size, np.nan)
     noise = np.broadcast_to(noise, source.shape)
     padded = np.pad(source, 1, constant_values=-np.inf)
     offsets = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-    around = [padded[peaks['y'] + 1 + dy, peaks['x'] + 1 + dx] for dy, dx in offsets]
+    around = [padded[y + 1 + dy, x + 1 + dx] for dy, dx in offsets]
     dy, dx = np.transpose(offsets)[:, np.argmax(around, axis=0)]
-    y, x = peaks['y'] + dy, peaks['x'] + dx
+    y, x = y + dy, x + dx
     inside = (y > 0) & (x > 0) & (y < source.shape[0] - 1) & (x < source.shape[1] - 1)
     seen = np.flatnonzero(inside & (source[y, x] > _SEEN_SIGMA * noise[y, x]))
     y, x = y[seen], x[seen]

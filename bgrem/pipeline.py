@@ -191,5 +191,5 @@ def inspect_image(data, mask, source, peaks, *, min_probability=None, **options)
         float(np.sum(clean) / n_usable) if n_usable else 0.0,
         noise_correlation(noise_image, clean),
         noise_skewness(noise_image, clean),
-        peak_widths(source, noise, peaks),
+        peak_widths(source, noise, peaks['y'], peaks['x']),
     )

@@ -66,8 +66,6 @@ _EMPTY_COLUMNS = {
     'y_centroid': float,
     'x_centroid_win': float,
     'y_centroid_win': float,
-    'x_detection': float,
-    'y_detection': float,
     'area': float,
     'segment_flux': float,
     'segment_flux_err': float,

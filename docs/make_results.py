@@ -46,7 +46,7 @@ FLUX_METHODS = {
     'Background2D': 'Background2D',
     'denoised, clipped': 'denoised, clipped',
 }
-POSITIONS = ['windowed', 'detection', 'centroid']
+POSITIONS = ['windowed', 'centroid']
 # A bias or a pull of fewer sources says nothing.
 MIN_SOURCES = 5
 # Above this S/N most methods find every injected star.

@@ -167,14 +167,9 @@ class PhotometrySurvey:
         """Return which sources of the catalogue are real, and the truth of them."""
         table = catalog.to_table()
         x, y = np.asarray(table['x_centroid']), np.asarray(table['y_centroid'])
-        others = np.array(
-            [
-                [table[f'{axis}_{kind}'] for axis in 'xy']
-                for kind in ('centroid_win', 'detection')
-            ]
-        )
+        windowed = np.array([table['x_centroid_win'], table['y_centroid_win']])
         finite = np.isfinite(x) & np.isfinite(y)
-        all_finite = finite & np.isfinite(others).all(axis=(0, 1))
+        all_finite = finite & np.isfinite(windowed).all(axis=0)
         self._n_sources += x.size
         self._n_not_finite += int(np.sum(~all_finite))
         truth = scene.catalog
@@ -189,7 +184,7 @@ class PhotometrySurvey:
             match_radius(scene.fwhm),
         )
         found, index = found[index >= 0], index[index >= 0]
-        x, y, others = x[found], y[found], others[..., found]
+        x, y, windowed = x[found], y[found], windowed[:, found]
         noise = np.sqrt(scene.sigma**2 + scene.source / self.gain)
         true_flux, true_error = aperture_sums(
             scene.source, x, y, APERTURE_FWHM * scene.fwhm, noise
@@ -206,8 +201,8 @@ class PhotometrySurvey:
             scene.sigma[row, column],
             self.gain,
         )
-        distances = [distance, *(np.hypot(*(other - center)) for other in others)]
-        self._positions.append(np.vstack([limit, np.array(distances)[:, alone]]))
+        errors = np.array([distance, np.hypot(*(windowed - center))])
+        self._positions.append(np.vstack([limit, errors[:, alone]]))
         return found, {
             'x': x,
             'y': y,
@@ -229,9 +224,8 @@ class PhotometrySurvey:
             ``aperture`` and ``kron``: for each method the rows of
             `summarize_fluxes`. ``positions``: ``n_sources`` catalogued,
             ``n_not_finite`` of them without finite positions, and
-            `summarize_positions` of the ``centroid``, the ``windowed``
-            centroid (``x_centroid_win``, ``y_centroid_win``) and the
-            ``detection`` (``x_detection``, ``y_detection``) of isolated stars
+            `summarize_positions` of the ``centroid`` and the ``windowed``
+            centroid (``x_centroid_win``, ``y_centroid_win``) of isolated stars
             with S/N above 5. ``flux_flux``: for
             each method some pairs of ``true`` and ``measured`` aperture flux,
             in units of the true error.
@@ -241,8 +235,8 @@ class PhotometrySurvey:
             for name, rows in self._rows.items()
         }
         totals = {name: _totals(table) for name, table in tables.items()}
-        limit, centroid, windowed, detection = np.concatenate(
-            [*self._positions, np.empty((4, 0))], axis=1
+        limit, centroid, windowed = np.concatenate(
+            [*self._positions, np.empty((3, 0))], axis=1
         )
         return {
             'aperture': {n: summarize_fluxes(table) for n, table in tables.items()},
@@ -252,7 +246,6 @@ class PhotometrySurvey:
                 'n_not_finite': self._n_not_finite,
                 'centroid': summarize_positions(centroid, limit),
                 'windowed': summarize_positions(windowed, limit),
-                'detection': summarize_positions(detection, limit),
             },
             'flux_flux': {n: _pairs(table) for n, table in tables.items()},
         }

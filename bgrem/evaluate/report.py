@@ -288,13 +288,12 @@ def _position_table(parts):
     header = ['family', 'catalogued', 'not finite', 'isolated stars']
     header += ['centroid error (px)', 'error / limit']
     header += ['windowed error (px)', 'error / limit']
-    header += ['detection error (px)', 'error / limit']
     rows = []
     for family, part in parts.items():
         found = part['positions']
         errors = [
             found[kind][key]
-            for kind in ('centroid', 'windowed', 'detection')
+            for kind in ('centroid', 'windowed')
             for key in ('median_distance', 'ratio')
         ]
         rows.append(

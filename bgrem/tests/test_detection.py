@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 from numpy.testing import assert_allclose, assert_array_equal
-from photutils.segmentation import SourceCatalog
+from photutils.segmentation import SegmentationImage, SourceCatalog
 from photutils.utils.exceptions import NoDetectionsWarning
 
 from bgrem.detection import (
@@ -336,24 +336,14 @@ class TestCatalog:
         _, segmentation, *_ = inputs
         table = result.to_table()
         at = table.colnames.index('y_centroid') + 1
-        assert table.colnames[at : at + 4] == [
-            'x_centroid_win', 'y_centroid_win', 'x_detection', 'y_detection'
-        ]  # fmt: skip
+        assert table.colnames[at : at + 2] == ['x_centroid_win', 'y_centroid_win']
         star = segmentation.data[10, 12] - 1
         windowed = table['x_centroid_win'][star], table['y_centroid_win'][star]
         assert_allclose(windowed, (12, 10), atol=0.06)  # noise: 0.017
         single = result[star]
         assert (single.x_centroid_win, single.y_centroid_win) == windowed
 
-    def test_positions_of_the_detections(self, inputs, result):
-        _, segmentation, _, probability, _ = inputs
-        peaks = find_peaks(probability, min_probability=0.1)
-        row = segmentation.data[peaks['y'], peaks['x']] - 1
-        assert_array_equal(np.sort(row), np.arange(segmentation.n_labels))
-        assert_array_equal(result.x_detection[row], peaks['x_center'])
-        assert_array_equal(result.y_detection[row], peaks['y_center'])
-
-    def test_position_of_a_segment_without_a_peak(self, inputs):
+    def test_probability_of_a_segment_without_a_peak(self, inputs):
         """The flank of a neighbour's peak has its highest pixel."""
         data, segmentation, source, probability, rms = inputs
         probability = np.broadcast_to(np.arange(1.0, 91.0) / 100, data.shape)
@@ -363,8 +353,51 @@ class TestCatalog:
         )  # fmt: skip
         for number, label in enumerate(segmentation.labels):
             x = np.nonzero(segmentation.data == label)[1].max()
-            assert result.x_detection[number] == x
             assert_allclose(result.detection_probability[number], (x + 1) / 100)
+
+    def test_window_is_that_of_the_denoised_core(self):
+        """A halo makes no window wider, and neither does noise."""
+        y, x = np.mgrid[:60, :120]
+        distance = np.hypot(y - 30.3, x - 30.4), np.hypot(y - 30.3, x - 90.4)
+        core, wide = (np.exp(-4 * np.log(2) * (r / 3.0) ** 2) for r in distance)
+        halo = np.exp(-4 * np.log(2) * (distance[1] / 15.0) ** 2)
+        source = 100 * core + 100 * wide + 2 * halo
+        data = source + np.random.default_rng(3).normal(0, 5, source.shape)
+        segmentation = SegmentationImage(
+            (distance[0] < 8).astype(int) + 2 * (distance[1] < 8)
+        )
+        result = catalog(
+            data, segmentation, source=source, probability=core + wide,
+            background_rms=np.full(data.shape, 5.0),
+        )  # fmt: skip
+        assert_allclose(result.window_radius, 1.15 * 1.5, rtol=0.02)
+        # The noise of a position is 0.06 px at least.
+        expected = [(30.4, 30.3), (90.4, 30.3)]
+        assert_allclose(result.centroid_win, expected, atol=0.2)
+
+    def test_window_of_a_source_without_a_core(self, inputs):
+        """On the border there is no width: it gets that of the others."""
+        y, x = np.mgrid[:40, :80]
+        stars = [
+            100 * np.exp(-4 * np.log(2) * ((y - 20) ** 2 + (x - x0) ** 2) / fwhm**2)
+            for x0, fwhm in ((0, 3), (30, 3), (60, 4))
+        ]
+        borders = sum(k * (star > 5) for k, star in enumerate(stars, start=1))
+        result = catalog(
+            sum(stars), SegmentationImage(borders), source=sum(stars),
+            probability=sum(stars) / 101, background_rms=np.ones(x.shape),
+        )  # fmt: skip
+        assert_allclose(
+            result.window_radius, 1.15 * np.array([1.75, 1.5, 2]), rtol=1e-3
+        )
+        data, segmentation, source, _, rms = inputs
+        # nothing to measure at all: the isophotal centroid
+        none = catalog(
+            data, segmentation, source=np.ones_like(source), probability=rms,
+            background_rms=rms,
+        )  # fmt: skip
+        assert np.isnan(none.window_radius).all()
+        assert_array_equal(none.centroid_win, none.centroid)
 
     def test_windowed_positions_are_finite(self, inputs):
         data, segmentation, source, probability, rms = inputs
@@ -378,9 +411,8 @@ class TestCatalog:
         # What photutils alone gives for a source without a half-light radius.
         assert np.isnan(SourceCatalog.centroid_win.fget(result)[faint]).all()
         assert np.isfinite(result.centroid_win).all()
-        assert_array_equal(result.centroid_win[faint], result.centroid[faint])
         only = catalog(data, segmentation, **kwargs)[faint]
-        assert_array_equal(only.centroid_win, only.centroid)
+        assert_array_equal(only.centroid_win, result.centroid_win[faint])
 
     def test_pickle(self, result):
         copy = pickle.loads(pickle.dumps(result))

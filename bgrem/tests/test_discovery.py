@@ -222,20 +222,26 @@ class TestWidths:
         source = gaussians(self.PLACES, fwhm)
         # the peaks of the probability are a pixel off
         peaks = find_peaks(np.roll(np.minimum(source, 10) / 11, 1, axis=1), None, 0.3)
-        widths = peak_widths(source, 0.1, peaks)
+        widths = peak_widths(source, 0.1, peaks['y'], peaks['x'])
         assert_allclose(widths, fwhm, rtol=1e-6)
         assert_allclose(source_width(widths, np.ones(widths.size)), fwhm, rtol=1e-6)
 
     def test_where_nothing_is_seen(self):
         source = gaussians(((15.2, 20.4), (0.0, 60.0)), 3.0)
         peaks = find_peaks(source / 11, None, 0.5)
-        assert_array_equal(np.isnan(peak_widths(source, 0.1, peaks)), peaks['y'] == 0)
+        assert_array_equal(
+            np.isnan(peak_widths(source, 0.1, peaks['y'], peaks['x'])), peaks['y'] == 0
+        )
         # fainter than half the noise; flat; negative; masked pixels with no noise
-        assert np.isnan(peak_widths(source, 30.0, peaks)).all()
-        assert np.isnan(peak_widths(np.ones_like(source), 0.1, peaks)).all()
-        assert np.isnan(peak_widths(-source, 0.1, peaks)).all()
-        assert np.isnan(peak_widths(0 * source, np.zeros_like(source), peaks)).all()
-        assert peak_widths(source, 0.1, peaks[:0]).size == 0
+        assert np.isnan(peak_widths(source, 30.0, peaks['y'], peaks['x'])).all()
+        assert np.isnan(
+            peak_widths(np.ones_like(source), 0.1, peaks['y'], peaks['x'])
+        ).all()
+        assert np.isnan(peak_widths(-source, 0.1, peaks['y'], peaks['x'])).all()
+        assert np.isnan(
+            peak_widths(0 * source, np.zeros_like(source), peaks['y'], peaks['x'])
+        ).all()
+        assert peak_widths(source, 0.1, peaks['y'][:0], peaks['x'][:0]).size == 0
 
     def test_of_the_compact_and_certain(self):
         widths = [3.0, np.nan, 3.0, 3.0, 9.0, 9.0, 1.0]

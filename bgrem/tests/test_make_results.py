@@ -50,7 +50,6 @@ def photometry():
             'n_sources': 12,
             'n_not_finite': 1,
             'windowed': {'n': 7, 'ratio': 1.118},
-            'detection': {'n': 7, 'ratio': 1.034},
             'centroid': {'n': 7, 'ratio': None},
         },
     }
@@ -200,7 +199,6 @@ def test_photometry(make, write, measured):
         'not finite': '1',
         'isolated stars': '7',
         'windowed': '1.12',
-        'detection': '1.03',
         'centroid': '-',
     }
 
