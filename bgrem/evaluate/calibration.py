@@ -57,7 +57,7 @@ _MIN_LOGIT = -9.0
 # more than these few would promise too much in the images that are merely difficult.
 _MAX_SURPRISE = 5.0
 # The merely difficult ones say how the promise depends on the image, but at a rate of
-# 5% they are most of what is false: the offset is that of the ordinary scenes.
+# 5% they are most of what is false: table and offset are those of the ordinary scenes.
 _MAX_ORDINARY = 2.0
 _MAX_ROUNDS = 5
 
@@ -174,7 +174,7 @@ def fit_calibration(
     weights,
     *,
     scenes=CALIBRATION_SCENES,
-    n_scenes=240,
+    n_scenes=480,
     size=256,
     seed=CALIBRATION_SEED,
     bank=None,
@@ -211,8 +211,8 @@ def fit_calibration(
     -----
     The fit is repeated without the scenes that hold more false detections (of a
     corrected probability above 0.5) than promised, by 5 standard deviations. In the end
-    the ``offset`` is fitted to the scenes with less than 2 standard deviations too
-    many.
+    the table and the ``offset`` are fitted to the scenes with less than 2 standard
+    deviations too many, the rest of the correction to all that are left.
     """
     header = {**weights.header, 'calibration': None}
     raw = replace(weights, header_json=json.dumps(header))
@@ -241,17 +241,23 @@ def fit_peaks(scenes):
     """
     used = scenes
     for _ in range(_MAX_ROUNDS):
-        table = fit_table(
-            np.concatenate([scene.center_logit for scene in used]),
-            np.concatenate([scene.is_true for scene in used]),
-        )
+        table = _fit_scenes(used)
         correction = fit_correction(used, table)
         kept = [s for s in scenes if _surprise(s, table, correction) < _MAX_SURPRISE]
         if len(kept) == len(used):
             break
         used = kept
     ordinary = [s for s in scenes if _surprise(s, table, correction) < _MAX_ORDINARY]
-    return {**table, 'correction': fit_offset(ordinary, table, correction)}
+    table = _fit_scenes(ordinary)
+    correction = fit_offset(ordinary, table, fit_correction(used, table))
+    return {**table, 'correction': correction}
+
+
+def _fit_scenes(scenes):
+    return fit_table(
+        np.concatenate([scene.center_logit for scene in scenes]),
+        np.concatenate([scene.is_true for scene in scenes]),
+    )
 
 
 def _measure(scene, raw):
@@ -316,7 +322,7 @@ def main(argv=None):
     )
     parser.add_argument('--weights', required=True, help='.safetensors file')
     parser.add_argument('-o', '--output', help='default: rewrite the file itself')
-    parser.add_argument('--n-scenes', type=int, default=240, help='default 240')
+    parser.add_argument('--n-scenes', type=int, default=480, help='default 480')
     parser.add_argument('--size', type=int, default=256, help='of a scene in pixels')
     options = parser.parse_args(argv)
     try:

@@ -14,8 +14,8 @@ from bgrem.probability import calibrate
 
 __all__ = ['ScenePeaks', 'fit_correction', 'fit_offset']
 
-# Peaks below this have no say in the correction: no threshold comes near them.
-_MIN_FITTED = 0.1
+# Peaks below this have no say in the correction: thresholds are mostly above it.
+_MIN_FITTED = 0.5
 # Images beyond these percentiles of the calibration count as if they were there. The
 # excess is the more wary one: scenes where the network fails have the lowest.
 _LOWEST_PERCENTILE = 5
@@ -117,7 +117,7 @@ def fit_correction(scenes, table):
     -----
     Logistic regression: the log-odds of a peak are those of the table plus a linear
     function of the `bgrem.discovery.ImageCheck.terms` of its image. Of the peaks, those
-    of a probability above 0.1 count. One scene in twenty lies below the ``lowest``
+    of a probability above 0.5 count. One scene in twenty lies below the ``lowest``
     excess; one in fifty is narrower than the ``narrowest``, one wider than the
     ``widest``.
     """
