@@ -11,6 +11,7 @@ broad: then the position of a source is uncertain, and so is the probability of 
 pixel, more than that of the source. Numpy and scipy only.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +50,7 @@ _FWHM = np.sqrt(8 * np.log(2))
 # skewness; and the skewness of a sky without any photons has no bounds.
 _SKEWNESS_CLIP = 5.0
 _MAX_SKEWNESS = 2.0
+_MAX_PIXELS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -221,10 +223,12 @@ def noise_correlation(residual, clean):
         The mean over rows and columns of the autocorrelation at one pixel; 0
         where there are no two clean neighbours.
     """
-    residual = np.where(clean, residual, 0.0).astype(float)
     n_clean = np.sum(clean)
-    residual = np.where(clean, residual - residual.sum() / max(1, n_clean), 0.0)
-    power = np.sum(residual**2) / max(1, n_clean)
+    if n_clean == 0:
+        return 0.0
+    mean = float(np.mean(residual, where=clean, dtype=float))
+    residual = np.where(clean, residual - mean, 0)
+    power = _sum_of_products(residual, residual) / n_clean
     products = []
     for here, next_one in (
         (np.s_[1:, :], np.s_[:-1, :]),
@@ -233,8 +237,13 @@ def noise_correlation(residual, clean):
         n_pairs = np.sum(clean[here] & clean[next_one])
         if n_pairs == 0 or power == 0:
             return 0.0
-        products.append(np.sum(residual[here] * residual[next_one]) / n_pairs)
+        products.append(_sum_of_products(residual[here], residual[next_one]) / n_pairs)
     return float(np.mean(products) / power)
+
+
+def _sum_of_products(first, second):
+    # without an array for the products
+    return np.einsum('ij,ij->', first, second, dtype=float)
 
 
 def noise_skewness(residual, clean):
@@ -252,8 +261,12 @@ def noise_skewness(residual, clean):
     -------
     skewness : float
         Of the pixels within 5 standard deviations of the mean, between -2 and 2; 0
-        where there are none, or all are the same.
+        where there are none, or all are the same. Of images of more than 4
+        megapixels only as many are taken, evenly spread.
     """
+    # Of a large image some pixels say enough, and sorting them out takes memory.
+    step = math.ceil(math.sqrt(residual.size / _MAX_PIXELS))
+    residual, clean = residual[::step, ::step], clean[::step, ::step]
     values = residual[clean].astype(float)
     if values.size == 0 or np.ptp(values) == 0:
         return 0.0

@@ -198,6 +198,13 @@ class TestNoiseSkewness:
         assert_allclose(noise_skewness(counts, everywhere), mean**-0.5, atol=0.06)
         assert_allclose(noise_skewness(-counts, everywhere), -(mean**-0.5), atol=0.06)
 
+    def test_of_a_large_image(self):
+        noise = (
+            np.random.default_rng(8).gamma(4.0, size=(2500, 2400)).astype(np.float32)
+        )
+        everywhere = np.ones(noise.shape, bool)
+        assert_allclose(noise_skewness(noise, everywhere), 0.9, atol=0.1)
+
     def test_outliers_and_bounds(self):
         noise = np.random.default_rng(7).normal(size=(300, 300))
         noise[5, 5] = 50
