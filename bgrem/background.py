@@ -186,22 +186,12 @@ class DiffusionBackground(DetectionMixin, Background2D):
             image.data, unusable, n_steps=n_steps, progress=progress
         )
         sky = image.data - separation.source
-        hidden = silent_mask(image)
-        for min_sigma in LARGE_MIN_SIGMA:
-            large = large_sources(
-                separation.source, separation.normalization.scale, min_sigma
-            )
-            if not large.any():
-                break
-            can_spare = min_sigma < LARGE_MIN_SIGMA[-1]
-            if can_spare and large.mean(where=~unusable) > LARGE_MAX_HIDDEN:
-                continue
-            wider = unusable | large
-            large |= False if hidden is None else hidden
-            if leaves_boxes(large, image, n_boxes, box_size, options):
-                if is_smooth(sky, wider):
-                    hidden, unusable = large, wider
-                break
+        hidden, unusable = _hide_large_sources(
+            image,
+            sky,
+            separation,
+            lambda mask: leaves_boxes(mask, image, n_boxes, box_size, options),
+        )
         trend = None
         if options.get('filter_threshold') is None:
             trend = fit_trend(sky, unusable, box_size)
@@ -435,3 +425,27 @@ class DiffusionBackground(DetectionMixin, Background2D):
 
 
 DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)
+
+
+def _hide_large_sources(image, sky, separation, leaves_enough):
+    """
+    Return the mask for the parent and the unusable pixels, with large sources if they
+    can be spared.
+    """
+    hidden, unusable = silent_mask(image), image.unusable
+    for min_sigma in LARGE_MIN_SIGMA:
+        large = large_sources(
+            separation.source, separation.normalization.scale, min_sigma
+        )
+        if not large.any():
+            break
+        is_last = min_sigma == LARGE_MIN_SIGMA[-1]
+        if not is_last and large.mean(where=~unusable) > LARGE_MAX_HIDDEN:
+            continue
+        wider_hidden = large if hidden is None else large | hidden
+        if not leaves_enough(wider_hidden):
+            continue
+        wider = unusable | large
+        # the cheap question came first
+        return (wider_hidden, wider) if is_smooth(sky, wider) else (hidden, unusable)
+    return hidden, unusable

@@ -119,9 +119,9 @@ class ImageCheck:
         flipped = np.asarray(flipped_probability, dtype=float)
         promised = float(np.sum(probability * (1 - probability)))
         width = source_width(widths, probability) if len(widths) else np.nan
-        if clean_fraction <= 0:
-            return cls(promised, promised, correlation, skewness, width)
-        found = float(np.sum(flipped)) / clean_fraction
+        found = promised
+        if clean_fraction > 0:
+            found = float(np.sum(flipped)) / clean_fraction
         return cls(promised, found, correlation, skewness, width)
 
     @property
@@ -322,12 +322,12 @@ def peak_widths(source, noise, y, x):
     """
     widths = np.full(y.size, np.nan)
     noise = np.broadcast_to(noise, source.shape)
-    padded = np.pad(source, 1, constant_values=-np.inf)
-    offsets = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-    around = [padded[y + 1 + dy, x + 1 + dx] for dy, dx in offsets]
-    dy, dx = np.transpose(offsets)[:, np.argmax(around, axis=0)]
-    y, x = y + dy, x + dx
-    inside = (y > 0) & (x > 0) & (y < source.shape[0] - 1) & (x < source.shape[1] - 1)
+    last_y, last_x = source.shape[0] - 1, source.shape[1] - 1
+    dy, dx = np.indices((3, 3)).reshape(2, 9, 1) - 1
+    y, x = np.clip(y + dy, 0, last_y), np.clip(x + dx, 0, last_x)
+    highest = np.argmax(source[y, x], axis=0), np.arange(y.shape[1])
+    y, x = y[highest], x[highest]
+    inside = (y > 0) & (x > 0) & (y < last_y) & (x < last_x)
     seen = np.flatnonzero(inside & (source[y, x] > _SEEN_SIGMA * noise[y, x]))
     y, x = y[seen], x[seen]
     neighbors = source[y - 1, x], source[y + 1, x], source[y, x - 1], source[y, x + 1]

@@ -184,12 +184,12 @@ def inspect_image(data, mask, source, peaks, *, min_probability=None, **options)
     clean = away_from_sources(source, noise) & usable
     found = find_peaks(flipped.probability, mask, min_probability)
     n_usable = np.sum(usable)
-    # Of the image, not of its flipped copy.
-    noise_image = -flipped.normalization.forward(residual, ~usable)
+    flipped_noise = flipped.normalization.forward(residual, ~usable)
     return (
         found['probability'][clean[found['y'], found['x']]],
         float(np.sum(clean) / n_usable) if n_usable else 0.0,
-        noise_correlation(noise_image, clean),
-        noise_skewness(noise_image, clean),
+        noise_correlation(flipped_noise, clean),
+        # The image's own, not that of its flipped copy.
+        -noise_skewness(flipped_noise, clean),
         peak_widths(source, noise, peaks['y'], peaks['x']),
     )

@@ -4,8 +4,8 @@ From the network's logit to a probability that keeps its promise.
 ``python -m bgrem.evaluate.calibration --weights FILE`` measures, on simulated
 scenes like those of the training, how often a peak of a given logit is a true
 source, and how that depends on what the image itself says: what the detector finds in
-its sign-flipped residual, the correlation of its noise and the width of its sources.
-It writes all of that into the header of the weights file.
+its sign-flipped residual, the correlation and the skewness of its noise and the width
+of its sources. It writes all of that into the header of the weights file.
 """
 
 import argparse
@@ -243,11 +243,12 @@ def fit_peaks(scenes):
     for _ in range(_MAX_ROUNDS):
         table = _fit_scenes(used)
         correction = fit_correction(used, table)
-        kept = [s for s in scenes if _surprise(s, table, correction) < _MAX_SURPRISE]
+        surprise = np.array([_surprise(s, table, correction) for s in scenes])
+        kept = [scenes[k] for k in np.flatnonzero(surprise < _MAX_SURPRISE)]
         if len(kept) == len(used):
             break
         used = kept
-    ordinary = [s for s in scenes if _surprise(s, table, correction) < _MAX_ORDINARY]
+    ordinary = [scenes[k] for k in np.flatnonzero(surprise < _MAX_ORDINARY)]
     table = _fit_scenes(ordinary)
     correction = fit_offset(ordinary, table, fit_correction(used, table))
     return {**table, 'correction': correction}
