@@ -211,6 +211,20 @@ class TestTrain:
             # Weights are stored in half precision.
             assert torch.equal(tensor, fresh[name].half().float())
 
+    def test_families_beside_the_scene(self, folder, monkeypatch):
+        seen = []
+
+        def draw(composer, config, generator):
+            seen.append(composer.config)
+            return draw_examples(composer, config, generator)
+
+        monkeypatch.setattr(loop_module, 'draw_examples', draw)
+        family = replace(CONFIG.scene, density=(1e-3, 1e-3))
+        monkeypatch.setattr(loop_module, 'FAMILIES', {'sparse': family})
+        run(folder, replace(CONFIG, family_fraction=0.5, n_steps=30))
+        assert 8 <= seen.count(family) <= 22
+        assert seen.count(family) + seen.count(CONFIG.scene) == 30
+
     def test_starts_from_given_weights(self, folder, bank, tmp_path):
         first = run(folder)
         other = tmp_path / 'other'
@@ -434,11 +448,15 @@ class TestConfig:
         [('n_steps', 0), ('optimizer', 'sgd'), ('muon_learning_rate', 0),
          ('learning_rate', 0), ('ema', 2), ('decay', 'linear'), ('loss', 'l0'),
          ('crop_size', 30), ('min_peak', -1), ('normalization', 'mesh'),
-         ('noise_gain', 0)],
+         ('noise_gain', 0), ('family_fraction', 1.5)],
     )  # fmt: skip
     def test_bad_value(self, name, value):
         with pytest.raises(ValueError, match=f'{name} must'):
             replace(CONFIG, **{name: value})
+
+    def test_families_or_frames(self):
+        with pytest.raises(ValueError, match='family_fraction must be 0 with noise_fr'):
+            replace(CONFIG, family_fraction=0.1, noise_frames='somewhere')
 
 
 def test_command(folder, capsys):

@@ -43,6 +43,12 @@ class TrainingConfig:
     scene : `bgrem.simulate.SceneConfig`
         The training scenes.
 
+    family_fraction : float
+        The fraction of steps whose scenes are of one of `bgrem.simulate.FAMILIES`,
+        drawn at random, instead of ``scene``. In ``scene`` nearly every image has
+        several things that are difficult; most real ones have none or one. Not with
+        ``noise_frames``.
+
     inference_schedule : `bgrem.nn.CosineSchedule` or `None`
         The schedule of the released weights; `None` is the one of the training.
 
@@ -162,6 +168,7 @@ class TrainingConfig:
     network: UNetConfig = field(default_factory=UNetConfig)
     schedule: CosineSchedule = field(default_factory=CosineSchedule)
     scene: SceneConfig = field(default_factory=SceneConfig)
+    family_fraction: float = 0.0
     inference_schedule: CosineSchedule | None = None
     min_peak: float = 0.0
     noise_frames: str | None = None
@@ -205,6 +212,7 @@ class TrainingConfig:
         for name in (
             'bank_gaussian_fraction',
             'ema',
+            'family_fraction',
             'observed_fraction',
             'decay_rate',
             'measured_fraction',
@@ -220,6 +228,11 @@ class TrainingConfig:
             value = getattr(self, name)
             self._require(name, value in choices, f'must be one of {choices}')
         self._require('min_peak', self.min_peak >= 0, 'must not be negative')
+        self._require(
+            'family_fraction',
+            self.family_fraction == 0 or self.noise_frames is None,
+            'must be 0 with noise_frames',
+        )
         gain = self.noise_gain
         self._require('noise_gain', gain is None or gain > 0, 'must be positive')
         multiple = self.network.size_multiple
@@ -336,7 +349,8 @@ def fine_tuning_config(init):
     -------
     config : `TrainingConfig`
         That of their own training, with the name NAME-tuned and 1000 steps of
-        AdamW at a learning rate of 3e-4 that falls as a cosine; no noise frames.
+        AdamW at a learning rate of 3e-4 that falls as a cosine; no noise frames, and
+        no scenes but those of its ``scene``.
 
     Raises
     ------
@@ -353,6 +367,7 @@ def fine_tuning_config(init):
         name=f'{weights.name}-tuned',
         noise_frames=None,
         noise_gain=None,
+        family_fraction=0.0,
         measured_fraction=1.0,
         n_steps=1000,
         optimizer='adamw',

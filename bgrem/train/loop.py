@@ -15,7 +15,7 @@ from tqdm import tqdm
 from bgrem.atomic import atomic_path
 from bgrem.denoise import cpu_has_bfloat16, resolve_device
 from bgrem.nn import AttentionUNet, center_cross_entropy, difference_loss
-from bgrem.simulate import SceneComposer, StampBank, build_stamp_bank
+from bgrem.simulate import FAMILIES, SceneComposer, StampBank, build_stamp_bank
 from bgrem.weights import load_weights, save_weights
 
 from .config import TrainingConfig
@@ -110,6 +110,9 @@ class _Run:
             if frames is None
             else FrameComposer(bank, config.scene, frames)
         )
+        self.families = []
+        if config.family_fraction:
+            self.families = [SceneComposer(bank, scene) for scene in FAMILIES.values()]
         self.validation = Validation(bank, config, device, self.composer)
         # The caller's random state is not touched.
         with torch.random.fork_rng(devices=[]):
@@ -174,7 +177,7 @@ class _Run:
         config = self.config
         seed = config.seed * 1_000_000_007 + self.step
         generator = torch.Generator(self.device).manual_seed(seed)
-        examples = draw_examples(self.composer, config, generator)
+        examples = draw_examples(self._choose_composer(generator), config, generator)
         rate = self._noise_rate(len(examples.image), generator)
         self.network.train()
         loss, _ = self._loss(self.network, examples, rate)
@@ -203,6 +206,14 @@ class _Run:
         self.network.load_state_dict(self.average.state_dict())
         self.optimizer = Optimizers(self.network, self.config)
         self.skipped = 0
+
+    def _choose_composer(self, generator):
+        if not self.families:
+            return self.composer
+        chosen, family = torch.rand(2, generator=generator, device=self.device).tolist()
+        if chosen >= self.config.family_fraction:
+            return self.composer
+        return self.families[int(family * len(self.families))]
 
     def _noise_rate(self, n_crops, generator):
         draw = torch.rand(2, n_crops, 1, 1, 1, generator=generator, device=self.device)
