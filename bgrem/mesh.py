@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import erf
 
-__all__ = ['Mesh', 'find_quantum', 'measure_mesh']
+__all__ = ['Mesh', 'find_quantum', 'measure_mesh', 'second_difference']
 
 _BOX_SIZE = 48  # pixels; wide enough for galaxies, narrow enough for moon glow
 _LAG = 3  # pixels; correlated noise of kernel sigma 1 px is independent at 3 px
@@ -96,8 +96,8 @@ def measure_mesh(data, unusable=None, box_size=_BOX_SIZE):
         level[i] = _clipped_levels(_boxes(strip[rows], columns), quantum)
         differences = np.concatenate(
             [
-                _boxes(_second_difference(strip, lags[0], axis=0)[rows], columns),
-                _boxes(_second_difference(strip[rows], lags[1], axis=1), columns),
+                _boxes(second_difference(strip, lags[0], axis=0)[rows], columns),
+                _boxes(second_difference(strip[rows], lags[1], axis=1), columns),
             ],
             axis=1,
         )
@@ -158,8 +158,24 @@ def _boxes(strip, columns):
     return np.moveaxis(padded[:, columns], 0, 1).reshape(len(columns), -1)
 
 
-def _second_difference(image, lag, axis):
-    """Return d[i-lag] - 2 d[i] + d[i+lag], NaN where it is not defined."""
+def second_difference(image, lag, axis):
+    """
+    Return d[i-lag] - 2 d[i] + d[i+lag].
+
+    Parameters
+    ----------
+    image : 2D `~numpy.ndarray` of float
+        The image.
+    lag : int
+        The distance in pixels.
+    axis : {0, 1}
+        The axis along which the differences are taken.
+
+    Returns
+    -------
+    difference : 2D `~numpy.ndarray` of float
+        NaN where it is not defined.
+    """
     result = np.full(image.shape, np.nan)
     n = image.shape[axis]
     if lag < 1 or n < 2 * lag + 1:

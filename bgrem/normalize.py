@@ -16,6 +16,7 @@ from numbers import Real
 import numpy as np
 from scipy.ndimage import distance_transform_edt, median_filter, minimum_filter
 
+from bgrem.depth import sharpen_steps
 from bgrem.mesh import find_quantum, measure_mesh
 
 __all__ = ['Normalization', 'estimate_normalization']
@@ -102,14 +103,15 @@ def estimate_normalization(data, mask=None, method='local'):
         `True` at pixels to ignore.
     method : {'local', 'global'}, float or 2D array_like, optional
         ``'local'`` (default): sky level and noise from a mesh of boxes of about
-        48 px, interpolated bilinearly. Patches of exact zeros (the empty border
-        of a mosaic) count as no data and get the scale 0. ``'global'``: the
-        median of all pixels and the one scale of arXiv 2510.04718, the standard
-        deviation of the pixels below the 90th percentile, zeros ignored. A float
-        is that paper's normalisation factor: the median is subtracted and the
-        image is multiplied by it. A 2D array is such a factor for each pixel,
-        with the local sky level as the centre; where it is 0 or not finite the
-        scale is 0.
+        48 px, interpolated bilinearly; steps of the noise, as between the panels of
+        a mosaic, are drawn where they are (`bgrem.depth.sharpen_steps`). Patches of
+        exact zeros (the empty border of a mosaic) count as no data and get the scale
+        0. ``'global'``: the median of all pixels and the one scale of arXiv
+        2510.04718, the standard deviation of the pixels below the 90th percentile,
+        zeros ignored. A float is that paper's normalisation factor: the median is
+        subtracted and the image is multiplied by it. A 2D array is such a factor for
+        each pixel, with the local sky level as the centre; where it is 0 or not
+        finite the scale is 0.
 
     Returns
     -------
@@ -187,6 +189,7 @@ def _local_normalization(data, unusable):
 
     center = _interpolate(level, mesh, dtype, extrapolate=True)
     scale = _interpolate(noise, mesh, dtype, extrapolate=False)
+    sharpen_steps(scale, data, unusable | blank, noise, mesh)
     if flat.any():
         sizes = np.diff(mesh.y_edges), np.diff(mesh.x_edges)
         scale[np.repeat(np.repeat(flat, sizes[0], axis=0), sizes[1], axis=1)] = 0
