@@ -20,12 +20,12 @@ _MIN_RATIO = 1.25
 # counts that much.
 _CUT_RATIO = 1.12
 _CUT_WEIGHT = 0.02
-# The noise of a pixel is seen in a window of this size, with this error of its logarithm.
+# The noise of a pixel is seen in a window of this size; the error of its logarithm.
 _WINDOW = 11
 _ERROR = 0.15
 # Boxes further away count less, as a Gaussian of this width in boxes.
 _REACH = 1.0
-# How many times better the steps must explain the windows than the ramp does: noise that
+# How many times better than the ramp the steps must explain the windows: noise that
 # changes smoothly, as on a strong gradient, is left alone.
 _MIN_GAIN = 1.7
 # At least this part of a window must be measured.
@@ -57,8 +57,8 @@ def sharpen_steps(scale, data, unusable, noise, mesh):
     most images are left as they are, and cost nothing. There each pixel takes the
     weighted geometric mean of the noise of the boxes around. The weight falls with the
     distance and with what the logarithms of the second differences in a window of 11 px
-    say against it (a joint bilateral upsampling, Kopf et al. 2007). The windows of a row
-    of boxes must be explained better by that than by the interpolation.
+    say against it (a joint bilateral upsampling, Kopf et al. 2007). In each row of
+    boxes the windows must be explained better by that than by the interpolation.
     """
     lowest = ndimage.minimum_filter(noise, 3, mode='nearest')
     highest = ndimage.maximum_filter(noise, 3, mode='nearest')
