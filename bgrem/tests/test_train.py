@@ -483,6 +483,19 @@ def test_command_adapts_weights_to_frames(folder, frames, bank, capsys):
     assert stored['n_steps'] == 1
 
 
+def test_command_trains_on_frames_alone(folder, frames, capsys):
+    config = folder / 'tiny.toml'
+    config.write_text(
+        'name = "tiny"\nn_steps = 1\nbatch_size = 1\ncrop_size = 32\ntile_size = 64\n'
+        'tile_overlap = 16\nfamily_fraction = 0.5\n[network]\nwidths = [4, 8]\n'
+        'attention_gates = 0\n'
+    )
+    arguments = [str(config), '-o', str(folder), '--noise-frames', str(frames)]
+    assert main([*arguments, '--quiet']) == 0
+    stored = load_weights(capsys.readouterr().out.strip()).header['training']['config']
+    assert stored['family_fraction'] == 0
+
+
 def test_command_needs_a_configuration():
     with pytest.raises(ValueError, match='config must be given'):
         main(['--init', 'optical'])

@@ -83,6 +83,7 @@ def _configuration(args):
     changes = {
         'noise_frames': args.noise_frames,
         'noise_gain': args.gain,
+        'family_fraction': 0.0 if args.noise_frames is not None else None,
         'n_steps': args.steps,
         # Real frames bring their own errors of the measurement.
         'measured_fraction': 1.0 if args.noise_frames is not None else None,
