@@ -49,6 +49,8 @@ def training(options, folder):
         batch_size=options.n_crops,
         crop_size=options.crop_size,
         validation_scenes=1,
+        # A small bank lacks PSFs for some of the families.
+        family_fraction=0.0,
     )
     # The step of the real loop, which has no public name of its own.
     step = _Run(config, folder, torch.device('cpu'), 1, None)._train_step
