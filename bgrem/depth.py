@@ -9,7 +9,7 @@ only.
 import numpy as np
 from scipy import ndimage
 
-from bgrem.mesh import second_difference
+from bgrem.mesh import LAG, box_centers, second_difference
 
 __all__ = ['sharpen_steps']
 
@@ -68,18 +68,19 @@ def sharpen_steps(scale, data, unusable, noise, mesh):
     is_cut = (noise > _CUT_RATIO * lowest) & (_CUT_RATIO * noise < highest)
     weight = np.where(is_cut, _CUT_WEIGHT, 1.0)
     floor = _FLOOR * noise[noise > 0].min()
+    log_noise = np.log(np.maximum(noise, np.finfo(float).tiny))
+    widths = np.diff(mesh.x_edges)
     # one row of boxes at a time bounds the memory
     for row in np.flatnonzero(stepped.any(axis=1)):
         rows = slice(mesh.y_edges[row], mesh.y_edges[row + 1])
         seen, measured = _log_noise(data, unusable, rows, floor)
-        widths = np.diff(mesh.x_edges)
         chosen = measured & np.repeat(stepped[row], widths) & (scale[rows] > 0)
         if not chosen.any():
             continue
         ramp = np.log(np.where(chosen, scale[rows], 1))
         # The constant of Gaussian noise, or whatever it is in discrete data.
         seen = seen - np.median((seen - ramp)[chosen])
-        steps = _weighted_noise(seen, row, noise, weight, mesh)
+        steps = _weighted_noise(seen, row, log_noise, weight, mesh)
         errors = [np.mean(np.square(seen - log)[chosen]) for log in (ramp, steps)]
         if errors[0] > _MIN_GAIN * errors[1]:
             scale[rows][chosen] = np.exp(steps[chosen])
@@ -87,13 +88,13 @@ def sharpen_steps(scale, data, unusable, noise, mesh):
 
 def _log_noise(data, unusable, rows, floor):
     """Return the mean logarithm of the differences around each pixel of some rows."""
-    halo = _WINDOW // 2 + 3
+    halo = _WINDOW // 2 + LAG
     first = max(rows.start - halo, 0)
     strip = slice(first, rows.stop + halo)
     image = np.where(unusable[strip], np.nan, data[strip].astype(float))
     total, count = np.zeros(image.shape), np.zeros(image.shape)
     for axis in (0, 1):
-        difference = np.abs(second_difference(image, 3, axis))
+        difference = np.abs(second_difference(image, LAG, axis))
         known = np.isfinite(difference)
         total[known] += np.log(np.maximum(difference[known], floor))
         count += known
@@ -109,11 +110,9 @@ def _log_noise(data, unusable, rows, floor):
     ), measured
 
 
-def _weighted_noise(seen, row, noise, weight, mesh):
+def _weighted_noise(seen, row, log_noise, weight, mesh):
     """Return the logarithm of the noise of each pixel in a row of boxes."""
-    y_center, x_center = (
-        0.5 * (edges[:-1] + edges[1:] - 1) for edges in (mesh.y_edges, mesh.x_edges)
-    )
+    y_center, x_center = box_centers(mesh.y_edges), box_centers(mesh.x_edges)
     height, width = (np.diff(edges).mean() for edges in (mesh.y_edges, mesh.x_edges))
     y = np.arange(mesh.y_edges[row], mesh.y_edges[row + 1])
     x = np.arange(mesh.x_edges[-1])
@@ -122,7 +121,7 @@ def _weighted_noise(seen, row, noise, weight, mesh):
     for other_row in range(max(row - 1, 0), min(row + 2, len(y_center))):
         for step in (-1, 0, 1):
             others = np.clip(column + step, 0, len(x_center) - 1)
-            log = np.log(np.maximum(noise[other_row, others], np.finfo(float).tiny))
+            log = log_noise[other_row, others]
             distance2 = ((y - y_center[other_row]) / height)[:, None] ** 2 + (
                 (x - x_center[others]) / width
             ) ** 2

@@ -11,10 +11,19 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import erf
 
-__all__ = ['Mesh', 'find_quantum', 'measure_mesh', 'second_difference']
+__all__ = [
+    'LAG',
+    'Mesh',
+    'box_centers',
+    'find_quantum',
+    'measure_mesh',
+    'second_difference',
+]
 
 _BOX_SIZE = 48  # pixels; wide enough for galaxies, narrow enough for moon glow
-_LAG = 3  # pixels; correlated noise of kernel sigma 1 px is independent at 3 px
+#: Of the second differences, in pixels: correlated noise of kernel sigma 1 px is
+#: independent at 3 px.
+LAG = 3
 _LEVEL_CLIP = 3.0  # standard deviations
 _NOISE_CLIP = 2.0  # tighter: in a crowded field every third difference holds a star
 _ONE_STEP = 1.01  # steps of discrete data: one, with room for rounding
@@ -83,7 +92,7 @@ def measure_mesh(data, unusable=None, box_size=_BOX_SIZE):
         unusable = ~np.isfinite(data)
     y_edges, x_edges = (_edges(n, box_size) for n in data.shape)
     quantum = find_quantum(data[~unusable])
-    lags = [min(_LAG, (n - 1) // 2) for n in data.shape]
+    lags = [min(LAG, (n - 1) // 2) for n in data.shape]
     columns = _box_index(x_edges)
 
     level = np.empty((len(y_edges) - 1, len(x_edges) - 1))
@@ -108,6 +117,23 @@ def measure_mesh(data, unusable=None, box_size=_BOX_SIZE):
     rounding = 4 * np.finfo(dtype).eps * np.abs(level)
     noise[noise <= np.nan_to_num(rounding)] = 0
     return Mesh(level, noise, y_edges, x_edges, quantum)
+
+
+def box_centers(edges):
+    """
+    Return the centres of boxes along one axis.
+
+    Parameters
+    ----------
+    edges : 1D `~numpy.ndarray` of int
+        The first pixel of each box, and the end, as of `Mesh`.
+
+    Returns
+    -------
+    centers : 1D `~numpy.ndarray` of float
+        In pixels.
+    """
+    return 0.5 * (edges[:-1] + edges[1:] - 1)
 
 
 def find_quantum(values):

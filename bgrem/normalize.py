@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, median_filter, minimum_filter
 
 from bgrem.depth import sharpen_steps
-from bgrem.mesh import find_quantum, measure_mesh
+from bgrem.mesh import box_centers, find_quantum, measure_mesh
 
 __all__ = ['Normalization', 'estimate_normalization']
 
@@ -274,7 +274,7 @@ def _interpolate(values, mesh, dtype, *, extrapolate):
 
 def _interpolation_weights(edges, extrapolate):
     """Return for each pixel the box before and after, and the latter's weight."""
-    centers = 0.5 * (edges[:-1] + edges[1:] - 1)
+    centers = box_centers(edges)
     pixels = np.arange(edges[-1])
     if len(centers) == 1:
         zeros = np.zeros_like(pixels)

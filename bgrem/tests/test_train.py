@@ -46,6 +46,11 @@ CONFIG = TrainingConfig(
     tile_overlap=16,
 )
 
+TOML = (
+    'name = "tiny"\nn_steps = 1\nbatch_size = 1\ncrop_size = 32\ntile_size = 64\n'
+    'tile_overlap = 16\n[network]\nwidths = [4, 8]\nattention_gates = 0\n'
+)
+
 
 class _FlatValidation:
     """
@@ -461,10 +466,7 @@ class TestConfig:
 
 def test_command(folder, capsys):
     config = folder / 'tiny.toml'
-    config.write_text(
-        'name = "tiny"\nn_steps = 1\nbatch_size = 1\ncrop_size = 32\ntile_size = 64\n'
-        'tile_overlap = 16\n[network]\nwidths = [4, 8]\nattention_gates = 0\n'
-    )
+    config.write_text(TOML)
     assert main([str(config), '-o', str(folder), '--quiet']) == 0
     assert load_weights(capsys.readouterr().out.strip()).name == 'tiny'
 
@@ -485,11 +487,7 @@ def test_command_adapts_weights_to_frames(folder, frames, bank, capsys):
 
 def test_command_trains_on_frames_alone(folder, frames, capsys):
     config = folder / 'tiny.toml'
-    config.write_text(
-        'name = "tiny"\nn_steps = 1\nbatch_size = 1\ncrop_size = 32\ntile_size = 64\n'
-        'tile_overlap = 16\nfamily_fraction = 0.5\n[network]\nwidths = [4, 8]\n'
-        'attention_gates = 0\n'
-    )
+    config.write_text(f'family_fraction = 0.5\n{TOML}')
     arguments = [str(config), '-o', str(folder), '--noise-frames', str(frames)]
     assert main([*arguments, '--quiet']) == 0
     stored = load_weights(capsys.readouterr().out.strip()).header['training']['config']

@@ -83,11 +83,11 @@ def _configuration(args):
     changes = {
         'noise_frames': args.noise_frames,
         'noise_gain': args.gain,
-        'family_fraction': 0.0 if args.noise_frames is not None else None,
         'n_steps': args.steps,
-        # Real frames bring their own errors of the measurement.
-        'measured_fraction': 1.0 if args.noise_frames is not None else None,
     }
+    if args.noise_frames is not None:
+        # Real frames bring their own errors of the measurement.
+        changes |= {'family_fraction': 0.0, 'measured_fraction': 1.0}
     given = {name: value for name, value in changes.items() if value is not None}
     return replace(config, **given)
 
