@@ -16,6 +16,7 @@ from bgrem._parent import (
     parent_view,
     silent_mask,
 )
+from bgrem.discovery import away_from_sources
 from bgrem.inputs import parse_image
 from bgrem.large import (
     LARGE_MAX_HIDDEN,
@@ -24,6 +25,7 @@ from bgrem.large import (
     large_sources,
 )
 from bgrem.pipeline import separate
+from bgrem.skewness import skewness_offset
 from bgrem.trend import fit_trend
 from bgrem.uncertainty import mesh_standard_error
 
@@ -213,31 +215,48 @@ class DiffusionBackground(DetectionMixin, Background2D):
         self._meta = separation.meta
         self._correction = separation.correction
         self._trend = trend
-        self._measure_meshes()
+        noise_alone = ~unusable & away_from_sources(
+            separation.source, separation.normalization.scale
+        )
+        self._measure_meshes(sky, noise_alone)
 
     def _separate(self, data, mask, **options):
         """Separate the sources; the evaluation has them separated elsewhere."""
         return separate(data, mask, **self._detector, **options)
 
-    def _measure_meshes(self):
-        """Compute what the parent would compute at first use."""
-        self._detrended = None
-        if self._trend is not None:
-            # the parent's own view of the residual, with all its properties
-            self._detrended = parent_view(self)
-            mesh = self._detrended.background_mesh
-            centers = (
-                np.arange(n) * size + 0.5 * (size - 1)
-                for n, size in zip(mesh.shape, self.box_size, strict=True)
-            )
-            self.background_mesh = mesh + self._with_unit(
-                self._trend(*centers, dtype=mesh.dtype)
-            )
+    def _measure_meshes(self, sky, noise_alone):
+        """Compute what the parent would compute at first use, and correct it."""
         # which boxes the parent filters; it forgets the levels from which it knows
         self._is_filtered = np.ones_like(self._mesh_nan_mask)
         if self.filter_threshold is not None:
             levels = self._interpolate_grid(self._bkg_stats)
             self._is_filtered = levels > self.filter_threshold
+        mesh, rms_mesh = (
+            getattr(values, 'value', values)
+            for values in (self.background_mesh, self.background_rms_mesh)
+        )
+        offset = skewness_offset(
+            sky,
+            noise_alone,
+            mesh,
+            rms_mesh,
+            self.box_size,
+            self.bkg_estimator,
+            self.sigma_clip,
+        )
+        if offset:
+            mesh += (offset * rms_mesh).astype(mesh.dtype)
+        self._detrended = None
+        if self._trend is not None:
+            # the parent's own view of the residual, with all its properties
+            self._detrended = parent_view(self)
+            centers = (
+                np.arange(n) * size + 0.5 * (size - 1)
+                for n, size in zip(mesh.shape, self.box_size, strict=True)
+            )
+            self.background_mesh = self.background_mesh + self._with_unit(
+                self._trend(*centers, dtype=mesh.dtype)
+            )
         for name in ('mesh', 'median'):
             getattr(self, f'background_{name}')
             getattr(self, f'background_rms_{name}')
