@@ -115,6 +115,7 @@ class DetectionMixin:
         threshold=None,
         false_discovery_rate=0.05,
         effective_gain=None,
+        aperture_correction=False,
         wcs=None,
         **kwargs,
     ):
@@ -130,6 +131,12 @@ class DetectionMixin:
         effective_gain : float, 2D array_like or `~astropy.units.Quantity`, optional
             Electrons per data unit, from which the photon noise of the sources is
             added to the errors.
+        aperture_correction : bool, optional
+            Whether to add ``total_flux`` and ``total_flux_err``: the Kron flux, and
+            its error, over the part of a star's light that an aperture of its size
+            holds, measured on the stars of the image itself
+            (`bgrem.growth.star_growth`). NaN, with a warning, where there is none.
+            Default `False`.
         wcs : WCS, optional
             The world coordinates. Default: those of NDData input.
         **kwargs
@@ -162,6 +169,7 @@ class DetectionMixin:
             probability=self._probability,
             background_rms=self.background_rms,
             effective_gain=effective_gain,
+            aperture_correction=aperture_correction,
             mask=self._image.unusable,
             wcs=self._image.wcs if wcs is None else wcs,
             **kwargs,

@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from bgrem.deblend import deblend_region
 from bgrem.discovery import peak_widths
+from bgrem.growth import light_fraction, star_growth
 
 __all__ = [
     'MIN_PROBABILITY',
@@ -285,6 +286,7 @@ def catalog(
     probability,
     background_rms,
     effective_gain=None,
+    aperture_correction=False,
     mask=None,
     **kwargs,
 ):
@@ -308,6 +310,11 @@ def catalog(
         Electrons (or photons) per data unit. If given, the photon noise of
         the sources is added to the errors. A plain number is taken as
         electrons per data unit where ``data`` has a unit.
+    aperture_correction : bool, optional
+        Whether to add the columns ``total_flux`` and ``total_flux_err``: the Kron
+        flux and its error over the part of a star's light in a circle as large as the
+        Kron aperture, from the stars of the image (`bgrem.growth.star_growth`). NaN,
+        with a warning, where the image has no star for it. Default `False`.
     mask : 2D `~numpy.ndarray` of bool, optional
         True on pixels to leave out of every measurement.
     **kwargs
@@ -365,6 +372,15 @@ def catalog(
         *result.default_columns[after:],
         'detection_probability',
     ]
+    if aperture_correction:
+        plain = getattr(source, 'value', source)
+        growth = star_growth(plain, segmentation_image, result)
+        fraction = light_fraction(result.kron_aperture, *growth)
+        for name in ('flux', 'flux_err'):
+            result.add_property(
+                f'total_{name}', getattr(result, f'kron_{name}') / fraction
+            )
+            result.default_columns.append(f'total_{name}')
     return result
 
 

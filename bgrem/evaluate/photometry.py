@@ -33,6 +33,8 @@ APERTURE_FWHM = 1.5
 SNR_EDGES = (3.0, 5.0, 10.0, 20.0, np.inf)
 # Positions of fainter stars are cut off by the radius of the matching.
 _MIN_POSITION_SNR = 5.0
+# What is compared with the total flux, as the catalogue names it.
+_LARGE_FLUXES = ('kron', 'total')
 _N_POINTS = 300  # of each method, for the flux-flux figure
 
 
@@ -72,9 +74,9 @@ class PhotometrySurvey:
     The aperture has a radius of 1.5 FWHM and is placed at the position that
     the catalogue gives. The true flux is the sum of the noise-free source
     image, neighbours and all, in the same aperture: only what sky subtraction
-    and denoising do to the flux is measured. Kron fluxes of the same segments
-    are compared with the true total flux of the matched source, where that
-    has no neighbour. The S/N that sorts the fluxes is that of the *aperture*:
+    and denoising do to the flux is measured. Kron fluxes of the same segments,
+    and total ones (these with an aperture correction), are compared with the true
+    total flux of the matched source, where that has no neighbour. The S/N that sorts the fluxes is that of the *aperture*:
     true flux over the true noise in it. Positions of isolated stars, the
     centroids, the windowed centroids and the detections of the catalogue's table,
     are compared with the Cramer-Rao limit.
@@ -138,29 +140,34 @@ class PhotometrySurvey:
             'Background2D': (scene.image - sky.background, sky.background_rms),
             'true sky': (scene.image - scene.sky, scene.sigma),
         }
-        catalogs = {
-            name: measure_catalog(
-                data,
-                segments,
-                source=bkg.source,
-                probability=bkg.detection_probability,
-                background_rms=rms,
-                effective_gain=self.gain,
-                mask=scene.mask,
-            )
-            for name, (data, rms) in images.items()
-        }
+        with warnings.catch_warnings():
+            # an empty scene has no star for the aperture correction
+            warnings.simplefilter('ignore', AstropyWarning)
+            catalogs = {
+                name: measure_catalog(
+                    data,
+                    segments,
+                    source=bkg.source,
+                    probability=bkg.detection_probability,
+                    background_rms=rms,
+                    effective_gain=self.gain,
+                    aperture_correction=True,
+                    mask=scene.mask,
+                )
+                for name, (data, rms) in images.items()
+            }
         found, common = self._matched(scene, catalogs['bgrem'])
         for name, (data, rms) in images.items():
             error = calc_total_error(data, rms, self.gain)
             flux, flux_error = aperture_sums(
                 data, common['x'], common['y'], APERTURE_FWHM * scene.fwhm, error
             )
-            kron = {
+            large = {
                 key: np.atleast_1d(getattr(catalogs[name], key))[found]
-                for key in ('kron_flux', 'kron_flux_err')
+                for kind in _LARGE_FLUXES
+                for key in (f'{kind}_flux', f'{kind}_flux_err')
             }
-            row = {**common, 'flux': flux, 'flux_error': flux_error, **kron}
+            row = {**common, 'flux': flux, 'flux_error': flux_error, **large}
             self._rows.setdefault(name, []).append(row)
 
     def _matched(self, scene, catalog):
@@ -221,7 +228,7 @@ class PhotometrySurvey:
         Returns
         -------
         result : dict
-            ``aperture`` and ``kron``: for each method the rows of
+            ``aperture``, ``kron`` and ``total``: for each method the rows of
             `summarize_fluxes`. ``positions``: ``n_sources`` catalogued,
             ``n_not_finite`` of them without finite positions, and
             `summarize_positions` of the ``centroid`` and the ``windowed``
@@ -234,13 +241,18 @@ class PhotometrySurvey:
             name: {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
             for name, rows in self._rows.items()
         }
-        totals = {name: _totals(table) for name, table in tables.items()}
         limit, centroid, windowed = np.concatenate(
             [*self._positions, np.empty((3, 0))], axis=1
         )
         return {
             'aperture': {n: summarize_fluxes(table) for n, table in tables.items()},
-            'kron': {n: summarize_fluxes(table) for n, table in totals.items()},
+            **{
+                kind: {
+                    n: summarize_fluxes(_alone(table, kind))
+                    for n, table in tables.items()
+                }
+                for kind in _LARGE_FLUXES
+            },
             'positions': {
                 'n_sources': self._n_sources,
                 'n_not_finite': self._n_not_finite,
@@ -251,13 +263,13 @@ class PhotometrySurvey:
         }
 
 
-def _totals(table):
-    """Return the table of the Kron fluxes of sources without a neighbour."""
+def _alone(table, kind):
+    """Return the table of the large fluxes of sources without a neighbour."""
     totals = {
         **table,
         'true_flux': table['true_total'],
-        'flux': table['kron_flux'],
-        'flux_error': table['kron_flux_err'],
+        'flux': table[f'{kind}_flux'],
+        'flux_error': table[f'{kind}_flux_err'],
     }
     return {name: values[table['is_alone']] for name, values in totals.items()}
 

@@ -23,6 +23,7 @@ _SOURCES = {
     'promise': 'detection',
     'profiles': 'sky',
     'kron': 'photometry',
+    'total': 'photometry',
     'positions': 'photometry',
 }
 
@@ -101,6 +102,11 @@ def markdown_report(results):
             'Kron fluxes of isolated sources against true total fluxes',
             _flux_table,
             ['kron'],
+        ),
+        'total': (
+            'The same with an aperture correction',
+            _flux_table,
+            ['total'],
         ),
         'positions': ('Positions of isolated stars', _position_table, []),
         'segmentation': (

@@ -245,6 +245,12 @@ class TestPhotometrySurvey:
         for row in result['kron']['denoised, clipped']:
             assert -0.06 < row['median_bias'] < 0.01
 
+    def test_total_fluxes_have_what_kron_apertures_leave_out(self, result):
+        kron, total = (result[kind]['denoised, clipped'] for kind in ('kron', 'total'))
+        for part, whole in zip(kron, total, strict=True):
+            assert part['median_bias'] < whole['median_bias']
+            assert abs(whole['median_bias']) < 0.01
+
     def test_positions(self, result):
         positions = result['positions']
         assert positions['n_sources'] == positions['centroid']['n'] == 36
