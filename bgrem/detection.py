@@ -277,6 +277,13 @@ class _SourceCatalog(SourceCatalog):
         windowed = super(_SourceCatalog, windowing).centroid_win
         return np.where(np.isfinite(windowed), windowed, self.centroid)
 
+    # Of the data it would be larger where the noise is high, and the flux with it.
+    @lazyproperty
+    def _measured_kron_radius(self):
+        measuring = copy(self)
+        measuring._data = self._convolved_data
+        return super(_SourceCatalog, measuring)._measured_kron_radius
+
 
 def catalog(
     data,
@@ -300,8 +307,8 @@ def catalog(
     segmentation_image : `~photutils.segmentation.SegmentationImage`
         One label per source.
     source : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
-        The denoised image. Positions and shapes are measured on it, fluxes
-        are not.
+        The denoised image. Positions, shapes and the sizes of the Kron apertures
+        are measured on it, fluxes are not.
     probability : 2D `~numpy.ndarray` of float
         Calibrated detection probability.
     background_rms : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
@@ -338,7 +345,8 @@ def catalog(
     data, which is noisy, and not finite where the Kron flux is zero or noise
     drives the Kron radius beyond 6. Here it is ``window_radius``: 1.15 times half
     the FWHM of the core of the denoised source (`bgrem.discovery.peak_widths`), or
-    the median of the others where a source has none. photutils itself puts the
+    the median of the others where a source has none. Kron apertures have the size that
+    they would have on the denoised image. photutils itself puts the
     isophotal centroid in its place where it leaves the 1-sigma ellipse of the source,
     or the image.
     """

@@ -409,10 +409,24 @@ class TestCatalog:
         result = catalog(data, segmentation, **kwargs)
         faint = segmentation.data[30, 70] - 1
         # What photutils alone gives for a source without a half-light radius.
-        assert np.isnan(SourceCatalog.centroid_win.fget(result)[faint]).all()
+        alone = SourceCatalog(data, segmentation)
+        assert np.isnan(alone.centroid_win[faint]).all()
         assert np.isfinite(result.centroid_win).all()
         only = catalog(data, segmentation, **kwargs)[faint]
         assert_array_equal(only.centroid_win, result.centroid_win[faint])
+
+    def test_kron_apertures_of_the_denoised_image(self, inputs):
+        data, segmentation, source, probability, rms = inputs
+        kwargs = {
+            'source': source, 'probability': probability, 'background_rms': rms
+        }  # fmt: skip
+        noise = np.random.default_rng(8).normal(0, 3, data.shape)
+        result = catalog(data + noise, segmentation, **kwargs)
+        plain = catalog(source, segmentation, **kwargs)
+        assert_array_equal(result.kron_radius, plain.kron_radius)
+        assert np.all(result.kron_flux != plain.kron_flux)
+        alone = SourceCatalog(data + noise, segmentation, convolved_data=source)
+        assert np.any(result.kron_radius != alone.kron_radius)
 
     def test_pickle(self, result):
         copy = pickle.loads(pickle.dumps(result))
