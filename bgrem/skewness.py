@@ -5,8 +5,8 @@ The sky that leaves the flux of a source right is the mean of the pixels without
 Estimators that stand outliers measure something else where the noise is skewed, as
 that of photons is. At 500 electrons in a pixel the median is 0.007 standard deviations
 of the noise below the mean, the mode of SExtractor, 2.5 median - 1.5 mean, 0.018, and
-at 0.6 it is zero. In one pixel that is nothing, but in the sum over an aperture it is
-not. With the sources gone the noise of all boxes together shows it. Numpy only.
+at 0.6 both are zero. In one pixel 0.02 are nothing, but an aperture adds them up. With
+the sources gone the noise of all boxes together shows them. Numpy only.
 """
 
 import math
@@ -23,8 +23,8 @@ _N_PASSES = 3
 # of the estimator.
 _MIN_SIGNIFICANCE = 2.0
 # Photons are independent from pixel to pixel. Where neighbours share more than this,
-# the skewness may be that of faint stars without number, or of a sky finer than the
-# boxes; against those the estimators are right to stand up.
+# the skewness may be that of countless faint stars, against which a mode is right, or
+# of a sky finer than the boxes.
 _MAX_CORRELATION = 0.1
 _MAX_PIXELS = 4_000_000  # say enough, of a large image
 
