@@ -23,6 +23,7 @@ from bgrem.large import (
     LARGE_MIN_SIGMA,
     is_smooth,
     large_sources,
+    source_glow,
 )
 from bgrem.pipeline import separate
 from bgrem.skewness import skewness_offset
@@ -193,13 +194,21 @@ class DiffusionBackground(DetectionMixin, Background2D):
         separation = self._separate(
             image.data, unusable, n_steps=n_steps, progress=progress
         )
-        sky = image.data - separation.source
-        hidden, unusable = _hide_large_sources(
+        source = separation.source
+        sky = image.data - source
+        hidden, unusable = silent_mask(image), image.unusable
+        large = _choose_large_sources(
             image,
             sky,
             separation,
             lambda mask: leaves_boxes(mask, image, n_boxes, box_size, options),
         )
+        if large is not None:
+            hidden = large if hidden is None else large | hidden
+            unusable = unusable | large
+            glow = source_glow(source, separation.normalization.scale, ~unusable)
+            source = np.where(image.unusable, source, source - glow)
+            sky = image.data - source
         trend = None
         if options.get('filter_threshold') is None:
             trend = fit_trend(sky, unusable, box_size)
@@ -216,13 +225,13 @@ class DiffusionBackground(DetectionMixin, Background2D):
         # the parent's repr tells whether the caller gave a mask
         self._has_mask = mask is not None and mask is not np.ma.nomask
         self._image = image
-        self._source = separation.source
+        self._source = source
         self._probability = separation.probability
         self._meta = separation.meta
         self._correction = separation.correction
         self._trend = trend
         noise_alone = ~unusable & away_from_sources(
-            separation.source, separation.normalization.scale
+            source, separation.normalization.scale
         )
         self._measure_meshes(sky, noise_alone)
 
@@ -452,11 +461,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
 DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)
 
 
-def _hide_large_sources(image, sky, separation, leaves_enough):
-    """
-    Return the mask for the parent and the unusable pixels, with large sources if they
-    can be spared.
-    """
+def _choose_large_sources(image, sky, separation, leaves_enough):
+    """Return the pixels of large sources, or `None` if none can be spared."""
     hidden, unusable = silent_mask(image), image.unusable
     for min_sigma in LARGE_MIN_SIGMA:
         large = large_sources(
@@ -467,10 +473,8 @@ def _hide_large_sources(image, sky, separation, leaves_enough):
         is_last = min_sigma == LARGE_MIN_SIGMA[-1]
         if not is_last and large.mean(where=~unusable) > LARGE_MAX_HIDDEN:
             continue
-        wider_hidden = large if hidden is None else large | hidden
-        if not leaves_enough(wider_hidden):
+        if not leaves_enough(large if hidden is None else large | hidden):
             continue
-        wider = unusable | large
         # the cheap question came first
-        return (wider_hidden, wider) if is_smooth(sky, wider) else (hidden, unusable)
-    return hidden, unusable
+        return large if is_smooth(sky, unusable | large) else None
+    return None

@@ -7,7 +7,13 @@ from scipy import ndimage
 
 from bgrem.mesh import measure_mesh
 
-__all__ = ['LARGE_MAX_HIDDEN', 'LARGE_MIN_SIGMA', 'is_smooth', 'large_sources']
+__all__ = [
+    'LARGE_MAX_HIDDEN',
+    'LARGE_MIN_SIGMA',
+    'is_smooth',
+    'large_sources',
+    'source_glow',
+]
 
 # A tenth of the light of a galaxy that is left over or taken too much is no matter
 # where its surface brightness is below this many noise standard deviations. Stars
@@ -21,6 +27,10 @@ _MIN_SIZE = 17  # pixels
 # standard deviations, of an even sky next to nothing.
 _BOX_SIZE = 48  # pixels
 _MAX_STRUCTURE = 0.2
+# The darkest pixels of the denoised image: gaps between sources, even in a crowd.
+_DARK_PERCENTILE = 2
+# More than that, in noise standard deviations, is the light of a galaxy after all.
+_MAX_GLOW = 0.1
 
 
 def large_sources(source, noise, min_sigma=LARGE_MIN_SIGMA[0]):
@@ -75,3 +85,35 @@ def is_smooth(sky, hidden):
     if not (bends.size and noise.size):
         return False
     return bool(np.median(np.abs(bends)) <= _MAX_STRUCTURE * np.median(noise))
+
+
+def source_glow(source, noise, visible):
+    """
+    Return the glow of a denoised image where it is darkest.
+
+    Parameters
+    ----------
+    source : 2D `~numpy.ndarray` of float
+        The denoised image.
+    noise : 2D `~numpy.ndarray` of float
+        The standard deviation of the noise, in the same unit.
+    visible : 2D `~numpy.ndarray` of bool
+        True where nothing is hidden, neither by a mask nor by a large source.
+
+    Returns
+    -------
+    glow : 2D `~numpy.ndarray` of float
+        The second percentile of ``source / noise``, between 0 and 0.1, times
+        ``noise``.
+
+    Notes
+    -----
+    Where galaxies fill much of an image the network cannot tell their outskirts from
+    the sky, and spreads some hundredths of the noise over all that lies between. There
+    is always a place without a source.
+    """
+    visible = visible & (noise > 0)
+    if not visible.any():
+        return np.zeros_like(source)
+    level = np.percentile(source[visible] / noise[visible], _DARK_PERCENTILE)
+    return (np.clip(level, 0, _MAX_GLOW) * noise).astype(source.dtype)

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from photutils.background import Background2D
 
 from bgrem import DiffusionBackground, background
-from bgrem.large import is_smooth, large_sources
+from bgrem.large import is_smooth, large_sources, source_glow
 from bgrem.normalize import Normalization
 from bgrem.pipeline import Separation
 
@@ -66,6 +66,30 @@ class TestIsSmooth:
         assert not is_smooth(noise, np.ones(SHAPE, dtype=bool))
 
 
+class TestSourceGlow:
+    def test_known_answer(self):
+        """The level between the sources, in units of the noise of each pixel."""
+        noise = 2.0 + 0.01 * X
+        source = galaxy() + 0.03 * noise
+        glow = source_glow(source, noise, np.ones(SHAPE, dtype=bool))
+        assert_allclose(glow, 0.03 * noise, rtol=0.1)
+
+    def test_hidden_pixels_do_not_count(self):
+        source = np.full(SHAPE, 0.1)
+        source[:50] = 0.02
+        visible = Y >= 50
+        noise = np.where(X < 100, 2.0, 0.0)
+        assert_allclose(source_glow(source, noise, visible), 0.05 * noise)
+        assert not source_glow(source, noise, Y < 0).any()
+
+    @pytest.mark.parametrize(('level', 'expected'), [(-0.02, 0.0), (0.3, 0.1)])
+    def test_limits(self, level, expected):
+        source = np.full(SHAPE, level, dtype=np.float32)
+        glow = source_glow(source, np.ones(SHAPE), np.ones(SHAPE, dtype=bool))
+        assert glow.dtype == np.float32
+        assert_allclose(glow, expected)
+
+
 @pytest.fixture
 def make(monkeypatch, tiny_weights):
     """Return the class with a given separation."""
@@ -105,7 +129,7 @@ def test_the_result_is_that_of_the_parent_with_a_mask(make, noise):
     large = large_sources(source, NOISE)
     assert 0.05 < large.mean() < 0.3
     bkg = make(data, source, mask=mask)
-    expected = Background2D(data - source, 32, mask=mask | large)
+    expected = Background2D(data - bkg.source, 32, mask=mask | large)
     assert_array_equal(bkg.background, expected.background)
     assert_array_equal(bkg.background_rms, expected.background_rms)
     assert_array_equal(bkg.n_pixels_mesh, expected.n_pixels_mesh)
@@ -128,8 +152,22 @@ def test_as_much_is_hidden_as_leaves_enough_boxes(make, noise, scale, min_sigma)
     source = galaxy(scale=scale)
     data = SKY + source + noise
     hidden = large_sources(source, NOISE, min_sigma)
-    expected = Background2D(data - source, 32, mask=hidden)
-    assert_array_equal(make(data, source).background, expected.background)
+    bkg = make(data, source)
+    expected = Background2D(data - bkg.source, 32, mask=hidden)
+    assert_array_equal(bkg.background, expected.background)
+
+
+def test_the_glow_around_large_sources_is_sky(make, noise):
+    """And only around large ones; what is masked stays without a source."""
+    mask = X < 5
+    for true, left in ((galaxy(), 0.0), (galaxy(scale=2.0), 0.06)):
+        separated = np.where(mask, 0, true + 0.06)
+        bkg = make(SKY + true + noise, separated, mask=mask)
+        assert_array_equal(bkg.source[mask], 0)
+        assert_allclose(np.median((bkg.source - true)[~mask]), left, atol=0.02)
+        free = Background2D(SKY + noise, 32, mask=mask)
+        missing = free.background_median - bkg.background_median
+        assert_allclose(missing, left, atol=0.02)
 
 
 def test_a_nebulous_sky_is_measured_everywhere(make, noise):
