@@ -50,9 +50,9 @@ def star_growth(source, segmentation_image, catalog):
     Notes
     -----
     Stars have a probability of at least 0.99, an S/N in their segment above 30, and a
-    width within 20% of `bgrem.discovery.source_width`; the whole circle is in the image.
-    Of at most 200, the brightest, the quarter with the most light within 1.5 FWHM is
-    taken, and at each radius the median of it.
+    width within 20% of `bgrem.discovery.source_width`; the whole circle lies in the
+    image. Of at most 200, the brightest, the quarter with the most light within 1.5
+    FWHM is taken, and at each radius the median of it.
     """
     stars, width = _find_stars(source, catalog)
     edges = np.linspace(0, _MAX_RADIUS * width, _N_RADII + 1)

@@ -46,6 +46,7 @@ FLUX_METHODS = {
     'Background2D': 'Background2D',
     'denoised, clipped': 'denoised, clipped',
 }
+TOTAL_METHODS = ('bgrem', 'true sky')
 POSITIONS = ['windowed', 'centroid']
 # A bias or a pull of fewer sources says nothing.
 MIN_SOURCES = 5
@@ -167,39 +168,52 @@ def sky_table(parts):
     return ['family', *header], rows
 
 
-def flux_bins(parts):
+def flux_bins(parts, fluxes='aperture'):
     """Give family, kind and, for each method, what was measured in the FLUX_BINS."""
     for family, kind in product(FLUX_FAMILIES, ('star', 'galaxy')):
         if family in parts:
             bins = {
                 (name, b['snr_low']): b
-                for name, measured in parts[family]['aperture'].items()
+                for name, measured in parts[family][fluxes].items()
                 for b in measured
                 if b['kind'] == kind
             }
             # A bin without a source is not among those measured.
             filled = {
                 name: [bins.get((name, b['snr_low']), b) for b in FLUX_BINS]
-                for name in parts[family]['aperture']
+                for name in parts[family][fluxes]
             }
             yield family, kind, filled
+
+
+def biases(bins):
+    """Return the median biases of the bins in per cent."""
+    return ' '.join(
+        f'{100 * b["median_bias"]:+.1f}' if b['n'] >= MIN_SOURCES else '-' for b in bins
+    )
 
 
 def flux_table(parts):
     """The median bias of aperture fluxes in per cent."""
     measured = next(iter(parts.values()))['aperture']
     methods = {n: title for n, title in FLUX_METHODS.items() if n in measured}
-    rows = []
-    for family, kind, bins in flux_bins(parts):
-        cells = [
-            [
-                f'{100 * b["median_bias"]:+.1f}' if b['n'] >= MIN_SOURCES else '-'
-                for b in bins[name]
-            ]
-            for name in methods
-        ]
-        rows.append([family, kind, *map(' '.join, cells)])
+    rows = [
+        [family, kind, *(biases(bins[name]) for name in methods)]
+        for family, kind, bins in flux_bins(parts)
+    ]
     return ['family', 'kind', *methods.values()], rows
+
+
+def total_table(parts):
+    """The median bias of Kron and total fluxes in per cent, and how many there are."""
+    rows = []
+    both = zip(flux_bins(parts, 'kron'), flux_bins(parts, 'total'), strict=True)
+    for (family, kind, kron), (_, _, total) in both:
+        cells = [biases(bins[name]) for bins in (kron, total) for name in TOTAL_METHODS]
+        n = ' '.join(str(b['n']) for b in total['bgrem'])
+        rows.append([family, kind, *cells, n])
+    names = [f'{kind}{sky}' for kind in ('Kron', 'total') for sky in ('', ', true sky')]
+    return ['family', 'kind', *names, 'n of total'], rows
 
 
 def pull_table(parts):
@@ -287,6 +301,7 @@ def suite_tables(suite, paper):
     for name, part, table in (
         ('sky', 'sky', sky_table),
         ('fluxes', 'photometry', flux_table),
+        ('totals', 'photometry', total_table),
         ('pulls', 'photometry', pull_table),
         ('positions', 'photometry', position_table),
     ):

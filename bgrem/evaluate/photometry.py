@@ -76,10 +76,10 @@ class PhotometrySurvey:
     image, neighbours and all, in the same aperture: only what sky subtraction
     and denoising do to the flux is measured. Kron fluxes of the same segments,
     and total ones (these with an aperture correction), are compared with the true
-    total flux of the matched source, where that has no neighbour. The S/N that sorts the fluxes is that of the *aperture*:
-    true flux over the true noise in it. Positions of isolated stars, the
-    centroids, the windowed centroids and the detections of the catalogue's table,
-    are compared with the Cramer-Rao limit.
+    total flux of the matched source, where that has no neighbour. The S/N that sorts
+    the fluxes is that of the *aperture*: true flux over the true noise in it.
+    Positions of isolated stars, the centroids and the windowed centroids of the
+    catalogue's table, are compared with the Cramer-Rao limit.
 
     Besides `DiffusionBackground` (``bgrem``; with another estimator of the sky
     in its boxes ``bgrem, mean``; with the smallest of the boxes of the sky

@@ -22,7 +22,7 @@ __all__ = [
 # With its sources gone an image can be measured in boxes as small as its nebulosity.
 BOX_SIZES = (8, 16, 32, 64, 128)
 # The default mode, 2.5 median - 1.5 mean, guards against sources. Where they are
-# gone it only adds noise, and follows the skewness of the photon noise.
+# gone it only adds noise.
 BGREM_ESTIMATORS = {'bgrem': None, 'bgrem, mean': MeanBackground()}
 # Radii around sources, in units of their size.
 RADIUS_EDGES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)

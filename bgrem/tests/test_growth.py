@@ -25,7 +25,7 @@ def gaussian(y, x, fwhm=FWHM):
 
 
 def expected(radius):
-    """Known answer: the light of a Gaussian within a radius, over that within 3 FWHM."""
+    """Known answer: the light of a Gaussian within a radius, of that within 3 FWHM."""
     inside = 1 - 2.0 ** (-((2 * radius / FWHM) ** 2))
     return inside / (1 - 2.0**-36)
 

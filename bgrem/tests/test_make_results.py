@@ -46,6 +46,8 @@ def photometry():
     names = ('bgrem', 'bgrem 8', 'true sky', 'Background2D', 'denoised, clipped')
     return {
         'aperture': dict.fromkeys(names, bins),
+        'kron': dict.fromkeys(names, bins),
+        'total': dict.fromkeys(names, bins[2:]),
         'positions': {
             'n_sources': 12,
             'n_not_finite': 1,
@@ -193,6 +195,15 @@ def test_photometry(make, write, measured):
     assert star['n'] == '9 0 9'
     assert star['bgrem, 5-10'] == star['true sky, > 20'] == '+0.46 1.23'
     assert star['bgrem, 10-20'] == galaxy['bgrem, 5-10'] == '-'
+    assert tables['totals'][0] == {
+        'family': 'flat',
+        'kind': 'star',
+        'Kron': '-1.2 - -1.2',
+        'Kron, true sky': '-1.2 - -1.2',
+        'total': '- - -1.2',
+        'total, true sky': '- - -1.2',
+        'n of total': '0 0 9',
+    }
     assert tables['positions'][1] == {
         'family': 'mosaic',
         'sources': '12',

@@ -139,7 +139,5 @@ def test_sky_of_photons(tilt):
         parent = Background2D(data - bkg.source, 64)
         missing = (true - parent.background) / np.sqrt(true)
         assert 0.05 < np.mean(missing) < 0.1
-        assert_allclose(
-            bkg.background_mesh, parent.background_mesh + 0.7, atol=0.2
-        )
+        assert_allclose(bkg.background_mesh, parent.background_mesh + 0.7, atol=0.2)
         assert_array_equal(bkg.background_rms, parent.background_rms)
