@@ -10,14 +10,11 @@ from photutils.background import Background2D
 
 __all__ = [
     'check_as_parent',
-    'leaves_boxes',
+    'count_boxes',
     'merge_signatures',
     'parent_view',
     'silent_mask',
 ]
-
-# the part of the boxes from which a sky can be interpolated
-_MIN_BOXES = 0.25
 
 # deprecated names that would warn twice
 _DEPRECATED_OPTIONS = ('interpolator', 'bkgrms_estimator')
@@ -44,13 +41,12 @@ def check_as_parent(image, box_size, options):
     return np.sum(~parent._mesh_nan_mask)
 
 
-def leaves_boxes(mask, image, n_boxes, box_size, options):
-    """Return whether the parent can measure enough of its boxes with a wider mask."""
+def count_boxes(mask, image, box_size, options):
+    """Return how many of its boxes the parent can measure with a wider mask."""
     try:
-        n_left = check_as_parent(replace(image, mask=mask), box_size, options)
+        return check_as_parent(replace(image, mask=mask), box_size, options)
     except ValueError:  # none is left
-        return False
-    return n_left >= _MIN_BOXES * n_boxes
+        return 0
 
 
 def _no_estimate(data, axis=None):

@@ -11,7 +11,7 @@ from photutils.background import Background2D
 from bgrem._detection_mixin import DetectionMixin
 from bgrem._parent import (
     check_as_parent,
-    leaves_boxes,
+    count_boxes,
     merge_signatures,
     parent_view,
     silent_mask,
@@ -19,8 +19,9 @@ from bgrem._parent import (
 from bgrem.discovery import away_from_sources
 from bgrem.inputs import parse_image
 from bgrem.large import (
-    LARGE_MAX_HIDDEN,
+    LARGE_MIN_BOXES,
     LARGE_MIN_SIGMA,
+    LARGE_MIN_VISIBLE,
     is_smooth,
     large_sources,
     source_glow,
@@ -132,8 +133,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
     far more than the error of the sky around it. Large is what fills squares of
     17 px with more than 0.15 standard deviations of the noise, or 0.3 or 0.5 where less
     than 30% of the pixels or a quarter of the boxes would be left otherwise (see
-    `bgrem.large.large_sources`). It is not done where even then fewer boxes would be
-    left, nor where the sky around is too uneven to be interpolated
+    `bgrem.large.large_sources`). It is not done where even then less than a twentieth of
+    the boxes would be left, nor where the sky around is too uneven to be interpolated
     (`bgrem.large.is_smooth`).
 
     Noise that is skewed, as that of photons, makes estimators that stand outliers miss
@@ -201,7 +202,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
             image,
             sky,
             separation,
-            lambda mask: leaves_boxes(mask, image, n_boxes, box_size, options),
+            lambda mask: count_boxes(mask, image, box_size, options) / n_boxes,
         )
         if large is not None:
             hidden = large if hidden is None else large | hidden
@@ -461,19 +462,19 @@ class DiffusionBackground(DetectionMixin, Background2D):
 DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)
 
 
-def _choose_large_sources(image, sky, separation, leaves_enough):
+def _choose_large_sources(image, sky, separation, part_of_boxes):
     """Return the pixels of large sources, or `None` if none can be spared."""
     hidden, unusable = silent_mask(image), image.unusable
-    for min_sigma in LARGE_MIN_SIGMA:
+    for min_sigma, min_boxes in zip(LARGE_MIN_SIGMA, LARGE_MIN_BOXES, strict=True):
         large = large_sources(
             separation.source, separation.normalization.scale, min_sigma
         )
         if not large.any():
             break
         is_last = min_sigma == LARGE_MIN_SIGMA[-1]
-        if not is_last and large.mean(where=~unusable) > LARGE_MAX_HIDDEN:
+        if not is_last and np.mean(~large, where=~unusable) < LARGE_MIN_VISIBLE:
             continue
-        if not leaves_enough(large if hidden is None else large | hidden):
+        if part_of_boxes(large if hidden is None else large | hidden) < min_boxes:
             continue
         # the cheap question came first
         return large if is_smooth(sky, unusable | large) else None

@@ -8,8 +8,9 @@ from scipy import ndimage
 from bgrem.mesh import measure_mesh
 
 __all__ = [
-    'LARGE_MAX_HIDDEN',
+    'LARGE_MIN_BOXES',
     'LARGE_MIN_SIGMA',
+    'LARGE_MIN_VISIBLE',
     'is_smooth',
     'large_sources',
     'source_glow',
@@ -20,8 +21,11 @@ __all__ = [
 # are narrower, so that small boxes stay full. Where galaxies fill an image only what
 # is brighter can be spared: the first of these that leaves enough of the sky is taken.
 LARGE_MIN_SIGMA = (0.15, 0.3, 0.5)
-# All but the last may hide so much of it; gaps between galaxies are no good sky.
-LARGE_MAX_HIDDEN = 0.7
+# All but the last must leave so much of it, in pixels and in boxes; gaps between
+# galaxies are no good sky. The last one is left with what there is: even a few boxes
+# are better than what is beneath galaxies that fill the image.
+LARGE_MIN_VISIBLE = 0.3
+LARGE_MIN_BOXES = (0.25, 0.25, 0.05)
 _MIN_SIZE = 17  # pixels
 # Boxes of the size of a galaxy; of nebulosity they show more than this many noise
 # standard deviations, of an even sky next to nothing.
