@@ -133,9 +133,9 @@ class DiffusionBackground(DetectionMixin, Background2D):
     far more than the error of the sky around it. Large is what fills squares of
     17 px with more than 0.15 standard deviations of the noise, or 0.3 or 0.5 where less
     than 30% of the pixels or a quarter of the boxes would be left otherwise (see
-    `bgrem.large.large_sources`). It is not done where even then less than a twentieth of
-    the boxes would be left, nor where the sky around is too uneven to be interpolated
-    (`bgrem.large.is_smooth`).
+    `bgrem.large.large_sources`). It is not done where even then less than a twentieth
+    of the boxes would be left, nor where the sky around is too uneven to be
+    interpolated (`bgrem.large.is_smooth`).
 
     Noise that is skewed, as that of photons, makes estimators that stand outliers miss
     the mean: the default, a mode, is 0.02 standard deviations of the noise too low at
