@@ -183,7 +183,6 @@ class DiffusionBackground(DetectionMixin, Background2D):
             use_nddata_mask=use_nddata_mask,
         )
         n_boxes = check_as_parent(image, box_size, options)
-        unusable = image.unusable
         # kept for the flipped residual: neither array nor file may change till then
         self._detector = {
             'weights': load_weights(weights),
@@ -193,23 +192,13 @@ class DiffusionBackground(DetectionMixin, Background2D):
             'batch_size': batch_size,
         }
         separation = self._separate(
-            image.data, unusable, n_steps=n_steps, progress=progress
+            image.data, image.unusable, n_steps=n_steps, progress=progress
         )
-        source = separation.source
-        sky = image.data - source
-        hidden, unusable = silent_mask(image), image.unusable
-        large = _choose_large_sources(
+        source, sky, hidden, unusable = _take_out_sources(
             image,
-            sky,
             separation,
             lambda mask: count_boxes(mask, image, box_size, options) / n_boxes,
         )
-        if large is not None:
-            hidden = large if hidden is None else large | hidden
-            unusable = unusable | large
-            glow = source_glow(source, separation.normalization.scale, ~unusable)
-            source = np.where(image.unusable, source, source - glow)
-            sky = image.data - source
         trend = None
         if options.get('filter_threshold') is None:
             trend = fit_trend(sky, unusable, box_size)
@@ -460,6 +449,21 @@ class DiffusionBackground(DetectionMixin, Background2D):
 
 
 DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)
+
+
+def _take_out_sources(image, separation, part_of_boxes):
+    """Return source, sky, the mask for the parent and the unusable pixels."""
+    source, noise = separation.source, separation.normalization.scale
+    sky = image.data - source
+    hidden, unusable = silent_mask(image), image.unusable
+    large = _choose_large_sources(image, sky, separation, part_of_boxes)
+    if large is not None:
+        hidden = large if hidden is None else large | hidden
+        unusable = unusable | large
+        glow = source_glow(source, noise, ~unusable)
+        source = np.where(image.unusable, source, source - glow)
+        sky = image.data - source
+    return source, sky, hidden, unusable
 
 
 def _choose_large_sources(image, sky, separation, part_of_boxes):
