@@ -285,14 +285,17 @@ def join(parts, others, names):
     return joined
 
 
-def suite_tables(suite, paper):
+def suite_tables(suite, paper, promise):
     """Make the tables of the simulated scenes."""
     tables = {}
+    # of one name, the weights must be the same here, too
+    merge([{**run, 'families': {}} for run in [*suite, *promise]])
     weights, families = merge(suite)
     if detection := choose(families, 'detection'):
         first = next(iter(weights))
         tables['ratios'] = ratio_table(detection, first, weights)
-        tables['false_discovery'] = promise_table(detection, [first])
+        of_promise = choose(merge(promise)[1], 'detection') or detection
+        tables['false_discovery'] = promise_table(of_promise, [first])
         others, families_of_others = merge(paper)
         detection = join(detection, choose(families_of_others, 'detection'), others)
         tables['detection'] = counts_table(
@@ -356,6 +359,14 @@ def main():
         help='the suite, on the same scenes, with the weights of the paper',
     )
     parser.add_argument(
+        '--promise',
+        nargs='+',
+        default=[],
+        type=Path,
+        metavar='FOLDER',
+        help='the suite on more scenes, for the table of false-discovery rates',
+    )
+    parser.add_argument(
         '--limits',
         nargs='+',
         default=[],
@@ -368,11 +379,12 @@ def main():
     try:
         runs = [read_results(folder / 'results.json') for folder in options.folders]
         paper = [read_results(folder / 'results.json') for folder in options.paper]
+        promise = [read_results(folder / 'results.json') for folder in options.promise]
         limits = [read_results(path) for path in options.limits]
         real = [run for run in runs if run['suite'] == 'real']
         suite = [run for run in runs if run['suite'] != 'real']
-        tables = {'runs': runs_table([*suite, *paper, *limits, *real])}
-        tables |= suite_tables(suite, paper)
+        tables = {'runs': runs_table([*suite, *paper, *promise, *limits, *real])}
+        tables |= suite_tables(suite, paper, promise)
         tables |= limit_tables(limits) | real_tables(real)
     except (OSError, ValueError) as error:
         parser.error(str(error))

@@ -169,6 +169,20 @@ def test_detection(make, write, measured):
     }
 
 
+def test_promise_of_more_scenes(make, write, measured):
+    """Only its false-discovery rates count."""
+    more = copy.deepcopy(measured)
+    for parts in more['families'].values():
+        parts['detection']['methods']['ours']['true_positives'] = [99] * len(RATES)
+        parts['detection']['methods']['ours']['false_discovery'] = [
+            {'promised': rate, 'observed': 2 * rate} for rate in RATES
+        ]
+    folders = write('a', measured), '--promise', write('b', more)
+    tables = make(*folders)
+    assert tables['false_discovery'][0]['20%'] == '40.0%'
+    assert tables['detection'][0]['ours'] == '8 10 16 32 64'
+
+
 def test_sky_takes_any_estimator(make, write, measured):
     assert make(write('a', measured))['sky'][0] == {
         'family': 'flat',
@@ -309,6 +323,12 @@ class TestErrors:
         assert "missing/results.json'" in error(tmp_path / 'missing')
         folder = write('a', measured)
         assert "none.json'" in error(folder, '--limits', tmp_path / 'none.json')
+
+    def test_other_weights_of_the_promise(self, error, write, measured):
+        folder = write('a', measured)
+        measured['weights']['ours'] = 'fedcba9876'
+        message = error(folder, '--promise', write('b', measured))
+        assert "weights 'ours' must be the same in all folders" in message
 
     @pytest.mark.parametrize('content', [[], {'suite': 'optical'}])
     def test_no_results(self, error, write, content):
