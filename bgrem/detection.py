@@ -345,10 +345,12 @@ def catalog(
     data, which is noisy, and not finite where the Kron flux is zero or noise
     drives the Kron radius beyond 6. Here it is ``window_radius``: 1.15 times half
     the FWHM of the core of the denoised source (`bgrem.discovery.peak_widths`), or
-    the median of the others where a source has none. Kron apertures have the size that
-    they would have on the denoised image. photutils itself puts the
+    the median of the others where a source has none. photutils itself puts the
     isophotal centroid in its place where it leaves the 1-sigma ellipse of the source,
     or the image.
+
+    Kron apertures have the size that they would have on the denoised image; photutils
+    sets it on the data, where it grows with the noise.
     """
     error = background_rms
     if effective_gain is not None:
