@@ -46,6 +46,7 @@ FLUX_METHODS = {
     'Background2D': 'Background2D',
     'denoised, clipped': 'denoised, clipped',
 }
+TOTAL_FLUXES = {'kron': 'Kron', 'total': 'total', 'local': 'local'}
 TOTAL_METHODS = ('bgrem', 'true sky')
 POSITIONS = ['windowed', 'centroid']
 # A bias or a pull of fewer sources says nothing.
@@ -207,13 +208,14 @@ def flux_table(parts):
 def total_table(parts):
     """The median bias of Kron and total fluxes in per cent, and how many there are."""
     rows = []
-    both = zip(flux_bins(parts, 'kron'), flux_bins(parts, 'total'), strict=True)
-    for (family, kind, kron), (_, _, total) in both:
-        cells = [biases(bins[name]) for bins in (kron, total) for name in TOTAL_METHODS]
-        n = ' '.join(str(b['n']) for b in total['bgrem'])
+    for same in zip(*(flux_bins(parts, name) for name in TOTAL_FLUXES), strict=True):
+        family, kind, _ = same[0]
+        cells = [biases(bins[name]) for *_, bins in same for name in TOTAL_METHODS]
+        *_, bins = same[-1]
+        n = ' '.join(str(b['n']) for b in bins['bgrem'])
         rows.append([family, kind, *cells, n])
-    names = [f'{kind}{sky}' for kind in ('Kron', 'total') for sky in ('', ', true sky')]
-    return ['family', 'kind', *names, 'n of total'], rows
+    names = product(TOTAL_FLUXES.values(), ('', ', true sky'))
+    return ['family', 'kind', *map(''.join, names), 'n of local'], rows
 
 
 def pull_table(parts):

@@ -33,8 +33,10 @@ APERTURE_FWHM = 1.5
 SNR_EDGES = (3.0, 5.0, 10.0, 20.0, np.inf)
 # Positions of fainter stars are cut off by the radius of the matching.
 _MIN_POSITION_SNR = 5.0
-# What is compared with the total flux, as the catalogue names it.
-_LARGE_FLUXES = ('kron', 'total')
+# What is compared with the total flux: a column of the catalogue, and the width in
+# pixels of the annulus of its local background. That is measured on fewer images.
+_LARGE_FLUXES = {'kron': ('kron', 0), 'total': ('total', 0), 'local': ('total', 24)}
+_LOCAL_IMAGES = ('bgrem', 'true sky')
 _N_POINTS = 300  # of each method, for the flux-flux figure
 
 
@@ -75,7 +77,8 @@ class PhotometrySurvey:
     the catalogue gives. The true flux is the sum of the noise-free source
     image, neighbours and all, in the same aperture: only what sky subtraction
     and denoising do to the flux is measured. Kron fluxes of the same segments,
-    and total ones (these with an aperture correction), are compared with the true
+    and total ones (these with an aperture correction, and with and without a local
+    background from an annulus of 24 px), are compared with the true
     total flux of the matched source, where that has no neighbour. The S/N that sorts
     the fluxes is that of the *aperture*: true flux over the true noise in it.
     Positions of isolated stars, the centroids and the windowed centroids of the
@@ -140,35 +143,42 @@ class PhotometrySurvey:
             'Background2D': (scene.image - sky.background, sky.background_rms),
             'true sky': (scene.image - scene.sky, scene.sigma),
         }
-        with warnings.catch_warnings():
-            # an empty scene has no star for the aperture correction
-            warnings.simplefilter('ignore', AstropyWarning)
-            catalogs = {
-                name: measure_catalog(
-                    data,
-                    segments,
-                    source=bkg.source,
-                    probability=bkg.detection_probability,
-                    background_rms=rms,
-                    effective_gain=self.gain,
-                    aperture_correction=True,
-                    mask=scene.mask,
-                )
-                for name, (data, rms) in images.items()
-            }
-        found, common = self._matched(scene, catalogs['bgrem'])
+        catalogs = {
+            (name, width): self._measure(scene, bkg, segments, *image, width)
+            for width in dict.fromkeys(width for _, width in _LARGE_FLUXES.values())
+            for name, image in images.items()
+            if width == 0 or name in _LOCAL_IMAGES
+        }
+        found, common = self._matched(scene, catalogs['bgrem', 0])
         for name, (data, rms) in images.items():
             error = calc_total_error(data, rms, self.gain)
             flux, flux_error = aperture_sums(
                 data, common['x'], common['y'], APERTURE_FWHM * scene.fwhm, error
             )
-            large = {
-                key: np.atleast_1d(getattr(catalogs[name], key))[found]
-                for kind in _LARGE_FLUXES
-                for key in (f'{kind}_flux', f'{kind}_flux_err')
-            }
-            row = {**common, 'flux': flux, 'flux_error': flux_error, **large}
+            row = {**common, 'flux': flux, 'flux_error': flux_error}
+            for kind, (column, width) in _LARGE_FLUXES.items():
+                if (measured := catalogs.get((name, width))) is not None:
+                    for key in ('flux', 'flux_err'):
+                        values = np.atleast_1d(getattr(measured, f'{column}_{key}'))
+                        row[f'{kind}_{key}'] = values[found]
             self._rows.setdefault(name, []).append(row)
+
+    def _measure(self, scene, bkg, segments, data, rms, local_bkg_width):
+        """Return the catalogue of one image."""
+        with warnings.catch_warnings():
+            # an empty scene has no star for the aperture correction
+            warnings.simplefilter('ignore', AstropyWarning)
+            return measure_catalog(
+                data,
+                segments,
+                source=bkg.source,
+                probability=bkg.detection_probability,
+                background_rms=rms,
+                effective_gain=self.gain,
+                aperture_correction=True,
+                mask=scene.mask,
+                local_bkg_width=local_bkg_width,
+            )
 
     def _matched(self, scene, catalog):
         """Return which sources of the catalogue are real, and the truth of them."""
@@ -228,8 +238,8 @@ class PhotometrySurvey:
         Returns
         -------
         result : dict
-            ``aperture``, ``kron`` and ``total``: for each method the rows of
-            `summarize_fluxes`. ``positions``: ``n_sources`` catalogued,
+            ``aperture``, ``kron``, ``total`` and ``local``: for each method the rows
+            of `summarize_fluxes`. ``positions``: ``n_sources`` catalogued,
             ``n_not_finite`` of them without finite positions, and
             `summarize_positions` of the ``centroid`` and the ``windowed``
             centroid (``x_centroid_win``, ``y_centroid_win``) of isolated stars
@@ -250,6 +260,7 @@ class PhotometrySurvey:
                 kind: {
                     n: summarize_fluxes(_alone(table, kind))
                     for n, table in tables.items()
+                    if f'{kind}_flux' in table
                 }
                 for kind in _LARGE_FLUXES
             },

@@ -24,6 +24,7 @@ _SOURCES = {
     'profiles': 'sky',
     'kron': 'photometry',
     'total': 'photometry',
+    'local': 'photometry',
     'positions': 'photometry',
 }
 
@@ -107,6 +108,11 @@ def markdown_report(results):
             'The same with an aperture correction',
             _flux_table,
             ['total'],
+        ),
+        'local': (
+            'The same with an aperture correction and a local background',
+            _flux_table,
+            ['local'],
         ),
         'positions': ('Positions of isolated stars', _position_table, []),
         'segmentation': (

@@ -251,6 +251,16 @@ class TestPhotometrySurvey:
             assert part['median_bias'] < whole['median_bias']
             assert abs(whole['median_bias']) < 0.01
 
+    def test_local_background(self, result):
+        """On a flat sky it changes little; it is not measured on all images."""
+        assert list(result['local']) == ['bgrem', 'true sky']
+        for total, local in zip(
+            result['total']['bgrem'], result['local']['bgrem'], strict=True
+        ):
+            assert total['n'] == local['n'] > 0
+            assert total['median_bias'] != local['median_bias']
+            assert abs(local['median_bias']) < 0.05
+
     def test_positions(self, result):
         positions = result['positions']
         assert positions['n_sources'] == positions['centroid']['n'] == 36

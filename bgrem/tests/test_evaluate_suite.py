@@ -186,7 +186,7 @@ def test_suite_measures_everything(results):
         for name in ('Background2D best', 'bgrem best'):
             assert part['sky'][name]['box_size'] in {8, 16, 32, 64, 128}
         assert part['photometry'].keys() == {
-            'aperture', 'kron', 'total', 'positions', 'flux_flux'
+            'aperture', 'kron', 'total', 'local', 'positions', 'flux_flux'
         }  # fmt: skip
         assert part['segmentation'].keys() == {'bgrem', 'photutils'}
         check_sensitivity(part['sensitivity'])
@@ -292,6 +292,7 @@ def photometry():
         'aperture': {'bgrem': [{**row, 'snr_low': 5.0, 'snr_high': 10.0}, row]},
         'kron': {'bgrem': [row]},
         'total': {'bgrem': [row]},
+        'local': {'bgrem': [row]},
         'positions': {
             'n_sources': 9,
             'n_not_finite': 0,
@@ -313,7 +314,7 @@ def test_photometry_tables_by_hand(photometry):
         }
     )
     cells = 'star | > 20 | 7 | +0.012 ± 0.002 | -0.10 | 1.05 | 0.12 |'
-    assert text.count(cells) == 3
+    assert text.count(cells) == 4
     assert '| flat | bgrem | star | 5-10 | 7 |' in text
     assert 'Kron fluxes' in text
     assert '| flat | 9 | 0 | 5 | 0.100 | 1.100 | - | - |' in text

@@ -48,6 +48,7 @@ def photometry():
         'aperture': dict.fromkeys(names, bins),
         'kron': dict.fromkeys(names, bins),
         'total': dict.fromkeys(names, bins[2:]),
+        'local': dict.fromkeys(names, bins[2:]),
         'positions': {
             'n_sources': 12,
             'n_not_finite': 1,
@@ -216,7 +217,9 @@ def test_photometry(make, write, measured):
         'Kron, true sky': '-1.2 - -1.2',
         'total': '- - -1.2',
         'total, true sky': '- - -1.2',
-        'n of total': '0 0 9',
+        'local': '- - -1.2',
+        'local, true sky': '- - -1.2',
+        'n of local': '0 0 9',
     }
     assert tables['positions'][1] == {
         'family': 'mosaic',
