@@ -18,14 +18,8 @@ from bgrem._parent import (
 )
 from bgrem.discovery import away_from_sources
 from bgrem.inputs import parse_image
-from bgrem.large import (
-    LARGE_MIN_BOXES,
-    LARGE_MIN_SIGMA,
-    LARGE_MIN_VISIBLE,
-    is_smooth,
-    large_sources,
-    source_glow,
-)
+from bgrem.large import choose_large_sources, source_glow
+from bgrem.mesh import box_centers
 from bgrem.pipeline import separate
 from bgrem.skewness import skewness_offset
 from bgrem.trend import fit_trend
@@ -250,13 +244,13 @@ class DiffusionBackground(DetectionMixin, Background2D):
             self.sigma_clip,
         )
         if offset:
-            mesh += (offset * rms_mesh).astype(mesh.dtype)
+            mesh += offset * rms_mesh
         self._detrended = None
         if self._trend is not None:
             # the parent's own view of the residual, with all its properties
             self._detrended = parent_view(self)
             centers = (
-                np.arange(n) * size + 0.5 * (size - 1)
+                box_centers(size * np.arange(n + 1))
                 for n, size in zip(mesh.shape, self.box_size, strict=True)
             )
             self.background_mesh = self.background_mesh + self._with_unit(
@@ -454,32 +448,11 @@ DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)
 def _take_out_sources(image, separation, part_of_boxes):
     """Return source, sky, the mask for the parent and the unusable pixels."""
     source, noise = separation.source, separation.normalization.scale
+    unusable = image.unusable
     sky = image.data - source
-    hidden, unusable = silent_mask(image), image.unusable
-    large = _choose_large_sources(image, sky, separation, part_of_boxes)
-    if large is not None:
-        hidden = large if hidden is None else large | hidden
-        unusable = unusable | large
-        glow = source_glow(source, noise, ~unusable)
-        source = np.where(image.unusable, source, source - glow)
-        sky = image.data - source
-    return source, sky, hidden, unusable
-
-
-def _choose_large_sources(image, sky, separation, part_of_boxes):
-    """Return the pixels of large sources, or `None` if none can be spared."""
-    hidden, unusable = silent_mask(image), image.unusable
-    for min_sigma, min_boxes in zip(LARGE_MIN_SIGMA, LARGE_MIN_BOXES, strict=True):
-        large = large_sources(
-            separation.source, separation.normalization.scale, min_sigma
-        )
-        if not large.any():
-            break
-        is_last = min_sigma == LARGE_MIN_SIGMA[-1]
-        if not is_last and np.mean(~large, where=~unusable) < LARGE_MIN_VISIBLE:
-            continue
-        if part_of_boxes(large if hidden is None else large | hidden) < min_boxes:
-            continue
-        # the cheap question came first
-        return large if is_smooth(sky, unusable | large) else None
-    return None
+    large = choose_large_sources(source, noise, sky, unusable, part_of_boxes)
+    if large is None:
+        return source, sky, silent_mask(image), unusable
+    hidden = unusable | large
+    source = np.where(unusable, source, source - source_glow(source, noise, ~hidden))
+    return source, image.data - source, hidden, hidden

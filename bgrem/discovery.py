@@ -19,6 +19,7 @@ from scipy import ndimage, stats
 from scipy.special import expit, logit
 
 __all__ = [
+    'SURE',
     'ImageCheck',
     'away_from_sources',
     'check_rate',
@@ -39,9 +40,10 @@ _BRIGHT_MARGIN = 3
 # image do not throw the threshold: a plain field of 256 px has sums of about 30.
 _PRIOR_WEIGHT = 2.0
 
-# The width is that of peaks that are almost certain and whose light is seen, at
-# least three of them; stars are the most compact of them.
-_SURE = 0.99
+#: The probability of a peak that is almost certain.
+SURE = 0.99
+# The width is that of such peaks whose light is seen, at least three of them; stars
+# are the most compact of them.
 _SEEN_SIGMA = 0.5
 _MIN_SURE = 3
 _COMPACT_PERCENTILE = 20
@@ -293,7 +295,7 @@ def source_width(widths, probability):
         probability of at least 0.99; NaN where there are less than three.
     """
     widths = np.asarray(widths, dtype=float)
-    sure = np.isfinite(widths) & (np.asarray(probability) >= _SURE)
+    sure = np.isfinite(widths) & (np.asarray(probability) >= SURE)
     if np.sum(sure) < _MIN_SURE:
         return np.nan
     return float(np.percentile(widths[sure], _COMPACT_PERCENTILE))

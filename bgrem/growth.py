@@ -9,12 +9,11 @@ import numpy as np
 from astropy.utils.exceptions import AstropyUserWarning
 from photutils.profiles import RadialProfile
 
-from bgrem.discovery import peak_widths, source_width
+from bgrem.discovery import SURE, peak_widths, source_width
 
 __all__ = ['light_fraction', 'star_growth']
 
 # Stars are almost certain, bright, and as wide as the compact sources of the image.
-_SURE = 0.99
 _MIN_SNR = 30.0
 _MAX_LOG_WIDTH = 0.2
 # The curve ends at that many FWHM. Farther out there is little light of a star, and
@@ -80,7 +79,7 @@ def _find_stars(source, catalog):
     to_border = np.minimum(catalog.centroid, last - catalog.centroid)
     snr = np.array(catalog.segment_flux / catalog.segment_flux_err)
     is_star = (
-        (probability >= _SURE)
+        (probability >= SURE)
         & (snr > _MIN_SNR)
         & (np.abs(np.log(widths / width)) < _MAX_LOG_WIDTH)
         & (to_border.min(axis=1) > _MAX_RADIUS * width)

@@ -7,25 +7,19 @@ from scipy import ndimage
 
 from bgrem.mesh import measure_mesh
 
-__all__ = [
-    'LARGE_MIN_BOXES',
-    'LARGE_MIN_SIGMA',
-    'LARGE_MIN_VISIBLE',
-    'is_smooth',
-    'large_sources',
-    'source_glow',
-]
+__all__ = ['choose_large_sources', 'is_smooth', 'large_sources', 'source_glow']
 
 # A tenth of the light of a galaxy that is left over or taken too much is no matter
 # where its surface brightness is below this many noise standard deviations. Stars
 # are narrower, so that small boxes stay full. Where galaxies fill an image only what
-# is brighter can be spared: the first of these that leaves enough of the sky is taken.
-LARGE_MIN_SIGMA = (0.15, 0.3, 0.5)
-# All but the last must leave so much of it, in pixels and in boxes; gaps between
-# galaxies are no good sky. The last one is left with what there is: even a few boxes
-# are better than what is beneath galaxies that fill the image.
-LARGE_MIN_VISIBLE = 0.3
-LARGE_MIN_BOXES = (0.25, 0.25, 0.05)
+# is brighter can be spared: the first of these that leaves enough of the sky is taken,
+# in pixels and in boxes, as gaps between galaxies are no good sky. The last one is left
+# with what there is: even a few boxes are better than what is beneath the galaxies.
+_LEVELS = (  # surface brightness, least part of the pixels, least part of the boxes
+    (0.15, 0.3, 0.25),
+    (0.3, 0.3, 0.25),
+    (0.5, 0.0, 0.05),
+)
 _MIN_SIZE = 17  # pixels
 # Boxes of the size of a galaxy; of nebulosity they show more than this many noise
 # standard deviations, of an even sky next to nothing.
@@ -37,7 +31,44 @@ _DARK_PERCENTILE = 2
 _MAX_GLOW = 0.1
 
 
-def large_sources(source, noise, min_sigma=LARGE_MIN_SIGMA[0]):
+def choose_large_sources(source, noise, sky, unusable, part_of_boxes):
+    """
+    Choose the large sources beneath which the sky is to be interpolated.
+
+    Parameters
+    ----------
+    source : 2D `~numpy.ndarray` of float
+        The denoised image.
+    noise : 2D `~numpy.ndarray` of float
+        The standard deviation of the noise, in the same unit.
+    sky : 2D `~numpy.ndarray` of float
+        The image without its sources.
+    unusable : 2D `~numpy.ndarray` of bool
+        True at pixels that cannot be used anyway.
+    part_of_boxes : callable
+        Takes a mask and returns which part of the boxes can be measured with it.
+
+    Returns
+    -------
+    large : 2D `~numpy.ndarray` of bool or `None`
+        True on large sources: above 0.15, 0.3 or 0.5 times the noise, the first of
+        these that leaves enough. `None` where there are none, where even the last
+        leaves too few boxes, or where the sky around is too uneven.
+    """
+    for min_sigma, min_pixels, min_boxes in _LEVELS:
+        large = large_sources(source, noise, min_sigma)
+        if not large.any():
+            return None
+        if np.mean(~large, where=~unusable) < min_pixels:
+            continue
+        hidden = unusable | large
+        # the cheap question comes first
+        if part_of_boxes(hidden) >= min_boxes:
+            return large if is_smooth(sky, hidden) else None
+    return None
+
+
+def large_sources(source, noise, min_sigma=_LEVELS[0][0]):
     """
     Return where a large source hides the sky.
 

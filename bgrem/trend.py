@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bgrem.mesh import measure_mesh
+from bgrem.mesh import box_centers, measure_mesh
 
 __all__ = ['SkyTrend', 'fit_trend']
 
@@ -119,7 +119,7 @@ def fit_trend(data, unusable, box_size):
     if noise.size == 0 or np.count_nonzero(good) < 2 * len(terms):
         return None
 
-    centers = [0.5 * (e[:-1] + e[1:] - 1) for e in (mesh.y_edges, mesh.x_edges)]
+    centers = [box_centers(edges) for edges in (mesh.y_edges, mesh.x_edges)]
     grid = np.meshgrid(
         *(_unit_coordinate(c, n) for c, n in zip(centers, data.shape, strict=True)),
         indexing='ij',
