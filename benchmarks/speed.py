@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from bgrem.denoise import cpu_has_bfloat16, denoise
+from bgrem.denoise.run import cpu_has_bfloat16, denoise
 from bgrem.simulate import SceneComposer, SceneConfig, StampBank, build_stamp_bank
 from bgrem.train.config import load_config
 from bgrem.train.loop import _Run

@@ -2,7 +2,7 @@
 
 import sys
 
-from bgrem.cli import main
+from bgrem.cli.main import main
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -8,22 +8,22 @@ from functools import cached_property
 import numpy as np
 from photutils.background import Background2D
 
-from bgrem._detection_mixin import DetectionMixin
-from bgrem._parent import (
+from bgrem.detections import DetectionMixin
+from bgrem.inputs import parse_image
+from bgrem.pipeline import separate
+from bgrem.sky.large import choose_large_sources, source_glow
+from bgrem.sky.mesh import box_centers
+from bgrem.sky.noise import away_from_sources
+from bgrem.sky.parent import (
     check_as_parent,
     count_boxes,
     merge_signatures,
     parent_view,
     silent_mask,
 )
-from bgrem.discovery import away_from_sources
-from bgrem.inputs import parse_image
-from bgrem.large import choose_large_sources, source_glow
-from bgrem.mesh import box_centers
-from bgrem.pipeline import separate
-from bgrem.skewness import skewness_offset
-from bgrem.trend import fit_trend
-from bgrem.uncertainty import mesh_standard_error
+from bgrem.sky.skewness import skewness_offset
+from bgrem.sky.trend import fit_trend
+from bgrem.sky.uncertainty import mesh_standard_error
 
 __all__ = ['DiffusionBackground']
 
@@ -127,15 +127,15 @@ class DiffusionBackground(DetectionMixin, Background2D):
     far more than the error of the sky around it. Large is what fills squares of
     17 px with more than 0.15 standard deviations of the noise, or 0.3 or 0.5 where less
     than 30% of the pixels or a quarter of the boxes would be left otherwise (see
-    `bgrem.large.large_sources`). It is not done where even then less than a twentieth
-    of the boxes would be left, nor where the sky around is too uneven to be
-    interpolated (`bgrem.large.is_smooth`).
+    `bgrem.sky.large.large_sources`). It is not done where even then less than a
+    twentieth of the boxes would be left, nor where the sky around is too uneven to be
+    interpolated (`bgrem.sky.large.is_smooth`).
 
     Noise that is skewed, as that of photons, makes estimators that stand outliers miss
     the mean: the default, a mode, is 0.02 standard deviations of the noise too low at
     500 electrons in a pixel, and 0 at less than one. Where the noise of the image is
     measurably skewed, and not correlated, all boxes are raised by what the estimator
-    misses of the mean of the image's own noise (`bgrem.skewness.skewness_offset`).
+    misses of the mean of the image's own noise (`bgrem.sky.skewness.skewness_offset`).
 
     But for these three the result is exactly that of the parent on ``data - source``.
 
@@ -298,7 +298,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         What the noise of the pixels in a box does to its sky, carried through the
         median filter of the mesh and interpolated as `background_rms` is; what the
         estimator and correlated noise add is in it (see
-        `bgrem.uncertainty.box_variance`). It holds at the centres of the boxes;
+        `bgrem.sky.uncertainty.box_variance`). It holds at the centres of the boxes;
         between them, where the interpolation averages, it is up to 20% (without
         a filter 40%) too large. Light that the denoiser leaves, or sky structure
         smaller than a box, is not in it. Masked and non-finite pixels are
@@ -360,11 +360,11 @@ class DiffusionBackground(DetectionMixin, Background2D):
 
         Once a ``false_discovery_rate`` has been asked for, ``'false_discovery'``
         says what the image itself tells about its probabilities, see
-        `bgrem.discovery.ImageCheck`: the sums ``promised`` and ``flipped`` over false
-        peaks, the ``correlation`` and the ``skewness`` of the noise, the ``width`` of
-        the compact sources (FWHM in pixels; `None` where there are too few), and the
-        ``log_odds_shift`` by which the probabilities are corrected. Where the
-        weights come without the calibration for that, it is 0, and alone.
+        `bgrem.detect.discovery.ImageCheck`: the sums ``promised`` and ``flipped`` over
+        false peaks, the ``correlation`` and the ``skewness`` of the noise, the
+        ``width`` of the compact sources (FWHM in pixels; `None` where there are too
+        few), and the ``log_odds_shift`` by which the probabilities are corrected. Where
+        the weights come without the calibration for that, it is 0, and alone.
         """
         meta = dict(self._meta)
         if (check := vars(self).get('_false_discovery')) is not None:

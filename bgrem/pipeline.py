@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from bgrem.normalize import Normalization, estimate_normalization
+from bgrem.sky.normalize import Normalization, estimate_normalization
 
 __all__ = ['Separation', 'inspect_image', 'separate']
 
@@ -24,13 +24,13 @@ class Separation:
         data, else float32; not clipped, so that it can be negative.
     probability : 2D `~numpy.ndarray` of float32
         The calibrated probability that a source centre lies at the pixel.
-    normalization : `bgrem.normalize.Normalization`
+    normalization : `bgrem.sky.normalize.Normalization`
         The maps by which the image was centred and scaled.
     meta : dict
         How it was made: package version, weights, steps, normalisation, device.
     correction : dict or `None`
         What the calibration of the weights makes of the image's own properties, for
-        `bgrem.discovery.ImageCheck`; `None` where it makes nothing of them.
+        `bgrem.detect.discovery.ImageCheck`; `None` where it makes nothing of them.
     """
 
     source: np.ndarray
@@ -65,12 +65,12 @@ def separate(
     weights : str, path-like or `bgrem.weights.Weights`, optional
         The name of shipped weights, a path, or weights already loaded.
     n_steps, n_symmetries
-        See `bgrem.denoise.denoise`.
+        See `bgrem.denoise.run.denoise`.
     normalization : optional
-        See `bgrem.normalize.estimate_normalization`. `None` is the method that
+        See `bgrem.sky.normalize.estimate_normalization`. `None` is the method that
         the weights were trained with.
     device, batch_size, progress
-        See `bgrem.denoise.denoise`.
+        See `bgrem.denoise.run.denoise`.
 
     Returns
     -------
@@ -83,8 +83,8 @@ def separate(
         If a parameter is out of range.
     """
     # torch takes seconds to import
-    from bgrem.denoise import check_count, check_symmetries, denoise, resolve_device
-    from bgrem.probability import calibrate, pool_centers
+    from bgrem.denoise.run import check_count, check_symmetries, denoise, resolve_device
+    from bgrem.detect.probability import calibrate, pool_centers
     from bgrem.weights import load_weights
 
     weights = load_weights(weights)
@@ -137,10 +137,10 @@ def inspect_image(data, mask, source, peaks, *, min_probability=None, **options)
     source : 2D `~numpy.ndarray` of float
         The sources of the image, from `separate`.
     peaks : structured `~numpy.ndarray`
-        The peaks of its probability, from `bgrem.detection.find_peaks`.
+        The peaks of its probability, from `bgrem.detect.peaks.find_peaks`.
     min_probability : float, optional
         Peaks of the flipped residual below it are not listed. Default: as in
-        `bgrem.detection.find_peaks`.
+        `bgrem.detect.peaks.find_peaks`.
     **options
         As they were given to `separate`, all but ``n_steps``.
 
@@ -149,28 +149,23 @@ def inspect_image(data, mask, source, peaks, *, min_probability=None, **options)
     flipped : 1D `~numpy.ndarray` of float32
         The probabilities of the peaks that the detector finds in the sign-flipped
         residual, where all that it finds is false, away from all bright sources, as
-        `bgrem.discovery.away_from_sources` has it.
+        `bgrem.sky.noise.away_from_sources` has it.
     clean_fraction : float
         The part of the usable pixels that lies there.
     correlation : float
-        Of the noise there, see `bgrem.discovery.noise_correlation`.
+        Of the noise there, see `bgrem.sky.noise.noise_correlation`.
     skewness : float
-        Of the noise there, see `bgrem.discovery.noise_skewness`.
+        Of the noise there, see `bgrem.sky.noise.noise_skewness`.
     widths : 1D `~numpy.ndarray` of float64
-        The FWHM of each of ``peaks``, see `bgrem.discovery.peak_widths`.
+        The FWHM of each of ``peaks``, see `bgrem.detect.peaks.peak_widths`.
 
     Notes
     -----
     This costs as much as `separate` with a single step. These in their order are
-    the last arguments of `bgrem.discovery.ImageCheck.from_peaks`.
+    the last arguments of `bgrem.detect.discovery.ImageCheck.from_peaks`.
     """
-    from bgrem.detection import MIN_PROBABILITY, find_peaks
-    from bgrem.discovery import (
-        away_from_sources,
-        noise_correlation,
-        noise_skewness,
-        peak_widths,
-    )
+    from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks, peak_widths
+    from bgrem.sky.noise import away_from_sources, noise_correlation, noise_skewness
 
     if min_probability is None:
         min_probability = MIN_PROBABILITY

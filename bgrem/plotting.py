@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from astropy import units as u
 
-from bgrem.atomic import atomic_path
+from bgrem.files.atomic import atomic_path
 
 __all__ = ['plot_background', 'save_plot']
 

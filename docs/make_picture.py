@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from bgrem.demo import run_demo
+from bgrem.cli.demo import run_demo
 
 PICTURE = Path(__file__).parent / '_static' / 'demo.png'
 WIDTH = 1000

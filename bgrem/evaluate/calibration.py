@@ -19,8 +19,8 @@ from scipy.optimize import isotonic_regression
 from scipy.special import expit, logit
 from tqdm import tqdm
 
-from bgrem.detection import find_peaks
-from bgrem.discovery import shift_probability
+from bgrem.detect.discovery import shift_probability
+from bgrem.detect.peaks import find_peaks
 from bgrem.evaluate.image_check import ScenePeaks, fit_correction, fit_offset
 from bgrem.evaluate.matching import match, match_radius
 from bgrem.evaluate.scenes import evaluation_bank, family_scenes
@@ -111,7 +111,7 @@ def fit_table(center_logit, is_true, n_knots=N_KNOTS):
     -------
     calibration : dict
         ``logit`` and ``probability``, both strictly increasing lists, for
-        `bgrem.probability.calibrate`.
+        `bgrem.detect.probability.calibrate`.
 
     Raises
     ------

@@ -8,9 +8,9 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import logit
 
-from bgrem.detection import MIN_PROBABILITY
-from bgrem.discovery import ImageCheck
-from bgrem.probability import calibrate
+from bgrem.detect.discovery import ImageCheck
+from bgrem.detect.peaks import MIN_PROBABILITY
+from bgrem.detect.probability import calibrate
 
 __all__ = ['ScenePeaks', 'fit_correction', 'fit_offset']
 
@@ -80,7 +80,7 @@ class ScenePeaks:
 
         Returns
         -------
-        check : `~bgrem.discovery.ImageCheck`
+        check : `~bgrem.detect.discovery.ImageCheck`
             As a user's image would have it.
         """
         probability = self.probability(table)
@@ -110,16 +110,16 @@ def fit_correction(scenes, table):
     Returns
     -------
     correction : dict
-        For `bgrem.discovery.ImageCheck.log_odds_shift`: a factor for each of the
+        For `bgrem.detect.discovery.ImageCheck.log_odds_shift`: a factor for each of the
         terms, and their ``limits``.
 
     Notes
     -----
     Logistic regression: the log-odds of a peak are those of the table plus a linear
-    function of the `bgrem.discovery.ImageCheck.terms` of its image. Of the peaks, those
-    of a probability above 0.5 count. One scene in twenty lies below the ``lowest``
-    excess; one in fifty is narrower than the ``narrowest``, one wider than the
-    ``widest``.
+    function of the `bgrem.detect.discovery.ImageCheck.terms` of its image. Of the
+    peaks, those of a probability above 0.5 count. One scene in twenty lies below the
+    ``lowest`` excess; one in fifty is narrower than the ``narrowest``, one wider than
+    the ``widest``.
     """
     checks = [scene.check(table) for scene in scenes]
     limits = _limits(checks)

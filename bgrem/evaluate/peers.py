@@ -25,8 +25,8 @@ from photutils.segmentation import (
 from scipy import ndimage
 from scipy.signal import oaconvolve
 
-from bgrem.detection import find_peaks
-from bgrem.discovery import ImageCheck
+from bgrem.detect.discovery import ImageCheck
+from bgrem.detect.peaks import find_peaks
 
 __all__ = [
     'PEERS',
@@ -296,7 +296,7 @@ def list_peaks(peaks, correction=None, inspection=None):
     Parameters
     ----------
     peaks : structured `~numpy.ndarray`
-        As of `bgrem.detection.find_peaks`.
+        As of `bgrem.detect.peaks.find_peaks`.
     correction : dict, optional
         What the calibration makes of the check, see `bgrem.pipeline.Separation`.
     inspection : tuple, optional

@@ -11,7 +11,7 @@ from photutils.aperture import CircularAperture, aperture_photometry
 from photutils.background import Background2D
 from photutils.utils import calc_total_error
 
-from bgrem.detection import catalog as measure_catalog
+from bgrem.detect.catalog import catalog as measure_catalog
 from bgrem.evaluate.matching import match, match_radius
 from bgrem.evaluate.positions import (
     is_isolated,

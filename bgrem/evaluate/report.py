@@ -5,7 +5,7 @@ Results of the suite as one JSON file and one Markdown table.
 import json
 from pathlib import Path
 
-from bgrem.atomic import atomic_path
+from bgrem.files.atomic import atomic_path
 
 __all__ = [
     'best_peer',

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bgrem.atomic import atomic_path
+from bgrem.files.atomic import atomic_path
 from bgrem.simulate import FAMILIES, SceneComposer, StampBank, build_stamp_bank
 
 __all__ = ['BANK_SEED', 'Scene', 'evaluation_bank', 'family_scenes', 'split_batch']

@@ -4,7 +4,7 @@ What the number of steps and the normalisation do to detections and images.
 
 import numpy as np
 
-from bgrem.detection import MIN_PROBABILITY, find_peaks
+from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks
 from bgrem.evaluate.curves import true_positives_at
 from bgrem.evaluate.matching import match, match_radius
 
@@ -51,8 +51,8 @@ class SensitivitySurvey:
         scene : `~bgrem.evaluate.scenes.Scene`
             Only the matched detections are kept of it.
         """
-        from bgrem.normalize import estimate_normalization
         from bgrem.pipeline import separate
+        from bgrem.sky.normalize import estimate_normalization
 
         if self._n_scenes == _MAX_SCENES:
             return

@@ -7,7 +7,7 @@ import warnings
 from astropy.utils.exceptions import AstropyWarning
 
 from bgrem.background import DiffusionBackground
-from bgrem.detection import find_peaks
+from bgrem.detect.peaks import find_peaks
 from bgrem.evaluate.peers import list_peaks
 from bgrem.pipeline import inspect_image, separate
 
@@ -30,7 +30,7 @@ class Separator:
     weights : `~bgrem.weights.Weights`
         Loaded weights.
     n_symmetries : int, optional
-        See `bgrem.denoise.denoise`.
+        See `bgrem.denoise.run.denoise`.
     normalization : optional
         See `bgrem.pipeline.separate`; by default that of
         `~bgrem.DiffusionBackground`.
@@ -84,7 +84,7 @@ class Separator:
         Returns
         -------
         peaks : structured `~numpy.ndarray`
-            As of `bgrem.detection.find_peaks`.
+            As of `bgrem.detect.peaks.find_peaks`.
         """
         probability = self.separate(scene).probability
         return self._once(scene, 'peaks', find_peaks, probability, scene.mask)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
-from bgrem.discovery import choose_threshold
+from bgrem.detect.discovery import choose_threshold
 from bgrem.evaluate.calibration import reliability
 from bgrem.evaluate.curves import CONTAMINATIONS, detection_curve, true_positives_at
 from bgrem.evaluate.matching import MIN_SNR, match, match_radius
@@ -256,7 +256,7 @@ def run_suite(
         Area of each kind of pure noise.
     n_symmetries : sequence of int, optional
         Detection is judged with each of these numbers of averaged views; see
-        `bgrem.denoise.denoise`.
+        `bgrem.denoise.run.denoise`.
     progress : bool, optional
         Whether to show a progress bar.
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bgrem.products import check_output
+from bgrem.files.products import check_output
 from bgrem.simulate.families import FAMILIES
-from bgrem.simulate.files import write_frame, write_scene
 from bgrem.simulate.meerlicht import simulate_meerlicht
 from bgrem.simulate.meerlicht_config import MeerLICHTConfig
 from bgrem.simulate.scene import SceneComposer
 from bgrem.simulate.stamps import StampBank, build_stamp_bank
+from bgrem.simulate.write import write_frame, write_scene
 
 __all__ = ['main']
 

@@ -16,7 +16,7 @@ from astropy.io import fits
 from astropy.table import Table
 from tqdm import tqdm
 
-from .files import tangent_wcs
+from .write import tangent_wcs
 from .meerlicht_config import MeerLICHTConfig
 from .stamps import PSF_SIZE
 

@@ -19,8 +19,8 @@ from photutils.utils.exceptions import NoDetectionsWarning
 import bgrem
 from bgrem import DiffusionBackground, background, make_detection_mask
 from bgrem.evaluate.calibration import rewrite_header
-from bgrem.normalize import Normalization
 from bgrem.pipeline import Separation
+from bgrem.sky.normalize import Normalization
 from bgrem.weights import load_weights
 
 SHAPE = (96, 130)
@@ -243,7 +243,7 @@ def test_coverage_mask(data, make, fill_value, tilt):
 )
 def test_invalid(data, tiny_weights, monkeypatch, options, error, match):
     """Every mistake is reported before the network runs."""
-    monkeypatch.setattr('bgrem.denoise._run', None)
+    monkeypatch.setattr('bgrem.denoise.run._run', None)
     options = {'box_size': 32, 'weights': tiny_weights, **options}
     with pytest.raises(error, match=match):
         DiffusionBackground(data, **options)

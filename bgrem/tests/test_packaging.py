@@ -63,7 +63,7 @@ def run_python(code):
 
 def test_import_is_light():
     code = (
-        'import json, sys, bgrem, bgrem.cli\n'
+        'import json, sys, bgrem, bgrem.cli.main\n'
         'bgrem.__version__, dir(bgrem)\n'
         f'print(json.dumps([name for name in {HEAVY} if name in sys.modules]))'
     )

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.ndimage import gaussian_filter
 
-from bgrem.detection import find_peaks
+from bgrem.detect.peaks import find_peaks
 from bgrem.pipeline import inspect_image, separate
 from bgrem.weights import load_weights
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from bgrem.normalize import estimate_normalization
 from bgrem.simulate.sky import low_pass, uniform
+from bgrem.sky.normalize import estimate_normalization
 
 __all__ = ['Examples', 'center_blobs', 'draw_examples', 'make_examples']
 
@@ -108,7 +108,7 @@ def make_examples(
         Whether to make the errors and to apply a random symmetry.
 
     method : {'local', 'global'}, optional
-        The method of `~bgrem.normalize.estimate_normalization`.
+        The method of `~bgrem.sky.normalize.estimate_normalization`.
 
     measured_fraction : float, optional
         The fraction of the scenes, drawn at random, that it normalises.

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bgrem.io import read_image
-from bgrem.normalize import estimate_normalization
+from bgrem.files.io import read_image
 from bgrem.simulate import SceneComposer
+from bgrem.sky.normalize import estimate_normalization
 
 __all__ = ['FrameComposer', 'read_frames']
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from bgrem.atomic import atomic_path
-from bgrem.denoise import cpu_has_bfloat16, resolve_device
+from bgrem.denoise.run import cpu_has_bfloat16, resolve_device
+from bgrem.files.atomic import atomic_path
 from bgrem.nn import AttentionUNet, center_cross_entropy, difference_loss
 from bgrem.simulate import FAMILIES, SceneComposer, StampBank, build_stamp_bank
 from bgrem.weights import load_weights, save_weights
@@ -65,7 +65,7 @@ def train(
         resumed has its own. `None` starts from random ones.
 
     device : str, optional
-        As for `bgrem.denoise.denoise`: 'auto' is the GPU where there is one.
+        As for `bgrem.denoise.run.denoise`: 'auto' is the GPU where there is one.
 
     n_workers : int, optional
         Processes that draw the stamp bank.

@@ -1,6 +1,7 @@
 """Self-describing network weights: reading, writing, and the shipped files."""
 
-from bgrem.weights.registry import list_weights, register, shipped_weights
+from bgrem.weights.registry import list_weights, shipped_weights
+from bgrem.weights.release import register
 from bgrem.weights.store import Weights, load_weights, save_weights
 
 __all__ = [

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from bgrem.weights.registry import register
+from bgrem.weights.release import register
 
 __all__ = ['main']
 

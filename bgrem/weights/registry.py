@@ -10,11 +10,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from bgrem.atomic import atomic_path
+__all__ = ['FOLDER', 'ShippedWeights', 'list_weights', 'shipped_weights']
 
-__all__ = ['ShippedWeights', 'list_weights', 'register', 'shipped_weights']
-
-_FOLDER = Path(__file__).parent
+#: Where the table lies.
+FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def shipped_weights(folder=None):
     table : dict of str to `ShippedWeights`
         In the order of ``registry.json``.
     """
-    folder = _FOLDER if folder is None else Path(folder)
+    folder = FOLDER if folder is None else Path(folder)
     rows = json.loads((folder / 'registry.json').read_text(encoding='utf-8'))
     return {
         name: ShippedWeights(
@@ -84,67 +83,3 @@ def list_weights():
     True
     """
     return list(shipped_weights())
-
-
-def register(path, *, name=None, description=None, folder=None):
-    """
-    Put a weights file into the table of shipped weights.
-
-    The file is read and checked in full, copied into ``data/`` (unless it is
-    there already), and its row in ``registry.json`` written with its sha256.
-    This is a step of making a release, not of using the package.
-
-    Parameters
-    ----------
-    path : path-like
-        A ``.safetensors`` file written by `bgrem.weights.save_weights`.
-
-    name : str or `None`, optional
-        The name to register; by default the one in the file's header.
-
-    description : str or `None`, optional
-        One line; by default the one already in the table, if any.
-
-    folder : path-like or `None`, optional
-        The folder that holds ``registry.json`` and ``data/``; by default
-        that of the imported package.
-
-    Returns
-    -------
-    row : `ShippedWeights`
-        The row as written.
-
-    Raises
-    ------
-    ValueError
-        If the file is not a good weights file, or there is no description.
-    """
-    from bgrem.weights.store import load_weights
-
-    folder = _FOLDER if folder is None else Path(folder)
-    weights = load_weights(Path(path))
-    name = weights.name if name is None else name
-    table = shipped_weights(folder)
-    if description is None:
-        if name not in table:
-            msg = f'description is needed for weights that are new here: {name!r}'
-            raise ValueError(msg)
-        description = table[name].description
-    target = folder / 'data' / f'{name}.safetensors'
-    if not target.exists() or not target.samefile(path):
-        with atomic_path(target) as temporary:
-            temporary.write_bytes(Path(path).read_bytes())
-    row = ShippedWeights(name, target, weights.sha256, description)
-    table[name] = row
-    rows = {
-        r.name: {
-            'file': r.path.name,
-            'sha256': r.sha256,
-            'description': r.description,
-        }
-        for r in table.values()
-    }
-    text = json.dumps(rows, indent=2, sort_keys=True) + '\n'
-    with atomic_path(folder / 'registry.json') as temporary:
-        temporary.write_text(text, encoding='utf-8')
-    return row

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
-from bgrem.atomic import atomic_path
+from bgrem.files.atomic import atomic_path
 from bgrem.weights.header import check_header
 from bgrem.weights.registry import shipped_weights
 

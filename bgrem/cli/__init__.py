@@ -1,0 +1,5 @@
+"""
+The command line.
+"""
+
+__all__ = []

@@ -1,0 +1,241 @@
+"""The command line: options, errors in one line, exit codes."""
+
+import argparse
+import importlib
+import sys
+import warnings
+
+__all__ = ['main']
+
+# Commands with a parser of their own: here only their names, so that
+# `bgrem --help` does not import what they need.
+_DISPATCHED = {
+    'simulate': ('bgrem.simulate.__main__', 'write a simulated image and its truth'),
+    'train': ('bgrem.train.__main__', 'train weights from a configuration file'),
+    'evaluate': ('bgrem.evaluate.__main__', 'measure how good weights are'),
+}
+
+
+def main(argv=None):
+    """
+    Run a ``bgrem`` command.
+
+    Parameters
+    ----------
+    argv : list of str or `None`, optional
+        The arguments; by default those of the process.
+
+    Returns
+    -------
+    status : int
+        0 on success; 1 if the input was bad or an output cannot be written,
+        after one line on the standard error; 130 if the user interrupted.
+        Wrong options leave by `SystemExit` with status 2.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        with warnings.catch_warnings():
+            return _run(argv) or 0
+    except KeyboardInterrupt:
+        sys.stderr.write('bgrem: interrupted\n')
+        return 130
+    except (
+        ImportError,
+        MemoryError,
+        NotImplementedError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as exc:
+        text = ' '.join(str(exc).split()) or type(exc).__name__
+        sys.stderr.write(f'bgrem: error: {text}\n')
+        return 1
+
+
+def _run(argv):
+    if argv and argv[0] in _DISPATCHED:
+        module = importlib.import_module(_DISPATCHED[argv[0]][0])
+        _print_warnings()
+        return module.main(argv[1:])
+    options = _make_parser().parse_args(argv)
+    commands = importlib.import_module('bgrem.cli.commands')
+    # Only now: astropy takes over the printing of warnings when imported.
+    _print_warnings()
+    return getattr(commands, options.command)(options)
+
+
+def _print_warnings():
+    """Print what concerns the user in one line each, and nothing else."""
+    from astropy.io.fits.verify import VerifyWarning
+    from astropy.utils.exceptions import AstropyDeprecationWarning, AstropyWarning
+
+    def show(message, category, filename, lineno, file=None, line=None):  # noqa: ARG001
+        text = ' '.join(str(message).split())
+        sys.stderr.write(f'bgrem: warning: {text}\n')
+
+    warnings.simplefilter('ignore')
+    for category in (UserWarning, AstropyWarning):
+        warnings.simplefilter('default', category)
+    # Odd cards of the input are kept as they are: nobody needs to act.
+    for category in (AstropyDeprecationWarning, VerifyWarning):
+        warnings.simplefilter('ignore', category)
+    warnings.filterwarnings('ignore', message='The following header keyword is inv')
+    warnings.showwarning = show
+
+
+def _normalization(text):
+    if text in ('local', 'global'):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        msg = f"must be 'local', 'global' or a number, got {text!r}"
+        raise argparse.ArgumentTypeError(msg) from None
+
+
+def _make_parser():
+    parser = argparse.ArgumentParser(
+        prog='bgrem',
+        description='Separate sky, noise and sources in astronomical images.',
+        epilog="'bgrem COMMAND --help' shows the options of a command.",
+    )
+    parser.add_argument('--version', action=_Version, help='show the version and exit')
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+
+    subtract = commands.add_parser(
+        'subtract',
+        help='FITS image to sky, noise, sources, segments and catalog in one FITS',
+        description='Write the extensions SCI (data - background, not clipped), '
+        'BACKGROUND, BACKGROUND_RMS, SOURCE, PROBABILITY, SEGM and CATALOG.',
+    )
+    _add_image_options(subtract, 'FITS file to write')
+
+    detect = commands.add_parser(
+        'detect',
+        help='FITS image to a catalog',
+        description='Detect sources and measure them on the unclipped '
+        'data - background.',
+    )
+    _add_image_options(detect, 'catalog to write: .fits, .ecsv or .csv')
+    detect.add_argument(
+        '--regions', metavar='REG', help='write the ellipses as a DS9 region file too'
+    )
+
+    plot = commands.add_parser(
+        'plot',
+        help='FITS image to a picture of what was found in it',
+        description='Draw data, background, noise, sources and segments.',
+    )
+    _add_image_options(plot, 'picture to write: .png, .pdf, .svg or .jpg')
+
+    info = commands.add_parser(
+        'info',
+        help='versions, devices and weights, or how a product was made',
+        description='Without argument: versions, devices and shipped weights.',
+    )
+    info.add_argument(
+        'what',
+        nargs='?',
+        help='name of weights, .safetensors file, or FITS file made by bgrem',
+    )
+
+    demo = commands.add_parser(
+        'demo',
+        help='simulate an image, run everything on it, compare with the truth',
+        description='Needs GalSim and matplotlib; takes well under a minute.',
+    )
+    demo.add_argument('-o', '--output', metavar='DIR', default='bgrem-demo')
+    demo.add_argument('--seed', type=int, default=1, help='another image (default: 1)')
+    _add_denoiser_options(demo)
+    for name, (_, text) in _DISPATCHED.items():
+        commands.add_parser(name, help=text, add_help=False)
+    return parser
+
+
+def _add_image_options(parser, output_help):
+    parser.add_argument('input', metavar='IN.fits', help='FITS image')
+    parser.add_argument('-o', '--output', required=True, help=output_help)
+    parser.add_argument('--overwrite', action='store_true', help='replace the output')
+    parser.add_argument(
+        '--hdu', help='number or name of the image HDU (default: first 2D image)'
+    )
+    parser.add_argument('--mask', metavar='FITS', help='image, not zero where masked')
+    parser.add_argument('--mask-hdu', metavar='HDU', help='its HDU')
+    parser.add_argument(
+        '--box-size',
+        type=int,
+        default=64,
+        metavar='PIXELS',
+        help='side of the background meshes (default: 64)',
+    )
+    # Higher than Background2D's 10: on a crowded or ragged image that leaves no
+    # box at all, and a file must come out of every good image.
+    parser.add_argument(
+        '--exclude-percentile',
+        type=float,
+        default=90.0,
+        metavar='P',
+        help='leave out meshes with more than this percentage of bad or clipped '
+        'pixels (default: 90)',
+    )
+    parser.add_argument(
+        '--threshold', type=float, help='detection probability that is enough'
+    )
+    parser.add_argument(
+        '--false-discovery-rate',
+        '--fdr',
+        type=float,
+        default=0.05,
+        metavar='Q',
+        help='expected fraction of false detections if there is no --threshold '
+        '(default: 0.05)',
+    )
+    _add_denoiser_options(parser)
+
+
+def _add_denoiser_options(parser):
+    parser.add_argument(
+        '--weights',
+        default='optical',
+        help='name of shipped weights or .safetensors file (default: optical)',
+    )
+    parser.add_argument(
+        '--n-steps', type=int, help="diffusion steps (default: the weights' own)"
+    )
+    parser.add_argument(
+        '--n-symmetries',
+        type=int,
+        default=1,
+        help='views to average over: 1, 2, 4 or 8 (default: 1)',
+    )
+    parser.add_argument(
+        '--normalization',
+        type=_normalization,
+        default='local',
+        help="'local', 'global' or a factor (default: local)",
+    )
+    parser.add_argument(
+        '--device', default='auto', help='auto, cpu, cuda, mps, ... (default: auto)'
+    )
+    parser.add_argument('--batch-size', type=int, help='tiles at once')
+    parser.add_argument(
+        '-q', '--quiet', action='store_true', help='no progress bar, no summary'
+    )
+
+
+class _Version(argparse.Action):
+    """Print the version; looking it up takes time, so not at each start."""
+
+    def __init__(self, option_strings, dest, **kwargs):
+        super().__init__(option_strings, dest, nargs=0, **kwargs)
+
+    def __call__(self, parser, namespace, values, option_string=None):  # noqa: ARG002
+        import bgrem
+
+        print(f'bgrem {bgrem.__version__}')
+        parser.exit()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

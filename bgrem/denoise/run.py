@@ -1,0 +1,302 @@
+"""
+Run a network over an image: the one border between numpy and torch.
+"""
+
+import operator
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from bgrem.denoise.tiling import make_layout
+from bgrem.nn import sample
+
+__all__ = [
+    'check_count',
+    'check_symmetries',
+    'cpu_has_bfloat16',
+    'denoise',
+    'resolve_device',
+]
+
+# quarter turns of each of the eight symmetries; the last four are flipped too
+_TURNS = (0, 2, 1, 3, 0, 2, 1, 3)
+# tiles at once: enough to keep the device busy, little enough to fit
+_BATCH_SIZES = {'cpu': 4, 'cuda': 32, 'mps': 8}
+
+
+def denoise(
+    image,
+    weights,
+    *,
+    n_steps=None,
+    n_symmetries=1,
+    device='auto',
+    batch_size=None,
+    progress=False,
+):
+    """
+    Remove the background from a normalised image.
+
+    Parameters
+    ----------
+    image : 2D `~numpy.ndarray` of float32
+        The image in units of its noise and centred on its sky; finite
+        everywhere, 0 where there are no data.
+    weights : `bgrem.weights.Weights`
+        The network, its schedule and the size of its tiles.
+    n_steps : int or `None`, optional
+        The number of diffusion steps; `None` (default) is the number that the
+        weights name.
+    n_symmetries : {1, 2, 4, 8}, optional
+        Over how many of the symmetries of the square the result is averaged: the
+        network sees each tile turned and flipped. The sky has no preferred
+        direction, so what differs between the views is the network's own error.
+        Default 1.
+    device : str or `torch.device`, optional
+        ``'auto'`` (default) is the first CUDA device, else Apple's MPS, else the
+        CPU. Also ``'cpu'``, ``'cuda'``, ``'cuda:1'``, ``'mps'``.
+    batch_size : int or `None`, optional
+        The number of tiles that go through the network together. `None`
+        (default) lets the device decide. When the memory does not suffice it is
+        halved; the result does not depend on it, to rounding.
+    progress : bool, optional
+        Whether to show a progress bar. Default `False`.
+
+    Returns
+    -------
+    source : 2D `~numpy.ndarray` of float32
+        The image of the sources, in units of the noise.
+    center_logit : 2D `~numpy.ndarray` of float32
+        The logit of "a source centre lies at this pixel". A network without
+        this output (the paper's) gives ``1.5 * ln(source)`` instead, with the
+        source in units of the noise and not below 1e-6: increasing with the
+        source, zero at one sigma, and not calibrated.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range or the device is not there.
+    MemoryError
+        If a single tile does not fit the device.
+
+    Notes
+    -----
+    Time grows linearly with pixels, steps and symmetries. Beside the image and the two
+    results, memory is that of one batch of tiles. On CPUs with bfloat16 units
+    the network runs in bfloat16, elsewhere in float32.
+    """
+    n_steps = weights.n_steps if n_steps is None else check_count('n_steps', n_steps)
+    n_symmetries = check_symmetries(n_symmetries)
+    device = resolve_device(device)
+    if batch_size is None:
+        batch_size = _BATCH_SIZES.get(device.type, 8)
+    batch_size = check_count('batch_size', batch_size)
+
+    network, schedule = weights.network(device), weights.schedule
+    layout = make_layout(
+        image.shape,
+        weights.tile_size,
+        weights.tile_overlap,
+        network.config.size_multiple,
+    )
+    source = np.zeros(layout.shape, dtype=np.float32)
+    center_logit = np.zeros(layout.shape, dtype=np.float32)
+    has_centers = True
+    start = 0
+    with tqdm(total=len(layout), unit='tile', disable=not progress) as bar:
+        while start < len(layout):
+            indices = range(start, min(start + batch_size, len(layout)))
+            tiles = layout.take(image, indices)
+            try:
+                output = _run(network, schedule, n_steps, n_symmetries, device, tiles)
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                output = None
+            # outside the handler, where the traceback held the failed batch
+            if output is None:
+                batch_size = _halve(len(indices), layout.tile_shape, device)
+                continue
+            layout.add(source, output[0], indices)
+            has_centers = output[1] is not None
+            if has_centers:
+                layout.add(center_logit, output[1], indices)
+            start = indices.stop
+            bar.update(len(indices))
+    return source, center_logit if has_centers else _source_logit(source)
+
+
+def resolve_device(device):
+    """
+    Turn the name of a device into a device that exists.
+
+    Parameters
+    ----------
+    device : str or `torch.device`
+        ``'auto'``, ``'cpu'``, ``'cuda'``, ``'cuda:N'`` or ``'mps'``.
+
+    Returns
+    -------
+    device : `torch.device`
+        The device.
+
+    Raises
+    ------
+    ValueError
+        If the name is none of these or there is no such device.
+    """
+    has_mps = torch.backends.mps.is_available()
+    if isinstance(device, str) and device == 'auto':
+        if torch.cuda.is_available():
+            return torch.device('cuda')
+        return torch.device('mps' if has_mps else 'cpu')
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError):
+        found = None
+    if found is None or found.type not in _BATCH_SIZES:
+        msg = f"device must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', got {device!r}"
+        raise ValueError(msg)
+    n_devices = {
+        'cpu': 1,
+        'cuda': torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        'mps': int(has_mps),
+    }[found.type]
+    if (found.index or 0) >= n_devices:
+        msg = f'device {str(device)!r} is not available on this machine'
+        raise ValueError(msg)
+    return found
+
+
+def check_count(name, value):
+    """
+    Check a parameter that must be a positive integer.
+
+    Parameters
+    ----------
+    name : str
+        The name of the parameter.
+    value : int
+        Its value.
+
+    Returns
+    -------
+    count : int
+        The value.
+
+    Raises
+    ------
+    ValueError
+        If it is not a positive integer.
+    """
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = 0
+    if count < 1:
+        msg = f'{name} must be a positive integer, got {value!r}'
+        raise ValueError(msg)
+    return count
+
+
+def check_symmetries(value):
+    """
+    Check the number of symmetries.
+
+    Parameters
+    ----------
+    value : int
+        The number.
+
+    Returns
+    -------
+    n_symmetries : int
+        The value.
+
+    Raises
+    ------
+    ValueError
+        If it is not 1, 2, 4 or 8.
+    """
+    if value not in (1, 2, 4, 8):
+        msg = f'n_symmetries must be 1, 2, 4 or 8, got {value!r}'
+        raise ValueError(msg)
+    return int(value)
+
+
+def _run(network, schedule, n_steps, n_symmetries, device, tiles):
+    """Return the source and the centre logit of one batch of tiles."""
+    use_bfloat16 = device.type == 'cpu' and cpu_has_bfloat16()
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.type, torch.bfloat16, enabled=use_bfloat16),
+    ):
+        x = torch.from_numpy(tiles[:, None]).to(device)
+        total = None
+        for number in range(n_symmetries):
+            output = sample(network, _view(x, number), schedule, n_steps)
+            maps = [
+                None if image is None else _view_back(image.float(), number)
+                for image in (output.source, output.center_logit)
+            ]
+            if total is not None:
+                maps = [
+                    a if b is None else a + b for a, b in zip(total, maps, strict=True)
+                ]
+            total = maps
+    return [
+        None if image is None else image[:, 0].div(n_symmetries).cpu().numpy()
+        for image in total
+    ]
+
+
+def _view(x, number):
+    """Apply one of the eight symmetries; the first two are identity and half turn."""
+    x = torch.rot90(x, _TURNS[number], (-2, -1))
+    return x.flip(-1) if number >= 4 else x
+
+
+def _view_back(x, number):
+    """Undo `_view`."""
+    x = x.flip(-1) if number >= 4 else x
+    return torch.rot90(x, -_TURNS[number], (-2, -1))
+
+
+def cpu_has_bfloat16():
+    """
+    Whether the CPU multiplies bfloat16 natively; elsewhere it is slower.
+
+    Returns
+    -------
+    native : bool
+        Whether it does.
+    """
+    # private functions, whose names have changed before: absent means no
+    probes = ('_is_amx_tile_supported', '_is_avx512_bf16_supported')
+    return any(getattr(torch.cpu, name, bool)() for name in probes)
+
+
+def _is_out_of_memory(error):
+    """Whether an error says that the device's memory is full."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    # the CPU and MPS raise a plain RuntimeError
+    text = str(error).lower()
+    return 'out of memory' in text or "can't allocate memory" in text
+
+
+def _halve(batch_size, tile_shape, device):
+    """Return the next smaller batch size."""
+    if batch_size == 1:
+        height, width = tile_shape
+        msg = f'one tile of {height}x{width} px does not fit the memory of {device}'
+        raise MemoryError(msg)
+    if device.type == 'cuda':
+        torch.cuda.empty_cache()
+    return batch_size // 2
+
+
+def _source_logit(source):
+    """Return a stand-in for the centre logit that ranks peaks by their height."""
+    return 1.5 * np.log(np.maximum(source, np.float32(1e-6)))

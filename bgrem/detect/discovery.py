@@ -1,0 +1,270 @@
+"""
+The threshold for a promised fraction of false detections.
+
+The calibrated probabilities say how many detections are false in an image like
+those of the calibration. How far the user's own image is from those is seen in several
+ways. The detector is run on its sign-flipped residual: noise is as often negative as
+positive and sources are not, so that all that is found there is false. The noise of
+neighbouring pixels may be correlated, or what is left of the sky may be; noise that is
+skewed, as that of single photons is, looks more like sources. And the PSF may be
+broad: then the position of a source is uncertain, and so is the probability of each
+pixel, more than that of the source. Numpy and scipy only.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, logit
+
+__all__ = [
+    'SURE',
+    'ImageCheck',
+    'check_rate',
+    'choose_threshold',
+    'shift_probability',
+    'source_width',
+]
+
+# Added to both sums of `ImageCheck.log_excess`, so that the few peaks of a small
+# image do not throw the threshold: a plain field of 256 px has sums of about 30.
+_PRIOR_WEIGHT = 2.0
+
+#: The probability of a peak that is almost certain.
+SURE = 0.99
+# The width is that of such peaks, at least three of them; stars are the most compact.
+_MIN_SURE = 3
+_COMPACT_PERCENTILE = 20
+
+
+@dataclass(frozen=True)
+class ImageCheck:
+    """
+    What an image itself says about the promise of its probabilities.
+
+    The first two are sums over false peaks of their probability, so that the many
+    hopeless ones count little.
+
+    Parameters
+    ----------
+    promised : float
+        What the probabilities p of the image's own peaks promise: the sum of
+        p (1 - p).
+    flipped : float
+        The sum of p over the peaks of the flipped residual, scaled to the area of
+        the image.
+    correlation : float, optional
+        Of the noise of neighbouring pixels, see `noise_correlation`. Default 0.
+    skewness : float, optional
+        Of the noise, see `noise_skewness`. Default 0.
+    width : float, optional
+        The FWHM of the compact sources in pixels, see `source_width`. Default
+        NaN: not known.
+    """
+
+    promised: float
+    flipped: float
+    correlation: float = 0.0
+    skewness: float = 0.0
+    width: float = np.nan
+
+    @classmethod
+    def from_peaks(
+        cls,
+        probability,
+        flipped_probability,
+        clean_fraction=1.0,
+        correlation=0.0,
+        skewness=0.0,
+        widths=(),
+    ):
+        """
+        Sum over peaks.
+
+        Parameters
+        ----------
+        probability, flipped_probability : 1D array_like of float
+            The calibrated probabilities of the peaks of the image, and of those of
+            the flipped residual that lie in its clean part.
+        clean_fraction : float, optional
+            The part of the image that is clean, see `away_from_sources`. Where none
+            is, the promise stands unchecked.
+        correlation, skewness : float, optional
+            As of the class.
+        widths : 1D array_like of float, optional
+            The width of each peak of the image, see `peak_widths`.
+
+        Returns
+        -------
+        check : `ImageCheck`
+            The sums and the rest.
+        """
+        probability = np.asarray(probability, dtype=float)
+        flipped = np.asarray(flipped_probability, dtype=float)
+        promised = float(np.sum(probability * (1 - probability)))
+        width = source_width(widths, probability) if len(widths) else np.nan
+        found = promised
+        if clean_fraction > 0:
+            found = float(np.sum(flipped)) / clean_fraction
+        return cls(promised, found, correlation, skewness, width)
+
+    @property
+    def log_excess(self):
+        """
+        The natural logarithm of flipped over promised, 2 added to both; 0 without
+        any peaks.
+        """
+        return float(
+            np.log((self.flipped + _PRIOR_WEIGHT) / (self.promised + _PRIOR_WEIGHT))
+        )
+
+    def terms(self, limits):
+        """
+        Return what the log-odds shift is a linear function of.
+
+        Parameters
+        ----------
+        limits : dict
+            ``lowest``, ``typical_width``, ``narrowest`` and ``widest``, of the images
+            of the calibration.
+
+        Returns
+        -------
+        terms : dict
+            ``offset``, which is 1; ``excess``, not below ``lowest``: without noise
+            peaks in the flipped image nothing is known about those of the image
+            itself (the counts of a photon-starved sky are not symmetric);
+            ``correlation``; ``skewness``; ``width``, the logarithm of the width over
+            the typical one, the width within its limits and 0 where it is not
+            known; and ``width_squared``.
+        """
+        width = limits['typical_width'] if np.isnan(self.width) else self.width
+        width = np.clip(width, limits['narrowest'], limits['widest'])
+        log_width = float(np.log(width / limits['typical_width']))
+        return {
+            'offset': 1.0,
+            'excess': max(self.log_excess, limits['lowest']),
+            'correlation': self.correlation,
+            'skewness': self.skewness,
+            'width': log_width,
+            'width_squared': log_width**2,
+        }
+
+    def log_odds_shift(self, correction):
+        """
+        Return how much the log-odds of all peaks of the image are to be raised.
+
+        Parameters
+        ----------
+        correction : dict
+            The fit of `bgrem.evaluate.image_check.fit_correction`: one factor for
+            each of the `terms`, and their ``limits``.
+
+        Returns
+        -------
+        shift : float
+            The sum of the terms, each times its factor.
+        """
+        terms = self.terms(correction['limits'])
+        return sum(correction[name] * value for name, value in terms.items())
+
+
+def source_width(widths, probability):
+    """
+    Return the width of the compact sources of an image.
+
+    Parameters
+    ----------
+    widths : 1D array_like of float
+        The FWHM of each peak, as `peak_widths`.
+    probability : 1D array_like of float
+        The calibrated probabilities of the peaks.
+
+    Returns
+    -------
+    width : float
+        The 20th percentile of the widths of the peaks that have one and a
+        probability of at least 0.99; NaN where there are less than three.
+    """
+    widths = np.asarray(widths, dtype=float)
+    sure = np.isfinite(widths) & (np.asarray(probability) >= SURE)
+    if np.sum(sure) < _MIN_SURE:
+        return np.nan
+    return float(np.percentile(widths[sure], _COMPACT_PERCENTILE))
+
+
+def shift_probability(probability, shift):
+    """
+    Shift the log-odds of probabilities, which keeps their order.
+
+    Parameters
+    ----------
+    probability : array_like of float
+        Probabilities in [0, 1].
+    shift : float
+        What is added to the log-odds.
+
+    Returns
+    -------
+    shifted : `~numpy.ndarray` of float
+        Probabilities in [0, 1].
+    """
+    return expit(logit(np.asarray(probability, dtype=float)) + shift)
+
+
+def check_rate(false_discovery_rate):
+    """
+    Refuse a false-discovery rate that no threshold can have.
+
+    Parameters
+    ----------
+    false_discovery_rate : float
+        Expected fraction of false detections.
+
+    Raises
+    ------
+    ValueError
+        If it is not between 0 and 1 (exclusive).
+    """
+    if not 0 < false_discovery_rate < 1:
+        msg = (
+            'false_discovery_rate must be between 0 and 1 (exclusive), got '
+            f'{false_discovery_rate}'
+        )
+        raise ValueError(msg)
+
+
+def choose_threshold(peak_probabilities, false_discovery_rate, shift=0.0):
+    """
+    Choose the threshold for a given expected fraction of false detections.
+
+    Parameters
+    ----------
+    peak_probabilities : 1D array_like of float
+        Calibrated probabilities of the peaks. A peak of probability p is
+        false with probability 1 - p.
+    false_discovery_rate : float
+        Expected fraction of false detections, between 0 and 1 (exclusive).
+    shift : float, optional
+        What is added to the log-odds of the probabilities first, see
+        `ImageCheck.log_odds_shift`. Default 0.
+
+    Returns
+    -------
+    threshold : float
+        The lowest peak probability, as given, such that the mean of 1 - p over
+        all peaks at or above it does not exceed ``false_discovery_rate``; 1 where
+        no peak is probable enough.
+
+    Raises
+    ------
+    ValueError
+        If ``false_discovery_rate`` is not between 0 and 1 (exclusive).
+    """
+    check_rate(false_discovery_rate)
+    falling = np.sort(np.asarray(peak_probabilities, dtype=float).ravel())[::-1]
+    corrected = shift_probability(falling, shift) if shift else falling
+    expected = np.cumsum(1 - corrected) / np.arange(1, falling.size + 1)
+    # equal peaks are kept together or not at all
+    is_last = np.diff(falling, append=-np.inf) < 0
+    kept = np.flatnonzero(is_last & (expected <= false_discovery_rate))
+    return float(falling[kept[-1]]) if kept.size else 1.0

@@ -1,0 +1,132 @@
+"""
+The curve of growth of the image's own stars, and what it says of total fluxes.
+"""
+
+import math
+import warnings
+
+import numpy as np
+from astropy.utils.exceptions import AstropyUserWarning
+from photutils.profiles import RadialProfile
+
+from bgrem.detect.discovery import SURE, source_width
+from bgrem.detect.peaks import peak_widths
+
+__all__ = ['light_fraction', 'star_growth']
+
+# Stars are almost certain, bright, and as wide as the compact sources of the image.
+_MIN_SNR = 30.0
+_MAX_LOG_WIDTH = 0.2
+# The curve ends at that many FWHM. Farther out there is little light of a star, and
+# in a denoised image more that is of something else.
+_MAX_RADIUS = 3.0
+_N_RADII = 24
+# A neighbour that was not found, or a galaxy taken for a star, makes a curve rise
+# later, never sooner: the quarter that rises soonest is that of the lone stars.
+_CONCENTRATION_RADIUS = 1.5
+_LONE_FRACTION = 0.25
+_MAX_STARS = 200
+
+
+def star_growth(source, segmentation_image, catalog):
+    """
+    Measure the curve of growth of the stars of an image.
+
+    Parameters
+    ----------
+    source : 2D `~numpy.ndarray` of float
+        The denoised image.
+    segmentation_image : `~photutils.segmentation.SegmentationImage`
+        Its sources. What belongs to others does not count for a star.
+    catalog : `~photutils.segmentation.SourceCatalog`
+        Their catalogue, with ``detection_probability``.
+
+    Returns
+    -------
+    radius, fraction : 1D `~numpy.ndarray` of float
+        Radii from 0 to 3 FWHM in pixels, and the part of the light within 3 FWHM that
+        lies inside; empty where the image has no star for it.
+
+    Notes
+    -----
+    Stars have a probability of at least 0.99, an S/N in their segment above 30, and a
+    width within 20% of `bgrem.detect.discovery.source_width`; the whole circle lies in
+    the image. Of at most 200, the brightest, the quarter with the most light within 1.5
+    FWHM is taken, and at each radius the median of it.
+    """
+    stars, width = _find_stars(source, catalog)
+    edges = np.linspace(0, _MAX_RADIUS * width, _N_RADII + 1)
+    curves = [
+        _growth(source, segmentation_image.data, catalog.labels[k], position, edges)
+        for k, position in zip(stars, catalog.centroid[stars], strict=True)
+    ]
+    curves = np.array([curve / curve[-1] for curve in curves if curve[-1] > 0])
+    if curves.size == 0:
+        return np.empty(0), np.empty(0)
+    inner = curves[:, np.searchsorted(edges, _CONCENTRATION_RADIUS * width)]
+    n_lone = math.ceil(_LONE_FRACTION * len(curves))
+    lone = np.argsort(-inner, kind='stable')[:n_lone]
+    return edges, np.median(curves[lone], axis=0)
+
+
+def _find_stars(source, catalog):
+    """Return the indices of the bright stars, brightest first, and their FWHM."""
+    last = np.array(source.shape[::-1]) - 1
+    pixels = np.rint(np.nan_to_num(catalog.centroid)).astype(int)
+    x, y = np.clip(pixels, 0, last).T
+    widths = peak_widths(source, 0.0, y, x)
+    probability = catalog.detection_probability
+    width = source_width(widths, probability)
+    to_border = np.minimum(catalog.centroid, last - catalog.centroid)
+    snr = np.array(catalog.segment_flux / catalog.segment_flux_err)
+    is_star = (
+        (probability >= SURE)
+        & (snr > _MIN_SNR)
+        & (np.abs(np.log(widths / width)) < _MAX_LOG_WIDTH)
+        & (to_border.min(axis=1) > _MAX_RADIUS * width)
+    )
+    stars = np.flatnonzero(is_star)
+    return stars[np.argsort(-snr[stars], kind='stable')][:_MAX_STARS], width
+
+
+def _growth(source, owner, label, position, edges):
+    """Return the light of one star within each radius."""
+    x, y = position
+    margin = math.ceil(edges[-1]) + 1
+    row, column = max(round(y) - margin, 0), max(round(x) - margin, 0)
+    place = np.s_[row : row + 2 * margin + 1, column : column + 2 * margin + 1]
+    others = (owner[place] != 0) & (owner[place] != label)
+    profile = RadialProfile(
+        source[place], (x - column, y - row), edges, mask=others
+    ).profile
+    # a ring that is all of others has no light known
+    light = np.nan_to_num(profile) * np.pi * np.diff(edges**2)
+    return np.concatenate([[0], np.cumsum(light)])
+
+
+def light_fraction(apertures, radius, fraction):
+    """
+    Return the part of a star's light in apertures.
+
+    Parameters
+    ----------
+    apertures : sequence of `~photutils.aperture.Aperture` or `None`
+        Apertures about the centre of a source.
+    radius, fraction : 1D `~numpy.ndarray` of float
+        The curve of growth, as `star_growth` returns it.
+
+    Returns
+    -------
+    fraction : 1D `~numpy.ndarray` of float
+        What the curve has at the radius of a circle of the same area; NaN where
+        there is no aperture, or, with a warning, no curve.
+    """
+    if radius.size == 0:
+        warnings.warn(
+            'no star in the image is bright enough for an aperture correction',
+            AstropyUserWarning,
+            stacklevel=2,
+        )
+        return np.full(len(apertures), np.nan)
+    area = [np.nan if aperture is None else aperture.area for aperture in apertures]
+    return np.interp(np.sqrt(np.array(area) / np.pi), radius, fraction)

@@ -1,0 +1,150 @@
+"""
+The peaks of the probability: where the sources are, and how wide.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+__all__ = ['MIN_PROBABILITY', 'find_peaks', 'peak_widths']
+
+# Peaks below this are not worth listing: they could only matter for a false
+# discovery rate close to one.
+MIN_PROBABILITY = 0.01
+
+# A width is measured only where the light of a peak is seen, in units of the noise.
+_SEEN_SIGMA = 0.5
+_FWHM = np.sqrt(8 * np.log(2))
+_EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
+
+
+def find_peaks(probability, mask=None, min_probability=MIN_PROBABILITY):
+    """
+    Find the local maxima of a probability map.
+
+    Parameters
+    ----------
+    probability : 2D `~numpy.ndarray` of float
+        Detection probability per pixel.
+    mask : 2D `~numpy.ndarray` of bool, optional
+        True where no peak may lie. Masked pixels do not hide a peak beside
+        them either. NaN pixels are masked.
+    min_probability : float, optional
+        Peaks below it are not listed.
+
+    Returns
+    -------
+    peaks : structured `~numpy.ndarray`
+        One row per peak, the most probable first, with the fields ``y`` and
+        ``x`` (int64, the peak pixel), ``y_center`` and ``x_center`` (float64,
+        refined to a fraction of a pixel) and ``probability`` (float32).
+
+    Notes
+    -----
+    A peak is a pixel not below any of its 8 neighbours; of a plateau only the
+    pixel nearest its centre of mass is listed. Peaks on the border count.
+    The refined centre is the vertex of the parabola through the logarithm of
+    three pixels on each axis, exact for a Gaussian blob; it is at most half
+    a pixel away from the peak pixel, and stays on it along an axis on which a
+    neighbour is missing.
+    """
+    values = np.where(np.isnan(probability), -np.inf, probability)
+    if mask is not None:
+        values = np.where(mask, -np.inf, values)
+    y, x = _local_maxima(values, min_probability)
+    order = np.argsort(-values[y, x], kind='stable')
+    y, x = y[order], x[order]
+
+    peaks = np.empty(
+        y.size,
+        dtype=[
+            ('y', np.int64),
+            ('x', np.int64),
+            ('y_center', np.float64),
+            ('x_center', np.float64),
+            ('probability', np.float32),
+        ],
+    )
+    peaks['y'], peaks['x'], peaks['probability'] = y, x, values[y, x]
+    padded = np.pad(values, 1, constant_values=-np.inf)
+    peaks['y_center'] = y + _vertex(padded, y, x, axis=0)
+    peaks['x_center'] = x + _vertex(padded, y, x, axis=1)
+    return peaks
+
+
+def _local_maxima(values, minimum):
+    """Return y and x of the 3x3 maxima of an image, one for each plateau."""
+    highest = ndimage.maximum_filter(values, size=3, mode='constant', cval=-np.inf)
+    is_peak = (values == highest) & (values >= minimum) & (values > -np.inf)
+    labels, n_labels = ndimage.label(is_peak, structure=_EIGHT_CONNECTED)
+    y, x = np.nonzero(is_peak)
+    label = labels[y, x]
+    size = np.bincount(label, minlength=n_labels + 1)
+    # Part of a plateau can look like a peak where another part touches higher
+    # ground: such a plateau has a pixel that no longer equals its maximum.
+    shoulder = ndimage.maximum_filter(
+        np.where(is_peak, -np.inf, values), size=3, mode='constant', cval=-np.inf
+    )
+    rejected = np.zeros(n_labels + 1, dtype=bool)
+    rejected[label[shoulder[y, x] == values[y, x]]] = True
+
+    center_y = np.bincount(label, y, n_labels + 1) / np.maximum(size, 1)
+    center_x = np.bincount(label, x, n_labels + 1) / np.maximum(size, 1)
+    distance = np.hypot(y - center_y[label], x - center_x[label])
+    order = np.lexsort((x, y, distance, label))
+    _, first = np.unique(label[order], return_index=True)
+    nearest = order[first]
+    nearest = np.sort(nearest[~rejected[label[nearest]]])
+    return y[nearest], x[nearest]
+
+
+def _vertex(padded, y, x, axis):
+    """Return the offset of the parabola's vertex from the pixels (y, x)."""
+    dy, dx = (1, 0) if axis == 0 else (0, 1)
+    tiny = np.finfo(np.float32).tiny
+    values = np.stack([padded[y + 1 + k * dy, x + 1 + k * dx] for k in (-1, 0, 1)])
+    left, middle, right = np.log(np.maximum(values, tiny).astype(float))
+    curvature = left - 2 * middle + right
+    usable = np.isfinite(values).all(axis=0) & (curvature < 0)
+    return np.where(usable, (left - right) / np.where(usable, 2 * curvature, 1), 0.0)
+
+
+def peak_widths(source, noise, y, x):
+    """
+    Measure the width of the denoised image at the peaks of the probability.
+
+    Parameters
+    ----------
+    source : 2D `~numpy.ndarray` of float
+        The denoised image.
+    noise : float or 2D `~numpy.ndarray` of float
+        The standard deviation of the noise, in the same unit.
+    y, x : 1D `~numpy.ndarray` of int
+        The pixels of the peaks.
+
+    Returns
+    -------
+    widths : 1D `~numpy.ndarray` of float64
+        The FWHM in pixels of the Gaussian that has the curvature of the logarithm of
+        the image at its highest pixel within one of the peak, geometric mean of both
+        axes. NaN where that pixel does not exceed half a noise standard deviation, is
+        no maximum along both axes or lies on the border.
+    """
+    widths = np.full(y.size, np.nan)
+    noise = np.broadcast_to(noise, source.shape)
+    last_y, last_x = source.shape[0] - 1, source.shape[1] - 1
+    dy, dx = np.indices((3, 3)).reshape(2, 9, 1) - 1
+    y, x = np.clip(y + dy, 0, last_y), np.clip(x + dx, 0, last_x)
+    highest = np.argmax(source[y, x], axis=0), np.arange(y.shape[1])
+    y, x = y[highest], x[highest]
+    inside = (y > 0) & (x > 0) & (y < last_y) & (x < last_x)
+    seen = np.flatnonzero(inside & (source[y, x] > _SEEN_SIGMA * noise[y, x]))
+    y, x = y[seen], x[seen]
+    neighbors = source[y - 1, x], source[y + 1, x], source[y, x - 1], source[y, x + 1]
+    # Light below a thousandth of the peak's says nothing about the core.
+    above, below, left, right = (
+        np.log(np.maximum(values / source[y, x], 1e-3)) for values in neighbors
+    )
+    curvatures = np.maximum(-(above + below), 0) * np.maximum(-(left + right), 0)
+    curved = curvatures > 0
+    widths[seen[curved]] = _FWHM * curvatures[curved] ** -0.25
+    return widths

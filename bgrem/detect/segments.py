@@ -1,0 +1,152 @@
+"""
+From peaks to pixels: masks and segmentation images.
+
+The peaks of the probability are the detections; the denoised image says which
+pixels belong to them.
+"""
+
+import warnings
+
+import numpy as np
+from photutils.segmentation import SegmentationImage
+from photutils.utils.exceptions import NoDetectionsWarning
+from scipy import ndimage
+
+from bgrem.detect.deblend import deblend_region
+from bgrem.detect.peaks import find_peaks
+
+__all__ = ['detection_mask', 'segment']
+
+# Surface brightness, in units of the pixel noise, down to which a pixel of
+# the denoised image belongs to its source. The denoised image has almost no
+# noise, so this can be far below the 1.5 to 3 usual on raw images.
+_FOOTPRINT_SIGMA = 0.5
+
+# Every detection owns at least these pixels, also where the denoised image
+# has nothing: the probability finds fainter sources than the image shows.
+_MINIMAL_FOOTPRINT = ndimage.generate_binary_structure(2, 1)
+_EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
+
+
+def segment(
+    source,
+    probability,
+    rms,
+    *,
+    threshold,
+    n_pixels=1,
+    deblend=True,
+    footprint=None,
+    mask=None,
+):
+    """
+    Make a segmentation image: one label for each detection.
+
+    Parameters
+    ----------
+    source : 2D `~numpy.ndarray` of float
+        Denoised image of the sources alone.
+    probability : 2D `~numpy.ndarray` of float
+        Calibrated detection probability.
+    rms : float or 2D `~numpy.ndarray` of float
+        Noise of the observed image, unit of ``source``.
+    threshold : float
+        Peaks of the probability at or above it are detections.
+    n_pixels : int, optional
+        Smaller segments are dropped. Every detection has at least a
+        plus-shaped footprint of 5 pixels (fewer at borders, masked pixels and
+        neighbours).
+    deblend : bool, optional
+        If True, segments that touch are divided: by a watershed of
+        ``source`` from the peaks, after which faint sources give back what
+        they have cut off the wings of brighter ones. If False they share one
+        label.
+    footprint : 2D array_like of bool, optional
+        Structuring element by which the footprints are widened.
+    mask : 2D `~numpy.ndarray` of bool, optional
+        True where no segment may lie.
+
+    Returns
+    -------
+    segmentation_image : `~photutils.segmentation.SegmentationImage` or `None`
+        `None`, with a `~photutils.utils.exceptions.NoDetectionsWarning`, if
+        nothing is found. The labels run from 1 without gaps.
+
+    Raises
+    ------
+    ValueError
+        If ``n_pixels`` is not a positive integer, or ``footprint`` not a 2D array
+        with a True element.
+    """
+    if not (n_pixels >= 1 and n_pixels % 1 == 0):
+        msg = f'n_pixels must be a positive integer, got {n_pixels}'
+        raise ValueError(msg)
+    peaks = find_peaks(probability, mask, threshold)
+    region = _source_region(source, peaks, rms, footprint, mask)
+    labels, _ = ndimage.label(region, structure=_EIGHT_CONNECTED)
+    if deblend and peaks.size:
+        labels = deblend_region(region, source, peaks['y'], peaks['x'])
+    labels = _drop_small(labels, n_pixels)
+    if not labels.any():
+        msg = (
+            'No sources were found. Try lowering the threshold or raising the '
+            'false_discovery_rate.'
+        )
+        warnings.warn(msg, NoDetectionsWarning, stacklevel=2)
+        return None
+    return SegmentationImage(labels)
+
+
+def detection_mask(source, probability, rms, *, threshold, footprint=None, mask=None):
+    """
+    Return the pixels that belong to detected sources.
+
+    Parameters
+    ----------
+    source, probability, rms, threshold, footprint, mask
+        As for `segment`.
+
+    Returns
+    -------
+    source_mask : 2D `~numpy.ndarray` of bool
+        True on source pixels; nowhere True where ``mask`` is.
+
+    Raises
+    ------
+    ValueError
+        If ``footprint`` is not a 2D array with a True element.
+    """
+    peaks = find_peaks(probability, mask, threshold)
+    return _source_region(source, peaks, rms, footprint, mask)
+
+
+def _source_region(source, peaks, rms, footprint, mask):
+    """Return the pixels of all footprints that hold a peak."""
+    markers = np.zeros(source.shape, dtype=bool)
+    markers[peaks['y'], peaks['x']] = True
+    bright = source > _FOOTPRINT_SIGMA * np.asarray(rms)
+    region = ndimage.binary_propagation(
+        markers, structure=_EIGHT_CONNECTED, mask=bright | markers
+    )
+    region |= ndimage.binary_dilation(markers, structure=_MINIMAL_FOOTPRINT)
+    if footprint is not None:
+        footprint = np.asarray(footprint, dtype=bool)
+        if footprint.ndim != 2 or not footprint.any():
+            msg = (
+                'footprint must be a 2D array with at least one True element, got '
+                f'shape {footprint.shape} with {np.count_nonzero(footprint)}'
+            )
+            raise ValueError(msg)
+        region = ndimage.binary_dilation(region, structure=footprint)
+    if mask is not None:
+        region &= ~mask
+    return region
+
+
+def _drop_small(labels, n_pixels):
+    """Drop the labels with fewer pixels and close the gaps in the numbering."""
+    size = np.bincount(labels.ravel())
+    size[0] = 0
+    kept = size >= n_pixels
+    new_label = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
+    return new_label[labels]

@@ -1,0 +1,5 @@
+"""
+Reading and writing files.
+"""
+
+__all__ = []

@@ -1,0 +1,286 @@
+"""
+Centre and scale an image so that its noise has unit standard deviation.
+
+The network sees ``(data - center) / scale``. How well it works depends as much
+on these two maps as on its weights: a pedestal hides faint sources in the flat
+part of its response, and a noise scale that is too small (correlated noise seen
+by a high-pass estimator) fills the image with false sources. Both maps are
+therefore measured on a coarse mesh, with estimators that stand sources,
+gradients, correlated noise, discrete counts and missing data. Numpy and scipy
+only.
+"""
+
+from dataclasses import dataclass
+from numbers import Real
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt, median_filter, minimum_filter
+
+from bgrem.sky.depth_steps import sharpen_steps
+from bgrem.sky.mesh import box_centers, find_quantum, measure_mesh
+
+__all__ = ['Normalization', 'estimate_normalization']
+
+_LARGEST = np.float32(1e30)  # in units of the noise; keeps sums and products finite
+
+
+@dataclass(frozen=True, eq=False)
+class Normalization:
+    """
+    The centre and the scale of an image.
+
+    Attributes
+    ----------
+    center : 2D `~numpy.ndarray`
+        The local sky level, in the unit of the data.
+    scale : 2D `~numpy.ndarray`
+        The local standard deviation of the noise, in the unit of the data; 0
+        where none can be measured (a constant image).
+    """
+
+    center: np.ndarray
+    scale: np.ndarray
+
+    def forward(self, data, mask=None):
+        """
+        Normalise an image.
+
+        Parameters
+        ----------
+        data : 2D `~numpy.ndarray`
+            The image.
+        mask : 2D `~numpy.ndarray` of bool, optional
+            `True` at pixels to hide.
+
+        Returns
+        -------
+        image : 2D `~numpy.ndarray` of float32
+            ``(data - center) / scale``; 0 where the data are masked or not
+            finite and where the scale is 0.
+        """
+        visible = np.isfinite(data) & (self.scale > 0)
+        if mask is not None:
+            visible &= ~mask
+        image = np.zeros(np.shape(data), dtype=np.float32)
+        with np.errstate(over='ignore'):
+            np.divide(
+                data - self.center,
+                self.scale,
+                out=image,
+                where=visible,
+                casting='same_kind',
+            )
+        return np.clip(image, -_LARGEST, _LARGEST, out=image)
+
+    def inverse(self, source):
+        """
+        Give a normalised source image the unit of the data again.
+
+        Parameters
+        ----------
+        source : 2D `~numpy.ndarray`
+            A source image in units of the noise. Sources stand on the sky, so
+            the centre is not added.
+
+        Returns
+        -------
+        source : 2D `~numpy.ndarray`
+            ``source * scale``, of the scale's dtype; exactly 0 where the scale
+            is 0.
+        """
+        return source * self.scale
+
+
+def estimate_normalization(data, mask=None, method='local'):
+    """
+    Measure the centre and the scale of an image.
+
+    Parameters
+    ----------
+    data : 2D `~numpy.ndarray`
+        The image, of any real dtype. Values that are not finite are ignored.
+    mask : 2D `~numpy.ndarray` of bool, optional
+        `True` at pixels to ignore.
+    method : {'local', 'global'}, float or 2D array_like, optional
+        ``'local'`` (default): sky level and noise from a mesh of boxes of about
+        48 px, interpolated bilinearly; steps of the noise, as between the panels of
+        a mosaic, are drawn where they are (`bgrem.sky.depth_steps.sharpen_steps`).
+        Patches of exact zeros (the empty border of a mosaic) count as no data and get
+        the scale 0. ``'global'``: the median of all pixels and the one scale of arXiv
+        2510.04718, the standard deviation of the pixels below the 90th percentile,
+        zeros ignored. A float is that paper's normalisation factor: the median is
+        subtracted and the image is multiplied by it. A 2D array is such a factor for
+        each pixel, with the local sky level as the centre; where it is 0 or not
+        finite the scale is 0.
+
+    Returns
+    -------
+    normalization : `Normalization`
+        The two maps, float64 for float64 data, else float32.
+
+    Raises
+    ------
+    ValueError
+        If ``method`` is not one of the above, or has the wrong shape or sign.
+
+    Notes
+    -----
+    Time and memory grow linearly with the number of pixels.
+    """
+    data = np.asarray(data)
+    unusable = ~np.isfinite(data)
+    if mask is not None:
+        unusable |= mask
+
+    if isinstance(method, str):
+        if method == 'local':
+            return _local_normalization(data, unusable)
+        if method == 'global':
+            return _constant_normalization(data, unusable, _paper_scale(data, unusable))
+        msg = (
+            "normalization must be 'local', 'global', a positive number or a 2D array, "
+            f'got {method!r}'
+        )
+        raise ValueError(msg)
+
+    if isinstance(method, Real) or np.ndim(method) == 0:
+        factor = float(method)
+        if not (factor > 0 and np.isfinite(factor)):
+            msg = f'normalization must be positive and finite, got {factor}'
+            raise ValueError(msg)
+        return _constant_normalization(data, unusable, 1 / factor)
+
+    factor = np.asarray(method, dtype=float)
+    if factor.shape != data.shape:
+        msg = (
+            f'normalization must have the shape of the data, {data.shape}, '
+            f'got {factor.shape}'
+        )
+        raise ValueError(msg)
+    if np.any(factor < 0):
+        msg = f'normalization must not be negative, got {np.nanmin(factor)}'
+        raise ValueError(msg)
+    center = _local_normalization(data, unusable).center
+    known = np.isfinite(factor) & (factor > 0)
+    scale = np.zeros_like(center)
+    np.divide(1, factor, out=scale, where=known, casting='same_kind')
+    return Normalization(center, scale)
+
+
+def _local_normalization(data, unusable):
+    """Interpolate the mesh of levels and that of scales."""
+    dtype = _map_dtype(data)
+    blank = _blank_pixels(data)
+    mesh = measure_mesh(data, unusable | blank)
+    noise = mesh.noise
+    if np.isnan(noise).any() and not np.any(noise > 0):
+        # boxes that are too empty one by one may do all together
+        pooled = measure_mesh(data, unusable | blank, box_size=max(data.shape)).noise
+        noise = np.full_like(noise, np.nan_to_num(pooled).max())
+    flat = noise == 0
+    # replicated edges would shift the corners of a tilt by one box; a noise that
+    # is continued beyond them could become negative
+    level = _fill(mesh.level)
+    filtered = _filter(level, mode='reflect', reflect_type='odd')
+    # sources only raise a box; to lower a peak of the sky costs less than to keep
+    # a galaxy in the centre, and to fill its valleys has no use
+    level = np.minimum(level, filtered)
+    noise = _filter(_fill(np.where(flat, np.nan, noise)), mode='edge')
+
+    center = _interpolate(level, mesh, dtype, extrapolate=True)
+    scale = _interpolate(noise, mesh, dtype, extrapolate=False)
+    sharpen_steps(scale, data, unusable | blank, noise, mesh)
+    if flat.any():
+        sizes = np.diff(mesh.y_edges), np.diff(mesh.x_edges)
+        scale[np.repeat(np.repeat(flat, sizes[0], axis=0), sizes[1], axis=1)] = 0
+    scale[blank] = 0
+    return Normalization(center, scale)
+
+
+def _constant_normalization(data, unusable, scale):
+    dtype = _map_dtype(data)
+    usable = data[~unusable]
+    center = np.median(usable) if usable.size else 0.0
+    return Normalization(
+        np.full(data.shape, center, dtype=dtype),
+        np.full(data.shape, scale, dtype=dtype),
+    )
+
+
+def _map_dtype(data):
+    """Return the dtype of the maps: double only for double data."""
+    return np.float64 if data.dtype.kind == 'f' and data.dtype.itemsize > 4 else 'f4'
+
+
+def _paper_scale(data, unusable):
+    """Return the scale of arXiv 2510.04718: one over its automatic factor."""
+    values = data[~unusable & (data != 0)].astype(float)
+    if values.size == 0:
+        return 0.0
+    low = values[values < np.percentile(values, 90)]
+    return np.std(low) if low.size else 0.0
+
+
+def _blank_pixels(data):
+    """Find patches of exact zeros, 3x3 px or more: the border of a mosaic."""
+    zero = data == 0
+    # where zero is a usual value (counts, subtracted integers) it is a measurement
+    if not zero.any() or _is_discrete(data):
+        return np.zeros(data.shape, dtype=bool)
+    core = minimum_filter(zero, size=3, mode='nearest')
+    grown = minimum_filter(~core, size=3, mode='nearest')
+    return zero & ~grown
+
+
+def _is_discrete(data):
+    """Whether the values lie on a grid as coarse as their own spread."""
+    values = data[np.isfinite(data)]
+    quantum = find_quantum(values)
+    if quantum == 0:
+        return False
+    low, high = np.percentile(values[values != 0], [25, 75])
+    return high - low < 8 * quantum
+
+
+def _fill(mesh):
+    """Fill the boxes without a measurement from the nearest that have one."""
+    missing = np.isnan(mesh)
+    if missing.all():
+        return np.zeros_like(mesh)
+    if not missing.any():
+        return mesh
+    nearest = distance_transform_edt(
+        missing, return_distances=False, return_indices=True
+    )
+    return mesh[tuple(nearest)]
+
+
+def _filter(mesh, **edges):
+    """Apply a 3x3 median filter to a mesh continued as `numpy.pad` is told."""
+    width = [(1, 1) if n > 1 else (0, 0) for n in mesh.shape]
+    padded = np.pad(mesh, width, **edges)
+    filtered = median_filter(padded, size=[3 if n > 1 else 1 for n in mesh.shape])
+    return filtered[tuple(slice(before, -before or None) for before, _ in width)]
+
+
+def _interpolate(values, mesh, dtype, *, extrapolate):
+    """Interpolate a mesh bilinearly between the centres of its boxes."""
+    y_lower, y_upper, y_part = _interpolation_weights(mesh.y_edges, extrapolate)
+    x_lower, x_upper, x_part = _interpolation_weights(mesh.x_edges, extrapolate)
+    wide = values[:, x_lower] * (1 - x_part) + values[:, x_upper] * x_part
+    wide, y_part = wide.astype(dtype), y_part[:, None].astype(dtype)
+    return wide[y_lower] * (1 - y_part) + wide[y_upper] * y_part
+
+
+def _interpolation_weights(edges, extrapolate):
+    """Return for each pixel the box before and after, and the latter's weight."""
+    centers = box_centers(edges)
+    pixels = np.arange(edges[-1])
+    if len(centers) == 1:
+        zeros = np.zeros_like(pixels)
+        return zeros, zeros, zeros.astype(float)
+    lower = np.clip(np.searchsorted(centers, pixels) - 1, 0, len(centers) - 2)
+    part = (pixels - centers[lower]) / (centers[lower + 1] - centers[lower])
+    if not extrapolate:
+        part = np.clip(part, 0, 1)
+    return lower, lower + 1, part

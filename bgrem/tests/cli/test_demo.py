@@ -1,0 +1,86 @@
+import sys
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from photutils.utils.exceptions import NoDetectionsWarning
+
+from bgrem.cli.demo import find_with_photutils, found_table, run_demo
+
+TRUTH = {
+    'x': np.array([10.0, 30.0, 50.0, 70.0, 90.0]),
+    'y': np.array([10.0, 10.0, 10.0, 10.0, 10.0]),
+    'snr': np.array([1.0, 2.5, 7.0, 50.0, 500.0]),
+}
+NOTHING = (np.empty(0),) * 3
+
+
+def test_found_table():
+    detections = {
+        # Of two detections of one source the second is false, and so is the
+        # one near the source with S/N 1.
+        'good': ([50.5, 51.0, 70.0, 10.0], [10, 10, 11, 10], [4, 3, 2, 1]),
+        'blind': NOTHING,
+    }
+    assert found_table(TRUTH, 3.0, detections) == [
+        ('', 'true', 'good', 'blind'),
+        ('S/N 2-3', 1, 0, 0),
+        ('S/N 3-5', 0, 0, 0),
+        ('S/N 5-10', 1, 1, 0),
+        ('S/N 10-30', 0, 0, 0),
+        ('S/N 30-100', 1, 1, 0),
+        ('S/N > 100', 1, 0, 0),
+        ('false', '', 2, 0),
+    ]
+
+
+def test_find_with_photutils():
+    rng = np.random.default_rng(0)
+    y, x = np.indices((128, 128))
+    data = rng.normal(100, 1, (128, 128))
+    data += 30 * np.exp(-((x - 40) ** 2 + (y - 70) ** 2) / 8)
+    catalog = find_with_photutils(data)
+    assert len(catalog) == 1
+    assert abs(catalog.x_centroid[0] - 40) < 0.2
+    assert abs(catalog.y_centroid[0] - 70) < 0.2
+
+
+def test_find_nothing_with_photutils():
+    with pytest.warns(NoDetectionsWarning, match='No sources were found'):
+        assert find_with_photutils(np.full((64, 64), 5.0)) is None
+
+
+@pytest.mark.filterwarnings('ignore::photutils.utils.exceptions.NoDetectionsWarning')
+def test_run_demo(tmp_path, tiny_weights, capsys):
+    pytest.importorskip('galsim')
+    pytest.importorskip('matplotlib')
+    folder = tmp_path / 'demo'
+    rows = run_demo(folder, size=96, weights=tiny_weights)
+    assert {p.name for p in folder.iterdir()} == {
+        'image.fits',
+        'products.fits',
+        'catalog.ecsv',
+        'picture.png',
+    }
+    assert rows[0] == ('', 'true', 'bgrem', 'photutils')
+    assert sum(row[1] for row in rows[1:-1]) > 5
+    assert fits.getdata(folder / 'products.fits', 'SCI').shape == (96, 96)
+    assert 'x_centroid' in Table.read(folder / 'catalog.ecsv').colnames
+    out = capsys.readouterr().out
+    assert 'S/N 5-10' in out
+    assert out.rstrip().endswith('picture.png')
+    # Again: the same numbers, the files replaced.
+    assert run_demo(folder, size=96, weights=tiny_weights, quiet=True) == rows
+    assert capsys.readouterr().out == ''
+
+
+def test_without_galsim(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'galsim', None)
+    with pytest.raises(ImportError, match=r"needs GalSim: pip install 'bgrem"):
+        run_demo(tmp_path / 'demo')
+
+
+def test_no_place_for_the_demo(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no/demo'):
+        run_demo(tmp_path / 'no' / 'demo')

@@ -1,0 +1,478 @@
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+from numpy.testing import assert_allclose, assert_array_equal
+
+import bgrem
+from bgrem.cli.main import main
+from bgrem.nn import AttentionUNet
+from bgrem.tests.files.test_io import make_wcs
+from bgrem.tests.weights.test_store import CONFIG, make_header
+from bgrem.weights import list_weights, save_weights
+
+SHAPE = (60, 70)
+
+
+@pytest.fixture
+def weights(tiny_weights):
+    return str(tiny_weights)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty working folder."""
+    folder = tmp_path / 'work'
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def make_data(shape=SHAPE, dtype=np.float32):
+    rng = np.random.default_rng(3)
+    y, x = np.indices(shape)
+    star = 300 * np.exp(-((y - 20) ** 2 + (x - 40) ** 2) / 8)
+    return (rng.normal(1000, 10, shape) + star).astype(dtype)
+
+
+@pytest.fixture
+def image(folder):
+    """The path of an image with a WCS and a unit."""
+    header = make_wcs().to_header()
+    header['BUNIT'] = 'adu'
+    header['OBJECT'] = 'field 1'
+    fits.writeto('in.fits', make_data(), header)
+    return 'in.fits'
+
+
+def run(capsys, *argv):
+    """Return the exit code and the lines on both outputs."""
+    capsys.readouterr()
+    status = main([str(word) for word in argv])
+    captured = capsys.readouterr()
+    return status, captured.out.splitlines(), captured.err.splitlines()
+
+
+def options(weights):
+    return ['--weights', weights, '-q', '--threshold', '0.001']
+
+
+def test_subtract(folder, image, weights, capsys):
+    before = (folder / image).read_bytes()
+    status, out, err = run(
+        capsys, 'subtract', image, '-o', 'out.fits', *options(weights)
+    )
+    assert (status, out, err) == (0, [], [])
+    assert (folder / image).read_bytes() == before
+    with fits.open('out.fits', checksum=True) as hdus:
+        names = [hdu.name for hdu in hdus[1:]]
+        assert names == [
+            'SCI',
+            'BACKGROUND',
+            'BACKGROUND_RMS',
+            'SOURCE',
+            'PROBABILITY',
+            'SEGM',
+            'CATALOG',
+        ]
+        sky = hdus['BACKGROUND'].data
+        assert_allclose(hdus['SCI'].data, make_data() - sky, atol=1e-3)
+        assert all(np.isfinite(hdu.data).all() for hdu in hdus[1:6])
+        assert hdus['SEGM'].data.max() == len(hdus['CATALOG'].data) > 0
+        assert hdus['SCI'].header['OBJECT'] == 'field 1'
+        assert hdus['SCI'].header['BUNIT'] == 'adu'
+        assert hdus['SCI'].header['BGREMWTS'] == 'tiny'
+        assert_allclose(
+            WCS(hdus['SOURCE'].header).wcs_pix2world(3, 5, 0),
+            make_wcs().wcs_pix2world(3, 5, 0),
+        )
+        assert hdus['CATALOG'].columns['segment_flux'].unit == 'adu'
+        columns = {'ra', 'dec', 'x_centroid_win', 'y_centroid_win'}
+        assert columns <= set(hdus['CATALOG'].columns.names)
+
+
+def test_summary_and_progress(image, weights, capsys):
+    argv = ['subtract', image, '-o', 'out.fits', '--weights', weights]
+    status, out, err = run(capsys, *argv, '--threshold', '0.001')
+    assert status == 0
+    assert 'sources; median sky' in out[0]
+    assert out[0].endswith('adu')
+    assert out[1] == 'out.fits'
+    assert any('tile' in line for line in err)
+
+
+@pytest.mark.parametrize('name', ['c.fits', 'c.ecsv', 'c.csv'])
+def test_detect(folder, image, weights, capsys, name):
+    argv = ['detect', image, '-o', name, '--regions', 'c.reg', *options(weights)]
+    status, out, err = run(capsys, *argv)
+    assert (status, out, err) == (0, [], [])
+    table = Table.read(name, 1) if name == 'c.fits' else Table.read(name)
+    assert len(table) > 0
+    regions = (folder / 'c.reg').read_text().splitlines()
+    assert sum(line.startswith('ellipse') for line in regions) == len(table)
+
+
+def test_plot(folder, image, weights, capsys):
+    pytest.importorskip('matplotlib')
+    status, _, err = run(capsys, 'plot', image, '-o', 'a.png', *options(weights))
+    assert (status, err) == (0, [])
+    assert (folder / 'a.png').read_bytes()[:4] == b'\x89PNG'
+
+
+def test_same_answer_again(image, weights, capsys):
+    for name in ('a.fits', 'b.fits'):
+        run(capsys, 'subtract', image, '-o', name, *options(weights))
+    # The history holds the time.
+    difference = fits.FITSDiff(
+        'a.fits', 'b.fits', ignore_keywords=['HISTORY', '*SUM'], ignore_comments=['*']
+    )
+    assert difference.identical, difference.report()
+
+
+def test_overwrite(folder, image, weights, capsys):
+    (folder / 'out.fits').write_text('precious')
+    argv = ['subtract', image, '-o', 'out.fits', *options(weights)]
+    status, _, err = run(capsys, *argv)
+    assert status == 1
+    assert err == [
+        'bgrem: error: output file out.fits exists; it is replaced only with overwrite'
+    ]
+    assert (folder / 'out.fits').read_text() == 'precious'
+    assert run(capsys, *argv, '--overwrite')[0] == 0
+    assert fits.getdata('out.fits', 'SCI').shape == SHAPE
+
+
+def test_hdu_and_mask(image, weights, capsys):
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[:30] = 1
+    hdus = [
+        fits.PrimaryHDU(),
+        fits.ImageHDU(make_data() + 500, name='B'),
+        fits.ImageHDU(mask, name='DQ'),
+    ]
+    fits.HDUList(hdus).writeto('mef.fits')
+    argv = ['subtract', 'mef.fits', '-o', 'out.fits', '--hdu', 'B']
+    argv += ['--mask', 'mef.fits', '--mask-hdu', 'DQ', '--box-size', 10]
+    assert run(capsys, *argv, *options(weights))[::2] == (0, [])
+    assert abs(np.median(fits.getdata('out.fits', 'BACKGROUND')) - 1500) < 10
+    assert not fits.getdata('out.fits', 'SEGM')[:30].any()
+    assert not fits.getdata('out.fits', 'PROBABILITY')[:30].any()
+
+
+def test_denoiser_options(image, weights, capsys):
+    argv = ['subtract', image, '-o', 'out.fits', '--weights', weights, '--n-steps', 3]
+    argv += ['--normalization', '0.1', '--device', 'cpu', '--batch-size', 1]
+    assert run(capsys, *argv, '--fdr', '0.9', '-q')[0] == 0
+    header = fits.getheader('out.fits', 'SCI')
+    assert header['BGREMSTP'] == 3
+    assert header['BGREMNRM'] == 0.1
+    assert header['BGREMDEV'] == 'cpu'
+
+
+def test_no_detections_is_a_warning(image, weights, capsys):
+    argv = ['subtract', image, '-o', 'out.fits', '--weights', weights, '-q']
+    status, _, err = run(capsys, *argv, '--threshold', '1')
+    assert status == 0
+    assert len(err) == 1
+    assert err[0].startswith('bgrem: warning: No sources were found')
+    assert len(fits.getdata('out.fits', 'CATALOG')) == 0
+
+
+def test_second_application_warns(image, weights, capsys):
+    run(capsys, 'subtract', image, '-o', 'out.fits', *options(weights))
+    argv = ['subtract', 'out.fits', '-o', 'twice.fits', *options(weights)]
+    status, _, err = run(capsys, *argv)
+    assert status == 0
+    assert err[0].startswith('bgrem: warning: out.fits was made by bgrem')
+
+
+GOOD_IMAGES = {
+    'nan holes': np.where(make_data() > 1150, np.nan, make_data()),
+    'inf': np.where(make_data() > 1150, np.inf, make_data()),
+    'every other pixel': np.where(np.indices(SHAPE).sum(0) % 2, np.nan, make_data()),
+    'constant': np.full(SHAPE, 7.0, np.float32),
+    'zero': np.zeros(SHAPE, np.float32),
+    'int16': make_data(dtype=np.int16),
+    'uint16': make_data(dtype=np.uint16) + np.uint16(40000),
+    'float64': make_data(dtype=np.float64),
+    'column': make_data((50, 1)),
+    'row': make_data((1, 50)),
+    'one plane': make_data()[None],
+    **{f'{n}x{n}': make_data((n, n)) for n in range(1, 6)},
+}
+
+
+@pytest.mark.parametrize('name', GOOD_IMAGES)
+def test_odd_images_simply_work(folder, weights, capsys, name):
+    data = GOOD_IMAGES[name]
+    fits.writeto('in.fits', data)
+    argv = ['subtract', 'in.fits', '-o', 'out.fits', '--weights', weights, '-q']
+    status, _, err = run(capsys, *argv)
+    assert status == 0, err
+    assert all(line.startswith('bgrem: warning: ') for line in err)
+    with fits.open('out.fits') as hdus:
+        for hdu in hdus[1:7]:
+            assert hdu.data.shape == data.shape[-2:]
+        for hdu in hdus[2:7]:
+            assert np.isfinite(hdu.data).all()
+        assert_array_equal(
+            np.isfinite(hdus['SCI'].data),
+            np.isfinite(data.squeeze().reshape(data.shape[-2:])),
+        )
+
+
+def test_odd_cards_are_nobodys_business(folder, weights, capsys):
+    fits.writeto('in.fits', make_data(), fits.Header({'OTHER': 1, 'CARD': 'a'}))
+    content = Path('in.fits').read_bytes()
+    card = b"CARD    = 'a       '"
+    assert card in content
+    odd = b'03:04:08> DATE = 1'.ljust(len(card))
+    Path('in.fits').write_bytes(content.replace(card, odd))
+    argv = ['subtract', 'in.fits', '-o', 'out.fits', *options(weights)]
+    assert run(capsys, *argv) == (0, [], [])
+    assert b'OTHER   =                    1' in Path('out.fits').read_bytes()
+
+
+def bad_input(data=None, *, content=None, hdus=None):
+    def make(path):
+        if content is not None:
+            path.write_bytes(content)
+        elif hdus is not None:
+            fits.HDUList(hdus).writeto(path)
+        else:
+            fits.writeto(path, data)
+
+    return make
+
+
+EMPTY = fits.Header({'SIMPLE': True, 'BITPIX': -32, 'NAXIS': 2})
+EMPTY['NAXIS1'], EMPTY['NAXIS2'] = 5, 0
+TABLE = fits.BinTableHDU.from_columns([fits.Column('a', 'E', array=[1.0])])
+BAD_IMAGES = {
+    '1D': (bad_input(np.ones(9)), 'holds no two-dimensional image'),
+    '3D': (bad_input(np.ones((2, 3, 4))), 'holds no two-dimensional image'),
+    'empty': (
+        bad_input(content=EMPTY.tostring().encode()),
+        'holds no two-dimensional image',
+    ),
+    'no image': (
+        bad_input(hdus=[fits.PrimaryHDU(), TABLE]),
+        'holds no two-dimensional image; its HDUs are: 0 shape (), 1 table',
+    ),
+    'all NaN': (
+        bad_input(np.full(SHAPE, np.nan)),
+        'Input data contains all non-finite (NaN or infinity) values. Cannot',
+    ),
+    'text': (bad_input(content=b'hello'), 'in.fits cannot be read as FITS'),
+    'missing': (lambda _: None, 'file in.fits does not exist'),
+    'truncated': (
+        bad_input(content=fits.PrimaryHDU(np.ones(SHAPE)).header.tostring().encode()),
+        'image of in.fits, HDU 0, is damaged',
+    ),
+}
+COMMANDS = {'subtract': 'out.fits', 'detect': 'out.csv', 'plot': 'out.png'}
+
+
+def check_failure(folder, capsys, argv, message):
+    """Run a command that must fail with one line and leave nothing."""
+    before = sorted(p.name for p in folder.rglob('*'))
+    status, out, err = run(capsys, *argv)
+    assert status == 1
+    assert out == []
+    errors = [line for line in err if not line.startswith('bgrem: warning: ')]
+    assert len(errors) == 1
+    assert errors[0].startswith('bgrem: error: ')
+    assert message in errors[0]
+    assert sorted(p.name for p in folder.rglob('*')) == before
+
+
+@pytest.mark.parametrize('name', BAD_IMAGES)
+@pytest.mark.parametrize('command', COMMANDS)
+def test_bad_images(folder, weights, capsys, command, name):
+    make, message = BAD_IMAGES[name]
+    make(folder / 'in.fits')
+    argv = [command, 'in.fits', '-o', COMMANDS[command], '--weights', weights, '-q']
+    check_failure(folder, capsys, argv, message)
+
+
+BAD_OPTIONS = {
+    'weights name': (['--weights', 'nope'], "weights 'nope' are not known"),
+    'no weights file': (['--weights', 'no.safetensors'], 'does not exist'),
+    'corrupted weights': (['--weights', 'bad.safetensors'], 'corrupted or truncated'),
+    'device': (['--device', 'abacus'], 'device'),
+    'negative steps': (['--n-steps', '-1'], 'n_steps must be'),
+    'no batch': (['--batch-size', '0'], 'batch_size must be'),
+    'box size': (['--box-size', '0'], 'box_size must be > 0'),
+    'factor': (['--normalization', '-2'], 'normalization'),
+    'all masked': (['--mask', 'ones.fits'], 'All input pixels are masked'),
+    'mask shape': (['--mask', 'small.fits'], 'data and mask must have the same shape'),
+    'no mask file': (['--mask', 'no.fits'], 'file no.fits does not exist'),
+    'hdu': (['--hdu', 'SCI'], "has no HDU 'SCI'"),
+    'threshold': (['--threshold', '2'], 'threshold'),
+    'rate': (['--fdr', '1.5'], 'false_discovery_rate must be between 0 and 1'),
+    'no folder': (['-o', 'no/out.fits'], 'no does not exist'),
+    'ending': (['-o', 'out.txt'], 'output file out.txt must end in .fits'),
+    'input': (['-o', 'in.fits', '--overwrite'], 'in.fits is the input file'),
+    'mask file': (
+        ['--mask', 'ones.fits', '-o', 'ones.fits', '--overwrite'],
+        'ones.fits is the input file',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', BAD_OPTIONS)
+def test_bad_options(folder, image, weights, capsys, name):
+    fits.writeto('ones.fits', np.ones(SHAPE, np.uint8))
+    fits.writeto('small.fits', np.zeros((3, 3), np.uint8))
+    (folder / 'bad.safetensors').write_bytes(Path(weights).read_bytes()[:-50])
+    extra, message = BAD_OPTIONS[name]
+    argv = ['subtract', image, '-o', 'out.fits', '--weights', weights, '-q', *extra]
+    check_failure(folder, capsys, argv, message)
+
+
+def test_unwritable_folder(folder, image, weights, capsys, monkeypatch):
+    # The superuser may write everywhere, so the answer is made up.
+    monkeypatch.setattr('os.access', lambda *_: False)
+    argv = ['subtract', image, '-o', 'out.fits', '--weights', weights]
+    check_failure(folder, capsys, argv, 'cannot be written')
+
+
+def test_full_disk(folder, image, weights, capsys, monkeypatch):
+    def fail(self, path, **kwargs):
+        path.write_bytes(b'SIMPLE')
+        msg = '[Errno 28] No space left on device'
+        raise OSError(msg)
+
+    monkeypatch.setattr(fits.HDUList, 'writeto', fail)
+    argv = ['subtract', image, '-o', 'out.fits', *options(weights)]
+    check_failure(folder, capsys, argv, 'No space left on device')
+
+
+def test_interrupt(folder, image, weights, capsys, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('bgrem.cli.commands.write_products', interrupt)
+    argv = ['subtract', image, '-o', 'out.fits', *options(weights)]
+    status, _, err = run(capsys, *argv)
+    assert (status, err) == (130, ['bgrem: interrupted'])
+
+
+@pytest.mark.parametrize(
+    ('argv', 'message'),
+    [
+        ([], 'required: COMMAND'),
+        (['fly'], "invalid choice: 'fly'"),
+        (['subtract'], 'required: IN.fits, -o/--output'),
+        (['subtract', 'in.fits', '-o', 'a.fits', '--n-steps', 'x'], 'invalid int'),
+        (
+            ['plot', 'in.fits', '-o', 'a.png', '--normalization', 'none'],
+            "must be 'local', 'global' or a number, got 'none'",
+        ),
+    ],
+)
+def test_usage_errors(capsys, argv, message):
+    with pytest.raises(SystemExit, match='2'):
+        main(argv)
+    assert message in capsys.readouterr().err
+
+
+def test_info(capsys):
+    status, out, err = run(capsys, 'info')
+    assert (status, err) == (0, [])
+    text = '\n'.join(out)
+    assert bgrem.__version__ in text
+    assert 'devices: cpu' in text
+    assert all(name in text for name in list_weights())
+
+
+def test_info_about_weights(folder, capsys):
+    state = AttentionUNet(CONFIG).state_dict()
+    save_weights('tiny.safetensors', state, make_header())
+    status, out, _ = run(capsys, 'info', 'tiny.safetensors')
+    assert status == 0
+    text = '\n'.join(out)
+    for expected in ('sha256', 'n_parameters', '"widths": [4, 8]', '3 knots'):
+        assert expected in text
+    assert json.loads('\n'.join(out[out.index('{') :])) == {'steps': 10}
+
+
+def test_info_about_a_product(image, weights, capsys):
+    run(capsys, 'subtract', image, '-o', 'out.fits', *options(weights))
+    status, out, _ = run(capsys, 'info', 'out.fits')
+    assert status == 0
+    pairs = dict(line.split(maxsplit=1) for line in out)
+    assert pairs['weights'] == 'tiny'
+    assert len(pairs['weights_sha256']) == 64
+
+
+@pytest.mark.parametrize(
+    ('what', 'message'),
+    [
+        ('in.fits', 'file in.fits was not made by bgrem'),
+        ('no.fits', 'file no.fits does not exist'),
+        ('no.safetensors', 'does not exist'),
+        ('nope', "weights 'nope' are not known"),
+    ],
+)
+def test_info_failures(folder, image, capsys, what, message):
+    check_failure(folder, capsys, ['info', what], message)
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit, match='0'):
+        main(['--version'])
+    assert capsys.readouterr().out == f'bgrem {bgrem.__version__}\n'
+
+
+@pytest.mark.parametrize('command', ['train', 'evaluate', 'simulate'])
+def test_dispatched_commands(capsys, command):
+    with pytest.raises(SystemExit, match='0'):
+        main([command, '--help'])
+    assert f'usage: bgrem {command}' in capsys.readouterr().out
+
+
+def test_errors_of_dispatched_commands(folder, capsys):
+    check_failure(folder, capsys, ['train', 'no.toml'], 'no.toml')
+
+
+def test_warning_filters_are_restored(capsys):
+    before, show = list(warnings.filters), warnings.showwarning
+    run(capsys, 'info', 'nope')
+    assert warnings.filters == before
+    assert warnings.showwarning is show
+
+
+def test_help_is_light():
+    code = (
+        'import sys\n'
+        'from bgrem.cli.main import main\n'
+        'try:\n'
+        "    main(['--help'])\n"
+        'except SystemExit:\n'
+        '    pass\n'
+        "heavy = {'torch', 'galsim', 'matplotlib', 'skimage', 'astropy'}\n"
+        'sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)'
+    )
+    result = subprocess.run(
+        [sys.executable, '-c', code], check=False, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_python_m_bgrem(folder):
+    result = subprocess.run(
+        [sys.executable, '-m', 'bgrem', 'info', 'no.fits'],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert result.stderr == 'bgrem: error: file no.fits does not exist\n'

@@ -1,0 +1,335 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.io import fits
+from astropy.table import QTable, Table
+from astropy.wcs import WCS
+from numpy.testing import assert_allclose, assert_array_equal
+from photutils.segmentation import SegmentationImage, SourceCatalog
+
+from bgrem.files.io import read_image
+from bgrem.files.products import (
+    catalog_table,
+    check_output,
+    product_provenance,
+    write_catalog,
+    write_products,
+    write_regions,
+)
+from bgrem.tests.files.test_io import make_wcs
+
+META = {
+    'package': 'bgrem',
+    'version': '0.1',
+    'weights': 'optical',
+    'weights_sha256': 'ab' * 32,
+    'n_steps': 1,
+    'n_symmetries': 8,
+    'normalization': 'local',
+    'device': 'cpu',
+}
+NAMES = [
+    'PRIMARY',
+    'SCI',
+    'BACKGROUND',
+    'BACKGROUND_RMS',
+    'SOURCE',
+    'PROBABILITY',
+    'SEGM',
+    'CATALOG',
+]
+
+
+@pytest.fixture
+def data():
+    data = np.full((40, 50), 100, np.float32)
+    data[9:12, 19:22] += 50
+    data[30:33, 5:8] += 20
+    data[0, 0] = np.nan
+    return data
+
+
+@pytest.fixture
+def background(data):
+    """What a background offers to the writers, with known values."""
+    source = np.nan_to_num(data - 100)
+    return SimpleNamespace(
+        background=np.full(data.shape, 100, np.float32),
+        background_rms=np.full(data.shape, 2, np.float32),
+        source=source,
+        detection_probability=(source > 0).astype(np.float32),
+        subtract=lambda: data - 100,
+        meta=META,
+    )
+
+
+@pytest.fixture
+def segmentation_image(background):
+    labels = np.zeros(background.source.shape, int)
+    labels[9:12, 19:22] = 1
+    labels[30:33, 5:8] = 2
+    return SegmentationImage(labels)
+
+
+def make_catalog(background, segmentation_image, wcs=None, unit=None):
+    data = np.nan_to_num(background.subtract())
+    error = background.background_rms
+    if unit is not None:
+        data, error = data << unit, error << unit
+    return SourceCatalog(data, segmentation_image, error=error, wcs=wcs)
+
+
+@pytest.fixture
+def catalog(background, segmentation_image):
+    return make_catalog(background, segmentation_image, make_wcs())
+
+
+def write_input(path, data, *, extension=False):
+    header = make_wcs().to_header()
+    header['BUNIT'] = 'adu'
+    header['FILTER'] = 'r'
+    header['AIRMASS'] = (1.25, 'mean')
+    header['HIERARCH ESO TEL NAME'] = 'NTT'
+    header.add_history('flat-fielded')
+    if extension:
+        primary = fits.PrimaryHDU()
+        primary.header['TELESCOP'] = 'NTT'
+        hdu = fits.ImageHDU(data, header, name='CHIP3')
+        fits.HDUList([primary, hdu]).writeto(path, checksum=True)
+    else:
+        fits.writeto(path, data, header)
+    return read_image(path)
+
+
+@pytest.mark.parametrize('extension', [False, True])
+def test_products(tmp_path, data, background, segmentation_image, catalog, extension):
+    image = write_input(tmp_path / 'in.fits', data, extension=extension)
+    path = tmp_path / 'out.fits'
+    write_products(path, background, image, segmentation_image, catalog)
+    with fits.open(path, checksum=True) as hdus:
+        assert [hdu.name for hdu in hdus] == NAMES
+        assert_array_equal(hdus['SCI'].data, data - 100)  # NaN included
+        assert_array_equal(hdus['BACKGROUND'].data, background.background)
+        assert_array_equal(hdus['BACKGROUND_RMS'].data, background.background_rms)
+        assert_array_equal(hdus['SOURCE'].data, background.source)
+        assert_array_equal(hdus['PROBABILITY'].data, background.detection_probability)
+        assert_array_equal(hdus['SEGM'].data, segmentation_image.data)
+        kinds = [hdu.data.dtype.str for hdu in hdus[1:7]]
+        assert kinds == ['>f4'] * 5 + ['>i4']
+        assert len(hdus['CATALOG'].data) == 2
+        for hdu in hdus:
+            assert hdu.header['BGREMVER'] == '0.1'
+            assert hdu.header['BGREMWTS'] == 'optical'
+            assert hdu.header['BGREMSHA'] == 'ab' * 32
+            assert hdu.header['BGREMSTP'] == 1
+            assert hdu.header['BGREMSYM'] == 8
+    assert product_provenance(path) == {k: META[k] for k in META if k != 'package'}
+    assert {p.name for p in tmp_path.iterdir()} == {'in.fits', 'out.fits'}
+
+
+@pytest.mark.parametrize('extension', [False, True])
+def test_header_and_wcs_are_kept(tmp_path, data, background, extension):
+    image = write_input(tmp_path / 'in.fits', data, extension=extension)
+    path = tmp_path / 'out.fits'
+    write_products(path, background, image)
+    with fits.open(path) as hdus:
+        for hdu in hdus[1:7]:
+            assert hdu.header['FILTER'] == 'r'
+            assert hdu.header['AIRMASS'] == 1.25
+            assert hdu.header['ESO TEL NAME'] == 'NTT'
+            assert WCS(hdu.header).wcs == image.wcs.wcs
+        units = [hdu.header.get('BUNIT') for hdu in hdus[1:7]]
+        assert units == ['adu'] * 4 + [None] * 2
+        history = list(map(str, hdus['SCI'].header['HISTORY']))
+        assert history[0] == 'flat-fielded'
+        assert any(f'weights_sha256 = {"ab" * 10}' in line for line in history)
+        assert ('TELESCOP' in hdus[0].header) == extension
+
+
+def test_input_is_left_alone(tmp_path, data, background):
+    image = write_input(tmp_path / 'in.fits', data)
+    before = (tmp_path / 'in.fits').read_bytes()
+    cards = list(map(str, image.header.cards))
+    write_products(tmp_path / 'out.fits', background, image)
+    assert (tmp_path / 'in.fits').read_bytes() == before
+    assert list(map(str, image.header.cards)) == cards
+
+
+def test_scaled_input(tmp_path, background):
+    data = np.full((40, 50), 40000, np.uint16)
+    fits.writeto(tmp_path / 'in.fits', data, fits.Header({'BLANK': 0}))
+    image = read_image(tmp_path / 'in.fits')
+    write_products(tmp_path / 'out.fits', background, image)
+    with fits.open(tmp_path / 'out.fits') as hdus:
+        assert hdus['SCI'].data.dtype == np.dtype('>f4')
+        for keyword in ('BZERO', 'BSCALE', 'BLANK'):
+            assert keyword not in hdus['SCI'].header
+
+
+def test_odd_cards_do_not_stop_the_writing(tmp_path, data, background):
+    path = tmp_path / 'in.fits'
+    fits.writeto(path, data, fits.Header({'GOOD': 1, 'BADCARD': 1.5}))
+    content = path.read_bytes()
+    card = b'BADCARD =                  1.5'
+    assert card in content
+    path.write_bytes(content.replace(card, b'BADCARD = 12:34 and no quotes '))
+    image = read_image(path)
+    write_products(tmp_path / 'out.fits', background, image)
+    assert fits.getheader(tmp_path / 'out.fits', 'SCI')['GOOD'] == 1
+
+
+def test_quantities(tmp_path, data, background):
+    image = write_input(tmp_path / 'in.fits', data)
+    plain = background.subtract()
+    background.subtract = lambda: plain << u.adu
+    for name in ('background', 'background_rms', 'source'):
+        setattr(background, name, getattr(background, name) << u.adu)
+    write_products(tmp_path / 'out.fits', background, image)
+    assert_array_equal(fits.getdata(tmp_path / 'out.fits', 'SCI'), plain)
+    assert fits.getdata(tmp_path / 'out.fits', 'BACKGROUND').dtype.itemsize == 4
+
+
+def test_no_detections(tmp_path, data, background):
+    image = write_input(tmp_path / 'in.fits', data)
+    write_products(tmp_path / 'out.fits', background, image)
+    assert not fits.getdata(tmp_path / 'out.fits', 'SEGM').any()
+    table = Table.read(tmp_path / 'out.fits', 'CATALOG')
+    assert len(table) == 0
+    assert {'x_centroid', 'x_centroid_win', 'y_centroid_win'} < set(table.colnames)
+
+
+def test_gzipped_products(tmp_path, data, background):
+    image = write_input(tmp_path / 'in.fits', data)
+    path = tmp_path / 'out.fits.gz'
+    write_products(path, background, image)
+    assert path.read_bytes()[:2] == b'\x1f\x8b'
+    assert_array_equal(fits.getdata(path, 'SCI'), data - 100)
+
+
+def test_overwrite(tmp_path, data, background):
+    image = write_input(tmp_path / 'in.fits', data)
+    path = tmp_path / 'out.fits'
+    path.write_text('precious')
+    with pytest.raises(FileExistsError, match='exists; it is replaced only with'):
+        write_products(path, background, image)
+    assert path.read_text() == 'precious'
+    write_products(path, background, image, overwrite=True)
+    assert fits.getdata(path, 'SCI').shape == data.shape
+    with pytest.raises(ValueError, match=r'in\.fits is the input file'):
+        write_products(image.path, background, image, overwrite=True)
+
+
+@pytest.mark.parametrize('existing', [False, True])
+def test_failure_leaves_nothing(tmp_path, data, background, monkeypatch, existing):
+    image = write_input(tmp_path / 'in.fits', data)
+    path = tmp_path / 'out.fits'
+    if existing:
+        path.write_text('precious')
+
+    def fail(self, fileobj, *args, **kwargs):
+        fileobj.write_bytes(b'part of a file')
+        msg = 'No space left on device'
+        raise OSError(msg)
+
+    monkeypatch.setattr(fits.HDUList, 'writeto', fail)
+    with pytest.raises(OSError, match='No space left'):
+        write_products(path, background, image, overwrite=True)
+    assert path.exists() == existing
+    if existing:
+        assert path.read_text() == 'precious'
+    assert len(list(tmp_path.iterdir())) == 1 + existing
+
+
+@pytest.mark.parametrize(
+    ('name', 'error', 'match'),
+    [
+        ('no/out.fits', FileNotFoundError, 'output folder .*no does not exist'),
+        ('out.png', ValueError, r'out\.png must end in \.fits'),
+        ('folder.fits', FileExistsError, 'is a folder'),
+    ],
+)
+def test_check_output(tmp_path, name, error, match):
+    (tmp_path / 'folder.fits').mkdir()
+    with pytest.raises(error, match=match):
+        check_output(tmp_path / name)
+
+
+def test_check_output_without_permission(tmp_path, monkeypatch):
+    # The superuser may write everywhere, so the answer is made up.
+    monkeypatch.setattr('os.access', lambda *_: False)
+    with pytest.raises(PermissionError, match=r'output folder .* cannot be written'):
+        check_output(tmp_path / 'out.fits')
+
+
+def test_check_output_accepts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert check_output('OUT.FITS').name == 'OUT.FITS'
+    assert check_output(tmp_path / 'a.fits.gz').name == 'a.fits.gz'
+
+
+def test_catalog_table(catalog, background, segmentation_image):
+    table = catalog_table(catalog)
+    assert {'ra', 'dec'} < set(table.colnames)
+    assert 'sky_centroid' not in table.colnames
+    world = make_wcs().pixel_to_world(20, 10)
+    assert_allclose(table['ra'][0].value, world.ra.deg, rtol=1e-9)
+    assert_allclose(table['dec'][0].value, world.dec.deg, rtol=1e-9)
+    table = catalog_table(make_catalog(background, segmentation_image))
+    assert 'ra' not in table.colnames
+    assert not any(table[name].dtype == object for name in table.colnames)
+
+
+@pytest.mark.parametrize('ending', ['.fits', '.ecsv', '.csv', '.fits.gz'])
+@pytest.mark.parametrize('unit', [None, u.adu, u.MJy / u.sr])
+def test_write_catalog(tmp_path, background, segmentation_image, ending, unit):
+    catalog = make_catalog(background, segmentation_image, make_wcs(), unit)
+    path = tmp_path / f'catalog{ending}'
+    write_catalog(path, catalog, META)
+    table = QTable.read(path, 1) if 'fits' in ending else QTable.read(path)
+    assert_allclose(table['x_centroid'], [20, 6])
+    assert_allclose(u.Quantity(table['segment_flux']).value, [450, 180])
+    if ending != '.csv':
+        assert u.Quantity(table['segment_flux']).unit == (unit or '')
+        assert table.meta['BGREMWTS'] == 'optical'
+        assert table['ra'].unit == u.deg
+    with pytest.raises(FileExistsError, match='exists'):
+        write_catalog(path, catalog, META)
+    write_catalog(path, None, META, overwrite=True)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_units_outside_the_fits_standard(tmp_path, background, segmentation_image):
+    catalog = make_catalog(background, segmentation_image, unit=u.DN / u.s)
+    path = tmp_path / 'catalog.fits'
+    write_catalog(path, catalog, META)
+    with fits.open(path) as hdus:
+        assert hdus['CATALOG'].columns['segment_flux'].unit == 'DN / s'
+
+
+def test_write_catalog_wrong_ending(tmp_path, catalog):
+    with pytest.raises(ValueError, match=r'must end in .*\.ecsv, \.csv'):
+        write_catalog(tmp_path / 'c.txt', catalog, META)
+
+
+def test_regions(tmp_path, catalog):
+    path = tmp_path / 'sources.reg'
+    write_regions(path, catalog)
+    lines = path.read_text().splitlines()
+    assert lines[2] == 'image'
+    assert len(lines) == 5
+    # A 3x3 square: its second moments have the axis sqrt(2/3); DS9 counts from 1.
+    assert lines[3].startswith('ellipse(21.000,11.000,2.45,2.45,')
+    assert lines[3].endswith('# text={1}')
+    write_regions(path, None, overwrite=True)
+    assert path.read_text().splitlines() == lines[:3]
+    with pytest.raises(ValueError, match=r'must end in \.reg'):
+        write_regions(tmp_path / 'sources.txt', catalog)
+
+
+def test_provenance_of_other_files(tmp_path, data):
+    write_input(tmp_path / 'in.fits', data)
+    assert product_provenance(tmp_path / 'in.fits') == {}
+    with pytest.raises(FileNotFoundError, match='does not exist'):
+        product_provenance(tmp_path / 'no.fits')

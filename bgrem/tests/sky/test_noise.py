@@ -1,0 +1,73 @@
+"""Tests of bgrem.sky.noise."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import ndimage
+
+from bgrem.sky.noise import away_from_sources, noise_correlation, noise_skewness
+
+
+def test_away_from_sources():
+    source = np.zeros((20, 30))
+    source[10, 15] = 11.0
+    clean = away_from_sources(source, 2.0)
+    y, x = np.mgrid[:20, :30]
+    assert_array_equal(clean, np.abs(y - 10) + np.abs(x - 15) > 3)
+    assert away_from_sources(source, np.full(source.shape, 2.3)).all()
+
+
+class TestNoiseCorrelation:
+    def test_by_hand(self):
+        residual = np.array([[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0]])
+        assert noise_correlation(residual, np.ones((2, 3), bool)) == -1
+        rows = np.array([[1.0, -1.0], [1.0, -1.0]])
+        assert noise_correlation(rows, np.ones((2, 2), bool)) == 0
+
+    def test_of_smoothed_noise(self):
+        """A Gaussian kernel of sigma s leaves exp(-1 / (4 s**2)) to a neighbour."""
+        noise = np.random.default_rng(4).normal(3, 2, (600, 500))
+        clean = np.random.default_rng(5).random(noise.shape) > 0.3
+        assert_allclose(noise_correlation(noise, clean), 0, atol=0.01)
+        smooth = ndimage.gaussian_filter(noise, 1.0)
+        hidden = np.where(clean, smooth, np.nan)
+        expected = np.exp(-0.25)
+        assert_allclose(noise_correlation(hidden, clean), expected, atol=0.01)
+
+    def test_nothing_known(self):
+        one = np.zeros((5, 5), bool)
+        one[2, 2] = True
+        assert noise_correlation(np.ones((5, 5)), one) == 0
+        assert noise_correlation(np.full((5, 5), np.nan), ~np.ones((5, 5), bool)) == 0
+        assert noise_correlation(np.ones((5, 5)), np.ones((5, 5), bool)) == 0
+
+
+class TestNoiseSkewness:
+    @pytest.mark.parametrize('mean', [0.5, 2.0, 30.0])
+    def test_of_photons(self, mean):
+        counts = np.random.default_rng(6).poisson(mean, (400, 400)).astype(float)
+        everywhere = np.ones(counts.shape, bool)
+        # five standard deviations leave out little
+        assert_allclose(noise_skewness(counts, everywhere), mean**-0.5, atol=0.06)
+        assert_allclose(noise_skewness(-counts, everywhere), -(mean**-0.5), atol=0.06)
+
+    def test_of_a_large_image(self):
+        noise = (
+            np.random.default_rng(8).gamma(4.0, size=(2500, 2400)).astype(np.float32)
+        )
+        everywhere = np.ones(noise.shape, bool)
+        assert_allclose(noise_skewness(noise, everywhere), 0.9, atol=0.1)
+
+    def test_outliers_and_bounds(self):
+        noise = np.random.default_rng(7).normal(size=(300, 300))
+        noise[5, 5] = 50
+        clean = np.ones(noise.shape, bool)
+        clean[:100] = False
+        noise[:100] = np.nan
+        assert abs(noise_skewness(noise, clean)) < 0.05
+        rare = (np.arange(10_000) % 20 == 0).astype(float).reshape(100, 100)
+        assert noise_skewness(rare, np.ones(rare.shape, bool)) == 2
+
+    def test_nothing_known(self):
+        assert noise_skewness(np.full((3, 3), np.nan), np.zeros((3, 3), bool)) == 0
+        assert noise_skewness(np.ones((3, 3)), np.ones((3, 3), bool)) == 0
