@@ -16,9 +16,9 @@ from astropy.io import fits
 from astropy.table import Table
 from tqdm import tqdm
 
-from .write import tangent_wcs
 from .meerlicht_config import MeerLICHTConfig
 from .stamps import PSF_SIZE
+from .write import tangent_wcs
 
 __all__ = ['MeerLICHTFrame', 'simulate_meerlicht']
 

@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.table import QTable, Table
 from numpy.testing import assert_allclose, assert_array_equal
 
-from bgrem import cli
+from bgrem.cli import main as cli
 from bgrem.files.io import read_image
 from bgrem.simulate import meerlicht
 from bgrem.simulate.__main__ import main
