@@ -12,13 +12,17 @@ from bgrem.detections import DetectionMixin
 from bgrem.inputs import parse_image
 from bgrem.pipeline import separate
 from bgrem.sky.large import choose_large_sources, source_glow
+from bgrem.sky.maps import interpolate_mesh
 from bgrem.sky.mesh import box_centers
 from bgrem.sky.noise import away_from_sources
 from bgrem.sky.parent import (
     check_as_parent,
     count_boxes,
+    describe,
+    filtered_boxes,
+    is_fixed,
+    measured_boxes,
     merge_signatures,
-    parent_view,
     silent_mask,
 )
 from bgrem.sky.skewness import skewness_offset
@@ -193,11 +197,16 @@ class DiffusionBackground(DetectionMixin, Background2D):
             separation,
             lambda mask: count_boxes(mask, image, box_size, options) / n_boxes,
         )
-        trend = None
-        if options.get('filter_threshold') is None:
+        trend, level = None, 0
+        self._interpolates = options.get('interpolator') is None
+        if self._interpolates and options.get('filter_threshold') is None:
             trend = fit_trend(sky, unusable, box_size)
         if trend is not None:
             sky -= trend.image(sky.dtype)
+        elif not is_fixed(options):
+            # float32 would round the statistics of a high sky
+            level = np.median(sky[~unusable])
+            sky -= level
 
         super().__init__(
             sky if image.unit is None else sky << image.unit,
@@ -206,8 +215,6 @@ class DiffusionBackground(DetectionMixin, Background2D):
             coverage_mask=image.coverage_mask,
             **options,
         )
-        # the parent's repr tells whether the caller gave a mask
-        self._has_mask = mask is not None and mask is not np.ma.nomask
         self._image = image
         self._source = source
         self._probability = separation.probability
@@ -217,22 +224,21 @@ class DiffusionBackground(DetectionMixin, Background2D):
         noise_alone = ~unusable & away_from_sources(
             source, separation.normalization.scale
         )
-        self._measure_meshes(sky, noise_alone)
+        mesh, rms_mesh = self._measure_meshes(sky, noise_alone)
+        self._level_mesh = self._with_unit(mesh + level)
+        self._noise_mesh = self._with_unit(rms_mesh)
+        self._is_measured = measured_boxes(self)
+        self._is_filtered = filtered_boxes(self, sky, hidden, options)
 
     def _separate(self, data, mask, **options):
         """Separate the sources; the evaluation has them separated elsewhere."""
         return separate(data, mask, **self._detector, **options)
 
     def _measure_meshes(self, sky, noise_alone):
-        """Compute what the parent would compute at first use, and correct it."""
-        # which boxes the parent filters; it forgets the levels from which it knows
-        self._is_filtered = np.ones_like(self._mesh_nan_mask)
-        if self.filter_threshold is not None:
-            levels = self._interpolate_grid(self._bkg_stats)
-            self._is_filtered = levels > self.filter_threshold
+        """Return the parent's meshes of what is left of the image, corrected."""
         mesh, rms_mesh = (
-            getattr(values, 'value', values)
-            for values in (self.background_mesh, self.background_rms_mesh)
+            _plain(values)
+            for values in (super().background_mesh, super().background_rms_mesh)
         )
         offset = skewness_offset(
             sky,
@@ -243,52 +249,69 @@ class DiffusionBackground(DetectionMixin, Background2D):
             self.bkg_estimator,
             self.sigma_clip,
         )
-        if offset:
-            mesh += offset * rms_mesh
-        self._detrended = None
+        mesh = mesh + offset * rms_mesh
         if self._trend is not None:
-            # the parent's own view of the residual, with all its properties
-            self._detrended = parent_view(self)
-            centers = (
-                box_centers(size * np.arange(n + 1))
-                for n, size in zip(mesh.shape, self.box_size, strict=True)
-            )
-            self.background_mesh = self.background_mesh + self._with_unit(
-                self._trend(*centers, dtype=mesh.dtype)
-            )
-        for name in ('mesh', 'median'):
-            getattr(self, f'background_{name}')
-            getattr(self, f'background_rms_{name}')
+            mesh += self._trend_mesh(mesh)
+        return mesh, rms_mesh.copy()
+
+    def _trend_mesh(self, mesh):
+        """Return the trend at the centres of the boxes."""
+        centers = (
+            box_centers(size * np.arange(n + 1))
+            for n, size in zip(mesh.shape, self.box_size, strict=True)
+        )
+        return self._trend(*centers, dtype=mesh.dtype)
 
     def __repr__(self):
-        own = ', '.join(f'{name}={value!r}' for name, value in self._own_parameters())
-        return f'{super().__repr__()[:-1]}, {own})'
+        values = [f'{name}={value!r}' for name, value in self._parameters()]
+        return f'{type(self).__name__}({", ".join(values)})'
 
     def __str__(self):
-        own = [f'{name}: {value!r}' for name, value in self._own_parameters()]
-        return '\n'.join([super().__str__(), *own])
+        values = [f'{name}: {value!r}' for name, value in self._parameters()]
+        name = f'<{type(self).__module__}.{type(self).__name__}>'
+        return '\n'.join([name, *values])
 
-    def _own_parameters(self):
-        return [
-            (key, self._meta[key]) for key in ('weights', 'n_steps', 'normalization')
-        ]
+    def _parameters(self):
+        own = ('weights', 'n_steps', 'normalization')
+        return describe(self, self._image) + [(key, self._meta[key]) for key in own]
 
     def _with_unit(self, values):
         return values if self._image.unit is None else values << self._image.unit
+
+    @property
+    def background_mesh(self):
+        """
+        The sky level of each box (2D, unit of the data), always the same array.
+        """
+        return self._level_mesh
+
+    @property
+    def background_rms_mesh(self):
+        """
+        The noise of each box, 1 sigma (2D, unit of the data), always the same array.
+        """
+        return self._noise_mesh
 
     @property
     def background(self):
         """
         The sky level at every pixel (2D, unit of the data), a new array.
         """
-        if self._detrended is None:
+        if not self._interpolates:
             return super().background
-        background = self._detrended.background
-        trend = self._with_unit(self._trend.image(background.dtype))
-        if self.coverage_mask is not None:
-            trend[self.coverage_mask] = 0
-        background += trend
-        return background
+        if self._trend is None:
+            return self._as_map(self.background_mesh)
+        mesh = _plain(self.background_mesh)
+        return self._as_map(mesh - self._trend_mesh(mesh), self._trend.image)
+
+    @property
+    def background_rms(self):
+        """
+        The noise at every pixel, 1 sigma (2D, unit of the data), a new array.
+        """
+        if not self._interpolates:
+            return super().background_rms
+        return self._as_map(self.background_rms_mesh)
 
     @property
     def background_uncertainty(self):
@@ -304,25 +327,32 @@ class DiffusionBackground(DetectionMixin, Background2D):
         smaller than a box, is not in it. Masked and non-finite pixels are
         interpolated over; where there is no coverage it is ``fill_value``.
         """
-        view = parent_view(self)
-        view.background_rms_mesh = self._standard_error_mesh
-        return view.background_rms
+        return self._as_map(self._standard_error_mesh)
+
+    def _as_map(self, mesh, trend_image=None):
+        """Return a map of the image, with its unit, from the values of the boxes."""
+        dtype = self._source.dtype
+        image = interpolate_mesh(_plain(mesh), self._source.shape, self.box_size, dtype)
+        if trend_image is not None:
+            image += trend_image(dtype)
+        if self.coverage_mask is not None:
+            image[self.coverage_mask] = self.fill_value
+        return self._with_unit(image)
 
     @cached_property
     def _standard_error_mesh(self):
-        """Return the standard error of the sky of each box, with its unit."""
+        """Return the standard error of the sky of each box."""
         rms = self._plain_rms()
         with np.errstate(divide='ignore', invalid='ignore'):
-            noise = getattr(self.noise, 'value', self.noise) / rms
+            noise = _plain(self.noise) / rms
         usable = ~self._image.unusable & np.isfinite(noise)
         usable &= np.abs(self._source) < _SOURCE_FREE * rms
-        rms_mesh = getattr(self.background_rms_mesh, 'value', self.background_rms_mesh)
-        error = mesh_standard_error(
+        return mesh_standard_error(
             noise,
             usable,
-            rms_mesh,
+            _plain(self.background_rms_mesh),
             self.n_pixels_mesh,
-            ~self._mesh_nan_mask,
+            self._is_measured,
             box_size=self.box_size,
             filter_size=self.filter_size,
             is_filtered=self._is_filtered,
@@ -330,7 +360,6 @@ class DiffusionBackground(DetectionMixin, Background2D):
             bkg_estimator=self.bkg_estimator,
             bkg_rms_estimator=self.bkg_rms_estimator,
         )
-        return self._with_unit(error.astype(rms_mesh.dtype))
 
     @property
     def source(self):
@@ -439,10 +468,15 @@ class DiffusionBackground(DetectionMixin, Background2D):
 
     def _plain_rms(self):
         """Return the noise map without its unit."""
-        return getattr(self.background_rms, 'value', self.background_rms)
+        return _plain(self.background_rms)
 
 
 DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)
+
+
+def _plain(values):
+    """Return values without their unit."""
+    return getattr(values, 'value', values)
 
 
 def _take_out_sources(image, separation, part_of_boxes):

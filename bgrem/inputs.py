@@ -67,7 +67,7 @@ def parse_image(data, *, mask=None, coverage_mask=None, use_nddata_mask=True):
     mask : 2D array_like of bool, optional
         `True` where a pixel must not be used (a bad pixel, a known source).
         The mask of a masked array and, with ``use_nddata_mask``, that of an
-        `~astropy.nddata.NDData` are added to it.
+        `~astropy.nddata.NDData`, where integers count as boolean, are added to it.
     coverage_mask : 2D array_like of bool, optional
         `True` where the image has no data at all.
     use_nddata_mask : bool, optional
@@ -87,26 +87,29 @@ def parse_image(data, *, mask=None, coverage_mask=None, use_nddata_mask=True):
         If the data or a mask are not 2D, their shapes differ, or the image
         has no pixel.
     """
-    masks = [mask]
+    carried = []
     unit = wcs = None
     if isinstance(data, NDData):
         wcs = data.wcs
-        if use_nddata_mask:
-            masks.append(data.mask)
+        if use_nddata_mask and data.mask is not None:
+            # NDData takes any mask; there integers count as boolean
+            nddata_mask = np.asarray(data.mask)
+            is_integer = nddata_mask.dtype.kind in 'iu'
+            carried.append(nddata_mask.astype(bool) if is_integer else nddata_mask)
         unit = data.unit
         data = data.data
     if isinstance(data, Masked):
-        masks.append(data.mask)
+        carried.append(data.mask)
         data = data.unmasked
     if isinstance(data, u.Quantity):
         unit = data.unit
         data = data.value
     if isinstance(data, np.ma.MaskedArray):
-        masks.append(data.mask)
+        carried.append(data.mask)
         data = data.data
 
     data = _as_float_image(data)
-    masks = [_as_mask(one, data.shape, 'mask') for one in masks]
+    masks = [_as_mask(one, data.shape, 'mask') for one in (mask, *carried)]
     given = [one for one in masks if one is not None]
     return ImageInput(
         data=data,
@@ -136,17 +139,17 @@ def _as_float_image(data):
 
 
 def _as_mask(mask, shape, name):
-    """Check a mask; integers count as boolean, as in Background2D 3.0."""
+    """Check a mask, as Background2D does from photutils 3.1 on."""
     if mask is None or mask is np.ma.nomask:
         return None
     mask = np.asarray(mask)
+    if mask.dtype != bool:
+        msg = f'{name} must be a boolean array, got dtype {mask.dtype}'
+        raise TypeError(msg)
     if mask.ndim != 2:
         msg = f'{name} must be a 2D array, got {mask.ndim} dimensions'
         raise ValueError(msg)
     if mask.shape != shape:
         msg = f'data and {name} must have the same shape, got {shape} and {mask.shape}'
         raise ValueError(msg)
-    if mask.dtype.kind not in 'biu':
-        msg = f'{name} must be a boolean array, got dtype {mask.dtype}'
-        raise TypeError(msg)
-    return mask.astype(bool)
+    return mask.copy()

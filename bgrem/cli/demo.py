@@ -131,10 +131,12 @@ def find_with_photutils(data):
         make_2dgaussian_kernel,
     )
 
+    from bgrem.evaluate.peers import NO_PROGRESS_BAR
+
     background = Background2D(data, BOX_SIZE)
     subtracted = data - background.background
     smooth = convolve(subtracted, make_2dgaussian_kernel(3.0, size=5))
-    finder = SourceFinder(n_pixels=5, progress_bar=False)
+    finder = SourceFinder(n_pixels=5, **NO_PROGRESS_BAR)
     segments = finder(smooth, 3 * background.background_rms)
     if segments is None:
         return None

@@ -15,6 +15,8 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import photutils
+from astropy.utils import minversion
 from astropy.utils.exceptions import AstropyWarning
 from photutils.background import Background2D
 from photutils.segmentation import (
@@ -29,6 +31,7 @@ from bgrem.detect.discovery import ImageCheck
 from bgrem.detect.peaks import find_peaks
 
 __all__ = [
+    'NO_PROGRESS_BAR',
     'PEERS',
     'Detections',
     'list_peaks',
@@ -45,6 +48,10 @@ __all__ = [
 BOX_SIZE = 64
 MIN_PEAK_SNR = 1.5
 SEGMENT_SNR = 2.0
+
+# photutils 3.0 draws one unless it is told not to; 3.1 never does, and says that the
+# option is deprecated.
+NO_PROGRESS_BAR = {} if minversion(photutils, '3.1') else {'progress_bar': False}
 
 
 @dataclass(frozen=True)
@@ -178,7 +185,7 @@ def _photutils_segments(scene, data, rms):
         segments = detect_sources(convolved, threshold, n_pixels=5, mask=scene.mask)
         if segments is None:
             return None
-        return deblend_sources(convolved, segments, n_pixels=5, progress_bar=False)
+        return deblend_sources(convolved, segments, n_pixels=5, **NO_PROGRESS_BAR)
 
 
 def _gaussian_kernel(fwhm):

@@ -11,13 +11,25 @@ from photutils.background import Background2D
 __all__ = [
     'check_as_parent',
     'count_boxes',
+    'describe',
+    'filtered_boxes',
+    'is_fixed',
+    'measured_boxes',
     'merge_signatures',
-    'parent_view',
     'silent_mask',
 ]
 
 # deprecated names that would warn twice
 _DEPRECATED_OPTIONS = ('interpolator', 'bkgrms_estimator')
+# Options that say how the sky is measured, in the unit of the data or by functions
+# that may give more than a constant more where all pixels have a constant more.
+_FIXING_OPTIONS = (
+    'filter_threshold',
+    'sigma_clip',
+    'bkg_estimator',
+    'bkg_rms_estimator',
+    *_DEPRECATED_OPTIONS,
+)
 
 
 def check_as_parent(image, box_size, options):
@@ -38,7 +50,7 @@ def check_as_parent(image, box_size, options):
         coverage_mask=image.coverage_mask,
         **options,
     )
-    return np.sum(~parent._mesh_nan_mask)
+    return np.count_nonzero(measured_boxes(parent))
 
 
 def count_boxes(mask, image, box_size, options):
@@ -61,11 +73,60 @@ def silent_mask(image):
     return ~finite if image.mask is None else ~finite | image.mask
 
 
-def parent_view(background):
-    """Return a Background2D that holds what an instance of a subclass holds."""
-    view = Background2D.__new__(Background2D)
-    vars(view).update(vars(background))
-    return view
+def measured_boxes(background):
+    """
+    Return which boxes the parent measured, and did not fill from others (2D bool).
+
+    It tells the pixels that it used, and fills the boxes with less than
+    ``exclude_percentile`` asks for. (photutils 3.0 fills those with exactly that
+    number too.)
+    """
+    n_pixels = background.n_pixels_mesh
+    least = (1 - background.exclude_percentile / 100) * np.prod(background.box_size)
+    return (n_pixels > 0) & (n_pixels >= least)
+
+
+def filtered_boxes(background, sky, mask, options):
+    """
+    Return to which boxes the parent applied its median filter (2D bool).
+
+    These are the ones with an unfiltered level above ``filter_threshold``.
+    """
+    if background.filter_threshold is None:
+        return np.ones(background.n_pixels_mesh.shape, dtype=bool)
+    options = {k: v for k, v in options.items() if k not in _DEPRECATED_OPTIONS}
+    options.update(filter_size=1, filter_threshold=None)
+    unfiltered = Background2D(
+        sky,
+        background.box_size,
+        mask=mask,
+        coverage_mask=background.coverage_mask,
+        **options,
+    )
+    return unfiltered.background_mesh > background.filter_threshold
+
+
+def is_fixed(options):
+    """Return whether an option says how, or relative to what, the sky is measured."""
+    return not options.keys().isdisjoint(_FIXING_OPTIONS)
+
+
+def describe(background, image):
+    """
+    Return the parameters of the parent with the values that an instance has.
+
+    A list of pairs of name and value, with arrays in words, for ``repr``.
+    """
+    array = f'<array; shape={image.data.shape}>'
+    arrays = {
+        'data': array,
+        'mask': None if image.mask is None else array,
+        'coverage_mask': None if image.coverage_mask is None else array,
+    }
+    return [
+        (name, arrays[name] if name in arrays else getattr(background, name))
+        for name in inspect.signature(Background2D).parameters
+    ]
 
 
 def merge_signatures(cls):

@@ -61,9 +61,7 @@ def threshold_and_deblend(Background2D, data, truth):
         data, make_2dgaussian_kernel(3.0, size=5), boundary='extend'
     )
     segment_map = detect_sources(convolved_data, threshold, n_pixels=10)
-    segment_map = deblend_sources(
-        convolved_data, segment_map, n_pixels=10, progress_bar=False
-    )
+    segment_map = deblend_sources(convolved_data, segment_map, n_pixels=10)
     catalog = SourceCatalog(data - bkg.background, segment_map)
     return {'x': catalog.x_centroid, 'y': catalog.y_centroid}
 
@@ -72,7 +70,7 @@ def source_finder(Background2D, data, truth):
     bkg = Background2D(data, 50, filter_size=3, bkg_estimator=MedianBackground())
     data = data - bkg.background
     convolved_data = convolve(data, make_2dgaussian_kernel(3.0, size=5))
-    finder = SourceFinder(n_pixels=10, progress_bar=False)
+    finder = SourceFinder(n_pixels=10)
     segment_map = finder(convolved_data, 1.5 * bkg.background_rms)
     table = SourceCatalog(data, segment_map, convolved_data=convolved_data).to_table()
     return {'x': table['x_centroid'], 'y': table['y_centroid']}
@@ -90,7 +88,7 @@ def source_catalog(Background2D, data, truth):
     data = data - bkg.background
     error = calc_total_error(data, bkg.background_rms, GAIN)
     convolved_data = convolve(data, make_2dgaussian_kernel(3.0, size=5))
-    finder = SourceFinder(n_pixels=10, progress_bar=False)
+    finder = SourceFinder(n_pixels=10)
     segment_map = finder(convolved_data, 1.5 * bkg.background_rms)
     catalog = SourceCatalog(
         data,

@@ -120,7 +120,7 @@ def test_no_mask():
 
 def test_unusable():
     data = np.array([[np.nan, 1.0, np.inf, 1.0]])
-    mask = np.array([[0, 1, 0, 0]])
+    mask = np.array([[False, True, False, False]])
     image = parse_image(data, coverage_mask=mask)
     assert image.coverage_mask.dtype == bool
     assert_array_equal(image.unusable, [[True, True, True, False]])
@@ -152,5 +152,16 @@ def test_invalid_mask(name):
         parse_image(VALUES, **{name: MASK[1:]})
     with pytest.raises(ValueError, match=f'{name} must be a 2D array, got 1'):
         parse_image(VALUES, **{name: MASK[1]})
-    with pytest.raises(TypeError, match=f'{name} must be a boolean array, got dtype f'):
-        parse_image(VALUES, **{name: MASK.astype(float)})
+    for dtype in (float, int):
+        match = f'{name} must be a boolean array, got dtype {np.dtype(dtype)}'
+        with pytest.raises(TypeError, match=match):
+            parse_image(VALUES, **{name: MASK.astype(dtype)})
+
+
+def test_integer_mask_of_nddata():
+    """NDData takes flags for a mask, of which any but 0 masks."""
+    image = parse_image(NDData(VALUES, mask=MASK * np.uint16(64)))
+    assert image.mask.dtype == bool
+    assert_array_equal(image.mask, MASK)
+    with pytest.raises(TypeError, match='mask must be a boolean array, got dtype f'):
+        parse_image(NDData(VALUES, mask=MASK.astype(float)))
