@@ -2,17 +2,15 @@
 The catalogue: what is measured of each source, on the unclipped data.
 """
 
-from copy import copy
-
 import numpy as np
 from astropy import units as u
-from astropy.utils import lazyproperty
 from photutils.segmentation import SourceCatalog
 from photutils.utils import calc_total_error
 from scipy import ndimage
 
 from bgrem.detect.growth import light_fraction, star_growth
 from bgrem.detect.peaks import find_peaks, peak_widths
+from bgrem.detect.window import windowed_positions
 
 __all__ = ['catalog']
 
@@ -24,24 +22,24 @@ _POSITION_COLUMNS = ['x_centroid_win', 'y_centroid_win']
 # Gaussian it would be one; light in the wings is worth little to a position.
 _WINDOW_RADIUS = 1.15
 
+# What a catalogue with a detection catalogue has from that one.
+_SHAPE_OPTIONS = ('wcs', 'kron_params', 'aperture_mask_method')
+
 
 class _SourceCatalog(SourceCatalog):
-    # photutils sets the window by the half-light radius of the data, which is as noisy
-    # as the Kron flux, and leaves NaN where that is zero or its radius without bounds.
-    @lazyproperty
+    # Windowed positions on the data, with the window of the denoised source. photutils
+    # sets it by the half-light radius of the data, which is as noisy as the Kron flux.
+    @property
     def centroid_win(self):
-        windowing = copy(self)
-        radius = self.window_radius * u.pix
-        windowing.flux_radius = lambda _: radius
-        windowed = super(_SourceCatalog, windowing).centroid_win
-        return np.where(np.isfinite(windowed), windowed, self.centroid)
+        return self.window_centroid
 
-    # Of the data it would be larger where the noise is high, and the flux with it.
-    @lazyproperty
-    def _measured_kron_radius(self):
-        measuring = copy(self)
-        measuring._data = self._convolved_data
-        return super(_SourceCatalog, measuring)._measured_kron_radius
+    @property
+    def x_centroid_win(self):
+        return self.window_centroid[..., 0]
+
+    @property
+    def y_centroid_win(self):
+        return self.window_centroid[..., 1]
 
 
 def catalog(
@@ -98,18 +96,20 @@ def catalog(
 
     Notes
     -----
-    For stars the windowed centroid is the most accurate position. It is that of
-    `~photutils.segmentation.SourceCatalog`, SourceExtractor's ``XWIN_IMAGE``, but for
-    its window. There it is set by the half-light radius of the Kron aperture on the
-    data, which is noisy, and not finite where the Kron flux is zero or noise
-    drives the Kron radius beyond 6. Here it is ``window_radius``: 1.15 times half
+    For stars the windowed centroid is the most accurate position. It is
+    SourceExtractor's ``XWIN_IMAGE`` (`bgrem.detect.window.windowed_positions`), as in
+    photutils, but for its window. There it is set by the half-light radius of the Kron
+    aperture on the data, which is noisy, and not finite where the Kron flux is zero or
+    noise drives the Kron radius beyond 6. Here it is ``window_radius``: 1.15 times half
     the FWHM of the core of the denoised source (`bgrem.detect.peaks.peak_widths`), or
-    the median of the others where a source has none. photutils itself puts the
-    isophotal centroid in its place where it leaves the 1-sigma ellipse of the source,
-    or the image.
+    the median of the others where a source has none. The isophotal centroid stands in
+    its place where it leaves the 1-sigma ellipse of the source, or the image.
 
-    Kron apertures have the size that they would have on the denoised image; photutils
-    sets it on the data, where it grows with the noise.
+    All else is photutils' own: a catalogue of the data whose ``detection_catalog`` is
+    that of the denoised image. Kron apertures have the size that they have there; on
+    the data it would grow with the noise. photutils 3.1 gives the narrowest sources
+    another shape than 3.0 does, and all of them a smaller ``kron_flux_err``, as it
+    weighs the variance of a pixel that an aperture cuts by the square of the part.
     """
     error = background_rms
     if effective_gain is not None:
@@ -122,18 +122,31 @@ def catalog(
     shape_image = np.maximum(source, 0 * source) + (
         1e-3 * np.maximum(probability, np.finfo(np.float32).tiny) * background_rms
     )
+    unusable = ~np.isfinite(data) if mask is None else ~np.isfinite(data) | mask
+    # Positions, shapes and Kron apertures of the result are those of this one.
+    shapes = kwargs.pop('detection_catalog', None) or _SourceCatalog(
+        kwargs.pop('convolved_data', shape_image),
+        segmentation_image,
+        mask=unusable,
+        **{name: kwargs.pop(name) for name in _SHAPE_OPTIONS if name in kwargs},
+    )
     result = _SourceCatalog(
         data,
         segmentation_image,
         error=error,
         mask=mask,
-        **{'convolved_data': shape_image, **kwargs},
+        detection_catalog=shapes,
+        **kwargs,
     )
     index, labels = segmentation_image.labels, segmentation_image.data
     highest = _highest_probability(index, labels, probability)
     result.add_property('detection_probability', highest)
     radius = _window_radius(index, labels, getattr(shape_image, 'value', shape_image))
     result.add_property('window_radius', radius)
+    position = _window_centroid(result, data, labels, ~unusable)
+    result.add_property('window_centroid', position)
+    if isinstance(shapes, _SourceCatalog):
+        shapes.add_property('window_centroid', position, overwrite=True)
     after = result.default_columns.index('y_centroid') + 1
     result.default_columns = [
         *result.default_columns[:after],
@@ -164,6 +177,25 @@ def _highest_probability(index, labels, probability):
     rows = np.searchsorted(index, found[inside])
     values[rows] = peaks['probability'][first[inside]]
     return values
+
+
+def _window_centroid(result, data, labels, usable):
+    """Return the windowed position of each source, its centroid where it has none."""
+    centroid = result.centroid
+    windowed = windowed_positions(
+        getattr(data, 'value', data),
+        labels,
+        result.labels,
+        centroid,
+        result.window_radius,
+        usable=usable,
+        neighbours=result.aperture_mask_method,
+    )
+    # As in photutils, what leaves the 1-sigma ellipse is the position of a neighbour.
+    dx, dy = (windowed - centroid).T
+    cxx, cxy, cyy = (getattr(result, f'ellipse_c{c}').value for c in ('xx', 'xy', 'yy'))
+    inside = cxx * dx**2 + cxy * dx * dy + cyy * dy**2 <= 1
+    return np.where(inside[:, np.newaxis], windowed, centroid)
 
 
 def _window_radius(index, labels, image):

@@ -1,10 +1,12 @@
 """Tests of bgrem.detect.catalog."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 from photutils.segmentation import SegmentationImage, SourceCatalog
 
@@ -154,6 +156,43 @@ class TestCatalog:
         assert np.all(result.kron_flux != plain.kron_flux)
         alone = SourceCatalog(data + noise, segmentation, convolved_data=source)
         assert np.any(result.kron_radius != alone.kron_radius)
+
+    def test_is_photutils_own(self, inputs, result):
+        """Whatever the version: shapes of the denoised image, fluxes of the data."""
+        data, segmentation, source, probability, rms = inputs
+        shapes = SourceCatalog(source + 1e-3 * probability, segmentation)
+        alone = SourceCatalog(data, segmentation, error=rms, detection_catalog=shapes)
+        names = ['centroid', 'covariance', 'kron_radius', 'kron_flux', 'kron_flux_err']
+        names += ['segment_flux', 'segment_flux_err', 'fwhm']
+        for name in names:
+            ours, theirs = (np.array(getattr(one, name)) for one in (result, alone))
+            assert_allclose(ours, theirs, rtol=1e-6, equal_nan=False)
+        assert_allclose(result.flux_radius(0.5), alone.flux_radius(0.5), rtol=1e-6)
+
+    def test_overrides_no_private_name(self, result):
+        own = set(vars(type(result))) & set(dir(SourceCatalog))
+        assert {name for name in own if re.match('_[^_]', name)} == set()
+
+    def test_options_reach_the_shapes(self, inputs):
+        data, segmentation, source, probability, rms = inputs
+        kwargs = {
+            'source': source, 'probability': probability, 'background_rms': rms
+        }  # fmt: skip
+        wcs = WCS(naxis=2)
+        wcs.wcs.ctype = 'RA---TAN', 'DEC--TAN'
+        wcs.wcs.crpix = 40, 40
+        wcs.wcs.cdelt = -1e-4, 1e-4
+        options = {'kron_params': (2.0, 1.4), 'aperture_mask_method': 'mask'}
+        result = catalog(data, segmentation, wcs=wcs, **options, **kwargs)
+        for name, value in options.items():
+            assert getattr(result, name) == value
+        expected = wcs.pixel_to_world(result.x_centroid_win, result.y_centroid_win)
+        assert np.all(result.sky_centroid_win.separation(expected) < 1e-9 * u.deg)
+        # the shapes of another catalogue, of all of the data, instead
+        other = SourceCatalog(data, segmentation)
+        result = catalog(data, segmentation, detection_catalog=other, **kwargs)
+        assert_array_equal(result.centroid, other.centroid)
+        assert not hasattr(other, 'window_centroid')
 
     def test_pickle(self, result):
         copy = pickle.loads(pickle.dumps(result))
