@@ -130,8 +130,8 @@ def test_the_result_is_that_of_the_parent_with_a_mask(make, noise):
     assert 0.05 < large.mean() < 0.3
     bkg = make(data, source, mask=mask)
     expected = Background2D(data - bkg.source, 32, mask=mask | large)
-    assert_array_equal(bkg.background, expected.background)
-    assert_array_equal(bkg.background_rms, expected.background_rms)
+    assert_allclose(bkg.background, expected.background, rtol=1e-5)
+    assert_allclose(bkg.background_rms, expected.background_rms, rtol=1e-5)
     assert_array_equal(bkg.n_pixels_mesh, expected.n_pixels_mesh)
     assert np.all(np.isfinite(bkg.background_uncertainty))
 
@@ -142,7 +142,8 @@ def test_a_source_that_leaves_too_few_boxes(make, noise, scale):
     source = galaxy(scale=scale)
     data = SKY + source + noise
     bkg = make(data, source)
-    assert_array_equal(bkg.background, Background2D(data - source, 32).background)
+    expected = Background2D(data - source, 32).background
+    assert_allclose(bkg.background, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_as_much_is_hidden_as_leaves_enough_boxes(make, noise, scale, min_sigma)
     hidden = large_sources(source, NOISE, min_sigma)
     bkg = make(data, source)
     expected = Background2D(data - bkg.source, 32, mask=hidden)
-    assert_array_equal(bkg.background, expected.background)
+    assert_allclose(bkg.background, expected.background, rtol=1e-5)
 
 
 def test_the_glow_around_large_sources_is_sky(make, noise):
@@ -175,14 +176,15 @@ def test_a_nebulous_sky_is_measured_everywhere(make, noise):
     wave = 6 * NOISE * np.sin(2 * np.pi * X / 100) * np.sin(2 * np.pi * Y / 100)
     data = SKY + source + noise + wave
     bkg = make(data, source, 16)
-    assert_array_equal(bkg.background, Background2D(data - source, 16).background)
+    expected = Background2D(data - source, 16).background
+    assert_allclose(bkg.background, expected, rtol=1e-5)
 
 
 def test_no_warning_comes_twice(make, noise):
     source = galaxy()
     data = SKY + source + noise
     data[3, 3] = np.nan
-    with pytest.warns(UserWarning, match='non-finite') as caught:
+    with pytest.warns(UserWarning, match='non-?finite') as caught:
         bkg = make(data, source)
     assert len(caught) == 1
     assert_allclose(bkg.background_median, SKY, atol=0.2)
