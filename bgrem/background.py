@@ -98,7 +98,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
         Whether to honour the mask of an `~astropy.nddata.NDData`, which the
         parent ignores. Default `True`.
     **options
-        Any other parameter of the installed `~photutils.background.Background2D`.
+        Any other parameter of the installed `~photutils.background.Background2D`,
+        as ``n_threads`` from photutils 3.1 on.
 
     Raises
     ------
@@ -113,9 +114,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
     first use, the check of ``false_discovery_rate`` takes one more pass of the
     network, and `background_uncertainty` some noise to be simulated. No result
     ever changes: an instance can be shared by threads and pickled. Its arrays are
-    returned as fresh copies, but for those that the parent keeps:
-    `background_mesh`, `background_rms_mesh` and `n_pixels_mesh`. It holds a copy of
-    the data, the source image and the probability.
+    returned as fresh copies, but for `background_mesh`, `background_rms_mesh` and
+    `n_pixels_mesh`. It holds a copy of the data, the source image and the probability.
 
     Maps are float64 for float64 data, else float32. Values that are not finite are
     masked, with the parent's warning.
@@ -141,7 +141,10 @@ class DiffusionBackground(DetectionMixin, Background2D):
     measurably skewed, and not correlated, all boxes are raised by what the estimator
     misses of the mean of the image's own noise (`bgrem.sky.skewness.skewness_offset`).
 
-    But for these three the result is exactly that of the parent on ``data - source``.
+    But for these three the meshes are exactly those of the parent on ``data - source``;
+    with its default estimators they are so to rounding, as the median of the image is
+    taken off before and added again. The maps are the parent's cubic interpolation of the
+    meshes (`bgrem.sky.maps.interpolate_mesh`), or that of a deprecated ``interpolator``.
 
     Examples
     --------
