@@ -11,7 +11,7 @@ from bgrem import DiffusionBackground
 from bgrem.evaluate import separator
 from bgrem.evaluate.calibration import rewrite_header
 from bgrem.evaluate.peers import probability_peaks
-from bgrem.evaluate.separator import BACKGROUND_OPTIONS, Separator
+from bgrem.evaluate.separator import Separator
 from bgrem.weights import load_weights
 
 
@@ -73,7 +73,7 @@ def test_background(scene, weights, box_size, estimator, n_symmetries):
         bkg_estimator=estimator,
         weights=weights,
         n_symmetries=n_symmetries,
-        **BACKGROUND_OPTIONS,
+        **scene.options,
     )
     for name in ('background', 'background_rms', 'source', 'detection_probability'):
         assert_array_equal(getattr(bkg, name), getattr(expected, name))
