@@ -5,7 +5,6 @@ Results of the suite as one JSON file and one Markdown table.
 import json
 from pathlib import Path
 
-from bgrem.files.atomic import atomic_path
 from bgrem.evaluate.wild.tables import (
     boxes_table,
     catalog_table,
@@ -13,6 +12,7 @@ from bgrem.evaluate.wild.tables import (
     level_table,
     warning_table,
 )
+from bgrem.files.atomic import atomic_path
 
 __all__ = [
     'best_peer',

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bgrem.files.atomic import atomic_path
 from bgrem.evaluate.matching import MIN_SNR
+from bgrem.files.atomic import atomic_path
 from bgrem.simulate import FAMILIES, SceneComposer, StampBank, build_stamp_bank
 
 __all__ = ['BANK_SEED', 'Scene', 'evaluation_bank', 'family_scenes', 'split_batch']

@@ -11,8 +11,8 @@ from photutils.background import Background2D
 from scipy.stats import binom
 
 from bgrem.background import DiffusionBackground
-from bgrem.detection import find_peaks
-from bgrem.discovery import choose_threshold
+from bgrem.detect.discovery import choose_threshold
+from bgrem.detect.peaks import find_peaks
 from bgrem.evaluate.matching import (
     NEUTRAL_SNR,
     judge,

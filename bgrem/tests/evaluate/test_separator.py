@@ -21,7 +21,8 @@ def make_scene(seed):
     image[20:70:16, 20:80:16] += 200
     mask = np.zeros(image.shape, bool)
     mask[:4] = True
-    return SimpleNamespace(image=image, mask=mask)
+    options = {'exclude_percentile': 90.0}
+    return SimpleNamespace(image=image, mask=mask, options=options)
 
 
 @pytest.fixture(scope='module')
