@@ -184,6 +184,7 @@ def _detection_table(parts, contaminations, ours):
         rows += [
             ['', f'{name} / {other}', *ratios(found[name], counts), '']
             for name in ours
+            if name in found
             for other, counts in references.items()
             if counts
         ]

@@ -16,7 +16,7 @@ from bgrem.evaluate.wild.counts import (
 )
 from bgrem.evaluate.wild.painting import moffat
 
-__all__ = ['WILD_FAMILIES', 'wild_scenes']
+__all__ = ['STRIPED_FAMILIES', 'WILD_FAMILIES', 'wild_scenes']
 
 
 def _broad(rng, size, index, *, fwhm):
@@ -40,6 +40,9 @@ WILD_FAMILIES = {
     'poisson_stars': poisson_stars,
     'poisson_cluster': poisson_cluster,
 }
+
+# Whose rows or columns can be taken out first.
+STRIPED_FAMILIES = ('one_over_f', 'bias_stripes')
 
 
 def wild_scenes(family, n_scenes, size, seed):

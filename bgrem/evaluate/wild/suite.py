@@ -2,6 +2,9 @@
 Run the suite ``wild``.
 """
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 from tqdm import tqdm
 
@@ -11,8 +14,17 @@ from bgrem.evaluate.matching import NEUTRAL_SNR
 from bgrem.evaluate.peers import Detections, matched_filter, oracle
 from bgrem.evaluate.separator import Separator
 from bgrem.evaluate.suite import DEFAULT_SEED, DetectionSurvey
-from bgrem.evaluate.wild.families import WILD_FAMILIES, wild_scenes
-from bgrem.evaluate.wild.survey import CatalogSurvey, LevelSurvey, Observer
+from bgrem.evaluate.wild.families import (
+    STRIPED_FAMILIES,
+    WILD_FAMILIES,
+    wild_scenes,
+)
+from bgrem.evaluate.wild.survey import (
+    CatalogSurvey,
+    LevelSurvey,
+    Observer,
+    takes,
+)
 from bgrem.weights import load_weights
 
 __all__ = ['WILD_PARTS', 'WILD_PEERS', 'run_wild']
@@ -84,12 +96,19 @@ def run_wild(
         'weights': {name: o.weights.sha256 for name, o in observers.items()},
         'families': {},
     }
-    detectors = {name: observer.detect for name, observer in observers.items()}
     others = WILD_PEERS if peers is None else peers
-    detectors |= {name: _never_failing(peer) for name, peer in others.items()}
+    others = {name: _never_failing(peer) for name, peer in others.items()}
     for family in tqdm(families, disable=not progress, desc='families'):
+        ours = {name: observer.detect for name, observer in observers.items()}
+        if family in STRIPED_FAMILIES:
+            ours |= _without_stripes(observers)
+            results['weights'] |= {
+                name: results['weights'][name.split(',')[0]] for name in ours
+            }
         surveys = {
-            'detection': DetectionSurvey(detectors, observers, neutral_snr=NEUTRAL_SNR),
+            'detection': DetectionSurvey(
+                {**ours, **others}, ours, neutral_snr=NEUTRAL_SNR
+            ),
             'boxes': BoxSurvey(Separator(first.weights)),
             'catalog': CatalogSurvey(first),
             'level': LevelSurvey(first),
@@ -102,6 +121,22 @@ def run_wild(
             part: survey.result() for part, survey in surveys.items()
         }
     return results
+
+
+def _without_stripes(observers):
+    """Return detectors that take the stripes out, and those that see none."""
+    detectors = {}
+    for name, observer in observers.items():
+        plain = Observer(observer.weights)
+        detectors[f'{name}, no stripes'] = partial(_detect_clean, plain)
+        if takes('remove_stripes'):
+            careful = Observer(observer.weights, remove_stripes=True)
+            detectors[f'{name}, remove_stripes'] = careful.detect
+    return detectors
+
+
+def _detect_clean(observer, scene):
+    return observer.detect(replace(scene, image=scene.image - scene.stripes))
 
 
 def _never_failing(peer):

@@ -22,13 +22,29 @@ from bgrem.evaluate.matching import (
 from bgrem.evaluate.peers import Detections
 from bgrem.evaluate.separator import BGREM_BOX_SIZE
 
-__all__ = ['BRIGHT_SNR', 'CatalogSurvey', 'LevelSurvey', 'Observer']
+__all__ = ['BRIGHT_SNR', 'CatalogSurvey', 'LevelSurvey', 'Observer', 'takes']
 
 RATE = 0.05
 # A star as bright as this is expected in every catalogue.
 BRIGHT_SNR = 60.0
 # A scene whose false detections are as many only so rarely breaks the promise.
 _RARE = 0.01
+
+
+def takes(option):
+    """
+    Tell whether `~bgrem.DiffusionBackground` has an option.
+
+    Parameters
+    ----------
+    option : str
+        Its name.
+
+    Returns
+    -------
+    takes : bool
+    """
+    return option in signature(DiffusionBackground.__init__).parameters
 
 
 class Observer:
@@ -42,10 +58,13 @@ class Observer:
     ----------
     weights : `~bgrem.weights.Weights`
         Loaded weights.
+    **options
+        Of `~bgrem.DiffusionBackground`, given with every scene.
     """
 
-    def __init__(self, weights):
+    def __init__(self, weights, **options):
         self.weights = weights
+        self.options = options
         self._seen = {}
 
     def observe(self, scene):
@@ -83,9 +102,8 @@ class Observer:
             'warnings': [],
             'error': None,
         }
-        own = {'mask': scene.mask, 'weights': self.weights}
-        known = signature(DiffusionBackground.__init__).parameters
-        if getattr(scene, 'error', None) is not None and 'error' in known:
+        own = {'mask': scene.mask, 'weights': self.weights, **self.options}
+        if getattr(scene, 'error', None) is not None and takes('error'):
             own['error'] = scene.error
         for given in ({}, {'box_size': BGREM_BOX_SIZE, **scene.options}):
             observed['by_itself'] = not given

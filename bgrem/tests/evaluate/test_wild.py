@@ -267,6 +267,24 @@ def test_suite(tiny_weights, capsys, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {'results.json', 'results.md'}
 
 
+def test_striped_family_is_detected_without_its_stripes(tiny_weights):
+    results = run_wild(
+        [tiny_weights, tiny_weights],
+        families=['bias_stripes', 'gaps'],
+        n_scenes=1,
+        size=48,
+        parts=['detection'],
+        peers={},
+    )
+    striped, plain = (
+        results['families'][family]['detection']['methods']
+        for family in ('bias_stripes', 'gaps')
+    )
+    assert list(plain) == ['tiny']
+    assert {'tiny', 'tiny, no stripes'} <= striped.keys() <= results['weights'].keys()
+    assert 'bias_stripes' in markdown_report(results)
+
+
 @pytest.mark.parametrize(
     ('kwargs', 'match'),
     [
