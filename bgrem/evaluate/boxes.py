@@ -43,6 +43,7 @@ class BoxSurvey:
         self.separator = separator
         self._moments = {}
         self._errors = {}
+        self._n_scenes = 0
 
     def add(self, scene):
         """
@@ -53,6 +54,7 @@ class BoxSurvey:
         scene : `~bgrem.evaluate.scenes.Scene`
             Nothing is kept of it but sums.
         """
+        self._n_scenes += 1
         ours = self.separator.background_with
         self._measure('by itself', scene, ours)
         for box_size, filter_size in CHOICES:
@@ -78,7 +80,7 @@ class BoxSurvey:
             self._errors.setdefault(name, []).append(f'{type(error).__name__}: {error}')
         else:
             moments = residual.mean(), np.mean(residual**2)
-            self._moments.setdefault(name, []).append(moments)
+            self._moments.setdefault(name, {})[self._n_scenes] = moments
 
     def result(self):
         """
@@ -94,9 +96,9 @@ class BoxSurvey:
             (mean error, the mean of the scenes), ``worst_bias`` (of the scene where
             it is farthest from 0) and ``rms``, in units of the noise, and
             ``n_failed``, the scenes that it refused, with the ``first_error``. With
-            the best of bgrem stands the ``ratio`` of the rms by itself to theirs, and
-            ``is_near``, whether it is within ``ALLOWANCE``. `None` stands where there
-            is no value.
+            the best of bgrem stands the ``ratio`` of the rms by itself to theirs, of
+            the scenes that both took, and ``is_near``, whether it is within
+            ``ALLOWANCE`` and took as many. `None` stands where there is no value.
         """
         tools = [*BGREM_ESTIMATORS, _PARENT]
         result = {
@@ -112,16 +114,30 @@ class BoxSurvey:
                 for tool in tools
             },
         }
-        own = result['by itself']['rms']
         for tool in BGREM_ESTIMATORS:
-            result[f'{tool} best'] |= _compare(own, result[f'{tool} best']['rms'])
+            best = result[f'{tool} best']
+            best |= self._compare((tool, best['box_size'], best['filter_size']))
         return result
+
+    def _compare(self, best):
+        """Compare the sky by itself with a choice, on the scenes that both have."""
+        own = self._moments.get('by itself', {})
+        other = self._moments.get(best, {})
+        both = own.keys() & other.keys()
+        if not both:
+            return {'ratio': None, 'is_near': None}
+        rms, least = (
+            np.sqrt(np.mean([moments[k][1] for k in both])) for moments in (own, other)
+        )
+        limit = max(ALLOWANCE[0] * least, least + ALLOWANCE[1])
+        is_near = rms <= limit and other.keys() <= own.keys()
+        return {'ratio': float(rms / max(least, 1e-9)), 'is_near': bool(is_near)}
 
     def _summary(self, name):
         errors = self._errors.get(name, [])
         summary = dict.fromkeys(('bias', 'worst_bias', 'rms'))
         if name in self._moments:
-            bias, square = np.array(self._moments[name]).T
+            bias, square = np.array(list(self._moments[name].values())).T
             summary = {
                 'bias': float(bias.mean()),
                 'worst_bias': float(bias[np.argmax(abs(bias))]),
@@ -144,13 +160,6 @@ class BoxSurvey:
             'filter_size': filter_size,
             **self._summary((tool, box_size, filter_size)),
         }
-
-
-def _compare(own, best):
-    if own is None or best is None:
-        return {'ratio': None, 'is_near': None}
-    limit = max(ALLOWANCE[0] * best, best + ALLOWANCE[1])
-    return {'ratio': own / max(best, 1e-9), 'is_near': bool(own <= limit)}
 
 
 def _parent(scene, box_size, **options):

@@ -115,7 +115,8 @@ def islands(rng, size, index):
     """
     A square of data, 8 to 100 px wide, and a smaller one, in an image of NaN.
     """
-    painted, psf = _field(rng, size)
+    # A bright star would leave no sky in the smallest.
+    painted, psf = _field(rng, size, snr=(1, 20))
     side = min(ISLAND_SIZES[index % len(ISLAND_SIZES)], size // 2)
     valid = np.zeros((size, size), bool)
     for n in (side, max(side // 2, 6)):
@@ -172,7 +173,7 @@ def dithered_border(rng, size, index):
     """
     painted, psf = _field(rng, size, density=3e-3)
     y, x = grid(size)
-    reach = (0.15, 0.25, 0.35)[index % 3] * size
+    reach = (0.2, 0.3, 0.4)[index % 3] * size
     n = np.ones((size, size))
     for dy, dx in rng.uniform(-reach, reach, (15, 2)):
         n += (abs(x - size / 2 - dx) < 0.45 * size) & (

@@ -100,7 +100,7 @@ def cirrus(rng, size, index):
     noise = np.fft.fft2(rng.standard_normal(wave.shape))
     field = np.real(np.fft.ifft2(noise * amplitude))[:size, :size]
     clouds = np.exp(1.2 * field / field.std())
-    strength = (1.5, 3, 6, 12)[index % 4] * SIGMA
+    strength = (1, 2, 3, 5)[index % 4] * SIGMA
     sky = SKY + strength * (clouds - clouds.mean()) / clouds.std()
     return make_scene(rng, painted, sky, psf)
 

@@ -178,6 +178,25 @@ class TestBoxSurvey:
         assert_allclose(best['rms'], 1, rtol=1e-4)
         assert best['ratio'] is None
 
+    def test_compared_on_the_scenes_that_both_took(self):
+        """Alone it refuses the second scene, and is as good on the first."""
+        scenes = list(wild_scenes('fringes', 2, SIZE, 2))
+
+        def sky(scene, *, box_size=None, **_):
+            if box_size is None and scene is scenes[1]:
+                msg = 'no box is left'
+                raise ValueError(msg)
+            error = 1 if scene is scenes[0] else 9
+            return SimpleNamespace(background=scene.sky + error * scene.sigma)
+
+        survey = BoxSurvey(SimpleNamespace(background_with=sky))
+        for scene in scenes:
+            survey.add(scene)
+        result = survey.result()
+        assert_allclose(result['bgrem best']['rms'], np.sqrt(41), rtol=1e-4)
+        assert_allclose(result['bgrem best']['ratio'], 1, rtol=1e-4)
+        assert result['bgrem best']['is_near'] is False
+
 
 class FixedObserver:
     """Finds given sources, and false ones."""
