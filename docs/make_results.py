@@ -24,6 +24,12 @@ from bgrem.evaluate.report import (
     snr_range,
 )
 from bgrem.evaluate.separator import BGREM_BOX_SIZE
+from bgrem.evaluate.wild.tables import (
+    boxes_table,
+    catalog_table,
+    level_table,
+    warning_table,
+)
 from bgrem.simulate import FAMILIES
 
 TABLES = Path(__file__).parent / 'development' / 'tables'
@@ -305,6 +311,7 @@ def suite_tables(suite, paper, promise):
         )
     for name, part, table in (
         ('sky', 'sky', sky_table),
+        ('boxes', 'boxes', boxes_table),
         ('fluxes', 'photometry', flux_table),
         ('totals', 'photometry', total_table),
         ('pulls', 'photometry', pull_table),
@@ -316,6 +323,22 @@ def suite_tables(suite, paper, promise):
     if noise:
         tables['noise'] = noise_table(noise)
     return tables
+
+
+def wild_tables(wild):
+    """Make the tables of the suite of scenes that are like none of the training."""
+    _, families = merge(wild)
+    makers = {
+        'wild_sky': ('boxes', boxes_table),
+        'wild_catalog': ('catalog', catalog_table),
+        'wild_warnings': ('catalog', warning_table),
+        'wild_level': ('level', level_table),
+    }
+    return {
+        name: table(parts)
+        for name, (part, table) in makers.items()
+        if (parts := choose(families, part))
+    }
 
 
 def limit_tables(limits):
@@ -384,8 +407,10 @@ def main():
         promise = [read_results(folder / 'results.json') for folder in options.promise]
         limits = [read_results(path) for path in options.limits]
         real = [run for run in runs if run['suite'] == 'real']
-        suite = [run for run in runs if run['suite'] != 'real']
-        tables = {'runs': runs_table([*suite, *paper, *promise, *limits, *real])}
+        wild = [run for run in runs if run['suite'] == 'wild']
+        suite = [run for run in runs if run['suite'] not in ('real', 'wild')]
+        runs = [*suite, *wild, *paper, *promise, *limits, *real]
+        tables = {'runs': runs_table(runs)} | wild_tables(wild)
         tables |= suite_tables(suite, paper, promise)
         tables |= limit_tables(limits) | real_tables(real)
     except (OSError, ValueError) as error:

@@ -21,7 +21,7 @@ def build_parser():
         prog='bgrem evaluate',
         description='Measure weights and classical detectors on the same images.',
     )
-    parser.add_argument('--suite', choices=['optical'], default='optical')
+    parser.add_argument('--suite', choices=['optical', 'wild'], default='optical')
     parser.add_argument(
         '--real', metavar='DIR', help='judge on the real images of a folder instead'
     )
@@ -39,7 +39,11 @@ def build_parser():
         metavar='PART',
         help='what to measure (default: all)',
     )
-    parser.add_argument('--n-scenes', type=int, default=40, help='of each family')
+    parser.add_argument(
+        '--n-scenes',
+        type=int,
+        help='of each family (default: 40; wild: 5)',
+    )
     parser.add_argument('--size', type=int, default=256, help='of a scene in pixels')
     parser.add_argument('--seed', type=int, help='another seed gives other scenes')
     parser.add_argument(
@@ -101,20 +105,24 @@ def _measure(options):
 
         given.pop('parts', None)
         return run_real(options.real, options.weights, **given)
-    from bgrem.evaluate.suite import run_suite
-
     for name in ('n_scenes', 'size'):
-        if (value := getattr(options, name)) < 1:
+        value = getattr(options, name)
+        if value is not None and value < 1:
             msg = f'{name} must be a positive integer, got {value}'
             raise ValueError(msg)
+    given |= {'families': options.families, 'size': options.size, 'progress': True}
+    if options.n_scenes is not None:
+        given['n_scenes'] = options.n_scenes
+    if options.suite == 'wild':
+        from bgrem.evaluate.wild.suite import run_wild
+
+        return run_wild(options.weights, **given)
+    from bgrem.evaluate.suite import run_suite
+
     return run_suite(
         options.weights,
-        families=options.families,
-        n_scenes=options.n_scenes,
-        size=options.size,
         noise_megapixels=options.noise_megapixels,
         n_symmetries=options.n_symmetries,
-        progress=True,
         **given,
     )
 

@@ -3,12 +3,22 @@
 import numpy as np
 from scipy.spatial import KDTree
 
-__all__ = ['MIN_SNR', 'match', 'match_radius']
+__all__ = [
+    'MIN_SNR',
+    'NEUTRAL_SNR',
+    'judge',
+    'match',
+    'match_radius',
+    'shift_positions',
+]
 
 # A source this faint is not expected to be found by anything: it does not
 # count in the completeness, and a detection that lands on it by chance is as
 # false as any other. The rule is the same for every method.
 MIN_SNR = 2.0
+# Where `judge` decides, one between this and the limit counts neither way.
+NEUTRAL_SNR = 1.0
+_SHIFT = 20.0
 
 
 def match_radius(fwhm):
@@ -88,6 +98,57 @@ def match(x, y, score, true_x, true_y, true_snr, radius, *, min_snr=MIN_SNR):
             index[i] = candidates[j]
             free[j] = False
     return index
+
+
+def judge(x, y, score, catalog, radius, *, min_snr=MIN_SNR, neutral_snr=NEUTRAL_SNR):
+    """
+    Tell true detections, and those that count neither way, from false ones.
+
+    Parameters
+    ----------
+    x, y, score : 1D array_like of float, length N
+        The detections, as for `match`.
+    catalog : dict of str to 1D `~numpy.ndarray`
+        ``x``, ``y`` and ``snr`` of the true sources.
+    radius : float
+        Largest distance of a matching pair in pixels.
+    min_snr : float, optional
+        A detection matched to a source above it is true.
+    neutral_snr : float, optional
+        One that is not, but is matched to a source above this, counts neither way.
+
+    Returns
+    -------
+    is_true, is_neutral : 1D `~numpy.ndarray` of bool, length N
+    """
+    x, y, score = (np.asarray(column, dtype=float) for column in (x, y, score))
+    truth = np.array([catalog[name] for name in ('x', 'y', 'snr')])
+    is_true = match(x, y, score, *truth, radius, min_snr=min_snr) >= 0
+    faint = truth[:, truth[2] <= min_snr]
+    rest = np.flatnonzero(~is_true)
+    index = match(x[rest], y[rest], score[rest], *faint, radius, min_snr=neutral_snr)
+    is_neutral = np.zeros_like(is_true)
+    is_neutral[rest[index >= 0]] = True
+    return is_true, is_neutral
+
+
+def shift_positions(x, shape):
+    """
+    Move detections to where they have no business, to see what chance matches.
+
+    Parameters
+    ----------
+    x : 1D `~numpy.ndarray` of float
+        Their columns in pixels.
+    shape : tuple of int
+        Of the image.
+
+    Returns
+    -------
+    x : 1D `~numpy.ndarray` of float
+        20 px further, on the other side where the image ends.
+    """
+    return np.mod(x + _SHIFT + 0.5, shape[1]) - 0.5
 
 
 def _positions(names, *columns):

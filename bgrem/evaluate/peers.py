@@ -135,13 +135,7 @@ def _background(scene):
     """Return the image less its Background2D sky, and the noise map."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', AstropyWarning)
-        sky = Background2D(
-            scene.image,
-            BOX_SIZE,
-            mask=scene.mask,
-            # Images with many masked pixels must not fail.
-            exclude_percentile=90.0,
-        )
+        sky = Background2D(scene.image, BOX_SIZE, mask=scene.mask, **scene.options)
         return scene.image - sky.background, sky.background_rms
 
 

@@ -5,6 +5,13 @@ Results of the suite as one JSON file and one Markdown table.
 import json
 from pathlib import Path
 
+from bgrem.evaluate.wild.tables import (
+    boxes_table,
+    catalog_table,
+    failure_table,
+    level_table,
+    warning_table,
+)
 from bgrem.files.atomic import atomic_path
 
 __all__ = [
@@ -21,6 +28,7 @@ _ORACLE = 'oracle'
 # Sections that are written from the results of another part.
 _SOURCES = {
     'promise': 'detection',
+    'warnings': 'catalog',
     'profiles': 'sky',
     'kron': 'photometry',
     'total': 'photometry',
@@ -93,6 +101,14 @@ def markdown_report(results):
             [list(results['weights'])],
         ),
         'sky': ('Sky error, rms in units of the noise', _sky_table, []),
+        'boxes': (
+            'The sky by itself and with the best box, in units of the noise',
+            boxes_table,
+            [],
+        ),
+        'catalog': ('What a promise of 5% gives', catalog_table, []),
+        'warnings': ('Scenes with a warning', warning_table, []),
+        'level': ('Noise level', level_table, []),
         'profiles': ('Sky and light around sources', _profile_table, []),
         'photometry': (
             'Fixed-aperture fluxes (radius 1.5 FWHM)',
@@ -132,6 +148,7 @@ def markdown_report(results):
         parts = {f: p[source] for f, p in families.items() if source in p}
         if parts:
             lines += _section(title, *table(parts, *arguments))
+    lines += _section('Refused scenes', *failure_table(families))
     if 'noise_false_alarms' in results:
         title = 'False alarms per megapixel of pure noise'
         lines += _section(title, *noise_table(results['noise_false_alarms']))
@@ -167,6 +184,7 @@ def _detection_table(parts, contaminations, ours):
         rows += [
             ['', f'{name} / {other}', *ratios(found[name], counts), '']
             for name in ours
+            if name in found
             for other, counts in references.items()
             if counts
         ]

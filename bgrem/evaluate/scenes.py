@@ -4,12 +4,13 @@ for every method.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from bgrem.evaluate.matching import MIN_SNR
 from bgrem.files.atomic import atomic_path
 from bgrem.simulate import FAMILIES, SceneComposer, StampBank, build_stamp_bank
 
@@ -41,6 +42,13 @@ class Scene:
     catalog : dict of str to 1D `~numpy.ndarray`
         True sources: ``x``, ``y``, ``flux``, ``snr``, ``is_star``,
         ``half_light_radius``.
+    judged : 2D `~numpy.ndarray` of bool, optional
+        True where the sky is judged; by default wherever there is data.
+    options : dict, optional
+        How `~photutils.background.Background2D` has to be called to give anything.
+        Clipped pixels count as excluded, and in a crowded field that is most of them.
+    min_snr : float, optional
+        The S/N that a source has to exceed to be expected in a catalogue.
     """
 
     image: np.ndarray
@@ -51,6 +59,13 @@ class Scene:
     psf: np.ndarray
     fwhm: float
     catalog: dict
+    judged: np.ndarray | None = None
+    options: dict = field(default_factory=lambda: {'exclude_percentile': 90.0})
+    min_snr: float = MIN_SNR
+
+    def __post_init__(self):
+        if self.judged is None:
+            object.__setattr__(self, 'judged', ~self.mask)
 
 
 def evaluation_bank(n_psf=BANK_N_PSF, *, cache=None, n_workers=1):

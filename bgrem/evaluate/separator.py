@@ -11,11 +11,9 @@ from bgrem.detect.peaks import find_peaks
 from bgrem.evaluate.peers import list_peaks
 from bgrem.pipeline import inspect_image, separate
 
-__all__ = ['BACKGROUND_OPTIONS', 'BGREM_BOX_SIZE', 'Separator']
+__all__ = ['BGREM_BOX_SIZE', 'Separator']
 
 BGREM_BOX_SIZE = 32
-# Clipped pixels count as excluded, and in a crowded field that is most of them.
-BACKGROUND_OPTIONS = {'exclude_percentile': 90.0}
 
 
 class Separator:
@@ -148,29 +146,40 @@ class Separator:
         Returns
         -------
         background : `~bgrem.DiffusionBackground`
-            With ``BACKGROUND_OPTIONS``.
+            With the ``options`` of the scene.
         """
-        key = ('background', box_size, bkg_estimator)
-        return self._once(
-            scene, key, _SeparatedBackground, self, scene, box_size, bkg_estimator
-        )
+        options = {'box_size': box_size, 'bkg_estimator': bkg_estimator}
+        return self.background_with(scene, **options, **scene.options)
+
+    def background_with(self, scene, **options):
+        """
+        Measure the sky of a scene with other options.
+
+        Parameters
+        ----------
+        scene : `~bgrem.evaluate.scenes.Scene`
+            Only image and mask are used.
+        **options
+            Of `~bgrem.DiffusionBackground`, hashable; by default its own.
+
+        Returns
+        -------
+        background : `~bgrem.DiffusionBackground`
+        """
+        key = ('background', tuple(options.items()))
+        return self._once(scene, key, _SeparatedBackground, self, scene, options)
 
 
 class _SeparatedBackground(DiffusionBackground):
     """The background of a scene whose sources are separated elsewhere."""
 
-    def __init__(self, separator, scene, box_size, bkg_estimator):
+    def __init__(self, separator, scene, options):
         self._separator = separator
         self._scene = scene
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', AstropyWarning)
             super().__init__(
-                scene.image,
-                box_size,
-                mask=scene.mask,
-                bkg_estimator=bkg_estimator,
-                **separator.options,
-                **BACKGROUND_OPTIONS,
+                scene.image, mask=scene.mask, **separator.options, **options
             )
 
     def _separate(self, *_, **__):

@@ -8,7 +8,7 @@ import numpy as np
 from astropy.utils.exceptions import AstropyWarning
 from photutils.background import Background2D, MeanBackground
 
-from bgrem.evaluate.separator import BACKGROUND_OPTIONS, BGREM_BOX_SIZE
+from bgrem.evaluate.separator import BGREM_BOX_SIZE
 
 __all__ = [
     'BGREM_ESTIMATORS',
@@ -43,10 +43,9 @@ def sky_residual(background, scene):
     Returns
     -------
     residual : 1D `~numpy.ndarray` of float
-        (background - true sky) / noise sigma at the pixels with data.
+        (background - true sky) / noise sigma where the sky of the scene is judged.
     """
-    good = ~scene.mask
-    return ((background - scene.sky) / scene.sigma)[good].astype(float)
+    return ((background - scene.sky) / scene.sigma)[scene.judged].astype(float)
 
 
 class SkySurvey:
@@ -88,7 +87,7 @@ class SkySurvey:
             warnings.simplefilter('ignore', AstropyWarning)
             skies = {
                 _parent(box): Background2D(
-                    scene.image, box, mask=scene.mask, **BACKGROUND_OPTIONS
+                    scene.image, box, mask=scene.mask, **scene.options
                 ).background
                 for box in self.box_sizes
             }

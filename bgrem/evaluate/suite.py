@@ -11,9 +11,15 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from bgrem.detect.discovery import choose_threshold
+from bgrem.evaluate.boxes import BoxSurvey
 from bgrem.evaluate.calibration import reliability
-from bgrem.evaluate.curves import CONTAMINATIONS, detection_curve, true_positives_at
-from bgrem.evaluate.matching import MIN_SNR, match, match_radius
+from bgrem.evaluate.curves import (
+    CONTAMINATIONS,
+    detection_curve,
+    threshold_at,
+    true_positives_at,
+)
+from bgrem.evaluate.matching import judge, match_radius, shift_positions
 from bgrem.evaluate.peers import PEERS, probability_peaks
 from bgrem.evaluate.photometry import PhotometrySurvey
 from bgrem.evaluate.pixels import PixelSurvey
@@ -40,6 +46,7 @@ FALSE_DISCOVERY_RATES = (0.01, 0.02, 0.05, 0.10, 0.20)
 PARTS = (
     'detection',
     'sky',
+    'boxes',
     'photometry',
     'segmentation',
     'sensitivity',
@@ -61,13 +68,19 @@ class DetectionSurvey:
     probabilistic : collection of str, optional
         Names of the detectors whose scores are probabilities: for them the
         reliability and the false-discovery rates are measured too.
+    neutral_snr : float, optional
+        Detections of sources with an S/N between this and the limit count neither
+        way. By default they are false.
     """
 
-    def __init__(self, detectors, probabilistic=()):
+    def __init__(self, detectors, probabilistic=(), *, neutral_snr=None):
         self.detectors = dict(detectors)
         self.probabilistic = frozenset(probabilistic)
+        self.neutral_snr = neutral_snr
         self._score = {name: [] for name in self.detectors}
         self._is_true = {name: [] for name in self.detectors}
+        self._is_neutral = {name: [] for name in self.detectors}
+        self._is_chance = {name: [] for name in self.detectors}
         self._shift = {name: [] for name in self.detectors}
         self._seconds = dict.fromkeys(self.detectors, 0.0)
         self._n_true = 0
@@ -82,24 +95,30 @@ class DetectionSurvey:
         scene : `~bgrem.evaluate.scenes.Scene`
             Only the matched detections are kept of it.
         """
-        truth = scene.catalog
-        self._n_true += int(np.sum(truth['snr'] > MIN_SNR))
+        limits = {
+            'min_snr': scene.min_snr,
+            'neutral_snr': (
+                scene.min_snr if self.neutral_snr is None else self.neutral_snr
+            ),
+        }
+        truth, radius = scene.catalog, match_radius(scene.fwhm)
+        self._n_true += int(np.sum(truth['snr'] > scene.min_snr))
         self._n_pixels += scene.image.size
         for name, detector in self.detectors.items():
             start = time.perf_counter()
             found = detector(scene)
             self._seconds[name] += time.perf_counter() - start
-            index = match(
-                found.x,
-                found.y,
-                found.score,
-                truth['x'],
-                truth['y'],
-                truth['snr'],
-                match_radius(scene.fwhm),
+            is_true, is_neutral = judge(
+                found.x, found.y, found.score, truth, radius, **limits
+            )
+            elsewhere = shift_positions(found.x, scene.image.shape)
+            is_chance, _ = judge(
+                elsewhere, found.y, found.score, truth, radius, **limits
             )
             self._score[name].append(found.score)
-            self._is_true[name].append(index >= 0)
+            self._is_true[name].append(is_true)
+            self._is_neutral[name].append(is_neutral)
+            self._is_chance[name].append(is_chance)
             self._shift[name].append(found.log_odds_shift)
 
     def result(self):
@@ -112,16 +131,25 @@ class DetectionSurvey:
             ``n_true`` (true sources that count), ``megapixels``, and
             ``methods``: for each detector the ``true_positives`` at the
             contaminations of `bgrem.evaluate.curves.CONTAMINATIONS`, those
-            ``without_a_false_one``, the ``curve`` of true against false
-            positives and the speed.
+            ``without_a_false_one``, the ``by_chance`` (true positives with all
+            positions shifted), the ``curve`` of true against false positives and
+            the speed.
         """
         methods = {}
         for name in self.detectors:
             score = np.concatenate([*self._score[name], np.empty(0)])
-            is_true = np.concatenate([*self._is_true[name], np.empty(0, bool)])
+            none = np.empty(0, bool)
+            is_true = np.concatenate([*self._is_true[name], none])
+            is_chance = np.concatenate([*self._is_chance[name], none])
+            counts = ~np.concatenate([*self._is_neutral[name], none])
+            by_chance = _true_at_the_thresholds_of(
+                score[counts], is_true[counts], is_chance[counts]
+            )
+            score, is_true = score[counts], is_true[counts]
             methods[name] = {
                 'true_positives': true_positives_at(score, is_true).tolist(),
                 'without_a_false_one': int(true_positives_at(score, is_true, [0])[0]),
+                'by_chance': by_chance,
                 'n_detections': int(score.size),
                 'megapixels_per_second': self._n_pixels
                 / 1e6
@@ -130,7 +158,10 @@ class DetectionSurvey:
             }
             if name in self.probabilistic:
                 methods[name]['false_discovery'] = _false_discovery(
-                    self._score[name], self._is_true[name], self._shift[name]
+                    self._score[name],
+                    self._is_true[name],
+                    self._is_neutral[name],
+                    self._shift[name],
                 )
                 methods[name]['reliability'] = reliability(score, is_true)
         return {
@@ -149,7 +180,13 @@ def _thin_curve(score, is_true):
     return {'n_true': n_true[keep].tolist(), 'n_false': n_false[keep].tolist()}
 
 
-def _false_discovery(scores, are_true, shifts):
+def _true_at_the_thresholds_of(score, is_true, is_chance):
+    """Count what chance makes true among the detections of each contamination."""
+    thresholds = (threshold_at(score, is_true, c) for c in CONTAMINATIONS)
+    return [int(np.sum(is_chance & (score >= t))) for t in thresholds]
+
+
+def _false_discovery(scores, are_true, are_neutral, shifts):
     """
     Compare promised with observed rates, the threshold chosen scene by scene.
     """
@@ -159,6 +196,7 @@ def _false_discovery(scores, are_true, shifts):
             score >= choose_threshold(score, rate, shift)
             for score, shift in zip(scores, shifts, strict=True)
         ]
+        kept = [k & ~n for k, n in zip(kept, are_neutral, strict=True)]
         n_kept = sum(int(k.sum()) for k in kept)
         n_false = sum(int(np.sum(k & ~t)) for k, t in zip(kept, are_true, strict=True))
         rows.append(
@@ -246,7 +284,7 @@ def run_suite(
         Seed of the scenes. Each family has its own, which does not depend
         on the other families asked for.
     parts : collection of str, optional
-        What to measure, of ``'detection'``, ``'sky'``, ``'photometry'``,
+        What to measure, of ``'detection'``, ``'sky'``, ``'boxes'``, ``'photometry'``,
         ``'segmentation'``, ``'sensitivity'``, ``'pixels'`` and ``'noise'``.
     peers : dict of str to callable, optional
         Detectors to compare with; `bgrem.evaluate.peers.PEERS` by default.
@@ -327,6 +365,7 @@ def _make_surveys(detection, separator):
         # First, so that the time that the network takes is counted where it is told.
         'detection': detection,
         'sky': SkySurvey(separator),
+        'boxes': BoxSurvey(separator),
         'photometry': PhotometrySurvey(separator),
         'segmentation': SegmentationSurvey(separator),
         'sensitivity': SensitivitySurvey(separator.weights),

@@ -352,3 +352,37 @@ class TestErrors:
         paper = results({'flat': {'detection': part}}, name='paper')
         message = error(write('a', measured), '--paper', write('b', paper))
         assert "scenes of 'flat' must be the same, got 90 and 91" in message
+
+
+def test_wild(make, write):
+    summary = {'bias': -0.01, 'worst_bias': 0.2, 'rms': 0.1, 'n_failed': 0}
+    best = {'box_size': 64, 'filter_size': 1, 'rms': 0.05}
+    ratio = {'ratio': 2.0, 'is_near': False}
+    boxes = {
+        **dict.fromkeys(('by itself', 'bgrem given', 'Background2D given'), summary),
+        **dict.fromkeys(('bgrem best', 'bgrem, mean best'), best | ratio),
+        'Background2D best': best,
+    }
+    catalog = {
+        'n_true': 9, 'n_found': 8, 'n_false': 0, 'false_fraction': None,
+        'n_chance': 1, 'n_bright': 3, 'n_bright_found': 2, 'n_native': 10,
+        'silent, held': 4, 'silent, broken': 1, 'warns, held': 0,
+        'warns, broken': 2, 'n_needs_options': 5, 'n_failed': 6,
+    }  # fmt: skip
+    level = dict.fromkeys(
+        ('level', 'worst_level', 'parent', 'pull', 'lowest_sky', 'source_light'), 0.5
+    )
+    parts = {'boxes': boxes, 'catalog': catalog, 'level': level}
+    tables = make(write('wild', results({'gaps': parts}, 'wild', n_scenes=5)))
+    (row,) = tables['wild_sky']
+    assert row['by itself: mean (worst)'] == '-0.010 (+0.20)'
+    assert row['bgrem best (box/filter)'] == '0.050 (64/1)'
+    assert row['by itself / best'] == '2.00 !'
+    (row,) = tables['wild_catalog']
+    assert row['found / native'] == '0.80'
+    assert row['false fraction'] == '-'
+    (row,) = tables['wild_warnings']
+    assert [row['silent, broken'], row['needs options']] == ['1', '5']
+    (row,) = tables['wild_level']
+    assert row['noise / true'] == '0.500'
+    assert tables['runs'][0]['suite'] == 'wild'

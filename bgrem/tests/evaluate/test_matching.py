@@ -5,7 +5,7 @@ Tests of bgrem.evaluate.matching.
 import numpy as np
 import pytest
 
-from bgrem.evaluate.matching import match, match_radius
+from bgrem.evaluate.matching import judge, match, match_radius, shift_positions
 
 
 @pytest.mark.parametrize(('fwhm', 'radius'), [(1.5, 2.0), (4.0, 2.0), (7.0, 3.5)])
@@ -80,3 +80,43 @@ def test_bad_input():
         match([1], [1, 2], [1], [1], [1], [1], radius=2)
     with pytest.raises(ValueError, match='true_x, true_y and true_snr must be finite'):
         match([1], [1], [1], [1], [np.nan], [1], radius=2)
+
+
+class TestJudge:
+    catalog = {  # noqa: RUF012
+        'x': np.array([10.0, 30.0, 50.0]),
+        'y': np.array([10.0, 10.0, 10.0]),
+        'snr': np.array([8.0, 1.5, 0.5]),
+    }
+
+    def test_true_neutral_and_false(self):
+        x = np.array([10.5, 30.5, 50.5, 80.0])
+        is_true, is_neutral = judge(x, np.full(4, 10.0), x, self.catalog, 2.0)
+        assert is_true.tolist() == [True, False, False, False]
+        assert is_neutral.tolist() == [False, True, False, False]
+
+    def test_one_source_excuses_one_detection(self):
+        x = np.array([10.5, 10.0, 30.0, 30.5])
+        is_true, is_neutral = judge(
+            x, np.full(4, 10.0), [1, 2, 3, 4], self.catalog, 2.0
+        )
+        assert is_true.tolist() == [False, True, False, False]
+        assert is_neutral.tolist() == [False, False, False, True]
+
+    def test_limits(self):
+        x, y = self.catalog['x'], self.catalog['y']
+        is_true, is_neutral = judge(
+            x, y, x, self.catalog, 2.0, min_snr=8.0, neutral_snr=8.0
+        )
+        assert not is_true.any()
+        assert not is_neutral.any()
+
+    def test_nothing_found(self):
+        for verdict in judge([], [], [], self.catalog, 2.0):
+            assert verdict.shape == (0,)
+            assert verdict.dtype == bool
+
+
+def test_shifted_positions_stay_in_the_image():
+    shifted = shift_positions(np.array([-0.5, 5.0, 90.0]), (40, 100))
+    assert shifted.tolist() == [19.5, 25.0, 10.0]

@@ -11,7 +11,7 @@ from bgrem import DiffusionBackground
 from bgrem.evaluate import separator
 from bgrem.evaluate.calibration import rewrite_header
 from bgrem.evaluate.peers import probability_peaks
-from bgrem.evaluate.separator import BACKGROUND_OPTIONS, Separator
+from bgrem.evaluate.separator import Separator
 from bgrem.weights import load_weights
 
 
@@ -21,7 +21,8 @@ def make_scene(seed):
     image[20:70:16, 20:80:16] += 200
     mask = np.zeros(image.shape, bool)
     mask[:4] = True
-    return SimpleNamespace(image=image, mask=mask)
+    options = {'exclude_percentile': 90.0}
+    return SimpleNamespace(image=image, mask=mask, options=options)
 
 
 @pytest.fixture(scope='module')
@@ -73,7 +74,7 @@ def test_background(scene, weights, box_size, estimator, n_symmetries):
         bkg_estimator=estimator,
         weights=weights,
         n_symmetries=n_symmetries,
-        **BACKGROUND_OPTIONS,
+        **scene.options,
     )
     for name in ('background', 'background_rms', 'source', 'detection_probability'):
         assert_array_equal(getattr(bkg, name), getattr(expected, name))
