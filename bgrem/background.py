@@ -74,6 +74,14 @@ class DiffusionBackground(DetectionMixin, Background2D):
         What measures sky and noise in a box. Default:
         `~photutils.background.SExtractorBackground` and
         `~photutils.background.StdBackgroundRMS`.
+    error : 2D array_like, `~astropy.units.Quantity` or NDUncertainty, optional
+        The total 1-sigma error of each pixel as a pipeline gives it, photon noise of
+        the sources and all; a plain array has the unit of the data. The network is
+        scaled by its sky part (see Notes), and `catalog` takes it for the errors of
+        the fluxes. Pixels where it is negative or not finite (an inverse variance of
+        0) are masked; 0 counts as not known. Default: the uncertainty of
+        `~astropy.nddata.NDData` input that has one (a standard deviation, a variance
+        or an inverse variance).
     weights : str, path-like or `bgrem.weights.Weights`, optional
         The name of shipped weights (see `bgrem.list_weights`) or the path of a
         ``.safetensors`` file. Default ``'optical'``.
@@ -95,8 +103,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
     progress : bool, optional
         Whether to show a progress bar. Default `False`.
     use_nddata_mask : bool, optional
-        Whether to honour the mask of an `~astropy.nddata.NDData`, which the
-        parent ignores. Default `True`.
+        Whether to honour the mask and the uncertainty of an
+        `~astropy.nddata.NDData`, which the parent ignores. Default `True`.
     **options
         Any other parameter of the installed `~photutils.background.Background2D`,
         as ``n_threads`` from photutils 3.1 on.
@@ -141,6 +149,15 @@ class DiffusionBackground(DetectionMixin, Background2D):
     measurably skewed, and not correlated, all boxes are raised by what the estimator
     misses of the mean of the image's own noise (`bgrem.sky.skewness.skewness_offset`).
 
+    The noise by which the image is divided for the network is measured in boxes of
+    48 px. With ``error`` its fine structure is that of the error map: a border that
+    fewer exposures cover, a noisy column. Its level is checked on the image, so that a
+    factor does no harm, and the photons of the sources are taken out
+    (`bgrem.sky.error_map.sky_error`). A map that explains the image less well than the
+    boxes is not used for this, nor one of counts so few that they have no error each;
+    nor is it with a ``normalization`` other than ``'local'``. `background_rms` is
+    measured on the sky, with or without ``error``.
+
     But for these three the meshes are exactly those of the parent on ``data - source``;
     with its default estimators they are so to rounding, as the median of the image is
     taken off before and added again. The maps are the parent's cubic interpolation of
@@ -165,6 +182,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         *,
         mask=None,
         coverage_mask=None,
+        error=None,
         weights='optical',
         n_steps=None,
         n_symmetries=1,
@@ -181,11 +199,13 @@ class DiffusionBackground(DetectionMixin, Background2D):
             data,
             mask=mask,
             coverage_mask=coverage_mask,
+            error=error,
             use_nddata_mask=use_nddata_mask,
         )
         n_boxes = check_as_parent(image, box_size, options)
         # kept for the flipped residual: neither array nor file may change till then
         self._detector = {
+            'error': image.error,
             'weights': load_weights(weights),
             'n_symmetries': n_symmetries,
             'normalization': copy(normalization),

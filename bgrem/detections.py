@@ -11,6 +11,7 @@ from bgrem.detect.catalog import catalog
 from bgrem.detect.discovery import ImageCheck, check_rate, choose_threshold
 from bgrem.detect.peaks import find_peaks
 from bgrem.detect.segments import detection_mask, segment
+from bgrem.inputs import parse_error
 from bgrem.pipeline import inspect_image
 
 __all__ = ['DetectionMixin']
@@ -117,6 +118,7 @@ class DetectionMixin:
         threshold=None,
         false_discovery_rate=0.05,
         effective_gain=None,
+        error=None,
         aperture_correction=False,
         wcs=None,
         **kwargs,
@@ -132,7 +134,11 @@ class DetectionMixin:
             As for `detection_mask`; used only without ``segmentation_image``.
         effective_gain : float, 2D array_like or `~astropy.units.Quantity`, optional
             Electrons per data unit, from which the photon noise of the sources is
-            added to the errors.
+            added to `background_rms` for the errors.
+        error : 2D array_like, `~astropy.units.Quantity` or NDUncertainty, optional
+            The total error of each pixel; a plain array has the unit of the data.
+            Default: that of the image where it came with one, else from
+            `background_rms` and ``effective_gain``.
         aperture_correction : bool, optional
             Whether to add ``total_flux`` and ``total_flux_err``: the Kron flux, and
             its error, over the part of a star's light that an aperture of its size
@@ -156,8 +162,23 @@ class DetectionMixin:
         Raises
         ------
         ValueError
-            If a parameter is out of range.
+            If a parameter is out of range, or there is an ``effective_gain`` beside
+            an error that has the photon noise of the sources already.
+        UnitConversionError
+            If ``error`` has a unit that is not of the kind of that of the data.
         """
+        image = self._image
+        if error is None:
+            error = image.error
+        else:
+            error, unusable = parse_error(error, image.data, image.unit)
+            error[unusable] = np.nan
+        if error is not None and effective_gain is not None:
+            msg = (
+                'effective_gain must be None where the total error is known, which '
+                'has the photon noise of the sources already'
+            )
+            raise ValueError(msg)
         if segmentation_image is None:
             segmentation_image = self.detect(
                 threshold=threshold, false_discovery_rate=false_discovery_rate
@@ -170,10 +191,11 @@ class DetectionMixin:
             source=self.source,
             probability=self._probability,
             background_rms=self.background_rms,
+            error=None if error is None else self._with_unit(error),
             effective_gain=effective_gain,
             aperture_correction=aperture_correction,
-            mask=self._image.unusable,
-            wcs=self._image.wcs if wcs is None else wcs,
+            mask=image.unusable,
+            wcs=image.wcs if wcs is None else wcs,
             **kwargs,
         )
 

@@ -2,14 +2,23 @@
 Read every accepted form of an image into one record.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from astropy import units as u
-from astropy.nddata import NDData
+from astropy.nddata import (
+    InverseVariance,
+    NDData,
+    StdDevUncertainty,
+    VarianceUncertainty,
+)
+from astropy.utils.exceptions import AstropyUserWarning
 from astropy.utils.masked import Masked
 
-__all__ = ['ImageInput', 'parse_image']
+__all__ = ['ImageInput', 'parse_error', 'parse_image']
+
+_KINDS = (StdDevUncertainty, VarianceUncertainty, InverseVariance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +41,10 @@ class ImageInput:
         The unit of the data.
     wcs : object or `None`
         The world coordinates of an `~astropy.nddata.NDData`.
+    error : 2D `~numpy.ndarray` or `None`
+        The total 1-sigma error of each pixel, of the unit and dtype of the data, 0
+        where it is not known; never negative. Where it was, or was not finite, the
+        pixel is masked, and it is 0.
     """
 
     data: np.ndarray
@@ -39,6 +52,7 @@ class ImageInput:
     coverage_mask: np.ndarray | None = None
     unit: u.UnitBase | None = None
     wcs: object = None
+    error: np.ndarray | None = None
 
     @property
     def unusable(self):
@@ -52,7 +66,9 @@ class ImageInput:
         return unusable
 
 
-def parse_image(data, *, mask=None, coverage_mask=None, use_nddata_mask=True):
+def parse_image(
+    data, *, mask=None, coverage_mask=None, error=None, use_nddata_mask=True
+):
     """
     Read an image in any accepted form.
 
@@ -70,9 +86,17 @@ def parse_image(data, *, mask=None, coverage_mask=None, use_nddata_mask=True):
         `~astropy.nddata.NDData`, where integers count as boolean, are added to it.
     coverage_mask : 2D array_like of bool, optional
         `True` where the image has no data at all.
+    error : 2D array_like, `~astropy.units.Quantity` or NDUncertainty, optional
+        The total 1-sigma error of each pixel; a plain array has the unit of the
+        data, and a variance or an inverse variance of astropy is converted. Pixels
+        where it is negative or not finite (an inverse variance of 0) are masked; 0
+        is taken for "not known". Default: with ``use_nddata_mask``, the uncertainty
+        of an `~astropy.nddata.NDData`, if it is a standard deviation, a variance or
+        an inverse variance.
     use_nddata_mask : bool, optional
-        Whether to honour the mask of an `~astropy.nddata.NDData`. Default
-        `True`; `False` is what `photutils.background.Background2D` does.
+        Whether to honour the mask and the uncertainty of an
+        `~astropy.nddata.NDData`. Default `True`; `False` is what
+        `photutils.background.Background2D` does.
 
     Returns
     -------
@@ -82,10 +106,17 @@ def parse_image(data, *, mask=None, coverage_mask=None, use_nddata_mask=True):
     Raises
     ------
     TypeError
-        If the data are not real numbers or a mask is not boolean.
+        If the data or their error are not real numbers, or a mask is not boolean.
     ValueError
-        If the data or a mask are not 2D, their shapes differ, or the image
-        has no pixel.
+        If the data, a mask or the error are not 2D, their shapes differ, the image
+        has no pixel, or the error is nowhere positive.
+    UnitConversionError
+        If the error has a unit that is not of the kind of that of the data.
+
+    Warns
+    -----
+    `~astropy.utils.exceptions.AstropyUserWarning`
+        If the uncertainty is ignored because it is of another kind.
     """
     carried = []
     unit = wcs = None
@@ -96,6 +127,8 @@ def parse_image(data, *, mask=None, coverage_mask=None, use_nddata_mask=True):
             nddata_mask = np.asarray(data.mask)
             is_integer = nddata_mask.dtype.kind in 'iu'
             carried.append(nddata_mask.astype(bool) if is_integer else nddata_mask)
+        if use_nddata_mask and error is None and _is_known(data.uncertainty):
+            error = data.uncertainty
         unit = data.unit
         data = data.data
     if isinstance(data, Masked):
@@ -110,6 +143,9 @@ def parse_image(data, *, mask=None, coverage_mask=None, use_nddata_mask=True):
 
     data = _as_float_image(data)
     masks = [_as_mask(one, data.shape, 'mask') for one in (mask, *carried)]
+    if error is not None:
+        error, unusable = parse_error(error, data, unit)
+        masks.append(unusable)
     given = [one for one in masks if one is not None]
     return ImageInput(
         data=data,
@@ -117,7 +153,98 @@ def parse_image(data, *, mask=None, coverage_mask=None, use_nddata_mask=True):
         coverage_mask=_as_mask(coverage_mask, data.shape, 'coverage_mask'),
         unit=unit,
         wcs=wcs,
+        error=error,
     )
+
+
+def parse_error(error, data, unit):
+    """
+    Read the total error of an image.
+
+    Parameters
+    ----------
+    error : 2D array_like, `~astropy.units.Quantity` or NDUncertainty
+        As for `parse_image`.
+    data : 2D `~numpy.ndarray` of float
+        The data, without their unit.
+    unit : `~astropy.units.Unit` or `None`
+        The unit of the data.
+
+    Returns
+    -------
+    error : 2D `~numpy.ndarray`
+        The error in the unit of the data, and of their dtype; 0 at unusable pixels.
+    unusable : 2D `~numpy.ndarray` of bool
+        `True` where it is negative, masked or not finite.
+
+    Raises
+    ------
+    TypeError, ValueError, UnitConversionError
+        As `parse_image`.
+    """
+    missing = None
+    if isinstance(error, _KINDS):
+        error = _standard_deviation(error)
+    if isinstance(error, (Masked, np.ma.MaskedArray)):
+        missing = error.mask
+        error = error.unmasked if isinstance(error, Masked) else error.data
+    if isinstance(error, u.Quantity):
+        error = _convert(error, unit)
+    error = np.asarray(error)
+    if error.dtype.kind not in 'fiu':
+        msg = f'error must be an array of real numbers, got dtype {error.dtype}'
+        raise TypeError(msg)
+    if error.shape != data.shape:
+        shapes = f'{data.shape} and {error.shape}'
+        msg = f'data and error must have the same shape, got {shapes}'
+        raise ValueError(msg)
+    error = error.astype(data.dtype)
+    unusable = ~(np.isfinite(error) & (error >= 0))
+    if missing is not None:
+        unusable |= missing
+    error[unusable] = 0
+    if not error.any():
+        msg = 'error must be positive and finite at one pixel at least'
+        raise ValueError(msg)
+    return error, unusable
+
+
+def _is_known(uncertainty):
+    """Whether an uncertainty is there, of a kind that can be used; else warn."""
+    if uncertainty is None or isinstance(uncertainty, _KINDS):
+        return uncertainty is not None
+    msg = (
+        f'the uncertainty, a {type(uncertainty).__name__}, is ignored: it is no '
+        'standard deviation, variance or inverse variance'
+    )
+    warnings.warn(msg, AstropyUserWarning, stacklevel=4)
+    return False
+
+
+def _standard_deviation(uncertainty):
+    """Return the values of an NDUncertainty as standard deviations."""
+    values, unit = np.asarray(uncertainty.array), uncertainty.unit
+    kind = uncertainty.uncertainty_type
+    if kind != 'std':
+        # a root that keeps the sign: what is negative is wrong, and told from 0
+        with np.errstate(divide='ignore'):
+            root = np.sign(values) * np.sqrt(np.abs(values))
+            values = root if kind == 'var' else 1 / root
+        if unit is not None:
+            unit = unit ** (0.5 if kind == 'var' else -0.5)
+    return values if unit is None else values << unit
+
+
+def _convert(error, unit):
+    """Return the values of an error in the unit of the data."""
+    try:
+        return error.to_value(u.dimensionless_unscaled if unit is None else unit)
+    except u.UnitConversionError:
+        have = 'have no unit' if unit is None else f'are in {unit}'
+        msg = (
+            f'error must have the unit of the data: it is in {error.unit}, they {have}'
+        )
+        raise u.UnitConversionError(msg) from None
 
 
 def _as_float_image(data):

@@ -44,6 +44,7 @@ def separate(
     data,
     mask=None,
     *,
+    error=None,
     weights='optical',
     n_steps=None,
     n_symmetries=1,
@@ -62,6 +63,9 @@ def separate(
     mask : 2D `~numpy.ndarray` of bool, optional
         `True` at pixels that must not be used. Source and probability are 0
         there, as they are where no noise can be measured (constant data).
+    error : 2D `~numpy.ndarray` of float, optional
+        The total error of each pixel, 0 where it is not known; used by the
+        normalisation ``'local'``.
     weights : str, path-like or `bgrem.weights.Weights`, optional
         The name of shipped weights, a path, or weights already loaded.
     n_steps, n_symmetries
@@ -96,7 +100,7 @@ def separate(
     hidden = ~np.isfinite(data)
     if mask is not None:
         hidden |= mask
-    maps = estimate_normalization(data, hidden, method)
+    maps = estimate_normalization(data, hidden, method, error)
     source, center_logit = denoise(
         maps.forward(data, hidden),
         weights,

@@ -7,8 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from astropy import units as u
+from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 
-from bgrem.files.io import read_image, read_mask
+from bgrem.files.io import read_error, read_image, read_mask
 from bgrem.files.products import (
     CATALOG_ENDINGS,
     FITS_ENDINGS,
@@ -23,6 +24,11 @@ from bgrem.weights import load_weights, shipped_weights
 __all__ = ['demo', 'detect', 'info', 'plot', 'subtract']
 
 PICTURE_ENDINGS = ('.png', '.pdf', '.svg', '.jpg')
+_UNCERTAINTIES = {
+    'std': StdDevUncertainty,
+    'var': VarianceUncertainty,
+    'ivar': InverseVariance,
+}
 _PACKAGES = ('bgrem', 'numpy', 'astropy', 'photutils', 'torch', 'galsim')
 
 
@@ -135,7 +141,16 @@ def info(options):
 
 
 def _inputs(options):
-    return [options.input, *([options.mask] if options.mask else [])]
+    paths = [options.input, options.mask, _split_hdu(options.error)[0]]
+    return [path for path in paths if path]
+
+
+def _split_hdu(text):
+    """Return path and HDU of a text like in.fits[ERR]."""
+    if text is None or not text.endswith(']'):
+        return text, None
+    path, _, hdu = text[:-1].rpartition('[')
+    return path, hdu
 
 
 def _make_background(options):
@@ -143,6 +158,10 @@ def _make_background(options):
     mask = None
     if options.mask is not None:
         mask = read_mask(options.mask, options.mask_hdu)
+    error = None
+    if options.error is not None:
+        error = read_error(*_split_hdu(options.error))
+        error = _UNCERTAINTIES[options.error_type](error)
     # It imports torch, which takes seconds: bad files are reported before.
     from bgrem.background import DiffusionBackground
 
@@ -150,6 +169,7 @@ def _make_background(options):
         image.data if image.unit is None else image.data << image.unit,
         options.box_size,
         mask=mask,
+        error=error,
         exclude_percentile=options.exclude_percentile,
         weights=options.weights,
         n_steps=options.n_steps,

@@ -163,6 +163,18 @@ def _add_image_options(parser, output_help):
     parser.add_argument('--mask', metavar='FITS', help='image, not zero where masked')
     parser.add_argument('--mask-hdu', metavar='HDU', help='its HDU')
     parser.add_argument(
+        '--error',
+        metavar='FITS[HDU]',
+        help='image of the total errors, as the pipeline gives them; its HDU can be '
+        'named in brackets: in.fits[ERR]',
+    )
+    parser.add_argument(
+        '--error-type',
+        choices=('std', 'var', 'ivar'),
+        default='std',
+        help='standard deviations, variances or inverse variances (default: std)',
+    )
+    parser.add_argument(
         '--box-size',
         type=int,
         default=64,

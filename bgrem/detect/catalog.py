@@ -49,6 +49,7 @@ def catalog(
     source,
     probability,
     background_rms,
+    error=None,
     effective_gain=None,
     aperture_correction=False,
     mask=None,
@@ -70,6 +71,9 @@ def catalog(
         Calibrated detection probability.
     background_rms : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
         Noise of the sky.
+    error : 2D `~numpy.ndarray` or `~astropy.units.Quantity`, optional
+        The total error of each pixel. Default: ``background_rms``, with
+        ``effective_gain``.
     effective_gain : float, 2D array_like or `~astropy.units.Quantity`, optional
         Electrons (or photons) per data unit. If given, the photon noise of
         the sources is added to the errors. A plain number is taken as
@@ -112,12 +116,8 @@ def catalog(
     weighs the variance of a pixel that an aperture cuts by the square of the part;
     ``flux_radius`` is that of the denoised image on 3.0 and that of the data on 3.1.
     """
-    error = background_rms
-    if effective_gain is not None:
-        unit = getattr(data, 'unit', None)
-        if unit is not None and not hasattr(effective_gain, 'unit'):
-            effective_gain = effective_gain * u.electron / unit
-        error = calc_total_error(data, background_rms, effective_gain)
+    if error is None:
+        error = _total_error(data, background_rms, effective_gain)
     # Where the denoised image is empty the probability alone gives the
     # position, so that every source has one.
     shape_image = np.maximum(source, 0 * source) + (
@@ -165,6 +165,19 @@ def catalog(
             )
             result.default_columns.append(f'total_{name}')
     return result
+
+
+def _total_error(data, background_rms, effective_gain):
+    """Add the photon noise of the sources to that of the sky."""
+    if effective_gain is None:
+        return background_rms
+    unit = getattr(data, 'unit', None)
+    if unit is not None and not hasattr(effective_gain, 'unit'):
+        effective_gain = effective_gain * u.electron / unit
+    if np.ndim(effective_gain) == 0:
+        # photutils loses the unit of a scalar on images larger than 181 px
+        effective_gain = np.broadcast_to(effective_gain, data.shape, subok=True)
+    return calc_total_error(data, background_rms, effective_gain)
 
 
 def _highest_probability(index, labels, probability):

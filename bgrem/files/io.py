@@ -10,7 +10,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 
-__all__ = ['FitsImage', 'open_fits', 'read_image', 'read_mask']
+__all__ = ['FitsImage', 'open_fits', 'read_error', 'read_image', 'read_mask']
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,32 @@ def read_mask(path, hdu=None):
         As for `read_image`.
     """
     return _read(Path(path), hdu).data != 0
+
+
+def read_error(path, hdu=None):
+    """
+    Read the uncertainty of an image from a FITS file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    hdu : int or str or `None`, optional
+        As for `read_image`.
+
+    Returns
+    -------
+    uncertainty : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
+        The values, with a unit where the file has one that is understood.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As for `read_image`.
+    """
+    image = _read(Path(path), hdu)
+    return image.data if image.unit is None else image.data << image.unit
 
 
 def open_fits(path):

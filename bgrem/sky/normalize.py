@@ -17,6 +17,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, median_filter, minimum_filter
 
 from bgrem.sky.depth_steps import sharpen_steps
+from bgrem.sky.error_map import explains_better, sky_error
 from bgrem.sky.mesh import box_centers, find_quantum, measure_mesh
 
 __all__ = ['Normalization', 'estimate_normalization']
@@ -91,7 +92,7 @@ class Normalization:
         return source * self.scale
 
 
-def estimate_normalization(data, mask=None, method='local'):
+def estimate_normalization(data, mask=None, method='local', error=None):
     """
     Measure the centre and the scale of an image.
 
@@ -112,6 +113,9 @@ def estimate_normalization(data, mask=None, method='local'):
         subtracted and the image is multiplied by it. A 2D array is such a factor for
         each pixel, with the local sky level as the centre; where it is 0 or not
         finite the scale is 0.
+    error : 2D `~numpy.ndarray` of float, optional
+        The total error of each pixel as a pipeline gives it, sources and all; 0 where
+        it is not known. Only ``'local'`` uses it, see Notes.
 
     Returns
     -------
@@ -126,6 +130,13 @@ def estimate_normalization(data, mask=None, method='local'):
     Notes
     -----
     Time and memory grow linearly with the number of pixels.
+
+    Of ``error`` the sky part is taken (`bgrem.sky.error_map.sky_error`), and scaled by
+    the noise that the image itself shows in units of it, as a map of boxes: a factor
+    does no harm. Fine structure, as at a dithered border or in a noisy column, is that
+    of the error map. It is not used where it explains the image less well than the
+    noise measured without it (`bgrem.sky.error_map.explains_better`), nor for data in
+    steps larger than their noise: counts so few have no error each.
     """
     data = np.asarray(data)
     unusable = ~np.isfinite(data)
@@ -134,7 +145,8 @@ def estimate_normalization(data, mask=None, method='local'):
 
     if isinstance(method, str):
         if method == 'local':
-            return _local_normalization(data, unusable)
+            maps = _local_normalization(data, unusable)
+            return maps if error is None else _use_error(maps, data, unusable, error)
         if method == 'global':
             return _constant_normalization(data, unusable, _paper_scale(data, unusable))
         msg = (
@@ -195,6 +207,21 @@ def _local_normalization(data, unusable):
         scale[np.repeat(np.repeat(flat, sizes[0], axis=0), sizes[1], axis=1)] = 0
     scale[blank] = 0
     return Normalization(center, scale)
+
+
+def _use_error(maps, data, unusable, error):
+    """Give the scale the structure of an error map, if the image has it too."""
+    center, scale = maps.center, maps.scale
+    visible = ~unusable & (scale > 0)
+    if not visible.any() or find_quantum(data[visible]) > np.median(scale[visible]):
+        return maps
+    deviation = np.where(visible, data - center, np.nan).astype(scale.dtype)
+    relative = sky_error(error.astype(scale.dtype), deviation, scale)
+    ratio = _local_normalization(deviation / relative, ~visible).scale
+    refined = np.where(scale > 0, relative * ratio, 0)
+    if not explains_better(refined, scale, deviation):
+        return maps
+    return Normalization(center, refined)
 
 
 def _constant_normalization(data, unusable, scale):

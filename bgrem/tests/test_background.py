@@ -9,8 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from astropy import units as u
+<<<<<<< HEAD
 from astropy.nddata import CCDData, NDData
 from astropy.utils.exceptions import AstropyDeprecationWarning, AstropyUserWarning
+=======
+from astropy.nddata import CCDData, NDData, StdDevUncertainty
+from astropy.utils.exceptions import AstropyUserWarning
+>>>>>>> 789510c (Honour the pipeline's error map: normalisation, promise, flux errors; scalar gains keep their unit)
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 from photutils.background import Background2D, MedianBackground
@@ -560,6 +565,71 @@ def test_catalog_of_nddata(perfect, data):
     table = bkg.catalog().to_table()
     assert table['segment_flux'].unit == u.Jy
     assert table['sky_centroid'][0] is not None
+
+
+def test_error(make, data):
+    """The error map of a noisy column reaches the network, not the sky maps."""
+    noise = np.full(SHAPE, 2.0)
+    noise[:, 60:64] = 10
+    data[:, 60:64] += 4.9 * np.random.default_rng(2).normal(size=(SHAPE[0], 4)) * 2
+    plain, given = make(data), make(data, error=noise)
+    assert_allclose(given.background + given.source + given.noise, data)
+    assert given.source[:, 60:64].std() > 0
+    assert np.any(given.source != plain.source)
+    same_as_parent(given, data - given.source, 32)
+    assert_array_equal(
+        make(NDData(data, uncertainty=StdDevUncertainty(noise))).source, given.source
+    )
+    nddata = NDData(data, uncertainty=StdDevUncertainty(noise), mask=noise > 2)
+    assert_array_equal(make(nddata, use_nddata_mask=False).source, plain.source)
+
+
+def test_error_masks(make, data):
+    error = np.full(SHAPE, 2.0)
+    error[20:40, 30:50] = np.inf
+    bkg = make(data, error=error, exclude_percentile=90)
+    mask = make(data, mask=np.isinf(error), exclude_percentile=90)
+    assert_array_equal(bkg.source[np.isinf(error)], 0)
+    assert_array_equal(bkg.background, mask.background)
+
+
+def test_error_in_promise(checked):
+    """The flipped residual is divided by the same noise."""
+    error = np.where(X < 40, 6.0, 2.0)
+    bkg = checked(error=error)
+    again = pickle.loads(pickle.dumps(bkg))
+    mask = bkg.detection_mask(false_discovery_rate=0.3)
+    assert_array_equal(again.detection_mask(false_discovery_rate=0.3), mask)
+    assert bkg._detector['error'].dtype == np.float64
+
+
+@pytest.mark.parametrize('unit', [None, u.electron])
+def test_catalog_error(perfect, data, unit):
+    """The total error is that of the fluxes, as it is."""
+
+    def with_unit(values, unit=unit):
+        return values if unit is None else values << unit
+
+    error = np.random.default_rng(3).uniform(2, 20, SHAPE)
+    image = with_unit(data)
+    for bkg, options in (
+        (perfect(image, error=error), {}),
+        (perfect(image, error=with_unit(error)), {}),
+        (perfect(image), {'error': with_unit(error)}),
+        (perfect(image, error=5 * error), {'error': error}),
+    ):
+        segments = bkg.detect(threshold=0.5)
+        table = bkg.catalog(segments, **options).to_table()
+        expected = [
+            np.sqrt(np.sum(error[segments.data == label] ** 2))
+            for label in segments.labels
+        ]
+        assert_allclose(table['segment_flux_err'], with_unit(np.array(expected)))
+        with pytest.raises(ValueError, match='effective_gain must be None where'):
+            bkg.catalog(segments, effective_gain=1.0, **options)
+    if unit is not None:
+        with pytest.raises(u.UnitConversionError, match='must have the unit of the'):
+            bkg.catalog(segments, error=error << u.Jy)
 
 
 def test_catalog_empty(perfect, data):

@@ -22,7 +22,7 @@ ARROWS = {
     'cli': {'background', 'evaluate', 'files', 'plotting', 'simulate', 'weights'},
     'denoise': {'nn'},
     'detect': {'sky'},
-    'detections': {'detect', 'pipeline'},
+    'detections': {'detect', 'inputs', 'pipeline'},
     'evaluate': {
         'background',
         'detect',

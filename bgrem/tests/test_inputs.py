@@ -3,10 +3,18 @@
 import numpy as np
 import pytest
 from astropy import units as u
-from astropy.nddata import CCDData, NDData
+from astropy.nddata import (
+    CCDData,
+    InverseVariance,
+    NDData,
+    StdDevUncertainty,
+    UnknownUncertainty,
+    VarianceUncertainty,
+)
+from astropy.utils.exceptions import AstropyUserWarning
 from astropy.utils.masked import Masked
 from astropy.wcs import WCS
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from bgrem.inputs import parse_image
 
@@ -152,6 +160,7 @@ def test_invalid_mask(name):
         parse_image(VALUES, **{name: MASK[1:]})
     with pytest.raises(ValueError, match=f'{name} must be a 2D array, got 1'):
         parse_image(VALUES, **{name: MASK[1]})
+<<<<<<< HEAD
     for dtype in (float, int):
         match = f'{name} must be a boolean array, got dtype {np.dtype(dtype)}'
         with pytest.raises(TypeError, match=match):
@@ -165,3 +174,106 @@ def test_integer_mask_of_nddata():
     assert_array_equal(image.mask, MASK)
     with pytest.raises(TypeError, match='mask must be a boolean array, got dtype f'):
         parse_image(NDData(VALUES, mask=MASK.astype(float)))
+=======
+    with pytest.raises(TypeError, match=f'{name} must be a boolean array, got dtype f'):
+        parse_image(VALUES, **{name: MASK.astype(float)})
+
+
+ERROR = 1 + np.arange(12.0).reshape(3, 4)
+
+
+def nddata(uncertainty, unit=None):
+    return NDData(VALUES, uncertainty=uncertainty, unit=unit)
+
+
+@pytest.mark.parametrize(
+    ('data', 'options'),
+    [
+        (VALUES, {'error': ERROR}),
+        (VALUES, {'error': ERROR.tolist()}),
+        (VALUES << u.ct, {'error': ERROR}),
+        (VALUES << u.Jy, {'error': 1000 * ERROR << u.mJy}),
+        (VALUES << u.Jy, {'error': VarianceUncertainty(ERROR**2 << u.Jy**2)}),
+        (nddata(StdDevUncertainty(ERROR)), {}),
+        (nddata(VarianceUncertainty(ERROR**2)), {}),
+        (nddata(InverseVariance(ERROR**-2)), {}),
+        (nddata(StdDevUncertainty(1000 * ERROR, unit='mJy'), 'Jy'), {}),
+        (nddata(VarianceUncertainty(1e6 * ERROR**2, unit='mJy2'), 'Jy'), {}),
+        (nddata(InverseVariance(ERROR**-2), 'Jy'), {}),
+        (CCDData(VALUES, unit='ct', uncertainty=VarianceUncertainty(ERROR**2)), {}),
+        (nddata(StdDevUncertainty(0 * ERROR)), {'error': ERROR}),
+    ],
+)
+def test_error(data, options):
+    """Whatever form it has, it is a standard deviation in the unit of the data."""
+    image = parse_image(data, **options)
+    assert type(image.error) is np.ndarray
+    assert image.error.dtype == image.data.dtype
+    assert_allclose(image.error, ERROR, rtol=1e-6)
+    assert image.mask is None or not image.mask.any()
+
+
+def test_error_copies():
+    error = ERROR.copy()
+    image = parse_image(VALUES, error=error)
+    error *= 2
+    assert_allclose(image.error, ERROR)
+
+
+def test_no_error():
+    assert parse_image(VALUES).error is None
+    data = nddata(StdDevUncertainty(ERROR))
+    assert parse_image(data, use_nddata_mask=False).error is None
+    with pytest.warns(AstropyUserWarning, match='UnknownUncertainty, is ignored'):
+        assert parse_image(nddata(UnknownUncertainty(ERROR))).error is None
+
+
+@pytest.mark.parametrize('wrong', [np.nan, np.inf, -1.0])
+@pytest.mark.parametrize('given', [None, MASK])
+def test_error_masks(wrong, given):
+    """What has no error is masked; 0 is the root of no counts, and no mask."""
+    error = ERROR.copy()
+    error[1, 2], error[0, 0] = wrong, 0
+    image = parse_image(VALUES, mask=given, error=error)
+    expected = np.zeros(VALUES.shape, dtype=bool) if given is None else given.copy()
+    expected[1, 2] = True
+    assert_array_equal(image.unusable, expected)
+    assert image.error[1, 2] == image.error[0, 0] == 0
+
+
+@pytest.mark.parametrize(
+    'uncertainty',
+    [
+        InverseVariance(np.where(MASK, 0, ERROR)),
+        VarianceUncertainty(np.where(MASK, -1, ERROR)),
+        StdDevUncertainty(np.where(MASK, np.nan, ERROR)),
+    ],
+)
+def test_uncertainty_masks(uncertainty):
+    """An inverse variance of zero is how surveys mark bad pixels."""
+    assert_array_equal(parse_image(nddata(uncertainty)).unusable, MASK)
+
+
+@pytest.mark.parametrize(
+    'error', [np.ma.MaskedArray(ERROR, MASK), Masked(ERROR, mask=MASK)]
+)
+def test_masked_error(error):
+    assert_array_equal(parse_image(VALUES, error=error).unusable, MASK)
+
+
+@pytest.mark.parametrize(
+    ('data', 'error', 'kind', 'message'),
+    [
+        (VALUES, ERROR[:2], ValueError, r'same shape, got \(3, 4\) and \(2, 4\)'),
+        (VALUES, 3.0, ValueError, r'same shape, got \(3, 4\) and \(\)'),
+        (VALUES, 0 * ERROR, ValueError, 'positive and finite'),
+        (VALUES, np.nan * ERROR, ValueError, 'positive and finite'),
+        (VALUES, ERROR + 1j, TypeError, 'real numbers, got dtype complex128'),
+        (VALUES, ERROR << u.ct, u.UnitConversionError, 'in ct, they have no unit'),
+        (VALUES << u.Jy, ERROR << u.ct, u.UnitConversionError, 'they are in Jy'),
+    ],
+)
+def test_bad_error(data, error, kind, message):
+    with pytest.raises(kind, match=message):
+        parse_image(data, error=error)
+>>>>>>> 789510c (Honour the pipeline's error map: normalisation, promise, flux errors; scalar gains keep their unit)

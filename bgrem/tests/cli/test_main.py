@@ -149,6 +149,36 @@ def test_overwrite(folder, image, weights, capsys):
     assert fits.getdata('out.fits', 'SCI').shape == SHAPE
 
 
+@pytest.mark.parametrize('kind', ['std', 'var', 'ivar'])
+def test_error(image, weights, capsys, kind):
+    """Fluxes have the errors of the pipeline, whichever way it writes them."""
+    error = np.full(SHAPE, 10, np.float32)
+    error[:, :30] = 40
+    power = {'std': 1, 'var': 2, 'ivar': -2}[kind]
+    hdu = fits.ImageHDU(error**power, name='ERR')
+    hdu.header['BUNIT'] = f'adu{power}'
+    fits.HDUList([fits.PrimaryHDU(np.ones(SHAPE)), hdu]).writeto('err.fits')
+    argv = ['detect', image, '--overwrite', *options(weights)]
+    tables = []
+    for name, more in (
+        ('plain.ecsv', []),
+        ('bracket.ecsv', ['--error', 'err.fits[ERR]', '--error-type', kind]),
+        ('number.ecsv', ['--error', 'err.fits[1]', '--error-type', kind]),
+    ):
+        assert run(capsys, *argv, '-o', name, *more) == (0, [], [])
+        tables.append(Table.read(name))
+    plain, bracket, number = tables
+    assert_allclose(bracket['segment_flux_err'], number['segment_flux_err'])
+    area = np.asarray(bracket['area'])
+    right = bracket['x_centroid'] > 50
+    assert right.any()
+    assert_allclose(
+        bracket['segment_flux_err'][right], 10 * np.sqrt(area[right]), rtol=1e-5
+    )
+    assert np.max(bracket['segment_flux_err'] / np.sqrt(area)) > 39
+    assert np.max(plain['segment_flux_err'] / np.sqrt(plain['area'])) < 15
+
+
 def test_hdu_and_mask(image, weights, capsys):
     mask = np.zeros(SHAPE, np.uint8)
     mask[:30] = 1
@@ -320,6 +350,16 @@ BAD_OPTIONS = {
     'no folder': (['-o', 'no/out.fits'], 'no does not exist'),
     'ending': (['-o', 'out.txt'], 'output file out.txt must end in .fits'),
     'input': (['-o', 'in.fits', '--overwrite'], 'in.fits is the input file'),
+    'error shape': (
+        ['--error', 'small.fits'],
+        'data and error must have the same shape',
+    ),
+    'no error file': (['--error', 'no.fits[2]'], 'file no.fits does not exist'),
+    'no error HDU': (['--error', 'ones.fits[ERR]'], "ones.fits has no HDU 'ERR'"),
+    'error file': (
+        ['--error', 'ones.fits[0]', '-o', 'ones.fits', '--overwrite'],
+        'output file ones.fits is the input file',
+    ),
     'mask file': (
         ['--mask', 'ones.fits', '-o', 'ones.fits', '--overwrite'],
         'ones.fits is the input file',

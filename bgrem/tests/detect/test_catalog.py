@@ -227,6 +227,23 @@ class TestCatalog:
         assert_allclose(result.segment_flux_err.value, plain.segment_flux_err)
         assert_allclose(result.centroid, plain.centroid)
 
+    @pytest.mark.parametrize('unit', [u.adu, u.electron, u.ct])
+    @pytest.mark.parametrize('gain', [4.0, np.full((190, 200), 4.0)])
+    def test_gain_of_large_image(self, unit, gain):
+        """Above 256 KiB numpy uses temporary arrays again, which have no unit."""
+        star = np.zeros((190, 200))
+        star[90:93, 80:83] = 900
+        result = catalog(
+            star << unit,
+            SegmentationImage((star > 0).astype(int)),
+            source=star << unit,
+            probability=star / 1000,
+            background_rms=np.ones(star.shape) << unit,
+            effective_gain=gain,
+        )
+        expected = np.sqrt(9 * (1 + 900 / 4)) << unit
+        assert_allclose(result.segment_flux_err[0], expected)
+
     def test_mask_and_extra_arguments(self, inputs):
         data, segmentation, source, probability, rms = inputs
         mask = np.zeros(data.shape, dtype=bool)
