@@ -11,6 +11,7 @@ from photutils.background import Background2D
 from bgrem.detections import DetectionMixin
 from bgrem.inputs import parse_image
 from bgrem.pipeline import separate
+from bgrem.sky.counts import CountsLevel, counts_estimators
 from bgrem.sky.large import choose_large_sources, source_glow
 from bgrem.sky.maps import interpolate_mesh
 from bgrem.sky.mesh import box_centers
@@ -158,7 +159,13 @@ class DiffusionBackground(DetectionMixin, Background2D):
     nor is it with a ``normalization`` other than ``'local'``. `background_rms` is
     measured on the sky, with or without ``error``.
 
-    But for these three the meshes are exactly those of the parent on ``data - source``;
+    Where a pixel holds fewer than four counts, clipping at 3 standard deviations takes
+    photons of the sky away. If neither estimators nor ``sigma_clip`` are given, sky and
+    noise of such an image are mean and standard deviation of its pixels, clipped less
+    (`bgrem.sky.counts.CountsClip`), and the light of `source` is held to what the data
+    hold (`bgrem.sky.counts.limit_light`). No trend is taken off.
+
+    But for these four the meshes are exactly those of the parent on ``data - source``;
     with its default estimators they are so to rounding, as the median of the image is
     taken off before and added again. The maps are the parent's cubic interpolation of
     the meshes (`bgrem.sky.maps.interpolate_mesh`), or the deprecated ``interpolator``'s.
@@ -220,9 +227,13 @@ class DiffusionBackground(DetectionMixin, Background2D):
             separation,
             lambda mask: count_boxes(mask, image, box_size, options) / n_boxes,
         )
+        noise = separation.normalization.scale
+        options |= counts_estimators(image.data, unusable, noise, options)
         trend, level = None, 0
         self._interpolates = options.get('interpolator') is None
-        if self._interpolates and options.get('filter_threshold') is None:
+        absolute = isinstance(options.get('bkg_estimator'), CountsLevel)
+        absolute |= options.get('filter_threshold') is not None
+        if self._interpolates and not absolute:
             trend = fit_trend(sky, unusable, box_size)
         if trend is not None:
             sky -= trend.image(sky.dtype)
@@ -244,9 +255,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         self._meta = separation.meta
         self._correction = separation.correction
         self._trend = trend
-        noise_alone = ~unusable & away_from_sources(
-            source, separation.normalization.scale
-        )
+        noise_alone = ~unusable & away_from_sources(source, noise)
         mesh, rms_mesh = self._measure_meshes(sky, noise_alone)
         self._level_mesh = self._with_unit(mesh + level)
         self._noise_mesh = self._with_unit(rms_mesh)
@@ -263,6 +272,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
             _plain(values)
             for values in (super().background_mesh, super().background_rms_mesh)
         )
+        if isinstance(self.bkg_estimator, CountsLevel):  # a mean misses nothing
+            return mesh, rms_mesh
         offset = skewness_offset(
             sky,
             noise_alone,

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import numpy as np
 
+from bgrem.sky.counts import limit_light, sparse_step
 from bgrem.sky.normalize import Normalization, estimate_normalization
 
 __all__ = ['Separation', 'inspect_image', 'separate']
@@ -112,6 +113,9 @@ def separate(
     )
     hidden |= maps.scale == 0
     source[hidden] = 0
+    source = maps.inverse(source)
+    if step := sparse_step(data, hidden, maps.scale):
+        source = limit_light(source, data, hidden, maps.center, step)
     probability = calibrate(pool_centers(center_logit), weights.calibration)
     probability[hidden] = 0
     meta = {
@@ -125,7 +129,7 @@ def separate(
         'device': str(device),
     }
     correction = (weights.calibration or {}).get('correction')
-    return Separation(maps.inverse(source), probability, maps, meta, correction)
+    return Separation(source, probability, maps, meta, correction)
 
 
 def inspect_image(data, mask, source, peaks, *, min_probability=None, **options):

@@ -13,6 +13,8 @@ from scipy.special import erf
 
 __all__ = [
     'LAG',
+    'SKEW_STEPS',
+    'SPARSE',
     'Mesh',
     'box_centers',
     'find_quantum',
@@ -27,6 +29,13 @@ LAG = 3
 _LEVEL_CLIP = 3.0  # standard deviations
 _NOISE_CLIP = 2.0  # tighter: in a crowded field every third difference holds a star
 _ONE_STEP = 1.01  # steps of discrete data: one, with room for rounding
+#: Steps of discrete data beyond the clipping at 3 standard deviations: by (z^2 - 1) / 6
+#: the third cumulant of photons moves a quantile at z standard deviations (Cornish and
+#: Fisher); of 3.5, or two photons in a pixel would never be sky.
+SKEW_STEPS = (3.5**2 - 1) / 6
+#: Data in steps of more than this part of the noise are single counts: of photons,
+#: fewer than four in a pixel.
+SPARSE = 0.5
 _MAX_ITERATIONS = 10
 _MIN_FRACTION = 0.1  # of the values of a box, or
 _MIN_VALUES = 50  # this many: then a box is trusted
@@ -83,7 +92,8 @@ def measure_mesh(data, unusable=None, box_size=_BOX_SIZE):
     differ by more than 0.3 standard deviations), and the clipped mean for discrete
     data with steps of the order of the noise, where a median has no meaning.
 
-    The noise is the clipped standard deviation of the second differences
+    The noise of single counts (steps of more than half of it) is the standard deviation
+    of the same values. Else it is that, clipped too, of the second differences
     ``d[i-3] - 2 d[i] + d[i+3]`` along both axes, divided by sqrt(6): gradients
     cancel, sources are clipped, and the distance of 3 px makes it see nearly all
     of a noise that neighbouring pixels share.
@@ -102,7 +112,7 @@ def measure_mesh(data, unusable=None, box_size=_BOX_SIZE):
         first, last = max(y0 - lags[0], 0), min(y1 + lags[0], len(data))
         strip = np.where(unusable[first:last], np.nan, data[first:last].astype(float))
         rows = slice(y0 - first, y1 - first)
-        level[i] = _clipped_levels(_boxes(strip[rows], columns), quantum)
+        level[i], spread = _clipped_levels(_boxes(strip[rows], columns), quantum)
         differences = np.concatenate(
             [
                 _boxes(second_difference(strip, lags[0], axis=0)[rows], columns),
@@ -111,6 +121,8 @@ def measure_mesh(data, unusable=None, box_size=_BOX_SIZE):
             axis=1,
         )
         noise[i] = _clipped_noise(differences, quantum)
+        # of single counts every second difference is clipped, or none
+        noise[i] = np.where(quantum > SPARSE * spread, spread, noise[i])
 
     # a smooth noiseless image leaves only rounding errors
     dtype = data.dtype if data.dtype.kind == 'f' else np.float32
@@ -227,7 +239,7 @@ def _sums(values):
 
 
 def _clipped_levels(values, quantum):
-    """Return the sky level of each row of values."""
+    """Return the sky level of each row of values, and their standard deviation."""
     values, n_values = _sort(values)
     rows, position = np.arange(len(values)), np.arange(values.shape[1])
     enough = n_values >= _least_values(values.shape[1])
@@ -251,7 +263,7 @@ def _clipped_levels(values, quantum):
     center = np.zeros(len(values))
     for _ in range(_MAX_ITERATIONS):
         # one step more, or clipping would turn sparse counts into a constant
-        bound = _LEVEL_CLIP * spread + _ONE_STEP * quantum
+        bound = _LEVEL_CLIP * spread + SKEW_STEPS * quantum
         new_low = np.count_nonzero(values < (center - bound)[:, None], axis=1)
         new_high = np.count_nonzero(values <= (center + bound)[:, None], axis=1)
         done = np.array_equal(new_low, low) and np.array_equal(new_high, high)
@@ -260,13 +272,13 @@ def _clipped_levels(values, quantum):
         mean = (sums[rows, high] - sums[rows, low]) / n_left
         variance = (squares[rows, high] - squares[rows, low]) / n_left - mean**2
         spread = np.sqrt(np.maximum(variance, 0))
-        center = median(low, high)
+        center = np.where(quantum > 0.3 * spread, mean, median(low, high))
         if done:
             break
     skewed = np.abs(mean - center) >= 0.3 * spread
     level = np.where(skewed, center, 2.5 * center - 1.5 * mean)
     level = np.where(quantum > 0.3 * spread, mean, level)
-    return np.where(enough, middle + level, np.nan)
+    return np.where(enough, middle + level, np.nan), np.where(enough, spread, np.nan)
 
 
 def _clipped_noise(differences, quantum):

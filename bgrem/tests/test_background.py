@@ -18,7 +18,11 @@ from astropy.utils.exceptions import AstropyUserWarning
 >>>>>>> 789510c (Honour the pipeline's error map: normalisation, promise, flux errors; scalar gains keep their unit)
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
-from photutils.background import Background2D, MedianBackground
+from photutils.background import (
+    Background2D,
+    MedianBackground,
+    SExtractorBackground,
+)
 from photutils.segmentation import SegmentationImage
 from photutils.utils.exceptions import NoDetectionsWarning
 
@@ -655,3 +659,42 @@ def test_plot(perfect, data):
     figure = perfect(data).plot()
     assert len(figure.axes) >= 6
     plt.close(figure)
+
+
+def test_counts(make):
+    """With any weights the sky of counts lies between nothing and what they are."""
+    data = np.random.default_rng(5).poisson(0.05, (128, 160)).astype('f4')
+    bkg = make(data)
+    assert bkg.background.min() >= 0
+    assert bkg.background.max() <= data.mean() * 1.5
+    assert bkg.background.mean() <= data.mean()
+    assert 0 <= bkg.source.sum() <= data.sum()
+    assert_allclose(bkg.background_rms_median, np.sqrt(0.05), rtol=0.1)
+    same_as_parent(
+        bkg,
+        data - bkg.source,
+        32,
+        sigma_clip=bkg.sigma_clip,
+        bkg_estimator=bkg.bkg_estimator,
+        bkg_rms_estimator=bkg.bkg_rms_estimator,
+    )
+    assert 'CountsClip' in repr(bkg)
+    assert_array_equal(pickle.loads(pickle.dumps(bkg)).background, bkg.background)
+    # what the caller gives is the caller's
+    given = make(data, sigma_clip=None)
+    assert given.sigma_clip is None
+    assert isinstance(given.bkg_estimator, SExtractorBackground)
+    assert np.all(bkg.background_uncertainty > 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('counts', [0.01, 0.03, 0.1, 0.5, 2, 20])
+def test_blank_counts(counts):
+    """Sky and noise of blank images of photons, with the shipped weights."""
+    data = np.random.default_rng(8).poisson(counts, (256, 256))
+    bkg = DiffusionBackground(data, 32)
+    error = (bkg.background - data.mean()) / np.sqrt(counts)
+    assert abs(np.mean(error)) < 0.03
+    assert np.all(bkg.background >= 0)
+    assert_allclose(np.mean(bkg.background_rms), np.sqrt(counts), rtol=0.05)
+    assert bkg.source.sum() <= data.sum()

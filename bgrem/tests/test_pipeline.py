@@ -52,6 +52,15 @@ def test_constant(tiny_weights):
     assert_array_equal(result.probability, 0)
 
 
+def test_counts(data, tiny_weights):
+    """Of single counts no more is light than there is; of others nothing changes."""
+    counts = np.random.default_rng(6).poisson(0.05, (90, 100)).astype(float)
+    result = separate(counts, weights=tiny_weights)
+    assert result.source.min() >= 0
+    assert result.source.sum() <= counts.sum()
+    assert separate(data, weights=tiny_weights).source.min() < 0
+
+
 def test_equivariance(data, tiny_weights):
     """A change of unit and of pedestal changes the source as it should."""
     expected = separate(data, weights=tiny_weights)

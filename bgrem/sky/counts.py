@@ -1,0 +1,267 @@
+"""
+The sky of single counts.
+
+Where a pixel holds a few photons or none, a median is 0 or 1, clipping at three
+standard deviations takes away every photon, and the network takes what is left between
+the photons for a glow. What holds then is the mean, and that no light is where no
+photons are. Numpy, scipy and photutils only.
+"""
+
+import numpy as np
+from photutils.background import MeanBackground, StdBackgroundRMS
+
+from bgrem.sky.mesh import SKEW_STEPS, SPARSE, find_quantum
+
+__all__ = [
+    'CountsClip',
+    'CountsLevel',
+    'counts_estimators',
+    'limit_light',
+    'sparse_step',
+]
+
+_CLIP = 3.0  # standard deviations
+_MAX_ITERATIONS = 10
+# The sky from which light is counted is not above this percentile of its windows, so
+# that a cluster as large as a box is light.
+_LOW_PERCENTILE = 25
+# How far the light of a window of this many pixels may exceed that of the data by
+# chance, in standard deviations of what the window holds.
+_WINDOW = 144
+_TOLERANCE = 0.5
+
+
+def sparse_step(data, unusable, noise):
+    """
+    Tell whether an image holds single counts.
+
+    Parameters
+    ----------
+    data : 2D `~numpy.ndarray`
+        The image.
+    unusable : 2D `~numpy.ndarray` of bool
+        True at pixels to ignore, among them all that are not finite.
+    noise : 2D `~numpy.ndarray`
+        The standard deviation of the noise of each pixel; 0 where there is none.
+
+    Returns
+    -------
+    step : float
+        The value of one count where that is more than half the typical noise, as it is
+        of less than four counts in a pixel; else 0.
+    """
+    usable = ~unusable & (noise > 0)
+    if not usable.any():
+        return 0.0
+    step = find_quantum(data[usable])
+    return step if step > SPARSE * np.median(noise[usable]) else 0.0
+
+
+class CountsClip:
+    """
+    Clip the pixels of a box that hold more than a sky of counts does.
+
+    It takes the place of `~astropy.stats.SigmaClip`: at 3 standard deviations about the
+    mean, and 1.9 counts more, by which so high a quantile of photons is above that of
+    a normal distribution.
+
+    Parameters
+    ----------
+    step : float
+        The value of one count.
+    """
+
+    def __init__(self, step):
+        self.step = step
+
+    def __repr__(self):
+        return f'{type(self).__name__}(step={self.step:g})'
+
+    def __call__(self, data, axis=None, masked=False, copy=True):  # noqa: ARG002
+        """
+        Clip.
+
+        Parameters
+        ----------
+        data : `~numpy.ndarray` of float
+            The values; NaN is ignored.
+        axis : int or `None`, optional
+            The axis along which they are clipped together.
+        masked, copy : bool, optional
+            For the sake of `~astropy.stats.SigmaClip`; the result is always a new plain
+            array.
+
+        Returns
+        -------
+        clipped : `~numpy.ndarray` of float
+            NaN at what was clipped.
+        """
+        finite = np.isfinite(data)
+        ordered = np.sort(np.where(finite, data, np.inf), axis)
+        n_values = np.sum(finite, axis, keepdims=True)
+        if axis is None:
+            ordered = ordered.reshape((*n_values.shape[:-1], -1))
+
+        def pick(part):
+            index = np.maximum((part * n_values).astype(int) - 1, 0)
+            return np.take_along_axis(ordered, index, -1 if axis is None else axis)
+
+        # from below, so that no source has to be clipped first
+        low, center, high = (
+            np.where(n_values > 0, pick(part), 0) for part in (0.25, 0.5, 0.75)
+        )
+        spread = (high - low) / 1.349
+        kept = finite
+        for _ in range(_MAX_ITERATIONS):
+            bound = _CLIP * spread + SKEW_STEPS * self.step
+            deviation = np.where(finite, data - center, 0)
+            previous, kept = kept, finite & (np.abs(deviation) <= bound)
+            if np.array_equal(previous, kept):
+                break
+            deviation[~kept] = 0
+            n_kept = np.maximum(np.sum(kept, axis, keepdims=True), 1)
+            shift = np.sum(deviation, axis, keepdims=True) / n_kept
+            power = np.sum(deviation**2, axis, keepdims=True) / n_kept
+            center = center + shift
+            spread = np.sqrt(np.maximum(power - shift**2, 0))
+        return np.where(kept, data, np.nan)
+
+
+class CountsLevel(MeanBackground):
+    """
+    The mean of the pixels of a box, or 0 where it is negative: there are no less than
+    no counts.
+    """
+
+    def __init__(self):
+        super().__init__(sigma_clip=None)
+
+    def calc_background(self, data, axis=None, masked=False):
+        """
+        Measure the level, as `~photutils.background.MeanBackground` has it.
+
+        Parameters
+        ----------
+        data : array_like
+            The values; NaN is ignored.
+        axis : int or `None`, optional
+            The axis along which they are averaged.
+        masked : bool, optional
+            Whether a masked array is returned.
+
+        Returns
+        -------
+        level : float or `~numpy.ndarray`
+            The level.
+        """
+        return np.maximum(super().calc_background(data, axis=axis, masked=masked), 0)
+
+
+def counts_estimators(data, unusable, noise, options):
+    """
+    Choose what measures the sky of an image of single counts.
+
+    Parameters
+    ----------
+    data, unusable, noise
+        As for `sparse_step`.
+    options : dict
+        The options of `~photutils.background.Background2D` that the caller gave.
+
+    Returns
+    -------
+    options : dict
+        ``sigma_clip``, ``bkg_estimator`` and ``bkg_rms_estimator``: those for an image
+        of single counts. Empty where it is no such image, or the caller has
+        given one of the three.
+    """
+    estimators = ('bkg_estimator', 'bkg_rms_estimator', 'bkgrms_estimator')
+    if 'sigma_clip' in options or any(options.get(name) for name in estimators):
+        return {}
+    step = sparse_step(data, unusable, noise)
+    if not step:
+        return {}
+    return {
+        'sigma_clip': CountsClip(step),
+        'bkg_estimator': CountsLevel(),
+        'bkg_rms_estimator': StdBackgroundRMS(sigma_clip=None),
+    }
+
+
+def limit_light(source, data, unusable, center, step):
+    """
+    Hold the light of a denoised image of counts to what the data hold.
+
+    Parameters
+    ----------
+    source : 2D `~numpy.ndarray` of float
+        The denoised image.
+    data : 2D `~numpy.ndarray` of float
+        The image.
+    unusable : 2D `~numpy.ndarray` of bool
+        True at pixels to ignore, among them all that are not finite.
+    center : 2D `~numpy.ndarray` of float
+        The sky level of each pixel.
+    step : float
+        The value of one count, as of `sparse_step`.
+
+    Returns
+    -------
+    source : 2D `~numpy.ndarray` of float
+        Not negative. In windows of 144 px its sum is not above that of the data without
+        their sky by more than half the root of their counts, and over the whole image
+        not above that of the data. What is too much is taken off as an even glow, as
+        far as there is light: the nearest image that holds less (a projection onto a
+        simplex).
+    """
+    source = np.maximum(source, 0)
+    source[unusable] = 0
+    usable = ~unusable
+    if not usable.any():
+        return source
+    y, x = edges = [_edges(n) for n in source.shape]
+    held, sky, n_usable = (
+        _window_sums(np.where(usable, values, 0), edges)
+        for values in (data, center, usable)
+    )
+    chance = np.sqrt(step * np.maximum(held, 0))
+    level = sky / np.maximum(n_usable, 1)
+    low = np.percentile(level[n_usable > 0], _LOW_PERCENTILE)
+    light = np.maximum(held - np.minimum(level, low) * n_usable, 0)
+    glow = np.zeros_like(light)
+    for i, j in np.ndindex(*glow.shape):
+        window = source[y[i] : y[i + 2], x[j] : x[j + 2]]
+        glow[i, j] = _even_excess(window, light[i, j] + _TOLERANCE * chance[i, j])
+    if glow.any():
+        # bilinear between the centres of the windows
+        rows, columns = (
+            np.stack([np.interp(np.arange(one[-1]), one[1:-1] - 0.5, unit)
+                      for unit in np.eye(len(one) - 2)])
+            for one in edges
+        )  # fmt: skip
+        source = np.maximum(source - (rows.T @ glow @ columns), 0).astype(source.dtype)
+    total = max(data[usable].sum(dtype=float), 0)
+    return np.maximum(source - source.dtype.type(_even_excess(source, total)), 0)
+
+
+def _edges(n_pixels):
+    """Return where along an axis windows begin, each two such steps wide."""
+    n_steps = max(2, round(2 * n_pixels / _WINDOW))
+    return np.arange(n_steps + 1) * n_pixels // n_steps
+
+
+def _window_sums(values, edges):
+    """Return the sums in windows of two by two steps."""
+    for axis, one in enumerate(edges):
+        values = np.add.reduceat(values, one[:-1], axis, dtype=float)
+    return values[1:, 1:] + values[1:, :-1] + values[:-1, 1:] + values[:-1, :-1]
+
+
+def _even_excess(values, allowed):
+    """Return what has to be taken off all values, as far as they go, for a sum."""
+    if values.sum(dtype=float) <= allowed:
+        return 0.0
+    falling = np.sort(values, axis=None)[::-1].astype(float)
+    excess = (np.cumsum(falling) - allowed) / np.arange(1, falling.size + 1)
+    lit = np.flatnonzero(falling > excess)
+    return float(excess[lit[-1]] if lit.size else falling[0])
