@@ -122,7 +122,8 @@ def measure_mesh(data, unusable=None, box_size=_BOX_SIZE):
         )
         noise[i] = _clipped_noise(differences, quantum)
         # of single counts every second difference is clipped, or none
-        noise[i] = np.where(quantum > SPARSE * spread, spread, noise[i])
+        sparse = (quantum > SPARSE * spread) & (noise[i] > 0)
+        noise[i] = np.where(sparse, spread, noise[i])
 
     # a smooth noiseless image leaves only rounding errors
     dtype = data.dtype if data.dtype.kind == 'f' else np.float32
