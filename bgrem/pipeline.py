@@ -115,7 +115,7 @@ def separate(
     source[hidden] = 0
     source = maps.inverse(source)
     if step := sparse_step(data, hidden, maps.scale):
-        source = limit_light(source, data, hidden, maps.center, step)
+        source = limit_light(source, data, hidden, maps.center, maps.scale, step)
     probability = calibrate(pool_centers(center_logit), weights.calibration)
     probability[hidden] = 0
     meta = {

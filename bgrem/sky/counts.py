@@ -26,7 +26,7 @@ _MAX_ITERATIONS = 10
 # that a cluster as large as a box is light.
 _LOW_PERCENTILE = 25
 # How far the light of a window of this many pixels may exceed that of the data by
-# chance, in standard deviations of what the window holds.
+# chance, in standard deviations of sky and light together.
 _WINDOW = 144
 _TOLERANCE = 0.5
 
@@ -188,7 +188,7 @@ def counts_estimators(data, unusable, noise, options):
     }
 
 
-def limit_light(source, data, unusable, center, step):
+def limit_light(source, data, unusable, center, noise, step):
     """
     Hold the light of a denoised image of counts to what the data hold.
 
@@ -200,8 +200,8 @@ def limit_light(source, data, unusable, center, step):
         The image.
     unusable : 2D `~numpy.ndarray` of bool
         True at pixels to ignore, among them all that are not finite.
-    center : 2D `~numpy.ndarray` of float
-        The sky level of each pixel.
+    center, noise : 2D `~numpy.ndarray` of float
+        The sky level and the standard deviation of the noise of each pixel.
     step : float
         The value of one count, as of `sparse_step`.
 
@@ -209,8 +209,8 @@ def limit_light(source, data, unusable, center, step):
     -------
     source : 2D `~numpy.ndarray` of float
         Not negative. In windows of 144 px its sum is not above that of the data without
-        their sky by more than half the root of their counts, and over the whole image
-        not above that of the data. What is too much is taken off as an even glow, as
+        their sky by more than half the noise of both, and over the whole image not
+        above that of the data. What is too much is taken off as an even glow, as
         far as there is light: the nearest image that holds less (a projection onto a
         simplex).
     """
@@ -220,18 +220,18 @@ def limit_light(source, data, unusable, center, step):
     if not usable.any():
         return source
     y, x = edges = [_edges(n) for n in source.shape]
-    held, sky, n_usable = (
+    held, sky, n_usable, variance = (
         _window_sums(np.where(usable, values, 0), edges)
-        for values in (data, center, usable)
+        for values in (data, center, usable, np.square(noise))
     )
-    chance = np.sqrt(step * np.maximum(held, 0))
     level = sky / np.maximum(n_usable, 1)
     low = np.percentile(level[n_usable > 0], _LOW_PERCENTILE)
     light = np.maximum(held - np.minimum(level, low) * n_usable, 0)
+    allowed = light + _TOLERANCE * np.sqrt(variance + step * light)
     glow = np.zeros_like(light)
     for i, j in np.ndindex(*glow.shape):
         window = source[y[i] : y[i + 2], x[j] : x[j + 2]]
-        glow[i, j] = _even_excess(window, light[i, j] + _TOLERANCE * chance[i, j])
+        glow[i, j] = _even_excess(window, allowed[i, j])
     if glow.any():
         # bilinear between the centres of the windows
         rows, columns = (

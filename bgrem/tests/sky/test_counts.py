@@ -138,7 +138,7 @@ class TestLimitLight:
 
         def limit(source, mask=NOWHERE, data=data):
             center = np.full(SHAPE, self.MEAN)
-            return limit_light(source, data, mask, center, 1), data
+            return limit_light(source, data, mask, center, np.sqrt(center), 1), data
 
         return limit
 
@@ -166,12 +166,21 @@ class TestLimitLight:
         dark = data - result
         assert np.mean(dark) >= 0
 
+    @pytest.mark.parametrize('pedestal', [0, 1000])
+    def test_pedestal(self, rng, pedestal):
+        """Steps of four standard deviations on a pedestal are no photons of light."""
+        data = pedestal + 4 * np.rint(rng.normal(0.0, 0.25, SHAPE))
+        center, noise = np.full(SHAPE, data.mean()), np.full(SHAPE, data.std())
+        result = limit_light(np.full(SHAPE, 0.3), data, NOWHERE, center, noise, 4)
+        assert result.mean() < 0.02
+
     def test_cluster(self, rng):
         """What is as large as the boxes of the sky is light, too."""
         cluster = 2 * (1 + ((Y - 96) ** 2 + (X - 96) ** 2) / 20**2) ** -1.5
         data = rng.poisson(self.MEAN + cluster).astype(float)
         center = estimate_normalization(data).center
-        result = limit_light(cluster, data, NOWHERE, center, 1)
+        noise = np.full(SHAPE, np.sqrt(self.MEAN))
+        result = limit_light(cluster, data, NOWHERE, center, noise, 1)
         assert result.sum() > 0.7 * cluster.sum()
 
     def test_mask(self, limit, stars):
@@ -186,7 +195,7 @@ class TestLimitLight:
     @pytest.mark.parametrize('shape', [(1, 1), (3, 200), (100, 40)])
     def test_small(self, shape):
         one = np.ones(shape)
-        result = limit_light(3 * one, one, np.zeros(shape, bool), 0 * one, 1)
+        result = limit_light(3 * one, one, np.zeros(shape, bool), 0 * one, one, 1)
         assert result.sum() <= one.sum() * (1 + 1e-9)
-        empty = limit_light(one, 0 * one, np.zeros(shape, bool), 0 * one, 1)
+        empty = limit_light(one, 0 * one, np.zeros(shape, bool), 0 * one, 0 * one, 1)
         assert_array_equal(empty, 0)
