@@ -144,7 +144,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
     But for these three the meshes are exactly those of the parent on ``data - source``;
     with its default estimators they are so to rounding, as the median of the image is
     taken off before and added again. The maps are the parent's cubic interpolation of
-    the meshes (`bgrem.sky.maps.interpolate_mesh`), or the deprecated ``interpolator``'s.
+    the meshes (`bgrem.sky.maps.interpolate_mesh`), or a deprecated ``interpolator``'s.
 
     Examples
     --------
