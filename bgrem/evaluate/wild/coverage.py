@@ -173,11 +173,11 @@ def dithered_border(rng, size, index):
     """
     painted, psf = _field(rng, size, density=3e-3)
     y, x = grid(size)
-    reach = (0.2, 0.3, 0.4)[index % 3] * size
+    reach = (0.15, 0.25, 0.35)[index % 3] * size
     n = np.ones((size, size))
     for dy, dx in rng.uniform(-reach, reach, (15, 2)):
-        n += (abs(x - size / 2 - dx) < 0.45 * size) & (
-            abs(y - size / 2 - dy) < 0.45 * size
+        n += (abs(x - size / 2 - dx) < 0.35 * size) & (
+            abs(y - size / 2 - dy) < 0.35 * size
         )
     # The light of a source was gathered as long as that of the sky around it.
     sigma = SIGMA * np.sqrt(16 / n)

@@ -46,19 +46,22 @@ def _extended(light, center, half_light_radius):
 
 def filling_galaxy(rng, size, index):
     """
-    A disc that reaches the borders of the frame; the sky is judged in its corners.
+    A disc that reaches the borders of a frame twice as wide as the others, larger than
+    a network sees at once; the sky is judged in its corners.
     """
+    size = 2 * size
     psf = _psf(rng)
     center = size * rng.uniform(0.45, 0.55, 2)
     axis_ratio = rng.uniform(0.6, 0.8)
     radius, _ = _elliptical_radius(rng, size, center, axis_ratio)
-    half_light = (0.12, 0.15, 0.18, 0.2)[index % 4] * size
+    half_light = (0.16, 0.2, 0.25, 0.29)[index % 4] * size
     disc = 5 * SIGMA * np.exp(-1.678 * (radius / half_light - 1))
     painted = merge(
         _extended(disc, center, half_light),
         paint_field(rng, disc.shape, psf, int(1e-3 * size**2), (5, 1000)),
     )
-    return make_scene(rng, painted, SKY, psf, judged=disc < _FAINT * SIGMA)
+    faint = max(_FAINT * SIGMA, np.quantile(disc, 0.02))
+    return make_scene(rng, painted, SKY, psf, judged=disc <= faint)
 
 
 def intracluster(rng, size, index):

@@ -28,6 +28,9 @@ __all__ = [
 
 _N_EXPOSURES = 4
 _N_BROAD = 40
+# On the native pixels.
+_DRIZZLED_FWHM = (1.6, 1.4, 2.0, 2.5)
+_INTERPOLATED_FWHM = (2.2, 1.6, 3.0)
 # Sources that can be found whatever a resampling does to their S/N.
 _SNR = (8.0, 300.0)
 _DENSITY = 2.5e-3
@@ -61,7 +64,7 @@ def _resampled(native, image, source, sigma, stamp, zoom):
     )
 
 
-def _drizzled(rng, size, k):
+def _drizzled(rng, size, k, index):
     """
     Four dithered exposures of an undersampled image, added on pixels k times finer.
 
@@ -69,7 +72,7 @@ def _drizzled(rng, size, k):
     in (pixfrac 1): the noise is correlated over k pixels.
     """
     n = size // 2
-    painted, psf = _native_field(rng, n, fwhm=1.6)
+    painted, psf = _native_field(rng, n, fwhm=_DRIZZLED_FWHM[index % 4])
     catalog = painted[1]
     native = make_scene(rng, painted, SKY, psf)
     shape = (n * k, n * k)
@@ -105,14 +108,14 @@ def drizzled_3(rng, size, index):
     """
     Four exposures drizzled onto pixels three times finer.
     """
-    return _drizzled(rng, size, 3)
+    return _drizzled(rng, size, 3, index)
 
 
 def drizzled_4(rng, size, index):
     """
     Four exposures drizzled onto pixels four times finer.
     """
-    return _drizzled(rng, size, 4)
+    return _drizzled(rng, size, 4, index)
 
 
 def _spline(image, zoom):
@@ -127,7 +130,8 @@ def interpolated(rng, size, index):
     An image interpolated by a cubic spline onto pixels three times finer.
     """
     zoom = 3
-    painted, psf = _native_field(rng, size // 2, fwhm=2.2)
+    fwhm = _INTERPOLATED_FWHM[index % 3]
+    painted, psf = _native_field(rng, size // 2, fwhm)
     native = make_scene(rng, painted, SKY, psf)
     source = _spline(native.source, zoom)
     image = _spline(native.image, zoom)
