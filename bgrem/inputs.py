@@ -270,13 +270,13 @@ def _as_mask(mask, shape, name):
     if mask is None or mask is np.ma.nomask:
         return None
     mask = np.asarray(mask)
-    if mask.dtype != bool:
-        msg = f'{name} must be a boolean array, got dtype {mask.dtype}'
-        raise TypeError(msg)
     if mask.ndim != 2:
         msg = f'{name} must be a 2D array, got {mask.ndim} dimensions'
         raise ValueError(msg)
     if mask.shape != shape:
         msg = f'data and {name} must have the same shape, got {shape} and {mask.shape}'
         raise ValueError(msg)
+    if mask.dtype != bool:
+        msg = f'{name} must be a boolean array, got dtype {mask.dtype}'
+        raise TypeError(msg)
     return mask.copy()
