@@ -36,6 +36,7 @@ SKEW_STEPS = (3.5**2 - 1) / 6
 #: Data in steps of more than this part of the noise are single counts: of photons,
 #: fewer than four in a pixel.
 SPARSE = 0.5
+_MAX_STEPS = 1e9  # between neighbouring levels; more cannot be told from rounding
 _MAX_ITERATIONS = 10
 _MIN_FRACTION = 0.1  # of the values of a box, or
 _MIN_VALUES = 50  # this many: then a box is trusted
@@ -174,6 +175,8 @@ def find_quantum(values):
     middle = np.searchsorted(levels, np.median(sample))
     levels = levels[max(middle - 32, 0) : middle + 32]
     steps = np.diff(levels)
+    if levels[-1] - levels[0] > _MAX_STEPS * steps.min():
+        return 0.0
     ratio = (levels - levels[0]) / steps.min()
     on_grid = np.all(np.abs(ratio - np.rint(ratio)) < 0.02)
     return float(steps.min()) if on_grid else 0.0
