@@ -67,7 +67,7 @@ class Mesh:
     quantum: float
 
 
-def measure_mesh(data, unusable=None, box_size=_BOX_SIZE):
+def measure_mesh(data, unusable=None, box_size=_BOX_SIZE, lag=LAG):
     """
     Measure sky level and noise in boxes that cover the image evenly.
 
@@ -80,6 +80,8 @@ def measure_mesh(data, unusable=None, box_size=_BOX_SIZE):
     box_size : int, optional
         The side aimed at, in pixels; each axis is cut into
         ``max(1, round(n / box_size))`` nearly equal parts.
+    lag : int, optional
+        The distance of the second differences in pixels. Default 3.
 
     Returns
     -------
@@ -95,7 +97,7 @@ def measure_mesh(data, unusable=None, box_size=_BOX_SIZE):
 
     The noise of single counts (steps of more than half of it) is the standard deviation
     of the same values. Else it is that, clipped too, of the second differences
-    ``d[i-3] - 2 d[i] + d[i+3]`` along both axes, divided by sqrt(6): gradients
+    ``d[i-lag] - 2 d[i] + d[i+lag]`` along both axes, divided by sqrt(6): gradients
     cancel, sources are clipped, and the distance of 3 px makes it see nearly all
     of a noise that neighbouring pixels share.
     """
@@ -103,7 +105,7 @@ def measure_mesh(data, unusable=None, box_size=_BOX_SIZE):
         unusable = ~np.isfinite(data)
     y_edges, x_edges = (_edges(n, box_size) for n in data.shape)
     quantum = find_quantum(data[~unusable])
-    lags = [min(LAG, (n - 1) // 2) for n in data.shape]
+    lags = [min(lag, (n - 1) // 2) for n in data.shape]
     columns = _box_index(x_edges)
 
     level = np.empty((len(y_edges) - 1, len(x_edges) - 1))

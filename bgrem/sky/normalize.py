@@ -23,7 +23,7 @@ from scipy.ndimage import (
 from bgrem.sky.blank import blank_pixels
 from bgrem.sky.depth_steps import sharpen_steps
 from bgrem.sky.error_map import explains_better, sky_error
-from bgrem.sky.mesh import box_centers, find_quantum, measure_mesh
+from bgrem.sky.mesh import LAG, box_centers, find_quantum, measure_mesh
 
 __all__ = ['Normalization', 'estimate_normalization']
 
@@ -108,7 +108,7 @@ class Normalization:
         return source * self.scale
 
 
-def estimate_normalization(data, mask=None, method='local', error=None):
+def estimate_normalization(data, mask=None, method='local', error=None, lag=LAG):
     """
     Measure the centre and the scale of an image.
 
@@ -132,6 +132,9 @@ def estimate_normalization(data, mask=None, method='local', error=None):
     error : 2D `~numpy.ndarray` of float, optional
         The total error of each pixel as a pipeline gives it, sources and all; 0 where
         it is not known. Only ``'local'`` uses it, see Notes.
+    lag : int, optional
+        Of the mesh, in pixels, see `bgrem.sky.mesh.measure_mesh`: so far apart the
+        noise is independent. Default 3.
 
     Returns
     -------
@@ -161,8 +164,10 @@ def estimate_normalization(data, mask=None, method='local', error=None):
 
     if isinstance(method, str):
         if method == 'local':
-            maps = _local_normalization(data, unusable)
-            return maps if error is None else _use_error(maps, data, unusable, error)
+            maps = _local_normalization(data, unusable, lag)
+            if error is None:
+                return maps
+            return _use_error(maps, data, unusable, error, lag)
         if method == 'global':
             return _constant_normalization(data, unusable, _paper_scale(data, unusable))
         msg = (
@@ -188,7 +193,7 @@ def estimate_normalization(data, mask=None, method='local', error=None):
     if np.any(factor < 0):
         msg = f'normalization must not be negative, got {np.nanmin(factor)}'
         raise ValueError(msg)
-    center = _local_normalization(data, unusable).center
+    center = _local_normalization(data, unusable, lag).center
     known = np.isfinite(factor) & (factor > 0)
     scale = np.zeros_like(center)
     np.divide(1, factor, out=scale, where=known, casting='same_kind')
@@ -217,16 +222,16 @@ def _mix(counter):
     return bits ^ bits >> np.uint64(31)
 
 
-def _local_normalization(data, unusable):
+def _local_normalization(data, unusable, lag):
     """Interpolate the mesh of levels and that of scales."""
     dtype = _map_dtype(data)
     blank = blank_pixels(data, unusable)
-    mesh = measure_mesh(data, unusable | blank)
+    mesh = measure_mesh(data, unusable | blank, lag=lag)
     noise = mesh.noise
     if np.isnan(noise).any() and not np.any(noise > 0):
         # boxes that are too empty one by one may do all together
-        pooled = measure_mesh(data, unusable | blank, box_size=max(data.shape)).noise
-        noise = np.full_like(noise, np.nan_to_num(pooled).max())
+        whole = measure_mesh(data, unusable | blank, max(data.shape), lag)
+        noise = np.full_like(noise, np.nan_to_num(whole.noise).max())
     flat = noise == 0
     # replicated edges would shift the corners of a tilt by one box; a noise that
     # is continued beyond them could become negative
@@ -239,7 +244,7 @@ def _local_normalization(data, unusable):
 
     center = _interpolate(level, mesh, dtype, extrapolate=True)
     scale = _interpolate(noise, mesh, dtype, extrapolate=False)
-    sharpen_steps(scale, data, unusable | blank, noise, mesh)
+    sharpen_steps(scale, data, unusable | blank, noise, mesh, lag)
     if flat.any():
         sizes = np.diff(mesh.y_edges), np.diff(mesh.x_edges)
         scale[np.repeat(np.repeat(flat, sizes[0], axis=0), sizes[1], axis=1)] = 0
@@ -247,7 +252,7 @@ def _local_normalization(data, unusable):
     return Normalization(center, scale)
 
 
-def _use_error(maps, data, unusable, error):
+def _use_error(maps, data, unusable, error, lag):
     """Give the scale the structure of an error map, if the image has it too."""
     center, scale = maps.center, maps.scale
     visible = ~unusable & (scale > 0)
@@ -255,7 +260,7 @@ def _use_error(maps, data, unusable, error):
         return maps
     deviation = np.where(visible, data - center, np.nan).astype(scale.dtype)
     relative = sky_error(error.astype(scale.dtype), deviation, scale)
-    ratio = _local_normalization(deviation / relative, ~visible).scale
+    ratio = _local_normalization(deviation / relative, ~visible, lag).scale
     refined = np.where(scale > 0, relative * ratio, 0)
     if not explains_better(refined, scale, deviation):
         return maps
