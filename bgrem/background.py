@@ -3,6 +3,7 @@ The sky of an image whose sources a denoiser has taken out.
 """
 
 from copy import copy
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +12,7 @@ from photutils.background import Background2D
 from bgrem.detections import DetectionMixin
 from bgrem.inputs import parse_image
 from bgrem.pipeline import separate
+from bgrem.sky.blank import blank_pixels
 from bgrem.sky.counts import CountsLevel, counts_estimators
 from bgrem.sky.large import choose_large_sources, source_glow
 from bgrem.sky.maps import interpolate_mesh
@@ -127,7 +129,9 @@ class DiffusionBackground(DetectionMixin, Background2D):
     `n_pixels_mesh`. It holds a copy of the data, the source image and the probability.
 
     Maps are float64 for float64 data, else float32. Values that are not finite are
-    masked, with the parent's warning.
+    masked, with the parent's warning. So are, silently, patches that were filled with
+    a number, as the corners of a rotated frame with zeros, unless no box would be left
+    (see `bgrem.sky.blank.blank_pixels`).
 
     The parent's maps never leave the range of its mesh values, so that it loses
     strong gradients at the borders of the image. Where ``data - source`` shows a
@@ -211,6 +215,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
             use_nddata_mask=use_nddata_mask,
         )
         n_boxes = check_as_parent(image, box_size, options)
+        image, n_boxes = _hide_blank(image, n_boxes, box_size, options)
         # kept for the flipped residual: neither array nor file may change till then
         self._detector = {
             'error': image.error,
@@ -507,6 +512,18 @@ class DiffusionBackground(DetectionMixin, Background2D):
 
 
 DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)
+
+
+def _hide_blank(image, n_boxes, box_size, options):
+    """Return the image that knows its blank pixels, and how many boxes are left."""
+    blank = blank_pixels(image.data, image.unusable)
+    if blank.any():
+        hidden = replace(image, blank=blank)
+        n_left = count_boxes(silent_mask(hidden), image, box_size, options)
+        # where none is the parent would raise, and only because of what we hide
+        if n_left:
+            return hidden, n_left
+    return image, n_boxes
 
 
 def _plain(values):

@@ -235,6 +235,7 @@ class DetectionMixin:
             self._image.unusable,
             self._source,
             self._peaks,
+            binning=self._meta['binning'],
             **self._detector,
         )
 

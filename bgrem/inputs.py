@@ -45,6 +45,9 @@ class ImageInput:
         The total 1-sigma error of each pixel, of the unit and dtype of the data, 0
         where it is not known; never negative. Where it was, or was not finite, the
         pixel is masked, and it is 0.
+    blank : 2D `~numpy.ndarray` of bool or `None`
+        `True` where the image was filled with a number, see
+        `bgrem.sky.blank.blank_pixels`. `None` where that is not known, or nowhere.
     """
 
     data: np.ndarray
@@ -53,14 +56,15 @@ class ImageInput:
     unit: u.UnitBase | None = None
     wcs: object = None
     error: np.ndarray | None = None
+    blank: np.ndarray | None = None
 
     @property
     def unusable(self):
         """
-        `True` at pixels that are masked, uncovered or not finite (2D bool).
+        `True` at pixels that are masked, uncovered, blank or not finite (2D bool).
         """
         unusable = ~np.isfinite(self.data)
-        for mask in (self.mask, self.coverage_mask):
+        for mask in (self.mask, self.coverage_mask, self.blank):
             if mask is not None:
                 unusable |= mask
         return unusable

@@ -2,13 +2,19 @@
 The whole way from an image to its sources.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import numpy as np
 
+from bgrem.detect.discovery import SURE, source_width
+from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks, peak_widths
+from bgrem.detect.probability import calibrate, pool_centers, refine_probability
 from bgrem.sky.counts import limit_light, sparse_step
+from bgrem.sky.mesh import LAG
+from bgrem.sky.noise import away_from_sources, noise_correlation, noise_skewness
 from bgrem.sky.normalize import Normalization, estimate_normalization
+from bgrem.sky.sampling import bin_image, choose_binning, refine_source
 
 __all__ = ['Separation', 'inspect_image', 'separate']
 
@@ -28,7 +34,8 @@ class Separation:
     normalization : `bgrem.sky.normalize.Normalization`
         The maps by which the image was centred and scaled.
     meta : dict
-        How it was made: package version, weights, steps, normalisation, device.
+        How it was made: package version, weights, steps, normalisation, device, and
+        the ``binning`` at which the network saw the image.
     correction : dict or `None`
         What the calibration of the weights makes of the image's own properties, for
         `bgrem.detect.discovery.ImageCheck`; `None` where it makes nothing of them.
@@ -53,6 +60,7 @@ def separate(
     device='auto',
     batch_size=None,
     progress=False,
+    binning=None,
 ):
     """
     Separate the sources of an image from its sky and noise.
@@ -76,6 +84,11 @@ def separate(
         the weights were trained with.
     device, batch_size, progress
         See `bgrem.denoise.run.denoise`.
+    binning : int, optional
+        The network sees the means of squares of so many pixels, and what it finds is
+        brought back to the pixels. Default: 1 if it knows images as broad and smooth as
+        this one, else chosen by `bgrem.sky.sampling.choose_binning`. Only with the
+        normalisation ``'local'`` is it chosen.
 
     Returns
     -------
@@ -88,30 +101,48 @@ def separate(
         If a parameter is out of range.
     """
     # torch takes seconds to import
-    from bgrem.denoise.run import check_count, check_symmetries, denoise, resolve_device
-    from bgrem.detect.probability import calibrate, pool_centers
+    from bgrem.denoise.run import check_count, check_symmetries, resolve_device
     from bgrem.weights import load_weights
 
     weights = load_weights(weights)
-    n_steps = check_count('n_steps', weights.n_steps if n_steps is None else n_steps)
-    n_symmetries = check_symmetries(n_symmetries)
-    device = resolve_device(device)
     method = weights.normalization if normalization is None else normalization
-
+    options = {
+        'weights': weights,
+        'n_steps': check_count(
+            'n_steps', weights.n_steps if n_steps is None else n_steps
+        ),
+        'n_symmetries': check_symmetries(n_symmetries),
+        'normalization': method,
+        'device': resolve_device(device),
+        'batch_size': batch_size,
+        'progress': progress,
+    }
     hidden = ~np.isfinite(data)
     if mask is not None:
         hidden |= mask
-    maps = estimate_normalization(data, hidden, method, error)
-    source, center_logit = denoise(
-        maps.forward(data, hidden),
-        weights,
-        n_steps=n_steps,
-        n_symmetries=n_symmetries,
-        device=device,
-        batch_size=batch_size,
-        progress=progress,
-    )
-    hidden |= maps.scale == 0
+    found = None
+    if binning is None:
+        found = _separate(data, hidden, error, **options)
+        binning = 1
+        if isinstance(method, str) and method == 'local':
+            binning = choose_binning(data, hidden, _seen_width(found))
+    if binning > 1:
+        binned = _separate(*_bin(data, hidden, error, binning), **options)
+        # what is bright and broad may be structure of the sky, not sources
+        if found is not None and _count_sure(binned) < _count_sure(found):
+            return found
+        maps = estimate_normalization(data, hidden, method, error, LAG * binning)
+        return _refine(binned, binning, maps, hidden | (maps.scale == 0))
+    return found or _separate(data, hidden, error, **options)
+
+
+def _separate(data, hidden, error, *, weights, normalization, **options):
+    """Separate the sources of an image as the network sees it."""
+    from bgrem.denoise.run import denoise
+
+    maps = estimate_normalization(data, hidden, normalization, error)
+    source, center_logit = denoise(maps.forward(data, hidden), weights, **options)
+    hidden = hidden | (maps.scale == 0)
     source[hidden] = 0
     source = maps.inverse(source)
     if step := sparse_step(data, hidden, maps.scale):
@@ -123,16 +154,62 @@ def separate(
         'version': version('bgrem'),
         'weights': weights.name,
         'weights_sha256': weights.sha256,
-        'n_steps': n_steps,
-        'n_symmetries': n_symmetries,
-        'normalization': method if np.ndim(method) == 0 else 'map',
-        'device': str(device),
+        'n_steps': options['n_steps'],
+        'n_symmetries': options['n_symmetries'],
+        'normalization': normalization if np.ndim(normalization) == 0 else 'map',
+        'device': str(options['device']),
+        'binning': 1,
     }
     correction = (weights.calibration or {}).get('correction')
     return Separation(source, probability, maps, meta, correction)
 
 
-def inspect_image(data, mask, source, peaks, *, min_probability=None, **options):
+def _seen_width(found):
+    """Return the width of the sources of which the network is sure."""
+    peaks = find_peaks(found.probability)
+    scale = found.normalization.scale
+    widths = peak_widths(found.source, scale, peaks['y'], peaks['x'])
+    return source_width(widths, peaks['probability'])
+
+
+def _count_sure(found):
+    """Return how many sources the network is sure of."""
+    return len(find_peaks(found.probability, min_probability=SURE))
+
+
+def _bin(data, hidden, error, binning):
+    """Return data, hidden pixels and error in squares of pixels."""
+    if error is not None:
+        # of white noise, but for a factor that the normalisation finds
+        error = np.sqrt(bin_image(np.square(error), hidden, binning)[0])
+    return *bin_image(data, hidden, binning), error
+
+
+def _refine(found, binning, maps, hidden):
+    """Bring what was found in squares of pixels back to the pixels."""
+    source = refine_source(found.source, binning, hidden.shape)
+    probability = refine_probability(found.probability, binning, hidden.shape)
+    source[hidden] = 0
+    probability[hidden] = 0
+    return replace(
+        found,
+        source=source,
+        probability=probability,
+        normalization=maps,
+        meta={**found.meta, 'binning': binning},
+    )
+
+
+def inspect_image(
+    data,
+    mask,
+    source,
+    peaks,
+    *,
+    min_probability=MIN_PROBABILITY,
+    binning=1,
+    **options,
+):
     """
     Measure what an image itself says about the promise of its probabilities.
 
@@ -149,6 +226,9 @@ def inspect_image(data, mask, source, peaks, *, min_probability=None, **options)
     min_probability : float, optional
         Peaks of the flipped residual below it are not listed. Default: as in
         `bgrem.detect.peaks.find_peaks`.
+    binning : int, optional
+        At which the sources were separated, from their ``meta``. All of the below is
+        measured in squares of so many pixels. Default 1.
     **options
         As they were given to `separate`, all but ``n_steps``.
 
@@ -172,14 +252,15 @@ def inspect_image(data, mask, source, peaks, *, min_probability=None, **options)
     This costs as much as `separate` with a single step. These in their order are
     the last arguments of `bgrem.detect.discovery.ImageCheck.from_peaks`.
     """
-    from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks, peak_widths
-    from bgrem.sky.noise import away_from_sources, noise_correlation, noise_skewness
-
-    if min_probability is None:
-        min_probability = MIN_PROBABILITY
+    y, x = peaks['y'] // binning, peaks['x'] // binning
+    if binning > 1:
+        hidden = ~np.isfinite(data) if mask is None else ~np.isfinite(data) | mask
+        source, _ = bin_image(source, hidden, binning)
+        error = options.pop('error', None)
+        data, mask, options['error'] = _bin(data, hidden, error, binning)
     residual = source - data
     # The probability is read at the first step, so that one is enough.
-    flipped = separate(residual, mask, n_steps=1, **options)
+    flipped = separate(residual, mask, n_steps=1, binning=1, **options)
     noise = flipped.normalization.scale
     usable = (noise > 0) & np.isfinite(data)
     if mask is not None:
@@ -194,5 +275,5 @@ def inspect_image(data, mask, source, peaks, *, min_probability=None, **options)
         noise_correlation(flipped_noise, clean),
         # The image's own, not that of its flipped copy.
         -noise_skewness(flipped_noise, clean),
-        peak_widths(source, noise, peaks['y'], peaks['x']),
+        peak_widths(source, noise, y, x),
     )

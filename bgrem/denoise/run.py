@@ -42,7 +42,7 @@ def denoise(
     ----------
     image : 2D `~numpy.ndarray` of float32
         The image in units of its noise and centred on its sky; finite
-        everywhere, 0 where there are no data.
+        everywhere; noise, or 0, where there are no data.
     weights : `bgrem.weights.Weights`
         The network, its schedule and the size of its tiles.
     n_steps : int or `None`, optional

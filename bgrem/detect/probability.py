@@ -6,7 +6,12 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import expit, logit
 
-__all__ = ['calibrate', 'pool_centers']
+from bgrem.detect.peaks import find_peaks
+
+__all__ = ['calibrate', 'pool_centers', 'refine_probability']
+
+_AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)
+_ABOVE = 0.02  # of the way from the squares around to the peak
 
 
 def calibrate(center_logit, calibration=None):
@@ -87,3 +92,52 @@ def pool_centers(center_logit):
     pooled = ndimage.uniform_filter(probability, size=3, mode='nearest')
     low = np.float32(expit(-16.0))
     return logit(np.clip(pooled, low, 1 - low))
+
+
+def refine_probability(binned, binning, shape):
+    """
+    Bring a map of probabilities from squares back to pixels.
+
+    Parameters
+    ----------
+    binned : 2D `~numpy.ndarray` of float
+        The calibrated probability of each square.
+    binning : int
+        The side of the squares in pixels.
+    shape : tuple of 2 int
+        The shape ``(ny, nx)`` of the image.
+
+    Returns
+    -------
+    probability : 2D `~numpy.ndarray` of float32
+        That of the square of each pixel, except in the squares of the peaks: there it
+        is a paraboloid in the log-odds, as high as the square, so that the peak stays
+        calibrated, and highest where the squares around say that the source is.
+    """
+    tiny = np.finfo(np.float32).epsneg
+    log_odds = logit(np.clip(binned, tiny, 1 - tiny).astype(float))
+    fine = np.repeat(np.repeat(log_odds, binning, axis=0), binning, axis=1)
+    peaks = find_peaks(binned)
+    y, x = peaks['y'], peaks['x']
+    top = log_odds[y, x][:, None, None]
+    padded = np.pad(log_odds, 1, mode='edge')
+    # of the pixels in a square, in squares
+    offset = (np.arange(binning) + 0.5) / binning - 0.5
+    bowls = []
+    for (dy, dx), shift in (
+        ((1, 0), peaks['y_center'] - y),
+        ((0, 1), peaks['x_center'] - x),
+    ):
+        sides = padded[y + 1 - dy, x + 1 - dx] + padded[y + 1 + dy, x + 1 + dx]
+        curvature = sides - 2 * log_odds[y, x]
+        bowl = 0.5 * curvature[:, None] * (offset - shift[:, None]) ** 2
+        bowls.append(bowl - bowl.max(axis=1, keepdims=True))
+    squares = top + bowls[0][:, :, None] + bowls[1][:, None]
+    # nowhere below the squares around, which would become peaks
+    around = ndimage.maximum_filter(log_odds, footprint=_AROUND, mode='nearest')
+    floor = around[y, x][:, None, None]
+    squares = np.maximum(squares, floor + _ABOVE * (top - floor))
+    # a view: pixel (y, i, x, j) is that of row i and column j in the square (y, x)
+    view = fine.reshape(binned.shape[0], binning, binned.shape[1], binning)
+    view[y, :, x, :] = squares
+    return expit(fine[: shape[0], : shape[1]]).astype(np.float32)

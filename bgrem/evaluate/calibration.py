@@ -263,7 +263,7 @@ def _fit_scenes(scenes):
 
 def _measure(scene, raw):
     """Return the peaks of a scene and what it says about them."""
-    options = {'weights': raw, 'normalization': None}
+    options = {'weights': raw, 'normalization': None, 'binning': 1}
     found = separate(scene.image, scene.mask, **options)
     peaks = find_peaks(found.probability, scene.mask, expit(_MIN_LOGIT))
     flipped, *rest = inspect_image(

@@ -286,7 +286,14 @@ def probability_peaks(image, mask, weights, **options):
     inspection = None
     if found.correction is not None:
         options.pop('n_steps', None)
-        inspection = inspect_image(image, mask, found.source, peaks, **options)
+        inspection = inspect_image(
+            image,
+            mask,
+            found.source,
+            peaks,
+            binning=found.meta['binning'],
+            **options,
+        )
     return list_peaks(peaks, found.correction, inspection)
 
 

@@ -109,6 +109,7 @@ class Separator:
             scene.mask,
             self.separate(scene).source,
             self.find_peaks(scene),
+            binning=self.separate(scene).meta['binning'],
             **self.options,
         )
 

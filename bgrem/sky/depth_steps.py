@@ -34,7 +34,7 @@ _MIN_MEASURED = 0.15
 _FLOOR = 0.05
 
 
-def sharpen_steps(scale, data, unusable, noise, mesh):
+def sharpen_steps(scale, data, unusable, noise, mesh, lag=LAG):
     """
     Draw the steps in a map of the noise where they are.
 
@@ -50,6 +50,8 @@ def sharpen_steps(scale, data, unusable, noise, mesh):
         The noise of each box, positive or zero.
     mesh : `bgrem.sky.mesh.Mesh`
         The boxes.
+    lag : int, optional
+        The distance of the second differences in pixels, as of the mesh. Default 3.
 
     Notes
     -----
@@ -73,7 +75,7 @@ def sharpen_steps(scale, data, unusable, noise, mesh):
     # one row of boxes at a time bounds the memory
     for row in np.flatnonzero(stepped.any(axis=1)):
         rows = slice(mesh.y_edges[row], mesh.y_edges[row + 1])
-        seen, measured = _log_noise(data, unusable, rows, floor)
+        seen, measured = _log_noise(data, unusable, rows, floor, lag)
         chosen = measured & np.repeat(stepped[row], widths) & (scale[rows] > 0)
         if not chosen.any():
             continue
@@ -86,15 +88,15 @@ def sharpen_steps(scale, data, unusable, noise, mesh):
             scale[rows][chosen] = np.exp(steps[chosen])
 
 
-def _log_noise(data, unusable, rows, floor):
+def _log_noise(data, unusable, rows, floor, lag):
     """Return the mean logarithm of the differences around each pixel of some rows."""
-    halo = _WINDOW // 2 + LAG
+    halo = _WINDOW // 2 + lag
     first = max(rows.start - halo, 0)
     strip = slice(first, rows.stop + halo)
     image = np.where(unusable[strip], np.nan, data[strip].astype(float))
     total, count = np.zeros(image.shape), np.zeros(image.shape)
     for axis in (0, 1):
-        difference = np.abs(second_difference(image, LAG, axis))
+        difference = np.abs(second_difference(image, lag, axis))
         known = np.isfinite(difference)
         total[known] += np.log(np.maximum(difference[known], floor))
         count += known

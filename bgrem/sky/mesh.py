@@ -36,6 +36,7 @@ SKEW_STEPS = (3.5**2 - 1) / 6
 #: Data in steps of more than this part of the noise are single counts: of photons,
 #: fewer than four in a pixel.
 SPARSE = 0.5
+_MAX_STEPS = 1e9  # between neighbouring levels; more cannot be told from rounding
 _MAX_ITERATIONS = 10
 _MIN_FRACTION = 0.1  # of the values of a box, or
 _MIN_VALUES = 50  # this many: then a box is trusted
@@ -66,7 +67,7 @@ class Mesh:
     quantum: float
 
 
-def measure_mesh(data, unusable=None, box_size=_BOX_SIZE):
+def measure_mesh(data, unusable=None, box_size=_BOX_SIZE, lag=LAG):
     """
     Measure sky level and noise in boxes that cover the image evenly.
 
@@ -79,6 +80,8 @@ def measure_mesh(data, unusable=None, box_size=_BOX_SIZE):
     box_size : int, optional
         The side aimed at, in pixels; each axis is cut into
         ``max(1, round(n / box_size))`` nearly equal parts.
+    lag : int, optional
+        The distance of the second differences in pixels. Default 3.
 
     Returns
     -------
@@ -94,7 +97,7 @@ def measure_mesh(data, unusable=None, box_size=_BOX_SIZE):
 
     The noise of single counts (steps of more than half of it) is the standard deviation
     of the same values. Else it is that, clipped too, of the second differences
-    ``d[i-3] - 2 d[i] + d[i+3]`` along both axes, divided by sqrt(6): gradients
+    ``d[i-lag] - 2 d[i] + d[i+lag]`` along both axes, divided by sqrt(6): gradients
     cancel, sources are clipped, and the distance of 3 px makes it see nearly all
     of a noise that neighbouring pixels share.
     """
@@ -102,7 +105,7 @@ def measure_mesh(data, unusable=None, box_size=_BOX_SIZE):
         unusable = ~np.isfinite(data)
     y_edges, x_edges = (_edges(n, box_size) for n in data.shape)
     quantum = find_quantum(data[~unusable])
-    lags = [min(LAG, (n - 1) // 2) for n in data.shape]
+    lags = [min(lag, (n - 1) // 2) for n in data.shape]
     columns = _box_index(x_edges)
 
     level = np.empty((len(y_edges) - 1, len(x_edges) - 1))
@@ -174,6 +177,8 @@ def find_quantum(values):
     middle = np.searchsorted(levels, np.median(sample))
     levels = levels[max(middle - 32, 0) : middle + 32]
     steps = np.diff(levels)
+    if levels[-1] - levels[0] > _MAX_STEPS * steps.min():
+        return 0.0
     ratio = (levels - levels[0]) / steps.min()
     on_grid = np.all(np.abs(ratio - np.rint(ratio)) < 0.02)
     return float(steps.min()) if on_grid else 0.0

@@ -14,15 +14,23 @@ from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, median_filter, minimum_filter
+from scipy.ndimage import (
+    binary_opening,
+    distance_transform_edt,
+    median_filter,
+)
 
+from bgrem.sky.blank import blank_pixels
 from bgrem.sky.depth_steps import sharpen_steps
 from bgrem.sky.error_map import explains_better, sky_error
-from bgrem.sky.mesh import box_centers, find_quantum, measure_mesh
+from bgrem.sky.mesh import LAG, box_centers, find_quantum, measure_mesh
 
 __all__ = ['Normalization', 'estimate_normalization']
 
 _LARGEST = np.float32(1e30)  # in units of the noise; keeps sums and products finite
+# Hidden pixels are an area, and no bad pixels or columns, where a square of this side
+# fits among them.
+_AREA_SIZE = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +64,21 @@ class Normalization:
         Returns
         -------
         image : 2D `~numpy.ndarray` of float32
-            ``(data - center) / scale``; 0 where the data are masked or not
-            finite and where the scale is 0.
+            ``(data - center) / scale``. Where the data are masked or not finite, and
+            where the scale is 0, it does not depend on them: 0 at single pixels, rows
+            and columns, noise of unit variance in areas of 3x3 px or more.
+
+        Notes
+        -----
+        Beside an area of exact zeros a network takes the noise of what is left for
+        light. The noise is a function of the position of the pixel alone.
         """
         visible = np.isfinite(data) & (self.scale > 0)
         if mask is not None:
             visible &= ~mask
         image = np.zeros(np.shape(data), dtype=np.float32)
+        area = binary_opening(~visible, np.ones((_AREA_SIZE, _AREA_SIZE)))
+        image[area] = _noise_at(*np.nonzero(area))
         with np.errstate(over='ignore'):
             np.divide(
                 data - self.center,
@@ -92,7 +108,7 @@ class Normalization:
         return source * self.scale
 
 
-def estimate_normalization(data, mask=None, method='local', error=None):
+def estimate_normalization(data, mask=None, method='local', error=None, lag=LAG):
     """
     Measure the centre and the scale of an image.
 
@@ -116,6 +132,9 @@ def estimate_normalization(data, mask=None, method='local', error=None):
     error : 2D `~numpy.ndarray` of float, optional
         The total error of each pixel as a pipeline gives it, sources and all; 0 where
         it is not known. Only ``'local'`` uses it, see Notes.
+    lag : int, optional
+        Of the mesh, in pixels, see `bgrem.sky.mesh.measure_mesh`: so far apart the
+        noise is independent. Default 3.
 
     Returns
     -------
@@ -145,8 +164,10 @@ def estimate_normalization(data, mask=None, method='local', error=None):
 
     if isinstance(method, str):
         if method == 'local':
-            maps = _local_normalization(data, unusable)
-            return maps if error is None else _use_error(maps, data, unusable, error)
+            maps = _local_normalization(data, unusable, lag)
+            if error is None:
+                return maps
+            return _use_error(maps, data, unusable, error, lag)
         if method == 'global':
             return _constant_normalization(data, unusable, _paper_scale(data, unusable))
         msg = (
@@ -172,23 +193,45 @@ def estimate_normalization(data, mask=None, method='local', error=None):
     if np.any(factor < 0):
         msg = f'normalization must not be negative, got {np.nanmin(factor)}'
         raise ValueError(msg)
-    center = _local_normalization(data, unusable).center
+    center = _local_normalization(data, unusable, lag).center
     known = np.isfinite(factor) & (factor > 0)
     scale = np.zeros_like(center)
     np.divide(1, factor, out=scale, where=known, casting='same_kind')
     return Normalization(center, scale)
 
 
-def _local_normalization(data, unusable):
+def _noise_at(y, x):
+    """
+    Return a normal deviate for each pixel that depends on nothing but its position.
+
+    SplitMix64 (Steele et al. 2014) in counter mode, then Box and Muller's transform: an
+    image cut in blocks has the same noise as the whole one.
+    """
+    counter = (y.astype(np.uint64) << np.uint64(32) | x.astype(np.uint64)) << 1
+    radius, turn = (
+        (_mix(counter + np.uint64(k)) >> np.uint64(11)) * 2.0**-53 for k in (0, 1)
+    )
+    return np.sqrt(-2 * np.log1p(-radius)) * np.cos(2 * np.pi * turn)
+
+
+def _mix(counter):
+    """Return 64 bits that look random for each counter (uint64, wraps around)."""
+    bits = (counter + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ bits >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ bits >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return bits ^ bits >> np.uint64(31)
+
+
+def _local_normalization(data, unusable, lag):
     """Interpolate the mesh of levels and that of scales."""
     dtype = _map_dtype(data)
-    blank = _blank_pixels(data)
-    mesh = measure_mesh(data, unusable | blank)
+    blank = blank_pixels(data, unusable)
+    mesh = measure_mesh(data, unusable | blank, lag=lag)
     noise = mesh.noise
     if np.isnan(noise).any() and not np.any(noise > 0):
         # boxes that are too empty one by one may do all together
-        pooled = measure_mesh(data, unusable | blank, box_size=max(data.shape)).noise
-        noise = np.full_like(noise, np.nan_to_num(pooled).max())
+        whole = measure_mesh(data, unusable | blank, max(data.shape), lag)
+        noise = np.full_like(noise, np.nan_to_num(whole.noise).max())
     flat = noise == 0
     # replicated edges would shift the corners of a tilt by one box; a noise that
     # is continued beyond them could become negative
@@ -201,7 +244,7 @@ def _local_normalization(data, unusable):
 
     center = _interpolate(level, mesh, dtype, extrapolate=True)
     scale = _interpolate(noise, mesh, dtype, extrapolate=False)
-    sharpen_steps(scale, data, unusable | blank, noise, mesh)
+    sharpen_steps(scale, data, unusable | blank, noise, mesh, lag)
     if flat.any():
         sizes = np.diff(mesh.y_edges), np.diff(mesh.x_edges)
         scale[np.repeat(np.repeat(flat, sizes[0], axis=0), sizes[1], axis=1)] = 0
@@ -209,7 +252,7 @@ def _local_normalization(data, unusable):
     return Normalization(center, scale)
 
 
-def _use_error(maps, data, unusable, error):
+def _use_error(maps, data, unusable, error, lag):
     """Give the scale the structure of an error map, if the image has it too."""
     center, scale = maps.center, maps.scale
     visible = ~unusable & (scale > 0)
@@ -217,7 +260,7 @@ def _use_error(maps, data, unusable, error):
         return maps
     deviation = np.where(visible, data - center, np.nan).astype(scale.dtype)
     relative = sky_error(error.astype(scale.dtype), deviation, scale)
-    ratio = _local_normalization(deviation / relative, ~visible).scale
+    ratio = _local_normalization(deviation / relative, ~visible, lag).scale
     refined = np.where(scale > 0, relative * ratio, 0)
     if not explains_better(refined, scale, deviation):
         return maps
@@ -246,27 +289,6 @@ def _paper_scale(data, unusable):
         return 0.0
     low = values[values < np.percentile(values, 90)]
     return np.std(low) if low.size else 0.0
-
-
-def _blank_pixels(data):
-    """Find patches of exact zeros, 3x3 px or more: the border of a mosaic."""
-    zero = data == 0
-    # where zero is a usual value (counts, subtracted integers) it is a measurement
-    if not zero.any() or _is_discrete(data):
-        return np.zeros(data.shape, dtype=bool)
-    core = minimum_filter(zero, size=3, mode='nearest')
-    grown = minimum_filter(~core, size=3, mode='nearest')
-    return zero & ~grown
-
-
-def _is_discrete(data):
-    """Whether the values lie on a grid as coarse as their own spread."""
-    values = data[np.isfinite(data)]
-    quantum = find_quantum(values)
-    if quantum == 0:
-        return False
-    low, high = np.percentile(values[values != 0], [25, 75])
-    return high - low < 8 * quantum
 
 
 def _fill(mesh):

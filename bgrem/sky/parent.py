@@ -66,11 +66,15 @@ def _no_estimate(data, axis=None):
 
 
 def silent_mask(image):
-    """Return the mask with non-finite values, of which the warning has been given."""
-    finite = np.isfinite(image.data)
-    if finite.all():
+    """
+    Return the mask with blank pixels, and those of whose values the parent has warned.
+    """
+    hidden = ~np.isfinite(image.data)
+    if image.blank is not None:
+        hidden |= image.blank
+    if not hidden.any():
         return image.mask
-    return ~finite if image.mask is None else ~finite | image.mask
+    return hidden if image.mask is None else hidden | image.mask
 
 
 def measured_boxes(background):

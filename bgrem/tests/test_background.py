@@ -229,6 +229,27 @@ def test_coverage_mask(data, make, fill_value, tilt):
     assert not np.any(bkg.detection_mask()[coverage_mask])
 
 
+@pytest.mark.parametrize('number', [0, -500, 100])
+def test_blank_is_masked(data, perfect, number):
+    """Corners filled with a number are what masked corners are, without a warning."""
+    corner = (X > 80) & (Y > 50)
+    data[corner] = number
+    filled = perfect(data, 16, exclude_percentile=60)
+    masked = perfect(data, 16, exclude_percentile=60, mask=corner)
+    for name in ('background', 'background_rms', 'background_uncertainty', 'source'):
+        assert_array_equal(getattr(filled, name), getattr(masked, name))
+    assert_array_equal(filled.n_pixels_mesh, masked.n_pixels_mesh)
+    assert not filled.detection_mask(threshold=0.5)[corner].any()
+    assert_allclose(filled.background, 100, atol=1)
+
+
+def test_blank_leaves_no_box(data, perfect):
+    """Where the parent measures, so do we."""
+    data[(X // 4 + Y // 4) % 2 == 0] = 0
+    expected = Background2D(data, 16).n_pixels_mesh
+    assert_allclose(perfect(data, 16).n_pixels_mesh, expected, atol=5)
+
+
 @pytest.mark.parametrize(
     ('options', 'error', 'match'),
     [

@@ -121,7 +121,7 @@ def test_constant(value, shape):
     data = np.full(shape, value)
     result = estimate_normalization(data)
     assert_array_equal(result.scale, 0)
-    assert_array_equal(result.forward(data), 0)
+    assert_array_equal(result.forward(data), result.forward(data + 1))
     assert_array_equal(result.inverse(np.ones(shape)), 0)
 
 
@@ -177,8 +177,52 @@ def test_missing_pixels(rng, noise):
     check(data, 50, 1, mask=mask)
     image = estimate_normalization(data, mask).forward(data, mask)
     assert image.dtype == np.float32
-    assert_array_equal(image[mask | ~np.isfinite(data)], 0)
+    assert_array_equal(image[5:8, 100], [0, image[6, 100], 0])
     assert_allclose(image[~mask].std(), 1, rtol=0.1)
+
+
+@pytest.mark.parametrize('width', [3, 8, 60])
+def test_fill_of_areas(noise, width):
+    """Hidden areas look like the noise around, whatever the data hold there."""
+    hidden = np.zeros(noise.shape, dtype=bool)
+    hidden[20 : 20 + width, 10:150] = True
+    hidden[100:180, -width:] = True
+    data = 50 + 3 * noise
+    normalization = estimate_normalization(data, hidden)
+    image = normalization.forward(data, hidden)
+    values = image[hidden]
+    error = 1 / np.sqrt(values.size)
+    assert abs(values.mean()) < 4 * error
+    assert abs(values.std() - 1) < 4 * error
+    assert abs(np.mean(values[1:] * values[:-1])) < 4 * error
+    for value in (np.nan, np.inf, -7.0, 1e6):
+        other = np.where(hidden, value, data)
+        assert_array_equal(normalization.forward(other, hidden), image)
+
+
+def test_fill_of_lines(rng, noise):
+    """Bad pixels, rows and columns are 0, as the networks were trained with."""
+    hidden = rng.random(noise.shape) < 0.02
+    hidden[:, 60:62], hidden[90] = True, True
+    # three bad pixels may happen to lie beside a bad column
+    hidden[:, [58, 59, 62, 63]] &= False
+    hidden[[88, 89, 91, 92]] &= False
+    hidden[:, 60:62], hidden[90] = True, True
+    image = estimate_normalization(noise, hidden).forward(noise, hidden)
+    assert_array_equal(image[hidden], 0)
+
+
+def test_fill_depends_on_position_alone(noise):
+    """More hidden pixels, or other maps, do not change the noise of an area."""
+    small, large = np.zeros((2, *noise.shape), dtype=bool)
+    small[40:80, 40:80] = True
+    large[30:120, 20:190] = True
+    unit = Normalization(np.zeros_like(noise), np.ones_like(noise))
+    other = Normalization(5 + noise, 2 + np.abs(noise))
+    image = unit.forward(noise, small)
+    assert_array_equal(image[small], other.forward(noise, large)[small])
+    rows = Normalization(unit.center[:60], unit.scale[:60])
+    assert_array_equal(rows.forward(noise[:60], small[:60]), image[:60])
 
 
 def test_wild_values(noise):

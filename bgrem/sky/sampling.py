@@ -1,0 +1,275 @@
+"""
+How finely the pixels of an image sample its PSF and its noise.
+
+Networks know the widths and the correlations of their training. An image that was
+drizzled or interpolated to finer pixels, matched to a broader PSF, or out of focus is
+broader and smoother. Averaged over squares of pixels it is like any other, and next to
+nothing is lost as long as the PSF stays wider than two of the squares. Numpy and scipy
+only.
+"""
+
+import math
+
+import numpy as np
+from scipy import ndimage
+
+from bgrem.sky.mesh import LAG, measure_mesh
+from bgrem.sky.normalize import estimate_normalization
+
+__all__ = [
+    'bin_image',
+    'bright_widths',
+    'choose_binning',
+    'noise_smoothness',
+    'refine_source',
+]
+
+# The network is known to see sources up to here as they are (FWHM of the denoised ones
+# in pixels).
+_KNOWN_WIDTH = 4.0
+# Images are binned from here on, in pixels: noise that neighbours share is better
+# known to the networks in narrower images.
+_MIN_WIDTH, _MIN_WIDTH_SMOOTH = 8.5, 4.3
+_SMOOTH = 0.15
+# Stars are the most compact of the sources.
+_COMPACT_PERCENTILE = 25
+# The widths of most sources are that of the PSF; those of knots in nebulae differ by
+# more than this, upper and lower quartile. Smooth noise says by itself that the pixels
+# are fine.
+_MAX_SPREAD = 1.25
+# The width aimed at, in squares, and the largest of them.
+_BEST_WIDTH = 2.15
+_MAX_BINNING = 8
+# Smoother noise is not in the training (there the kernel has a sigma of at most
+# 1.2 px); it is binned until it is no more than half as smooth as can be.
+_UNKNOWN_SMOOTHNESS = 0.75
+_MAX_SMOOTHNESS = 0.5
+# Of the squares, in pixels.
+_SCALES = (1, 2, 4, 8)
+# Bright: this many standard deviations of the noise of a square. The half maximum is
+# then well above the noise.
+_BRIGHT_SIGMA = 12.0
+# What is narrower along some direction, in squares, is the track of a cosmic ray, or
+# is better measured on finer ones.
+_MIN_RUN = 2.5
+_MIN_BRIGHT = 4
+_MAX_BRIGHT = 200
+_WINDOW = 24  # squares: half the side of the window in which a source is measured
+# The noise is measured on the middle of large images.
+_MAX_SIDE = 1024
+# A square counts where this part of its pixels does.
+_MIN_USABLE = 0.5
+
+
+def choose_binning(data, unusable, seen_width=math.nan):
+    """
+    Choose the squares in which a network sees an image at its best.
+
+    Parameters
+    ----------
+    data : 2D `~numpy.ndarray` of float
+        The image.
+    unusable : 2D `~numpy.ndarray` of bool
+        True at pixels to ignore; must hold at all that are not finite.
+    seen_width : float, optional
+        The width of the sources that a network is sure of in the image as it is,
+        in pixels. Default NaN: of none.
+
+    Returns
+    -------
+    binning : int
+        The side of the squares in pixels; 1 leaves the image as it is.
+
+    Notes
+    -----
+    Bright sources of more than 8.5 px, or of more than 4.3 px on noise that
+    neighbouring pixels share, shall be about 2 squares wide. Without any, squares are
+    as large as makes smooth noise rough enough.
+    """
+    if seen_width < _KNOWN_WIDTH:
+        return 1
+    smoothness = noise_smoothness(data, unusable)
+    is_smooth = smoothness > _SMOOTH
+    widths = bright_widths(data, unusable)
+    if widths:
+        low, high = np.percentile(widths, [_COMPACT_PERCENTILE, 75])
+        is_fine = low > (_MIN_WIDTH_SMOOTH if is_smooth else _MIN_WIDTH)
+        if is_fine and (is_smooth or high < _MAX_SPREAD * low):
+            return min(math.floor(low / _BEST_WIDTH), _MAX_BINNING)
+        return 1
+    binning = 1
+    if smoothness > _UNKNOWN_SMOOTHNESS:
+        while smoothness > _MAX_SMOOTHNESS and binning < _MAX_BINNING:
+            binning += 1
+            smoothness = noise_smoothness(*bin_image(data, unusable, binning))
+    return binning
+
+
+def bin_image(data, unusable, binning):
+    """
+    Average an image over squares.
+
+    Parameters
+    ----------
+    data : 2D `~numpy.ndarray` of float
+        The image.
+    unusable : 2D `~numpy.ndarray` of bool
+        True at pixels to leave out; must hold at all that are not finite.
+    binning : int
+        The side of the squares in pixels. The first one begins at the first pixel;
+        the last ones may reach beyond the image.
+
+    Returns
+    -------
+    binned : 2D `~numpy.ndarray`
+        The mean of the usable pixels of each square, dtype of ``data``.
+    unusable : 2D `~numpy.ndarray` of bool
+        True at squares of which less than half is usable; ``binned`` is 0 there.
+    """
+    usable = _blocks(~unusable, binning)
+    count = np.count_nonzero(usable, axis=(1, 3))
+    blocks = _blocks(np.where(unusable, 0, data), binning)
+    lost = count < max(1, _MIN_USABLE * binning**2)
+    # sums in double precision: a pedestal may be high
+    mean = blocks.sum(axis=(1, 3), dtype=float) / np.maximum(count, 1)
+    return np.where(lost, 0, mean).astype(data.dtype), lost
+
+
+def _blocks(image, binning):
+    """Return an image, continued by zeros, in squares: shape (ny, b, nx, b)."""
+    width = [(0, -n % binning) for n in image.shape]
+    ny, nx = (-(-n // binning) for n in image.shape)
+    return np.pad(image, width).reshape(ny, binning, nx, binning)
+
+
+def refine_source(binned, binning, shape):
+    """
+    Bring an image of sources from squares back to pixels.
+
+    Parameters
+    ----------
+    binned : 2D `~numpy.ndarray` of float
+        The mean of the image in each square.
+    binning : int
+        The side of the squares in pixels.
+    shape : tuple of 2 int
+        The shape ``(ny, nx)`` of the image.
+
+    Returns
+    -------
+    source : 2D `~numpy.ndarray`
+        The image, smooth from square to square, dtype of ``binned``. Its mean in each
+        whole square is that of ``binned``.
+    """
+    source = np.zeros(tuple(n * binning for n in binned.shape))
+    rest = binned.astype(float)
+    # An interpolation does not keep the means; that of what it misses corrects it.
+    for _ in range(3):
+        source += _interpolate(rest, binning)
+        rest = binned - _blocks(source, binning).mean(axis=(1, 3))
+    source += np.kron(rest, np.ones((binning, binning)))
+    return source[: shape[0], : shape[1]].astype(binned.dtype)
+
+
+def _interpolate(image, binning):
+    return ndimage.zoom(image, binning, order=3, mode='nearest', grid_mode=True)
+
+
+def noise_smoothness(data, unusable):
+    """
+    Measure how much of its noise a pixel shares with its neighbours.
+
+    Parameters
+    ----------
+    data : 2D `~numpy.ndarray` of float
+        The image.
+    unusable : 2D `~numpy.ndarray` of bool
+        True at pixels to ignore.
+
+    Returns
+    -------
+    smoothness : float
+        One minus the ratio of the noise seen in second differences of neighbouring
+        pixels to that of pixels 3 px apart: 0 of white noise, whatever the sky does
+        on larger scales, 0.6 of a noise that was smoothed with a kernel of sigma 1 px;
+        0 where it cannot be measured.
+    """
+    middle = tuple(
+        slice(max(0, (n - _MAX_SIDE) // 2), (n + _MAX_SIDE) // 2) for n in data.shape
+    )
+    near, far = (
+        measure_mesh(data[middle], unusable[middle], lag=lag).noise for lag in (1, LAG)
+    )
+    known = (near >= 0) & (far > 0)
+    if not known.any():
+        return 0.0
+    return float(1 - np.median(near[known] / far[known]))
+
+
+def bright_widths(data, unusable):
+    """
+    Measure the widths of the bright sources of an image, however broad they are.
+
+    Parameters
+    ----------
+    data : 2D `~numpy.ndarray` of float
+        The image.
+    unusable : 2D `~numpy.ndarray` of bool
+        True at pixels to ignore.
+
+    Returns
+    -------
+    widths : list of float
+        Of each bright source the diameter in pixels of the circle with the area that
+        exceeds half of its maximum; empty where there are less than four.
+
+    Notes
+    -----
+    The image is looked at in squares of 1, 2, 4 and 8 px, the first of these in which
+    four sources exceed 20 standard deviations of the noise and are resolved, 2.5
+    squares wide in every direction.
+    """
+    for scale in _SCALES:
+        binned, lost = bin_image(data, unusable, scale)
+        if min(binned.shape) < 2 * _MIN_BRIGHT:
+            break
+        image = estimate_normalization(binned, lost).forward(binned, lost)
+        widths = _widths(image, lost)
+        if len(widths) >= _MIN_BRIGHT:
+            return [scale * width for width in widths]
+    return []
+
+
+def _widths(image, hidden):
+    """Return the width of each bright and resolved source of a normalised image."""
+    labels, n_labels = ndimage.label((image > _BRIGHT_SIGMA) & ~hidden)
+    if n_labels == 0:
+        return []
+    index = np.arange(1, n_labels + 1)
+    peaks = np.array(ndimage.maximum_position(image, labels, index))
+    heights = image[tuple(peaks.T)]
+    order = np.argsort(-heights, kind='stable')
+    # evenly over all brightnesses
+    order = order[:: math.ceil(n_labels / _MAX_BRIGHT)]
+    found = [_width(image, hidden, *peaks[k]) for k in order]
+    return [width for width in found if width]
+
+
+def _width(image, hidden, y, x):
+    """Return the width of one source, 0 where it is cut or not resolved."""
+    y0, x0 = max(0, y - _WINDOW), max(0, x - _WINDOW)
+    window = np.s_[y0 : y + _WINDOW + 1, x0 : x + _WINDOW + 1]
+    labels, _ = ndimage.label(image[window] > image[y, x] / 2)
+    inside = labels == labels[y - y0, x - x0]
+    grown = ndimage.binary_dilation(inside, np.ones((3, 3)))
+    if grown[0].any() or grown[-1].any() or grown[:, 0].any() or grown[:, -1].any():
+        return 0.0
+    if hidden[window][grown].any() or _shortest_run(inside) < _MIN_RUN:
+        return 0.0
+    return math.sqrt(4 * np.count_nonzero(inside) / math.pi)
+
+
+def _shortest_run(inside):
+    """Return how thick a region is: the widest square that fits, about."""
+    distance = ndimage.distance_transform_cdt(np.pad(inside, 1), 'chessboard')
+    return 2 * distance.max() - 1

@@ -1,0 +1,120 @@
+"""Tests of the search for pixels that were filled with a number."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from scipy.ndimage import gaussian_filter
+
+from bgrem.sky.blank import blank_pixels
+
+SIZE = 200
+Y, X = np.mgrid[:SIZE, :SIZE]
+CIRCLE = np.hypot(X - 110, Y - 90) > 85
+GAP = (abs(X - 60 + 0.3 * Y) < 2) | (abs(Y - 140) < 4)
+
+
+@pytest.fixture
+def noise():
+    return np.random.default_rng(3).normal(size=(SIZE, SIZE))
+
+
+@pytest.mark.parametrize('dtype', ['f4', 'f8', '>f4'])
+@pytest.mark.parametrize('outside', [CIRCLE, GAP, Y < 3], ids=['circle', 'gap', 'rows'])
+@pytest.mark.parametrize(
+    ('number', 'sky'), [(0, 100), (0, 2), (0, 0), (-999, 30), (1000, 1000), (-0.1, 0)]
+)
+def test_filled(noise, number, sky, outside, dtype):
+    data = np.where(outside, number, sky + noise).astype(dtype)
+    assert_array_equal(blank_pixels(data), outside)
+
+
+@pytest.mark.parametrize('sigma', [0.7, 1.5, 2.5])
+def test_filled_correlated(noise, sigma):
+    smooth = gaussian_filter(noise, sigma)
+    data = np.where(CIRCLE, 0, 5 + smooth / smooth.std())
+    assert_array_equal(blank_pixels(data), CIRCLE)
+
+
+def test_several_numbers(noise):
+    """Each number counts by itself; masked pixels are nobody's."""
+    data = np.where(CIRCLE, -999, 50 + noise)
+    data[80:100, 100:130] = 0
+    data[:, :10] = np.nan
+    masked = Y < 20
+    expected = (CIRCLE | (data == 0)) & (X >= 10)
+    assert_array_equal(blank_pixels(data), expected)
+    found = blank_pixels(data, masked)
+    assert_array_equal(found[25:], expected[25:])
+    assert not found[:20].any()
+
+
+@pytest.mark.parametrize('number', [0, -1])
+def test_integers(noise, number):
+    data = np.where(CIRCLE, number, np.rint(1000 + 4 * noise))
+    assert_array_equal(blank_pixels(data), CIRCLE)
+    assert_array_equal(blank_pixels(data.astype('i4')), CIRCLE)
+
+
+@pytest.mark.parametrize('counts', [0.01, 0.3, 2.0])
+def test_counts(counts):
+    """Zero photons are a measurement."""
+    data = np.random.default_rng(4).poisson(counts, (SIZE, SIZE)).astype(float)
+    assert not blank_pixels(data).any()
+
+
+def test_single_zeros(noise):
+    """Zeros of one or two pixels across may be chance, or bad pixels."""
+    data = 100 + noise
+    data[50, 60], data[:, 90:92], data[130] = 0, 0, 0
+    assert_array_equal(np.argwhere(blank_pixels(data)), np.empty((0, 2)))
+
+
+STARS = sum(
+    500 * np.exp(-0.1 * ((X - x) ** 2 + (Y - y) ** 2))
+    for x, y in np.random.default_rng(5).uniform(0, SIZE, (60, 2))
+)
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        np.zeros((SIZE, SIZE)),
+        np.full((SIZE, SIZE), 7.0),
+        np.where(CIRCLE, 1.0, 10.0),
+        np.where(CIRCLE, 0.0, 3.0 + X),
+        np.where(STARS < 1, 0, STARS),
+        5.0 + np.where(STARS < 1, 0, STARS),
+        np.zeros((1, 1)),
+        np.zeros((1, 9)),
+    ],
+    ids=['zero', 'one', 'step', 'tilt', 'stars', 'pedestal', 'pixel', 'row'],
+)
+def test_models(data):
+    """What is even in an image without noise is its sky."""
+    assert not blank_pixels(data).any()
+
+
+@pytest.mark.parametrize('sigma', [0.0, 1.0, 2.0])
+def test_cut_off(noise, sigma):
+    """Negative values that were set to zero are no gaps."""
+    smooth = gaussian_filter(noise, sigma) if sigma else noise
+    assert not blank_pixels(np.maximum(smooth, 0)).any()
+
+
+def test_saturated(noise):
+    star = 5e4 * np.exp(-((X - 90) ** 2 + (Y - 80) ** 2) / 100)
+    assert not blank_pixels(np.minimum(100 + noise + star, 2e4)).any()
+
+
+def test_enlarged(noise):
+    """Pixels that were repeated are measurements."""
+    assert not blank_pixels(np.kron(noise[:40, :40], np.ones((5, 5)))).any()
+
+
+def test_input_untouched(noise):
+    data = np.where(CIRCLE, 0, noise)
+    data.flags.writeable = False
+    masked = Y < 9
+    masked.flags.writeable = False
+    blank_pixels(data, masked)
+    assert_array_equal(masked, Y < 9)
