@@ -39,7 +39,7 @@ _COMPACT_PERCENTILE = 25
 _MAX_SPREAD = 1.25
 # The width aimed at, in squares, and the largest of them.
 _BEST_WIDTH = 2.1
-_MAX_BINNING = 8
+_MAX_BINNING = 6
 # Smoother noise is not in the training (there the kernel has a sigma of at most
 # 1.2 px); it is binned until it is no more than half as smooth as can be.
 _UNKNOWN_SMOOTHNESS = 0.75
