@@ -26,7 +26,7 @@ __all__ = [
 
 # The network is known to see sources up to here as they are (FWHM of the denoised ones
 # in pixels).
-_KNOWN_WIDTH = 4.0
+_KNOWN_WIDTH = 3.2
 # Images are binned from here on, in pixels: noise that neighbours share is better
 # known to the networks in narrower images.
 _MIN_WIDTH, _MIN_WIDTH_SMOOTH = 8.5, 4.3
@@ -38,8 +38,8 @@ _COMPACT_PERCENTILE = 25
 # are fine.
 _MAX_SPREAD = 1.25
 # The width aimed at, in squares, and the largest of them.
-_BEST_WIDTH = 2.15
-_MAX_BINNING = 8
+_BEST_WIDTH = 2.1
+_MAX_BINNING = 6
 # Smoother noise is not in the training (there the kernel has a sigma of at most
 # 1.2 px); it is binned until it is no more than half as smooth as can be.
 _UNKNOWN_SMOOTHNESS = 0.75

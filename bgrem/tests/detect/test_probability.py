@@ -5,9 +5,11 @@ Tests of bgrem.detect.probability.
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
-from bgrem.detect.probability import calibrate, pool_centers
+from bgrem.detect.peaks import find_peaks
+from bgrem.detect.probability import calibrate, pool_centers, refine_probability
 
 CALIBRATION = {'logit': [-4.0, 0.0, 2.0], 'probability': [0.001, 0.3, 0.9]}
 
@@ -84,3 +86,42 @@ class TestPoolCenters:
     def test_extreme_values_stay_finite(self):
         assert_allclose(pool_centers(np.full((3, 3), 100.0)), 16, atol=0.7)
         assert_allclose(pool_centers(np.full((3, 3), -100.0)), -16, atol=0.01)
+
+
+class TestRefine:
+    @pytest.mark.parametrize('binning', [2, 3, 4, 5, 8])
+    def test_peaks(self, binning):
+        """Each square that is a peak gives one peak, of the same probability."""
+        noise = gaussian_filter(np.random.default_rng(2).normal(size=(40, 53)), 1.0)
+        binned = expit(22 * noise - 3).astype(np.float32)
+        shape = (40 * binning - 1, 53 * binning - binning // 2)
+        fine = refine_probability(binned, binning, shape)
+        assert fine.shape == shape
+        assert fine.dtype == np.float32
+        expected, found = find_peaks(binned), find_peaks(fine)
+        assert len(expected) > 50
+        assert_array_equal(
+            sorted(zip(found['y'] // binning, found['x'] // binning, strict=True)),
+            sorted(zip(expected['y'], expected['x'], strict=True)),
+        )
+        assert_allclose(
+            np.sort(found['probability']), np.sort(expected['probability']), rtol=1e-5
+        )
+
+    @pytest.mark.parametrize('binning', [2, 3, 4, 8])
+    @pytest.mark.parametrize('place', [(5.0, 7.0), (5.3, 6.8), (4.6, 7.45)])
+    def test_position(self, binning, place):
+        """A peak stands where the squares around it say, to a fraction of a square."""
+        y, x = np.mgrid[:11, :14]
+        distance2 = (y - place[0]) ** 2 + (x - place[1]) ** 2
+        binned = expit(3 - 1.5 * distance2)
+        shape = (11 * binning, 14 * binning)
+        (peak,) = find_peaks(refine_probability(binned, binning, shape), None, 0.1)
+        expected = (np.array(place) + 0.5) * binning - 0.5
+        error = np.hypot(peak['y_center'] - expected[0], peak['x_center'] - expected[1])
+        assert error < max(0.75, 0.2 * binning)
+
+    @pytest.mark.parametrize('value', [0.0, 0.3, 1.0])
+    def test_flat(self, value):
+        fine = refine_probability(np.full((3, 1), value), 2, (6, 2))
+        assert_allclose(fine, value, atol=1e-6)
