@@ -29,6 +29,7 @@ from bgrem.sky.parent import (
     silent_mask,
 )
 from bgrem.sky.skewness import skewness_offset
+from bgrem.sky.stripes import measure_stripes
 from bgrem.sky.trend import fit_trend
 from bgrem.sky.uncertainty import mesh_standard_error
 
@@ -85,6 +86,11 @@ class DiffusionBackground(DetectionMixin, Background2D):
         0) are masked; 0 counts as not known. Default: the uncertainty of
         `~astropy.nddata.NDData` input that has one (a standard deviation, a variance
         or an inverse variance).
+    remove_stripes : bool, optional
+        Whether to take rows and columns out first that are brighter or darker along
+        their whole length, as the 1/f noise and the bias of some detectors
+        (`bgrem.sky.stripes.measure_stripes`). They are part of `background`, not of
+        its mesh, and not of the noise. Default `False`.
     weights : str, path-like or `bgrem.weights.Weights`, optional
         The name of shipped weights (see `bgrem.list_weights`) or the path of a
         ``.safetensors`` file. Default ``'optical'``.
@@ -195,6 +201,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         mask=None,
         coverage_mask=None,
         error=None,
+        remove_stripes=False,
         weights='optical',
         n_steps=None,
         n_symmetries=1,
@@ -214,6 +221,11 @@ class DiffusionBackground(DetectionMixin, Background2D):
             error=error,
             use_nddata_mask=use_nddata_mask,
         )
+        self._stripes = None
+        if remove_stripes:
+            self._stripes = measure_stripes(image.data, image.unusable)
+            data = image.data - self._stripe_map(image.data.dtype)
+            image = replace(image, data=data)
         n_boxes = check_as_parent(image, box_size, options)
         image, n_boxes = _hide_blank(image, n_boxes, box_size, options)
         # kept for the flipped residual: neither array nor file may change till then
@@ -258,7 +270,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         self._image = image
         self._source = source
         self._probability = separation.probability
-        self._meta = separation.meta
+        self._meta = separation.meta | {'remove_stripes': bool(remove_stripes)}
         self._correction = separation.correction
         self._trend = trend
         noise_alone = ~unusable & away_from_sources(source, noise)
@@ -335,8 +347,22 @@ class DiffusionBackground(DetectionMixin, Background2D):
     @property
     def background(self):
         """
-        The sky level at every pixel (2D, unit of the data), a new array.
+        The sky level at every pixel (2D, unit of the data), a new array; with the
+        stripes of ``remove_stripes``.
         """
+        background = self._smooth_background()
+        if self._stripes is not None:
+            stripes = self._stripe_map(background.dtype)
+            if self.coverage_mask is not None:
+                stripes[self.coverage_mask] = 0
+            background += self._with_unit(stripes)
+        return background
+
+    def _stripe_map(self, dtype):
+        rows, columns = (levels.astype(dtype) for levels in self._stripes)
+        return rows[:, None] + columns
+
+    def _smooth_background(self):
         if not self._interpolates:
             return super().background
         if self._trend is None:
@@ -475,7 +501,11 @@ class DiffusionBackground(DetectionMixin, Background2D):
                 raise ValueError(msg)
             image = self.source
         else:
-            other = self._image if data is None else parse_image(data)
+            if data is None:
+                # the stripes are out of the image already
+                other, background = self._image, self._smooth_background()
+            else:
+                other, background = parse_image(data), self.background
             if other.data.shape != self._source.shape:
                 msg = (
                     f'data must have the shape of the background, '
@@ -483,7 +513,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
                 )
                 raise ValueError(msg)
             values = other.data if other.unit is None else other.data << other.unit
-            image = values - self.background
+            image = values - background
         if clip:
             image[image < 0] = 0
         return image

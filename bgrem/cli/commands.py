@@ -170,6 +170,7 @@ def _make_background(options):
         options.box_size,
         mask=mask,
         error=error,
+        remove_stripes=options.remove_stripes,
         exclude_percentile=options.exclude_percentile,
         weights=options.weights,
         n_steps=options.n_steps,

@@ -175,6 +175,11 @@ def _add_image_options(parser, output_help):
         help='standard deviations, variances or inverse variances (default: std)',
     )
     parser.add_argument(
+        '--remove-stripes',
+        action='store_true',
+        help='take out rows and columns that are brighter or darker as a whole',
+    )
+    parser.add_argument(
         '--box-size',
         type=int,
         default=64,

@@ -25,6 +25,10 @@ _MIN_CLEAN = 0.1
 _FINE = 0.3
 _LEAST = 1e-12
 _OTHER = 0.5  # in the logarithm: not of the kind of the pixels around
+# The photons of a source are known from pixels of so many standard deviations; where
+# they are more than this part of a variance, what else is in it is not.
+_SEEN = 10.0
+_SOURCE_PART = 0.3
 # Of the relation between the error of a pixel and its own noise.
 _NOISE_CLIP = 3.0
 _MIN_SIGNIFICANCE = 3.0
@@ -56,12 +60,14 @@ def sky_error(error, deviation, scale):
 
     Notes
     -----
-    The variance of the sky is never above that of the pixel; under a source it is the
-    geometric mean of the clean pixels around, if that is lower, and so it is everywhere
-    where the two are nearly the same. Some pipelines take
-    the photon noise from the pixel's own counts: then variance and noise are
-    correlated, pixels with positive noise seem to be noisier. The slope ``k`` of
-    ``error**2 = variance * (1 + k * deviation)`` is fitted to the clean pixels, and
+    In bright pixels the ratio of the variance to the geometric mean of the clean ones
+    around rises with the light, if the photons of the sources are in it. That part is
+    taken off; where it is most of the variance that of the clean pixels takes its
+    place. So it does where the two are nearly the same, as around faint sources.
+
+    Some pipelines take the photon noise from the pixel's own counts: then variance and
+    noise are correlated, pixels with positive noise seem to be noisier. The slope ``k``
+    of ``error**2 = variance * (1 + k * deviation)`` is fitted to the clean pixels, and
     the variance divided by the bracket.
     """
     variance = np.square(error)
@@ -82,9 +88,16 @@ def sky_error(error, deviation, scale):
     if slope:
         bracket = 1 + slope * np.where(known, deviation, 0)
         variance = variance / np.maximum(bracket, _MIN_FACTOR)
-    ratio = variance / typical
-    smooth = (bright & (ratio > 1)) | (ratio < _LEAST) | (np.abs(ratio - 1) < _FINE)
-    return np.sqrt(np.where(smooth, typical, variance))
+    least = np.where(
+        variance > _LEAST * typical, np.minimum(variance, typical), typical
+    )
+    photons = _source_variance(
+        variance, typical, deviation, factor * error, bright & known
+    )
+    variance = np.where(photons > _SOURCE_PART * variance, least, variance - photons)
+    variance = np.maximum(variance, least)
+    same = np.abs(variance / typical - 1) < _FINE
+    return np.sqrt(np.where(same, typical, variance))
 
 
 def explains_better(scale, other, deviation):
@@ -146,6 +159,17 @@ def _local_mean(variance, clean):
         if found.all():
             break
     return np.exp(mean)
+
+
+def _source_variance(variance, typical, deviation, noise, bright):
+    """Return which part of the variance of bright pixels is that of their light."""
+    light = np.where(bright, deviation, 0)
+    light = np.maximum(light, ndimage.uniform_filter(light, 3))
+    seen = bright & (light > _SEEN * noise)
+    if not seen.any():
+        return np.zeros_like(variance)
+    slope = np.median((variance / typical - 1)[seen] / light[seen])
+    return max(float(slope), 0.0) * typical * np.maximum(light, 0)
 
 
 def _photon_slope(ratio, deviation, noise, clean):

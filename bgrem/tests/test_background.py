@@ -714,3 +714,30 @@ def test_blank_counts(counts):
     assert np.all(bkg.background >= 0)
     assert_allclose(np.mean(bkg.background_rms), np.sqrt(counts), rtol=0.05)
     assert bkg.source.sum() <= data.sum()
+
+
+@pytest.mark.parametrize('unit', [None, u.adu])
+def test_remove_stripes(make, data, unit):
+    """Stripes are sky: photometry does not see them, and the noise is without."""
+    rows = 6 * np.random.default_rng(2).normal(size=SHAPE[0])
+    rows -= rows.mean()
+    striped = (data + rows[:, None]) << unit if unit else data + rows[:, None]
+    coverage = Y < 5
+    options = {'remove_stripes': True, 'coverage_mask': coverage, 'fill_value': -1.0}
+    bkg = make(striped, exclude_percentile=50, **options)
+    found = u.Quantity(bkg.background).value
+    assert_array_equal(found[coverage], -1)
+    assert np.std((found - rows[:, None])[~coverage]) < 1
+    assert np.std(found[~coverage]) > 5
+    background = bkg.background
+    assert_allclose((bkg.subtract() + background)[~coverage], striped[~coverage])
+    assert_allclose(bkg.subtract(striped)[~coverage], bkg.subtract()[~coverage])
+    total = bkg.noise + bkg.source + background
+    assert_allclose(total[~coverage], striped[~coverage])
+    assert u.Quantity(bkg.background_rms_median).value < 2.3
+    plain = make(striped, exclude_percentile=50)
+    assert u.Quantity(plain.background_rms_median).value > 3.5
+    assert bkg.meta['remove_stripes']
+    assert not plain.meta['remove_stripes']
+    again = pickle.loads(pickle.dumps(bkg))
+    assert_array_equal(again.background, background)

@@ -55,6 +55,24 @@ def test_fine_structure(image, factor):
     assert np.std(np.log(estimate_normalization(data).scale / NOISE)) > 0.1
 
 
+@pytest.mark.parametrize('photons', [False, True])
+def test_crowded(rng, photons):
+    """Among stars that leave no pixel clean steps and columns are kept, too."""
+    stars = np.zeros((SIZE, SIZE))
+    for part, y, x in zip(
+        rng.uniform(size=800), *rng.uniform(0, SIZE, (2, 800)), strict=True
+    ):
+        peak = 3000 / (1 + 999 * part)
+        stars += peak * np.exp(-((Y - y) ** 2 + (X - x) ** 2) / 6)
+    noise = np.sqrt(NOISE**2 + stars)
+    data = SKY + stars + rng.normal(size=noise.shape) * noise
+    scale = estimate_normalization(data, error=noise if photons else NOISE).scale
+    logarithm = np.log(scale / NOISE)
+    assert abs(np.mean(logarithm)) < 0.1
+    assert np.std(logarithm) < 0.06
+    assert abs(np.mean(logarithm[:, 100])) < 0.1
+
+
 def test_own_counts(rng, stars):
     """The error of a pixel that had more photons by chance is not larger."""
     data = rng.poisson(30 + stars / 10).astype(float)

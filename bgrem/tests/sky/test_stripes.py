@@ -1,0 +1,95 @@
+"""Tests of the stripes: images whose rows and columns are known."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from bgrem.sky.stripes import measure_stripes
+
+SHAPE = (200, 260)
+SIGMA = 4.0
+Y, X = np.mgrid[: SHAPE[0], : SHAPE[1]]
+NOWHERE = np.zeros(SHAPE, dtype=bool)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(33)
+
+
+@pytest.fixture
+def noise(rng):
+    return rng.normal(1000, SIGMA, SHAPE)
+
+
+def step_error(error):
+    return np.std(np.diff(error)) / np.sqrt(2)
+
+
+def check(data, rows, columns, unusable=NOWHERE, *, precision=0.12):
+    """
+    The levels are right to little more than a median can be, in units of the noise.
+
+    What they have in common over the width of a box is the smooth sky's.
+    """
+    found = measure_stripes(data, unusable)
+    for levels, truth in zip(found, (rows, columns), strict=True):
+        assert step_error(levels - truth) < precision * SIGMA
+
+
+@pytest.mark.parametrize('strength', [2.0, 4.0, 12.0])
+@pytest.mark.parametrize('which', ['rows', 'columns', 'both'])
+def test_stripes(rng, noise, strength, which):
+    rows, columns = (strength * rng.normal(size=n) for n in SHAPE)
+    rows *= which != 'columns'
+    columns *= which != 'rows'
+    check(noise + rows[:, None] + columns, rows, columns)
+
+
+def test_without_stripes(noise):
+    """Nothing much is taken from an image that has none."""
+    for levels in measure_stripes(noise, NOWHERE):
+        assert np.std(levels) < 0.05 * SIGMA
+
+
+def test_smooth_sky(rng, noise):
+    """What varies more slowly is the sky's."""
+    sky = 40 * np.sin(X / 60) + 0.2 * Y
+    rows = 8 * rng.normal(size=SHAPE[0])
+    check(noise + sky + rows[:, None], rows, np.zeros(SHAPE[1]), precision=0.25)
+
+
+def test_sources(rng, noise):
+    """Rows through stars and galaxies are not darker for it."""
+    galaxy = 300 * np.exp(-np.hypot(Y - 100, (X - 90) / 2) / 12)
+    stars = sum(
+        500 * np.exp(-((Y - y) ** 2 + (X - x) ** 2) / 6)
+        for y, x in rng.uniform(0, 200, (150, 2))
+    )
+    rows = 4 * rng.normal(size=SHAPE[0])
+    data = noise + rows[:, None] + galaxy + stars
+    check(data, rows, np.zeros(SHAPE[1]), precision=0.2)
+
+
+def test_mask(rng, noise):
+    """What is masked does not matter; a line without pixels has no level."""
+    rows = 12 * rng.normal(size=SHAPE[0])
+    data = noise + rows[:, None]
+    mask = (X > 200) | (Y < 10)
+    found = measure_stripes(data, mask)
+    assert_array_equal(found[0][:10], 0)
+    assert_array_equal(found[1][201:], 0)
+    data[mask] = np.nan
+    for one, other in zip(found, measure_stripes(data, mask), strict=True):
+        assert_array_equal(one, other)
+    assert step_error((found[0] - rows)[10:]) < 0.15 * SIGMA
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (1, 40), (3, 3), (60, 2)])
+def test_small(shape, rng):
+    data = rng.normal(size=shape)
+    for levels, n in zip(measure_stripes(data, data > 9), shape, strict=True):
+        assert levels.shape == (n,)
+        assert np.all(np.isfinite(levels))
+    for levels in measure_stripes(data, data < 9):
+        assert_array_equal(levels, 0)
