@@ -451,7 +451,10 @@ class DiffusionBackground(DetectionMixin, Background2D):
     def meta(self):
         """
         How the sources were found: version of the package, name and sha256 of the
-        weights, steps, normalisation and device (dict), a new copy.
+        weights, steps, normalisation and device (dict), a new copy. ``'binning'`` is
+        the side in pixels of the squares in which the network saw the image, 1 unless
+        that is broader or smoother than the weights know (see
+        `bgrem.sky.sampling.choose_binning`).
 
         Once a ``false_discovery_rate`` has been asked for, ``'false_discovery'``
         says what the image itself tells about its probabilities, see

@@ -24,13 +24,12 @@ __all__ = [
     'refine_source',
 ]
 
-# The network is known to see sources up to here as they are (FWHM of the denoised ones
-# in pixels).
-_KNOWN_WIDTH = 3.2
-# Images are binned from here on, in pixels: noise that neighbours share is better
-# known to the networks in narrower images.
-_MIN_WIDTH, _MIN_WIDTH_SMOOTH = 8.5, 4.3
+# On white noise the networks see sources up to here as they are (FWHM of the denoised
+# ones in pixels). What they see on smoother noise says nothing.
+_KNOWN_WIDTH = 4.2
 _SMOOTH = 0.15
+# Images are binned from here on (FWHM of the sources in pixels).
+_MIN_WIDTH, _MIN_WIDTH_SMOOTH = 8.5, 4.3
 # Stars are the most compact of the sources.
 _COMPACT_PERCENTILE = 25
 # The widths of most sources are that of the PSF; those of knots in nebulae differ by
@@ -86,10 +85,10 @@ def choose_binning(data, unusable, seen_width=math.nan):
     neighbouring pixels share, shall be about 2 squares wide. Without any, squares are
     as large as makes smooth noise rough enough.
     """
-    if seen_width < _KNOWN_WIDTH:
-        return 1
     smoothness = noise_smoothness(data, unusable)
     is_smooth = smoothness > _SMOOTH
+    if seen_width < _KNOWN_WIDTH and not is_smooth:
+        return 1
     widths = bright_widths(data, unusable)
     if widths:
         low, high = np.percentile(widths, [_COMPACT_PERCENTILE, 75])
