@@ -5,23 +5,28 @@ Output files appear whole or not at all, keep the header and WCS of the input,
 and say by which weights they were made.
 """
 
+import gzip
 import os
 import warnings
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import Table, vstack
 
 from bgrem.files.atomic import atomic_path
-from bgrem.files.io import open_fits
+from bgrem.files.hdus import fits_errors, open_fits
 
 __all__ = [
+    'Products',
     'catalog_table',
     'check_output',
+    'join_tables',
     'product_provenance',
     'write_catalog',
     'write_products',
@@ -42,6 +47,12 @@ _KEYWORDS = {
     'normalization': ('BGREMNRM', 'normalisation'),
     'device': ('BGREMDEV', 'device of the denoiser'),
 }
+
+# The size of a primary HDU without data: one block.
+_PRIMARY_SIZE = 2880
+
+# The keyword that names the HDU of the input in products of several images.
+_EXTENSION = 'BGREMEXT'
 
 # Keywords that belong to one file or one data array, not to what they show.
 _NOT_COPIED = (
@@ -75,6 +86,28 @@ _EMPTY_COLUMNS = {
 }
 
 
+class Products(NamedTuple):
+    """
+    What was made of one image.
+
+    Parameters
+    ----------
+    background : `bgrem.DiffusionBackground`
+        The background of ``image``.
+    image : `bgrem.files.io.FitsImage`
+        The image.
+    segmentation_image : `~photutils.segmentation.SegmentationImage` or `None`
+        The detections; `None` for none.
+    catalog : `~photutils.segmentation.SourceCatalog` or `None`
+        Their catalogue; `None` for none.
+    """
+
+    background: object
+    image: object
+    segmentation_image: object = None
+    catalog: object = None
+
+
 def check_output(path, *, overwrite=False, inputs=(), endings=FITS_ENDINGS):
     """
     Refuse a path that cannot be written, before any work is done for it.
@@ -103,7 +136,7 @@ def check_output(path, *, overwrite=False, inputs=(), endings=FITS_ENDINGS):
     ValueError
         If the ending is none of ``endings`` or the path is an input.
     FileExistsError
-        If the file exists and ``overwrite`` is False.
+        If the file, or a link without a target, exists and ``overwrite`` is False.
     FileNotFoundError
         If its folder does not exist.
     PermissionError
@@ -120,8 +153,8 @@ def check_output(path, *, overwrite=False, inputs=(), endings=FITS_ENDINGS):
     if path.is_dir():
         msg = f'output file {path} is a folder'
         raise FileExistsError(msg)
-    if path.exists():
-        if any(Path(p).exists() and path.samefile(p) for p in inputs):
+    if path.exists() or path.is_symlink():
+        if any(_is_same(path, p) for p in inputs):
             msg = f'output file {path} is the input file'
             raise ValueError(msg)
         if not overwrite:
@@ -133,28 +166,22 @@ def check_output(path, *, overwrite=False, inputs=(), endings=FITS_ENDINGS):
     return path
 
 
-def write_products(
-    path, background, image, segmentation_image=None, catalog=None, *, overwrite=False
-):
+def _is_same(path, other):
+    return path.exists() and Path(other).exists() and path.samefile(other)
+
+
+def write_products(path, products, *, overwrite=False):
     """
-    Write everything that was made of an image to one FITS file.
+    Write everything that was made of the images of a file to one FITS file.
 
     Parameters
     ----------
     path : path-like
         The file to make. With ``.gz`` at its end it is compressed.
 
-    background : `bgrem.DiffusionBackground`
-        The background of ``image``.
-
-    image : `bgrem.files.io.FitsImage`
-        The image.
-
-    segmentation_image : `~photutils.segmentation.SegmentationImage` or `None`
-        The detections; `None` for none.
-
-    catalog : `~photutils.segmentation.SourceCatalog` or `None`, optional
-        Their catalogue; `None` for none.
+    products : iterable of `Products`
+        What was made of each image. They are asked for one after the other, and
+        none is kept: they can be made while the file is written.
 
     overwrite : bool, optional
         Whether an existing file may be replaced.
@@ -171,12 +198,37 @@ def write_products(
     (int32, 0 is no source) and CATALOG (a table). The images carry the
     header and so the exact WCS of the input; BUNIT is kept where the pixels
     still have it.
+
+    Of several images the extensions follow each other, with EXTVER as the number of
+    the image and BGREMEXT as the name of its HDU; there is one CATALOG, at the end,
+    with a column ``extension``.
     """
-    path = check_output(path, overwrite=overwrite, inputs=(image.path,))
-    provenance = _provenance_cards(background.meta)
-    primary = fits.PrimaryHDU(header=_product_header(image.primary_header))
-    primary.header.extend(provenance, update=True)
-    hdus = fits.HDUList([primary])
+    path = check_output(path, overwrite=overwrite)
+    tables = []
+    with atomic_path(path) as temporary, temporary.open('wb') as file:
+        stream = file
+        if path.suffix.lower() == '.gz':
+            # Without a time, so that the same input gives the same file.
+            stream = gzip.GzipFile(filename='', mode='wb', fileobj=file, mtime=0)
+        for one in products:
+            check_output(path, overwrite=True, inputs=(one.image.path,))
+            provenance = _provenance_cards(one.background.meta)
+            if not tables:
+                header = _product_header(one.image.primary_header)
+                primary = fits.PrimaryHDU(header=header)
+                primary.header.extend(provenance, update=True)
+                stream.write(_hdu_bytes([primary]))
+            stream.write(_hdu_bytes(_image_hdus(one, provenance), extensions=True))
+            tables.append((one.image.hdu, catalog_table(one.catalog)))
+        table = _table_hdu(join_tables(tables), provenance)
+        stream.write(_hdu_bytes([table], extensions=True))
+        if stream is not file:
+            stream.close()
+
+
+def _image_hdus(products, provenance):
+    background, image, segmentation_image, _ = products
+    hdus = fits.HDUList()
     has_unit = {
         'SCI': background.subtract(),
         'BACKGROUND': background.background,
@@ -193,8 +245,7 @@ def write_products(
         hdus.append(_image_hdu(name, values, image, provenance))
         hdus[name].header.remove('BUNIT', ignore_missing=True)
     _add_history(hdus['SCI'].header, background.meta, image)
-    hdus.append(_table_hdu(catalog_table(catalog), provenance))
-    _write_hdus(path, hdus)
+    return hdus
 
 
 def catalog_table(catalog):
@@ -228,6 +279,33 @@ def catalog_table(catalog):
     return table
 
 
+def join_tables(tables):
+    """
+    Join the catalogues of the images of a file.
+
+    Parameters
+    ----------
+    tables : list of tuple
+        For each image the name of its HDU and its table, from `catalog_table`.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        All rows. If there are several images, the first column, ``extension``, names
+        the HDU; labels count from 1 in each.
+    """
+    if len(tables) == 1:
+        return tables[0][1]
+    # What has no row has no units either, nor the columns of the others.
+    filled = [(name, table) for name, table in tables if len(table)]
+    for name, table in filled or tables[:1]:
+        table.add_column([name] * len(table), name='extension', index=0)
+    if not filled:
+        tables[0][1]['extension'] = np.array([], dtype=str)
+    joined = [table for _, table in filled or tables[:1]]
+    return vstack(joined, metadata_conflicts='silent')
+
+
 def write_catalog(path, catalog, meta, *, overwrite=False, inputs=()):
     """
     Write a catalogue to a FITS, ECSV or CSV file.
@@ -237,8 +315,9 @@ def write_catalog(path, catalog, meta, *, overwrite=False, inputs=()):
     path : path-like
         The file to make; its ending gives the format.
 
-    catalog : `~photutils.segmentation.SourceCatalog` or `None`
-        The catalogue; `None` is written as one without a row.
+    catalog : `~photutils.segmentation.SourceCatalog`, Table or `None`
+        The catalogue, or its table, from `catalog_table` or `join_tables`; `None` is
+        written as one without a row.
 
     meta : dict
         The provenance (``DiffusionBackground.meta``); CSV files have no
@@ -255,10 +334,14 @@ def write_catalog(path, catalog, meta, *, overwrite=False, inputs=()):
     path = check_output(
         path, overwrite=overwrite, inputs=inputs, endings=CATALOG_ENDINGS
     )
-    table = catalog_table(catalog)
+    table = catalog if isinstance(catalog, Table) else catalog_table(catalog)
     if path.name.lower().endswith(FITS_ENDINGS):
         table_hdu = _table_hdu(table, _provenance_cards(meta))
-        _write_hdus(path, fits.HDUList([fits.PrimaryHDU(), table_hdu]))
+        content = _hdu_bytes([fits.PrimaryHDU(), table_hdu])
+        if path.suffix.lower() == '.gz':
+            content = gzip.compress(content, mtime=0)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content)
         return
     for card in _provenance_cards(meta):
         table.meta[card.keyword] = card.value
@@ -332,7 +415,7 @@ def product_provenance(path):
     FileNotFoundError, ValueError
         If there is no such file or it is not FITS.
     """
-    with open_fits(Path(path)) as hdus:
+    with open_fits(path) as hdus, fits_errors(path, 'has a damaged header'):
         for hdu in hdus:
             if 'BGREMVER' in hdu.header:
                 return {
@@ -356,7 +439,7 @@ def _provenance_cards(meta):
     for name, (keyword, comment) in _KEYWORDS.items():
         value = meta.get(name)
         if value is not None:
-            simple = value if isinstance(value, (int, float)) else str(value)
+            simple = value if isinstance(value, (int, float)) else _ascii(value)
             cards.append(fits.Card(keyword, simple, comment))
     return cards
 
@@ -364,16 +447,27 @@ def _provenance_cards(meta):
 def _image_hdu(name, values, image, provenance):
     hdu = fits.ImageHDU(values, header=_product_header(image.header), name=name)
     hdu.header.extend(provenance, update=True)
+    if image.n_images > 1:
+        hdu.ver = image.number + 1
+        hdu.header[_EXTENSION] = (_ascii(image.hdu), 'HDU of the input')
     return hdu
 
 
 def _add_history(header, meta, image):
     now = datetime.now(UTC).strftime('%Y-%m-%dT%H:%M:%S')
     header.add_history(f'bgrem {meta.get("version")} at {now} UTC')
-    header.add_history(f'bgrem: image {image.path.name} HDU {image.hdu}')
+    plane = '' if image.plane is None else f' plane {image.plane}'
+    place = _ascii(f'{image.path.name} HDU {image.hdu}{plane}')
+    header.add_history(f'bgrem: image {place}')
     header.add_history('bgrem: SCI is data - background, not clipped')
     for name, value in meta.items():
-        header.add_history(f'bgrem: {name} = {value}')
+        header.add_history(_ascii(f'bgrem: {name} = {value}'))
+
+
+def _ascii(value):
+    """Return a text that fits a card: printable ASCII, the rest escaped."""
+    text = str(value)
+    return ''.join(c if c.isascii() and c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _table_hdu(table, provenance):
@@ -389,8 +483,14 @@ def _table_hdu(table, provenance):
     return hdu
 
 
-def _write_hdus(path, hdus):
-    with atomic_path(path) as temporary, warnings.catch_warnings():
+def _hdu_bytes(hdus, *, extensions=False):
+    """Return HDUs as the bytes of a file, or as those that follow a primary HDU."""
+    buffer = BytesIO()
+    start = [fits.PrimaryHDU()] if extensions else []
+    with warnings.catch_warnings():
         # Odd cards of the input header are repaired, or kept as they are.
         warnings.simplefilter('ignore', fits.verify.VerifyWarning)
-        hdus.writeto(temporary, checksum=True, output_verify='silentfix+ignore')
+        fits.HDUList([*start, *hdus]).writeto(
+            buffer, checksum=True, output_verify='silentfix+ignore'
+        )
+    return buffer.getvalue()[_PRIMARY_SIZE if extensions else 0 :]
