@@ -5,7 +5,6 @@ import platform
 import sys
 import warnings
 from contextlib import contextmanager
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -190,23 +189,27 @@ def _run_files(options, process, outputs):
     weights, n_failed = None, 0
     for path, paths in zip(options.input, planned, strict=True):
         with _warnings_of(path, named=len(planned) > 1):
-            try:
-                chips = read_chips(options, path)
-                # Weights take seconds: bad files are reported before. Without weights
-                # no file can be processed, so that their errors end it all.
-                work = partial(process, options, chips, paths)
-            except EXPECTED_ERRORS as exc:
-                say(f'error: {describe(exc, path)}')
+            result = None
+            chips = _attempt(path, read_chips, options, path)
+            if chips is not None:
+                # They take seconds: bad files are reported before. Without weights no
+                # file can be processed, so that their errors end it all.
+                weights = weights or _load_weights(options)
+                result = _attempt(path, process, options, chips, paths, weights)
+            if result is None:
                 n_failed += 1
-                continue
-            if weights is None:
-                weights = _load_weights(options)
-            try:
-                _summary(options, path, *work(weights))
-            except EXPECTED_ERRORS as exc:
-                say(f'error: {describe(exc, path)}')
-                n_failed += 1
+            else:
+                _summary(options, path, *result)
     return min(n_failed, 1)
+
+
+def _attempt(path, function, *args):
+    """Call a function; where it fails for a good reason say so and return None."""
+    try:
+        return function(*args)
+    except EXPECTED_ERRORS as exc:
+        say(f'error: {describe(exc, path)}')
+        return None
 
 
 @contextmanager
