@@ -239,7 +239,7 @@ def _check_options(options):
     if options.error is not None and options.weight is not None:
         msg = 'error and weight must not be given together'
         raise ValueError(msg)
-    if options.error is not None and getattr(options, 'gain', None) is not None:
+    if options.error is not None and options.gain is not None:
         msg = (
             'gain must not be given with error, the total error, which has the photon '
             'noise of the sources already'

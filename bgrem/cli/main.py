@@ -142,6 +142,8 @@ def _make_parser():
         description='Draw data, background, noise, sources and segments.',
     )
     _add_image_options(plot, 'picture to write: .png, .pdf, .svg or .jpg')
+    # Nothing is measured for a picture.
+    plot.set_defaults(gain=None)
 
     info = commands.add_parser(
         'info',

@@ -1,6 +1,10 @@
 """FITS files: which of their HDUs are images, and what damage does to them."""
 
+import bz2
+import gzip
+import lzma
 import math
+import os
 import re
 from contextlib import contextmanager
 from itertools import count
@@ -28,6 +32,10 @@ _AUXILIARY = set(
 )
 # Constant pixels, the best case, are compressed by some thousands.
 _BEST_COMPRESSION = 20_000
+
+# More axes than the standard allows are damage.
+_MOST_AXES = 999
+_OPENERS = {b'\x1f\x8b': gzip.open, b'BZh': bz2.open, b'\xfd7zXZ': lzma.open}
 
 
 @contextmanager
@@ -91,31 +99,48 @@ def open_fits(path):
         if not path.is_file():  # opening a pipe would wait for its writer
             msg = 'it is not a regular file'
             raise ValueError(msg)
+        _check_headers(path)
         # Without uint=False unsigned integers would skip the BLANK value. The
         # file is read at once: scaled data cannot be mapped anyhow.
         hdus = fits.open(path, memmap=False, uint=False)
         try:
-            _read_headers(hdus)
+            len(hdus)  # reads all headers
         except BaseException:
             hdus.close()
             raise
     return hdus
 
 
-def _read_headers(hdus):
-    """Read the headers one by one, so that a circle of them ends."""
-    start = -1
-    for index in count():
-        try:
-            hdu = hdus[index]
-        except IndexError:
-            break
-        place = hdu.fileinfo()
-        if place['hdrLoc'] <= start or place['datSpan'] < 0:
-            msg = f'HDU {index} has a size that cannot be'
-            raise ValueError(msg)
-        start = place['hdrLoc']
-    len(hdus)  # an IndexError of a damaged header is raised again
+def _check_headers(path):
+    """
+    Refuse headers of which astropy would make no end.
+
+    It walks from one header to the next by the size that each claims, backwards if
+    that is negative, and over as many axes as are named.
+    """
+    with path.open('rb') as file:
+        start = file.read(6)
+    opener = next((o for mark, o in _OPENERS.items() if start.startswith(mark)), open)
+    with opener(path, 'rb') as file:
+        for index in count():
+            try:
+                header = fits.Header.fromfile(file)
+                n_axes = header.get('NAXIS', 0)
+                counts = [header.get(key, d) for key, d in (('PCOUNT', 0), ('GCOUNT', 1))]
+                bits = header['BITPIX']
+                many = not 0 <= n_axes <= _MOST_AXES
+                axes = [] if many else [header[f'NAXIS{k + 1}'] for k in range(n_axes)]
+                is_wrong = many or min(*axes, *counts) < 0
+                if not (is_wrong or header.get('GROUPS', False)):
+                    n_pixels = math.prod(axes) if axes else 0
+                    n_bytes = abs(bits) // 8 * counts[1] * (counts[0] + n_pixels)
+                    file.seek(-(-n_bytes // 2880) * 2880, os.SEEK_CUR)
+            except Exception:  # noqa: BLE001
+                # The end of the file, or something that astropy will complain of.
+                return
+            if is_wrong:
+                msg = f'HDU {index} has a size that cannot be'
+                raise ValueError(msg)
 
 
 def check_size(hdu, path):
