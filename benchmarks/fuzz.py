@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from astropy import log
 from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import StdDevUncertainty
@@ -622,6 +623,8 @@ def run_cases(kind, seeds, folder, report=None):
     signal.signal(signal.SIGALRM, stop)
     for seed in seeds:
         signal.alarm(TIME_LIMIT)
+        # What ends the process leaves the seed and the file behind.
+        (Path(folder) / 'seed').write_text(f'{kind} {seed}\n')
         # What hangs where no exception is heard ends the process, with a traceback.
         faulthandler.dump_traceback_later(5 * TIME_LIMIT, exit=True)
         try:
@@ -661,6 +664,7 @@ def main(argv=None):
     if unknown := set(options.kinds) - set(KINDS):
         parser.error(f'no such kind: {", ".join(unknown)}')
     torch.set_num_threads(1)
+    log.setLevel('ERROR')
     limit = int(options.memory * 2**30)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     n_faults = 0

@@ -72,12 +72,15 @@ def _run(argv):
 
 def _print_warnings():
     """Print what concerns the user in one line each, and nothing else."""
+    from astropy import log
     from astropy.io.fits.verify import VerifyWarning
     from astropy.utils.exceptions import AstropyDeprecationWarning, AstropyWarning
 
     def show(message, category, filename, lineno, file=None, line=None):  # noqa: ARG001
         say(f'warning: {" ".join(str(message).split())}')
 
+    # What astropy tells of odd WCS headers it repairs itself.
+    log.setLevel('ERROR')
     warnings.simplefilter('ignore')
     for category in (UserWarning, AstropyWarning):
         warnings.simplefilter('default', category)

@@ -7,6 +7,7 @@ import math
 import os
 import re
 from contextlib import contextmanager
+from io import BytesIO
 from itertools import count
 from pathlib import Path
 
@@ -99,10 +100,15 @@ def open_fits(path):
         if not path.is_file():  # opening a pipe would wait for its writer
             msg = 'it is not a regular file'
             raise ValueError(msg)
-        _check_headers(path)
+        with path.open('rb') as file:
+            start = file.read(6)
+            file.seek(0)
+            opener = next((_OPENERS[m] for m in _OPENERS if start.startswith(m)), None)
+            content = None if opener is None else BytesIO(opener(file).read())
+            _check_headers(file if content is None else content)
         # Without uint=False unsigned integers would skip the BLANK value. The
         # file is read at once: scaled data cannot be mapped anyhow.
-        hdus = fits.open(path, memmap=False, uint=False)
+        hdus = fits.open(content or path, memmap=False, uint=False)
         try:
             len(hdus)  # reads all headers
         except BaseException:
@@ -111,36 +117,51 @@ def open_fits(path):
     return hdus
 
 
-def _check_headers(path):
+def _check_headers(file):
     """
-    Refuse headers of which astropy would make no end.
+    Refuse headers of which astropy would make no end, or worse.
 
     It walks from one header to the next by the size that each claims, backwards if
-    that is negative, and over as many axes as are named.
+    that is negative, and over as many axes or columns as are named; and its C code
+    believes the sizes of tiles.
     """
-    with path.open('rb') as file:
-        start = file.read(6)
-    opener = next((o for mark, o in _OPENERS.items() if start.startswith(mark)), open)
-    with opener(path, 'rb') as file:
-        for index in count():
-            try:
-                header = fits.Header.fromfile(file)
-                n_axes = header.get('NAXIS', 0)
-                counts = [header.get(key, d) for key, d in (('PCOUNT', 0), ('GCOUNT', 1))]
-                bits = header['BITPIX']
-                many = not 0 <= n_axes <= _MOST_AXES
-                axes = [] if many else [header[f'NAXIS{k + 1}'] for k in range(n_axes)]
-                is_wrong = many or min(*axes, *counts) < 0
-                if not (is_wrong or header.get('GROUPS', False)):
-                    n_pixels = math.prod(axes) if axes else 0
-                    n_bytes = abs(bits) // 8 * counts[1] * (counts[0] + n_pixels)
-                    file.seek(-(-n_bytes // 2880) * 2880, os.SEEK_CUR)
-            except Exception:  # noqa: BLE001
-                # The end of the file, or something that astropy will complain of.
-                return
-            if is_wrong:
-                msg = f'HDU {index} has a size that cannot be'
-                raise ValueError(msg)
+    for index in count():
+        try:
+            header = fits.Header.fromfile(file)
+            problem = _find_problem(header)
+            if problem is None and not header.get('GROUPS', False):
+                axes = [header[f'NAXIS{k + 1}'] for k in range(header.get('NAXIS', 0))]
+                n_values = header.get('PCOUNT', 0) + (math.prod(axes) if axes else 0)
+                n_bytes = abs(header['BITPIX']) // 8 * header.get('GCOUNT', 1) * n_values
+                file.seek(-(-n_bytes // 2880) * 2880, os.SEEK_CUR)
+        except Exception:
+            # The end of the file, or something that astropy will complain of.
+            break
+        if problem is not None:
+            msg = f'HDU {index} cannot have {problem} = {header[problem]}'
+            raise ValueError(msg)
+    file.seek(0)
+
+
+def _find_problem(header):
+    """Return the keyword of a number that cannot be, or None."""
+    for key in ('NAXIS', 'TFIELDS', 'ZNAXIS'):
+        if not 0 <= header.get(key, 0) <= _MOST_AXES:
+            return key
+    pattern = re.compile(r'PCOUNT|GCOUNT|Z?NAXIS\d+|ZTILE\d+')
+    for key in filter(pattern.fullmatch, header):
+        lowest = 1 if key.startswith('ZTILE') else 0
+        if not lowest <= header[key] < 2**62:
+            return key
+    for k in range(header.get('ZNAXIS', 0)):
+        if header.get(f'ZTILE{k + 1}', 1) > header[f'ZNAXIS{k + 1}']:
+            return f'ZTILE{k + 1}'
+    known = {'BLOCKSIZE': (16, 32), 'BYTEPIX': (1, 2, 4, 8)}
+    for key in filter(re.compile(r'ZNAME\d+').fullmatch, header):
+        value = key.replace('NAME', 'VAL')
+        if header[value] not in known.get(header[key], (header[value],)):
+            return value
+    return None
 
 
 def check_size(hdu, path):
