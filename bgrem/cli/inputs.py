@@ -1,11 +1,10 @@
 """The files of a command: what is read for each image, and what is written."""
 
+import warnings
 from pathlib import Path
 from typing import NamedTuple
-import warnings
 
 import numpy as np
-from astropy import units as u
 from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 

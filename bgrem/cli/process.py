@@ -6,7 +6,14 @@ import sys
 import threading
 from contextlib import contextmanager, suppress
 
-__all__ = ['EXPECTED_ERRORS', 'Terminated', 'describe', 'open_streams', 'own_signals', 'say']
+__all__ = [
+    'EXPECTED_ERRORS',
+    'Terminated',
+    'describe',
+    'open_streams',
+    'own_signals',
+    'say',
+]
 
 #: What bad input, a bad file system or too little memory raise. Anything else is a
 #: fault of this package and keeps its traceback.

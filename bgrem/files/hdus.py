@@ -25,11 +25,59 @@ __all__ = [
 
 # Names of extensions that stand beside an image and are none.
 _AUXILIARY = set(
-    'ERR ERROR ERRORS STDDEV SIGMA RMS UNC UNCERT UNCERTAINTY NOISE VAR VARIANCE '
-    'VARPOISSON VARRNOISE VARFLAT IVAR INVVAR WHT WGT WEIGHT WEIGHTS EXP EXPTIME '
-    'EXPOSURE EXPMAP TIME SAMP NSAMP COV COVERAGE NEXP DQ DQI MASK MSK FLAG FLAGS '
-    'FLG QUALITY BPM BADPIX CTX CON AREA SEG SEGM PSF BKG BACKGROUND BACKGROUNDRMS '
-    'PROBABILITY'.split()
+    [
+        'ERR',
+        'ERROR',
+        'ERRORS',
+        'STDDEV',
+        'SIGMA',
+        'RMS',
+        'UNC',
+        'UNCERT',
+        'UNCERTAINTY',
+        'NOISE',
+        'VAR',
+        'VARIANCE',
+        'VARPOISSON',
+        'VARRNOISE',
+        'VARFLAT',
+        'IVAR',
+        'INVVAR',
+        'WHT',
+        'WGT',
+        'WEIGHT',
+        'WEIGHTS',
+        'EXP',
+        'EXPTIME',
+        'EXPOSURE',
+        'EXPMAP',
+        'TIME',
+        'SAMP',
+        'NSAMP',
+        'COV',
+        'COVERAGE',
+        'NEXP',
+        'DQ',
+        'DQI',
+        'MASK',
+        'MSK',
+        'FLAG',
+        'FLAGS',
+        'FLG',
+        'QUALITY',
+        'BPM',
+        'BADPIX',
+        'CTX',
+        'CON',
+        'AREA',
+        'SEG',
+        'SEGM',
+        'PSF',
+        'BKG',
+        'BACKGROUND',
+        'BACKGROUNDRMS',
+        'PROBABILITY',
+    ]
 )
 # Constant pixels, the best case, are compressed by some thousands.
 _BEST_COMPRESSION = 20_000
@@ -132,7 +180,9 @@ def _check_headers(file):
             if problem is None and not header.get('GROUPS', False):
                 axes = [header[f'NAXIS{k + 1}'] for k in range(header.get('NAXIS', 0))]
                 n_values = header.get('PCOUNT', 0) + (math.prod(axes) if axes else 0)
-                n_bytes = abs(header['BITPIX']) // 8 * header.get('GCOUNT', 1) * n_values
+                n_bytes = (
+                    abs(header['BITPIX']) // 8 * header.get('GCOUNT', 1) * n_values
+                )
                 file.seek(-(-n_bytes // 2880) * 2880, os.SEEK_CUR)
         except Exception:
             # The end of the file, or something that astropy will complain of.

@@ -213,8 +213,8 @@ def _readable_header(header):
     for index in reversed(range(len(header.cards))):
         card = header.cards[index]
         try:
-            card.value, card.comment, str(card)  # noqa: B018
-        except Exception:  # noqa: BLE001
+            card.value, card.comment, str(card)
+        except Exception:
             # Each of the ways in which a card can be damaged has its own exception.
             del header[index]
     return header
@@ -368,7 +368,7 @@ def _celestial_wcs(header, hdus, path, shape):
             if wcs.has_celestial:
                 # What cannot be inverted, or has an unknown frame, fails here.
                 wcs.pixel_to_world([0, shape[1] / 2], [0, shape[0] / 2])
-        except Exception as exc:  # noqa: BLE001
+        except Exception as exc:
             # wcslib raises many kinds, and the pixels are good without a WCS.
             wcs, problem = None, exc
     if wcs is None:

@@ -228,7 +228,8 @@ def write_products(path, products, *, overwrite=False):
 
 def _image_hdus(products, provenance):
     background, image, segmentation_image, _ = products
-    hdus = fits.HDUList()
+    # Not an HDUList, which would make the first one a primary HDU.
+    hdus = []
     has_unit = {
         'SCI': background.subtract(),
         'BACKGROUND': background.background,
@@ -243,8 +244,8 @@ def _image_hdus(products, provenance):
     no_unit = {'PROBABILITY': background.detection_probability, 'SEGM': labels}
     for name, values in no_unit.items():
         hdus.append(_image_hdu(name, values, image, provenance))
-        hdus[name].header.remove('BUNIT', ignore_missing=True)
-    _add_history(hdus['SCI'].header, background.meta, image)
+        hdus[-1].header.remove('BUNIT', ignore_missing=True)
+    _add_history(hdus[0].header, background.meta, image)
     return hdus
 
 
@@ -467,7 +468,9 @@ def _add_history(header, meta, image):
 def _ascii(value):
     """Return a text that fits a card: printable ASCII, the rest escaped."""
     text = str(value)
-    return ''.join(c if c.isascii() and c.isprintable() else ascii(c)[1:-1] for c in text)
+    return ''.join(
+        c if c.isascii() and c.isprintable() else ascii(c)[1:-1] for c in text
+    )
 
 
 def _table_hdu(table, provenance):
