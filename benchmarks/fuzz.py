@@ -218,6 +218,7 @@ class FitsCases:
         self.weights = write_tiny_weights(folder / 'tiny.safetensors')
 
     def run(self, seed):
+        """Run the case of a seed; return what was done and how it ended."""
         rng = np.random.default_rng([1, seed])
         name = list(self.files)[rng.integers(len(self.files))]
         content, what = damage_fits(self.files[name], rng)
@@ -319,6 +320,7 @@ class WeightsCases:
         self.image = np.random.default_rng(1).normal(size=(32, 40)).astype(np.float32)
 
     def run(self, seed):
+        """Run the case of a seed; return what was done and how it ended."""
         rng = np.random.default_rng([2, seed])
         ways = {
             'flip bytes': self._flip, 'flip start': self._flip_start,
@@ -436,6 +438,7 @@ class ImageCases:
         self.weights = load_weights(write_tiny_weights(folder / 'image.safetensors'))
 
     def run(self, seed):
+        """Run the case of a seed; return what was done and how it ended."""
         rng = np.random.default_rng([3, seed])
         data, what = odd_image(rng)
         options = odd_options(data, rng)
@@ -495,8 +498,8 @@ def odd_image(rng):
         data += noise * 10 ** rng.uniform(0, 4) * np.exp(-r2 / 2 / width**2)
     kinds = (
         'plain', 'counts', 'sparse counts', 'constant', 'zeros', 'step', 'nan', 'inf',
-        'nan border', 'half nan', 'zero border', 'huge', 'tiny', 'negative', 'one value',
-        'integers', 'checkers', 'float16', 'big-endian', 'gradient', 'few values',
+        'nan border', 'half nan', 'zero border', 'huge', 'tiny', 'negative',
+        'one value', 'integers', 'checkers', 'float16', 'big-endian', 'gradient', 'few values',
     )  # fmt: skip
     what = str(rng.choice(kinds))
     dtype = rng.choice([np.float32, np.float64])

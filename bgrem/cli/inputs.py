@@ -98,7 +98,7 @@ def output_paths(options, outputs):
             text = getattr(options, name).replace('{}', _stem(source))
             if text in seen:
                 msg = (
-                    f'output file {text} would be that of {seen[text]} and of {source}; '
+                    f'output file {text} would be that of {seen[text]} and {source}; '
                     "'{}' in its name stands for the name of the input"
                 )
                 raise ValueError(msg)
