@@ -657,7 +657,7 @@ def make_table(counts):
     """Return the lines that say how many cases ended how."""
     lines = [f'{"kind":8} {"what":24}    tried     good  refused    fault']
     for kind, of_kind in counts.items():
-        for name in sorted({what for what, _ in of_kind}) + ['all']:
+        for name in [*sorted({what for what, _ in of_kind}), 'all']:
             numbers = [
                 sum(
                     n
