@@ -12,6 +12,7 @@ from astropy import units as u
 
 from bgrem.cli.inputs import output_paths, read_chips
 from bgrem.cli.process import EXPECTED_ERRORS, describe, say
+from bgrem.files.cards import product_provenance
 from bgrem.files.products import (
     CATALOG_ENDINGS,
     FITS_ENDINGS,
@@ -19,7 +20,6 @@ from bgrem.files.products import (
     catalog_table,
     check_output,
     join_tables,
-    product_provenance,
     write_catalog,
     write_products,
     write_regions,

@@ -11,14 +11,8 @@ from astropy.nddata.bitmask import interpret_bit_flags
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 
-from bgrem.files.hdus import (
-    check_size,
-    fits_errors,
-    hdu_name,
-    image_indices,
-    map_index,
-    open_fits,
-)
+from bgrem.files.hdus import hdu_name, image_indices, map_index
+from bgrem.files.opening import check_size, fits_errors, open_fits
 from bgrem.files.units import parse_unit
 
 __all__ = [

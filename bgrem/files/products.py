@@ -7,9 +7,6 @@ and say by which weights they were made.
 
 import gzip
 import os
-import warnings
-from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,14 +17,21 @@ from astropy.io import fits
 from astropy.table import Table, vstack
 
 from bgrem.files.atomic import atomic_path
-from bgrem.files.hdus import fits_errors, open_fits
+from bgrem.files.cards import (
+    EXTENSION,
+    add_history,
+    hdu_bytes,
+    plain_text,
+    product_header,
+    provenance_cards,
+    table_hdu,
+)
 
 __all__ = [
     'Products',
     'catalog_table',
     'check_output',
     'join_tables',
-    'product_provenance',
     'write_catalog',
     'write_products',
     'write_regions',
@@ -35,39 +39,6 @@ __all__ = [
 
 FITS_ENDINGS = ('.fits', '.fit', '.fts', '.fits.gz', '.fit.gz', '.fts.gz')
 CATALOG_ENDINGS = (*FITS_ENDINGS, '.ecsv', '.csv')
-
-# What meta of a background is written under, and the comment beside it. The
-# sha256 fills its card: there is no room for a comment.
-_KEYWORDS = {
-    'version': ('BGREMVER', 'version of bgrem'),
-    'weights': ('BGREMWTS', 'weights of the denoiser'),
-    'weights_sha256': ('BGREMSHA', ''),
-    'n_steps': ('BGREMSTP', 'diffusion steps'),
-    'n_symmetries': ('BGREMSYM', 'views averaged'),
-    'normalization': ('BGREMNRM', 'normalisation'),
-    'device': ('BGREMDEV', 'device of the denoiser'),
-}
-
-# The size of a primary HDU without data: one block.
-_PRIMARY_SIZE = 2880
-
-# The keyword that names the HDU of the input in products of several images.
-_EXTENSION = 'BGREMEXT'
-
-# Keywords that belong to one file or one data array, not to what they show.
-_NOT_COPIED = (
-    'BLANK',
-    'CHECKSUM',
-    'DATASUM',
-    'ZHECKSUM',
-    'ZDATASUM',
-    'DATAMIN',
-    'DATAMAX',
-    'EXTNAME',
-    'EXTVER',
-    'EXTLEVEL',
-    'INHERIT',
-)
 
 # The columns of a catalogue without sources, so that it can be read by what
 # expects sources.
@@ -212,16 +183,16 @@ def write_products(path, products, *, overwrite=False):
             stream = gzip.GzipFile(filename='', mode='wb', fileobj=file, mtime=0)
         for one in products:
             check_output(path, overwrite=True, inputs=(one.image.path,))
-            provenance = _provenance_cards(one.background.meta)
+            provenance = provenance_cards(one.background.meta)
             if not tables:
-                header = _product_header(one.image.primary_header)
+                header = product_header(one.image.primary_header)
                 primary = fits.PrimaryHDU(header=header)
                 primary.header.extend(provenance, update=True)
-                stream.write(_hdu_bytes([primary]))
-            stream.write(_hdu_bytes(_image_hdus(one, provenance), extensions=True))
+                stream.write(hdu_bytes([primary]))
+            stream.write(hdu_bytes(_image_hdus(one, provenance), extensions=True))
             tables.append((one.image.hdu, catalog_table(one.catalog)))
-        table = _table_hdu(join_tables(tables), provenance)
-        stream.write(_hdu_bytes([table], extensions=True))
+        table = table_hdu(join_tables(tables), provenance)
+        stream.write(hdu_bytes([table], extensions=True))
         if stream is not file:
             stream.close()
 
@@ -245,7 +216,7 @@ def _image_hdus(products, provenance):
     for name, values in no_unit.items():
         hdus.append(_image_hdu(name, values, image, provenance))
         hdus[-1].header.remove('BUNIT', ignore_missing=True)
-    _add_history(hdus[0].header, background.meta, image)
+    add_history(hdus[0].header, background.meta, image)
     return hdus
 
 
@@ -337,14 +308,14 @@ def write_catalog(path, catalog, meta, *, overwrite=False, inputs=()):
     )
     table = catalog if isinstance(catalog, Table) else catalog_table(catalog)
     if path.name.lower().endswith(FITS_ENDINGS):
-        table_hdu = _table_hdu(table, _provenance_cards(meta))
-        content = _hdu_bytes([fits.PrimaryHDU(), table_hdu])
+        rows = table_hdu(table, provenance_cards(meta))
+        content = hdu_bytes([fits.PrimaryHDU(), rows])
         if path.suffix.lower() == '.gz':
             content = gzip.compress(content, mtime=0)
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
         return
-    for card in _provenance_cards(meta):
+    for card in provenance_cards(meta):
         table.meta[card.keyword] = card.value
     ascii_format = 'ascii.ecsv' if path.suffix.lower() == '.ecsv' else 'ascii.csv'
     with atomic_path(path) as temporary:
@@ -396,104 +367,10 @@ def write_regions(path, catalog, *, overwrite=False, inputs=()):
         temporary.write_text('\n'.join(lines) + '\n', encoding='ascii')
 
 
-def product_provenance(path):
-    """
-    Return what bgrem wrote about the making of a FITS product.
-
-    Parameters
-    ----------
-    path : path-like
-        The file.
-
-    Returns
-    -------
-    provenance : dict of str to object
-        The values of the provenance keywords by the names they have in
-        ``DiffusionBackground.meta``; empty if bgrem did not make the file.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If there is no such file or it is not FITS.
-    """
-    with open_fits(path) as hdus, fits_errors(path, 'has a damaged header'):
-        for hdu in hdus:
-            if 'BGREMVER' in hdu.header:
-                return {
-                    name: hdu.header[keyword]
-                    for name, (keyword, _) in _KEYWORDS.items()
-                    if keyword in hdu.header
-                }
-    return {}
-
-
-def _product_header(header):
-    """Return a copy of a header without what describes the old data array."""
-    copy = fits.Header() if header is None else header.copy(strip=True)
-    for keyword in _NOT_COPIED:
-        copy.remove(keyword, ignore_missing=True, remove_all=True)
-    return copy
-
-
-def _provenance_cards(meta):
-    cards = []
-    for name, (keyword, comment) in _KEYWORDS.items():
-        value = meta.get(name)
-        if value is not None:
-            simple = value if isinstance(value, (int, float)) else _ascii(value)
-            cards.append(fits.Card(keyword, simple, comment))
-    return cards
-
-
 def _image_hdu(name, values, image, provenance):
-    hdu = fits.ImageHDU(values, header=_product_header(image.header), name=name)
+    hdu = fits.ImageHDU(values, header=product_header(image.header), name=name)
     hdu.header.extend(provenance, update=True)
     if image.n_images > 1:
         hdu.ver = image.number + 1
-        hdu.header[_EXTENSION] = (_ascii(image.hdu), 'HDU of the input')
+        hdu.header[EXTENSION] = (plain_text(image.hdu), 'HDU of the input')
     return hdu
-
-
-def _add_history(header, meta, image):
-    now = datetime.now(UTC).strftime('%Y-%m-%dT%H:%M:%S')
-    header.add_history(f'bgrem {meta.get("version")} at {now} UTC')
-    plane = '' if image.plane is None else f' plane {image.plane}'
-    place = _ascii(f'{image.path.name} HDU {image.hdu}{plane}')
-    header.add_history(f'bgrem: image {place}')
-    header.add_history('bgrem: SCI is data - background, not clipped')
-    for name, value in meta.items():
-        header.add_history(_ascii(f'bgrem: {name} = {value}'))
-
-
-def _ascii(value):
-    """Return a text that fits a card: printable ASCII, the rest escaped."""
-    text = str(value)
-    return ''.join(
-        c if c.isascii() and c.isprintable() else ascii(c)[1:-1] for c in text
-    )
-
-
-def _table_hdu(table, provenance):
-    with warnings.catch_warnings():
-        # Units outside the FITS standard (DN, ...) are written all the same.
-        warnings.filterwarnings('ignore', message='The unit .* could not be saved')
-        hdu = fits.table_to_hdu(table)
-    for name in table.colnames:
-        if table[name].unit is not None and not hdu.columns[name].unit:
-            hdu.columns[name].unit = table[name].unit.to_string()
-    hdu.name = 'CATALOG'
-    hdu.header.extend(provenance, update=True)
-    return hdu
-
-
-def _hdu_bytes(hdus, *, extensions=False):
-    """Return HDUs as the bytes of a file, or as those that follow a primary HDU."""
-    buffer = BytesIO()
-    start = [fits.PrimaryHDU()] if extensions else []
-    with warnings.catch_warnings():
-        # Odd cards of the input header are repaired, or kept as they are.
-        warnings.simplefilter('ignore', fits.verify.VerifyWarning)
-        fits.HDUList([*start, *hdus]).writeto(
-            buffer, checksum=True, output_verify='silentfix+ignore'
-        )
-    return buffer.getvalue()[_PRIMARY_SIZE if extensions else 0 :]

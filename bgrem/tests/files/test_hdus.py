@@ -6,7 +6,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 from numpy.testing import assert_array_equal
 
-from bgrem.files.hdus import open_fits, split_hdu
+from bgrem.files.hdus import split_hdu
 from bgrem.files.io import (
     parse_bits,
     read_error,
@@ -15,6 +15,7 @@ from bgrem.files.io import (
     read_mask,
     read_weight,
 )
+from bgrem.files.opening import open_fits
 
 SHAPE = (7, 9)
 RAMP = np.arange(63, dtype=np.float32).reshape(SHAPE)

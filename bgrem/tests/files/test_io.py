@@ -9,8 +9,8 @@ from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 
-from bgrem.files.hdus import open_fits
 from bgrem.files.io import read_image, read_mask
+from bgrem.files.opening import open_fits
 
 SHAPE = (7, 9)
 RAMP = np.arange(63, dtype=np.float32).reshape(SHAPE)

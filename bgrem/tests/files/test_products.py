@@ -11,12 +11,12 @@ from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 from photutils.segmentation import SegmentationImage, SourceCatalog
 
+from bgrem.files.cards import product_provenance
 from bgrem.files.io import read_image
 from bgrem.files.products import (
     Products,
     catalog_table,
     check_output,
-    product_provenance,
     write_catalog,
     write_products,
     write_regions,
