@@ -8,7 +8,12 @@ from functools import cached_property
 import numpy as np
 
 from bgrem.detect.catalog import catalog
-from bgrem.detect.discovery import ImageCheck, check_rate, choose_threshold
+from bgrem.detect.discovery import (
+    ImageCheck,
+    check_rate,
+    check_threshold,
+    choose_threshold,
+)
 from bgrem.detect.peaks import find_peaks
 from bgrem.detect.segments import detection_mask, segment
 from bgrem.inputs import parse_error
@@ -209,9 +214,7 @@ class DetectionMixin:
                 false_discovery_rate,
                 self._false_discovery['log_odds_shift'],
             )
-        if not 0 <= threshold <= 1:
-            msg = f'threshold must be between 0 and 1 (inclusive), got {threshold}'
-            raise ValueError(msg)
+        check_threshold(threshold)
         return threshold
 
     @cached_property

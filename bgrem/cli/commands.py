@@ -3,18 +3,23 @@
 import json
 import platform
 import sys
+import warnings
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from astropy import units as u
-from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 
-from bgrem.files.io import read_error, read_image, read_mask
+from bgrem.cli.inputs import output_paths, read_chips
+from bgrem.cli.process import EXPECTED_ERRORS, describe, say
+from bgrem.files.cards import product_provenance
 from bgrem.files.products import (
     CATALOG_ENDINGS,
     FITS_ENDINGS,
+    Products,
+    catalog_table,
     check_output,
-    product_provenance,
+    join_tables,
     write_catalog,
     write_products,
     write_regions,
@@ -24,75 +29,112 @@ from bgrem.weights import load_weights, shipped_weights
 __all__ = ['demo', 'detect', 'info', 'plot', 'subtract']
 
 PICTURE_ENDINGS = ('.png', '.pdf', '.svg', '.jpg')
-_UNCERTAINTIES = {
-    'std': StdDevUncertainty,
-    'var': VarianceUncertainty,
-    'ivar': InverseVariance,
-}
 _PACKAGES = ('bgrem', 'numpy', 'astropy', 'photutils', 'torch', 'galsim')
 
 
 def subtract(options):
     """
-    Run ``bgrem subtract``: a FITS image to a FITS file of products.
+    Run ``bgrem subtract``: FITS images to FITS files of products.
 
     Parameters
     ----------
     options : `argparse.Namespace`
         The options of the command.
+
+    Returns
+    -------
+    status : int
+        1 if an image failed.
     """
-    inputs = _inputs(options)
-    path = check_output(options.output, overwrite=options.overwrite, inputs=inputs)
-    image, background = _make_background(options)
-    segments, catalog = _find_sources(options, image, background)
-    write_products(
-        path, background, image, segments, catalog, overwrite=options.overwrite
-    )
-    _summary(options, background, segments, [path])
+    return _run_files(options, _subtract, {'output': FITS_ENDINGS})
+
+
+def _subtract(options, chips, paths, weights):
+    counts = []
+
+    def products():
+        for chip in chips:
+            one = _make_products(options, chip, weights)
+            counts.append(_Count(one))
+            yield one
+
+    write_products(paths[0], products(), overwrite=options.overwrite)
+    return counts, paths
 
 
 def detect(options):
     """
-    Run ``bgrem detect``: a FITS image to a catalogue.
+    Run ``bgrem detect``: FITS images to catalogues.
 
     Parameters
     ----------
     options : `argparse.Namespace`
         The options of the command.
+
+    Returns
+    -------
+    status : int
+        1 if an image failed.
     """
-    common = {'overwrite': options.overwrite, 'inputs': _inputs(options)}
-    paths = [check_output(options.output, endings=CATALOG_ENDINGS, **common)]
+    outputs = {'output': CATALOG_ENDINGS}
     if options.regions is not None:
-        paths.append(check_output(options.regions, endings=('.reg',), **common))
-    image, background = _make_background(options)
-    segments, catalog = _find_sources(options, image, background)
-    write_catalog(paths[0], catalog, background.meta, **common)
-    if options.regions is not None:
-        write_regions(paths[1], catalog, **common)
-    _summary(options, background, segments, paths)
+        outputs['regions'] = ('.reg',)
+    return _run_files(options, _detect, outputs)
+
+
+def _detect(options, chips, paths, weights):
+    # Pixels are those of one image: several have a file of regions each.
+    regions = _number(options, paths[1], len(chips)) if len(paths) > 1 else []
+    tables, counts, written = [], [], []
+    for index, chip in enumerate(chips):
+        one = _make_products(options, chip, weights)
+        counts.append(_Count(one))
+        tables.append((chip.image.hdu, catalog_table(one.catalog)))
+        if regions:
+            written.append((regions[index], one.catalog))
+    write_catalog(
+        paths[0],
+        join_tables(tables),
+        one.background.meta,
+        overwrite=options.overwrite,
+    )
+    for path, catalog in written:
+        write_regions(path, catalog, overwrite=options.overwrite)
+    return counts, [paths[0], *regions]
 
 
 def plot(options):
     """
-    Run ``bgrem plot``: a FITS image to a picture.
+    Run ``bgrem plot``: FITS images to pictures.
 
     Parameters
     ----------
     options : `argparse.Namespace`
         The options of the command.
+
+    Returns
+    -------
+    status : int
+        1 if an image failed.
     """
-    path = check_output(
-        options.output,
-        overwrite=options.overwrite,
-        inputs=_inputs(options),
-        endings=PICTURE_ENDINGS,
-    )
+    return _run_files(options, _plot, {'output': PICTURE_ENDINGS})
+
+
+def _plot(options, chips, paths, weights):
     from bgrem.plotting import save_plot
 
-    image, background = _make_background(options)
-    segments, _ = _find_sources(options, image, background, measure=False)
-    save_plot(path, background, data=image.data, segmentation_image=segments)
-    _summary(options, background, segments, [path])
+    pictures = _number(options, paths[0], len(chips))
+    counts = []
+    for chip, path in zip(chips, pictures, strict=True):
+        one = _make_products(options, chip, weights, measure=False)
+        save_plot(
+            path,
+            one.background,
+            data=chip.image.data,
+            segmentation_image=one.segmentation_image,
+        )
+        counts.append(_Count(one))
+    return counts, pictures
 
 
 def demo(options):
@@ -140,39 +182,95 @@ def info(options):
         _print_pairs(provenance.items())
 
 
-def _inputs(options):
-    paths = [options.input, options.mask, _split_hdu(options.error)[0]]
-    return [path for path in paths if path]
+def _run_files(options, process, outputs):
+    """Process one file after the other; say what failed, and go on."""
+    _check_options(options)
+    planned = output_paths(options, outputs)
+    weights, n_failed = None, 0
+    for path, paths in zip(options.input, planned, strict=True):
+        with _warnings_of(path, named=len(planned) > 1):
+            result = None
+            chips = _attempt(path, read_chips, options, path)
+            if chips is not None:
+                # They take seconds: bad files are reported before. Without weights no
+                # file can be processed, so that their errors end it all.
+                weights = weights or _load_weights(options)
+                result = _attempt(path, process, options, chips, paths, weights)
+            if result is None:
+                n_failed += 1
+            else:
+                _summary(options, path, *result)
+    return min(n_failed, 1)
 
 
-def _split_hdu(text):
-    """Return path and HDU of a text like in.fits[ERR]."""
-    if text is None or not text.endswith(']'):
-        return text, None
-    path, _, hdu = text[:-1].rpartition('[')
-    return path, hdu
+def _attempt(path, function, *args):
+    """Call a function; where it fails for a good reason say so and return None."""
+    try:
+        return function(*args)
+    except EXPECTED_ERRORS as exc:
+        say(f'error: {describe(exc, path)}')
+        return None
 
 
-def _make_background(options):
-    image = read_image(options.input, options.hdu)
-    mask = None
-    if options.mask is not None:
-        mask = read_mask(options.mask, options.mask_hdu)
-    error = None
-    if options.error is not None:
-        error = read_error(*_split_hdu(options.error))
-        error = _UNCERTAINTIES[options.error_type](error)
-    # It imports torch, which takes seconds: bad files are reported before.
+@contextmanager
+def _warnings_of(path, *, named):
+    """Give each file its own warnings, with its name where there are several."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_with_name(message, *args, **kwargs):
+            text = str(message)
+            if named and path not in text:
+                message = f'{path}: {text}'
+            show(message, *args, **kwargs)
+
+        warnings.showwarning = show_with_name
+        yield
+
+
+def _check_options(options):
+    """Refuse what would otherwise fail after the network has run."""
+    from bgrem.detect.discovery import check_rate, check_threshold
+
+    if options.threshold is None:
+        check_rate(options.false_discovery_rate)
+    else:
+        check_threshold(options.threshold)
+    if options.error is not None and options.weight is not None:
+        msg = 'error and weight must not be given together'
+        raise ValueError(msg)
+    if options.error is not None and options.gain is not None:
+        msg = (
+            'gain must not be given with error, the total error, which has the photon '
+            'noise of the sources already'
+        )
+        raise ValueError(msg)
+
+
+def _load_weights(options):
+    """Load the weights, and check how they are to be used."""
+    from bgrem.denoise.run import check_count, check_symmetries, resolve_device
+
+    weights = load_weights(options.weights)
+    resolve_device(options.device)
+    check_symmetries(options.n_symmetries)
+    for name in ('n_steps', 'batch_size'):
+        if getattr(options, name) is not None:
+            check_count(name, getattr(options, name))
+    return weights
+
+
+def _make_products(options, chip, weights, *, measure=True):
     from bgrem.background import DiffusionBackground
 
     background = DiffusionBackground(
-        image.data if image.unit is None else image.data << image.unit,
+        chip.data,
         options.box_size,
-        mask=mask,
-        error=error,
+        mask=chip.mask,
+        error=chip.error,
         remove_stripes=options.remove_stripes,
         exclude_percentile=options.exclude_percentile,
-        weights=options.weights,
+        weights=weights,
         n_steps=options.n_steps,
         n_symmetries=options.n_symmetries,
         normalization=options.normalization,
@@ -180,27 +278,75 @@ def _make_background(options):
         batch_size=options.batch_size,
         progress=not options.quiet,
     )
-    return image, background
-
-
-def _find_sources(options, image, background, *, measure=True):
     segments = background.detect(
         threshold=options.threshold, false_discovery_rate=options.false_discovery_rate
     )
-    if segments is None or not measure:
-        return segments, None
-    return segments, background.catalog(segments, wcs=image.wcs)
+    catalog = None
+    if segments is not None and measure:
+        fluxes = {'effective_gain': chip.gain}
+        if chip.weight is not None:
+            fluxes = {'error': _scaled_error(background, chip)}
+        catalog = background.catalog(
+            segments,
+            wcs=chip.image.wcs,
+            aperture_correction=options.aperture_correction,
+            **fluxes,
+        )
+    return Products(background, chip.image, segments, catalog)
 
 
-def _summary(options, background, segments, paths):
+def _scaled_error(background, chip):
+    """Return the total error of weights that are known but for a factor."""
+    rms = u.Quantity(background.background_rms).value
+    known = chip.weight > 0
+    if chip.mask is not None:
+        known &= ~chip.mask
+    root = np.sqrt(chip.weight)
+    with np.errstate(divide='ignore'):
+        error = np.median(rms[known] * root[known]) / root
+    if chip.gain is not None:
+        signal = np.nan_to_num(u.Quantity(background.subtract()).value)
+        error = np.sqrt(error**2 + np.maximum(signal, 0) / chip.gain)
+    return error
+
+
+def _number(options, path, n_images):
+    """Return a path for each of several images: a-1.png, a-2.png."""
+    if n_images == 1:
+        return [path]
+    stem, ending = path.name.rsplit('.', 1)
+    paths = [path.with_name(f'{stem}-{k + 1}.{ending}') for k in range(n_images)]
+    for one in paths:
+        check_output(one, overwrite=options.overwrite, endings=(one.suffix.lower(),))
+    return paths
+
+
+class _Count:
+    """What the summary says of an image."""
+
+    def __init__(self, products):
+        background, segments = products.background, products.segmentation_image
+        self.n_sources = 0 if segments is None else segments.n_labels
+        self.sky = u.Quantity(background.background_median)
+        self.noise = u.Quantity(background.background_rms_median)
+
+
+def _summary(options, path, counts, paths):
+    """Print one line for a file."""
     if options.quiet:
         return
-    n_sources = 0 if segments is None else segments.n_labels
-    sky = u.Quantity(background.background_median)
-    noise = u.Quantity(background.background_rms_median)
-    print(f'{n_sources} sources; median sky {sky:.6g}, noise {noise:.4g}')
-    for path in paths:
-        print(path)
+    n_sources = sum(one.n_sources for one in counts)
+    where = f' in {len(counts)} images' if len(counts) > 1 else ''
+    unit = counts[0].sky.unit
+    sky, noise = (
+        np.median([getattr(one, name).to_value(unit) for one in counts]) * unit
+        for name in ('sky', 'noise')
+    )
+    files = ', '.join(map(str, paths))
+    print(
+        f'{path}: {n_sources} sources{where}; median sky {sky:.6g}, noise {noise:.4g}; '
+        f'{files}'
+    )
 
 
 def _print_pairs(pairs):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bgrem.files.io import read_image
-from bgrem.files.products import write_catalog, write_products
+from bgrem.files.products import Products, write_catalog, write_products
 
 __all__ = ['DEMO_SIZE', 'find_with_photutils', 'found_table', 'run_demo']
 
@@ -87,7 +87,8 @@ def run_demo(folder, *, seed=1, quiet=False, size=DEMO_SIZE, **kwargs):
     catalog = None
     if segments is not None:
         catalog = background.catalog(segments, wcs=image.wcs)
-    write_products(products_path, background, image, segments, catalog, overwrite=True)
+    products = Products(background, image, segments, catalog)
+    write_products(products_path, [products], overwrite=True)
     write_catalog(catalog_path, catalog, background.meta, overwrite=True)
     save_plot(plot_path, background, data=image.data, segmentation_image=segments)
 

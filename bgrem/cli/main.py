@@ -5,6 +5,15 @@ import importlib
 import sys
 import warnings
 
+from bgrem.cli.process import (
+    EXPECTED_ERRORS,
+    Terminated,
+    describe,
+    open_streams,
+    own_signals,
+    say,
+)
+
 __all__ = ['main']
 
 # Commands with a parser of their own: here only their names, so that
@@ -29,27 +38,23 @@ def main(argv=None):
     -------
     status : int
         0 on success; 1 if the input was bad or an output cannot be written,
-        after one line on the standard error; 130 if the user interrupted.
+        after one line on the standard error; 130 if the user interrupted; 128
+        and the number of the signal after SIGTERM or SIGHUP.
         Wrong options leave by `SystemExit` with status 2.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    open_streams()
     try:
-        with warnings.catch_warnings():
+        with own_signals(), warnings.catch_warnings():
             return _run(argv) or 0
+    except Terminated as exc:
+        say('terminated')
+        return 128 + exc.number
     except KeyboardInterrupt:
-        sys.stderr.write('bgrem: interrupted\n')
+        say('interrupted')
         return 130
-    except (
-        ImportError,
-        MemoryError,
-        NotImplementedError,
-        OSError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as exc:
-        text = ' '.join(str(exc).split()) or type(exc).__name__
-        sys.stderr.write(f'bgrem: error: {text}\n')
+    except EXPECTED_ERRORS as exc:
+        say(f'error: {describe(exc)}')
         return 1
 
 
@@ -67,13 +72,15 @@ def _run(argv):
 
 def _print_warnings():
     """Print what concerns the user in one line each, and nothing else."""
+    from astropy import log
     from astropy.io.fits.verify import VerifyWarning
     from astropy.utils.exceptions import AstropyDeprecationWarning, AstropyWarning
 
     def show(message, category, filename, lineno, file=None, line=None):  # noqa: ARG001
-        text = ' '.join(str(message).split())
-        sys.stderr.write(f'bgrem: warning: {text}\n')
+        say(f'warning: {" ".join(str(message).split())}')
 
+    # What astropy tells of odd WCS headers it repairs itself.
+    log.setLevel('ERROR')
     warnings.simplefilter('ignore')
     for category in (UserWarning, AstropyWarning):
         warnings.simplefilter('default', category)
@@ -94,6 +101,14 @@ def _normalization(text):
         raise argparse.ArgumentTypeError(msg) from None
 
 
+def _plane(text):
+    try:
+        return tuple(int(number) for number in text.split(','))
+    except ValueError:
+        msg = f'must be a number or numbers with commas between, got {text!r}'
+        raise argparse.ArgumentTypeError(msg) from None
+
+
 def _make_parser():
     parser = argparse.ArgumentParser(
         prog='bgrem',
@@ -110,6 +125,7 @@ def _make_parser():
         'BACKGROUND, BACKGROUND_RMS, SOURCE, PROBABILITY, SEGM and CATALOG.',
     )
     _add_image_options(subtract, 'FITS file to write')
+    _add_flux_options(subtract)
 
     detect = commands.add_parser(
         'detect',
@@ -118,6 +134,7 @@ def _make_parser():
         'data - background.',
     )
     _add_image_options(detect, 'catalog to write: .fits, .ecsv or .csv')
+    _add_flux_options(detect)
     detect.add_argument(
         '--regions', metavar='REG', help='write the ellipses as a DS9 region file too'
     )
@@ -128,6 +145,8 @@ def _make_parser():
         description='Draw data, background, noise, sources and segments.',
     )
     _add_image_options(plot, 'picture to write: .png, .pdf, .svg or .jpg')
+    # Nothing is measured for a picture.
+    plot.set_defaults(gain=None)
 
     info = commands.add_parser(
         'info',
@@ -154,19 +173,38 @@ def _make_parser():
 
 
 def _add_image_options(parser, output_help):
-    parser.add_argument('input', metavar='IN.fits', help='FITS image')
-    parser.add_argument('-o', '--output', required=True, help=output_help)
+    parser.add_argument('input', nargs='+', metavar='IN.fits', help='FITS image')
+    parser.add_argument(
+        '-o',
+        '--output',
+        required=True,
+        help=f"{output_help}; of several images '{{}}' stands for the name of each",
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace the output')
     parser.add_argument(
-        '--hdu', help='number or name of the image HDU (default: first 2D image)'
+        '--hdu',
+        help='number or name of the image HDU, as 3 or SCI,2 (default: all named '
+        'SCI, else the first image and the other chips of its camera)',
     )
-    parser.add_argument('--mask', metavar='FITS', help='image, not zero where masked')
-    parser.add_argument('--mask-hdu', metavar='HDU', help='its HDU')
+    parser.add_argument(
+        '--plane', type=_plane, metavar='N', help='plane of a cube, counted from 0'
+    )
+    parser.add_argument(
+        '--mask',
+        metavar='FITS[HDU]',
+        help='image, not zero where masked; the HDU can be named in brackets, and '
+        '[DQ] alone is an HDU of the input',
+    )
+    parser.add_argument(
+        '--dq-bits',
+        metavar='BITS',
+        help="only these bits of the --mask mask, or of the input's DQ where there is "
+        "none: 1,4 or 5; '~4' for all others",
+    )
     parser.add_argument(
         '--error',
         metavar='FITS[HDU]',
-        help='image of the total errors, as the pipeline gives them; its HDU can be '
-        'named in brackets: in.fits[ERR]',
+        help='image of the total errors, as the pipeline gives them',
     )
     parser.add_argument(
         '--error-type',
@@ -178,6 +216,12 @@ def _add_image_options(parser, output_help):
         '--remove-stripes',
         action='store_true',
         help='take out rows and columns that are brighter or darker as a whole',
+    )
+    parser.add_argument(
+        '--weight',
+        metavar='FITS[HDU]',
+        help='image of relative inverse variances; the noise of the image gives '
+        'their scale',
     )
     parser.add_argument(
         '--box-size',
@@ -209,6 +253,21 @@ def _add_image_options(parser, output_help):
         '(default: 0.05)',
     )
     _add_denoiser_options(parser)
+
+
+def _add_flux_options(parser):
+    parser.add_argument(
+        '--gain',
+        metavar='E',
+        help='electrons per data unit, for the photon noise of the sources: a number '
+        'or a keyword of the header',
+    )
+    parser.add_argument(
+        '--aperture-correction',
+        action='store_true',
+        help='add total fluxes, with an aperture correction from the stars of the '
+        'image',
+    )
 
 
 def _add_denoiser_options(parser):

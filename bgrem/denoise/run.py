@@ -3,6 +3,7 @@ Run a network over an image: the one border between numpy and torch.
 """
 
 import operator
+import os
 
 import numpy as np
 import torch
@@ -23,6 +24,11 @@ __all__ = [
 _TURNS = (0, 2, 1, 3, 0, 2, 1, 3)
 # tiles at once: enough to keep the device busy, little enough to fit
 _BATCH_SIZES = {'cpu': 4, 'cuda': 32, 'mps': 8}
+
+# The threads of a parent do not live on in a fork, where OpenMP waits for them for
+# ever; a single thread waits for nobody.
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 def denoise(
@@ -76,7 +82,8 @@ def denoise(
     Raises
     ------
     ValueError
-        If a parameter is out of range or the device is not there.
+        If a parameter is out of range, the device is not there, or the network gives
+        values that are not finite.
     MemoryError
         If a single tile does not fit the device.
 
@@ -124,6 +131,9 @@ def denoise(
                 layout.add(center_logit, output[1], indices)
             start = indices.stop
             bar.update(len(indices))
+    if not (np.isfinite(source).all() and np.isfinite(center_logit).all()):
+        msg = f'weights {weights.name!r} ({weights.path}) give values beyond all bounds'
+        raise ValueError(msg)
     return source, center_logit if has_centers else _source_logit(source)
 
 

@@ -20,6 +20,7 @@ __all__ = [
     'SURE',
     'ImageCheck',
     'check_rate',
+    'check_threshold',
     'choose_threshold',
     'shift_probability',
     'source_width',
@@ -230,6 +231,25 @@ def check_rate(false_discovery_rate):
             'false_discovery_rate must be between 0 and 1 (exclusive), got '
             f'{false_discovery_rate}'
         )
+        raise ValueError(msg)
+
+
+def check_threshold(threshold):
+    """
+    Refuse a threshold that is no probability.
+
+    Parameters
+    ----------
+    threshold : float
+        The threshold.
+
+    Raises
+    ------
+    ValueError
+        If it is not between 0 and 1 (inclusive).
+    """
+    if not 0 <= threshold <= 1:
+        msg = f'threshold must be between 0 and 1 (inclusive), got {threshold}'
         raise ValueError(msg)
 
 

@@ -28,13 +28,19 @@ def atomic_path(path):
     Raises
     ------
     OSError
-        If the folder of ``path`` is missing or cannot be written.
+        If the folder of ``path`` is missing or cannot be written, or the disk is
+        full; with the name of the file.
     """
     path = Path(path)
-    # The random part keeps two writers of one file from meeting.
-    temporary = path.with_name(f'.{secrets.token_hex(4)}.part.{path.name}')
+    # The random part keeps two writers of one file from meeting. A long name is
+    # cut at its start: with more in front of it, it could be too long.
+    temporary = path.with_name(f'.{secrets.token_hex(4)}.part.{path.name[-40:]}')
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as exc:
+        # A full disk does not tell which file it was.
+        msg = f'file {path} cannot be written: {exc.strerror or exc}'
+        raise type(exc)(msg) from exc
     finally:
         temporary.unlink(missing_ok=True)

@@ -7,10 +7,26 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 from astropy.io import fits
+from astropy.nddata.bitmask import interpret_bit_flags
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 
-__all__ = ['FitsImage', 'open_fits', 'read_error', 'read_image', 'read_mask']
+from bgrem.files.hdus import hdu_name, image_indices, map_index
+from bgrem.files.opening import check_size, fits_errors, open_fits
+from bgrem.files.units import parse_unit
+
+__all__ = [
+    'FitsImage',
+    'parse_bits',
+    'read_error',
+    'read_image',
+    'read_images',
+    'read_mask',
+    'read_weight',
+]
+
+# In the flags of these telescopes all but one bit are information.
+_DO_NOT_USE = {'JWST': 1, 'ROMAN': 1}
 
 
 @dataclass(frozen=True)
@@ -23,7 +39,7 @@ class FitsImage:
     path : `~pathlib.Path`
         The file.
     hdu : str
-        The HDU: its number, and its name if it has one.
+        The HDU: its name, as ``'SCI,2'`` where several have it, or its number.
     data : 2D `~numpy.ndarray`
         The image in native byte order; integers without scaling keep their
         type, the rest is float32 or float64. Pixels at the BLANK value are
@@ -36,6 +52,12 @@ class FitsImage:
         The two-dimensional WCS, `None` where there is no celestial one.
     unit : `~astropy.units.Unit` or `None`
         The unit, `None` where BUNIT is missing, empty, or not understood.
+    version : int, optional
+        EXTVER of the HDU.
+    number, n_images : int, optional
+        Its place among the images that were read of the file, and their number.
+    plane : tuple of int or `None`, optional
+        The plane, where the HDU is a cube.
     """
 
     path: Path
@@ -45,11 +67,46 @@ class FitsImage:
     primary_header: fits.Header | None
     wcs: WCS | None
     unit: u.UnitBase | None
+    version: int = 1
+    number: int = 0
+    n_images: int = 1
+    plane: tuple | None = None
 
 
-def read_image(path, hdu=None):
+def read_image(path, hdu=None, plane=None):
     """
-    Read an image from a FITS file.
+    Read one image from a FITS file.
+
+    Parameters
+    ----------
+    path, hdu, plane
+        As for `read_images`.
+
+    Returns
+    -------
+    image : `FitsImage`
+        The first of those that `read_images` reads.
+
+    Raises
+    ------
+    FileNotFoundError, MemoryError, ValueError
+        As `read_images`.
+
+    Warns
+    -----
+    `~astropy.utils.exceptions.AstropyUserWarning`
+        As `read_images`, but not of images left out.
+    """
+    path = Path(path)
+    with open_fits(path) as hdus:
+        with fits_errors(path, 'cannot be read'):
+            index = image_indices(hdus, path, hdu, plane)[0][0]
+        return _read(hdus, path, index, plane)
+
+
+def read_images(path, hdu=None, plane=None):
+    """
+    Read the images, the chips of a camera say, from a FITS file.
 
     Parameters
     ----------
@@ -58,20 +115,28 @@ def read_image(path, hdu=None):
         tile-compressed (``.fz``).
 
     hdu : int or str or `None`, optional
-        The number or name (``'SCI'`` or ``'SCI,2'``) of the HDU. By default
-        the first one that holds a two-dimensional image.
+        The number or name (``'SCI'`` or ``'SCI,2'``) of one HDU. By default
+        every image named SCI; else the first one that is not named as what stands
+        beside an image (ERR, WHT, DQ, ...), and the other chips of its camera, see
+        `bgrem.files.hdus.image_indices`.
+
+    plane : tuple of int or `None`, optional
+        The plane to read of a cube: one number, from 0, for each axis longer than 1
+        beyond the two of an image, in numpy's order.
 
     Returns
     -------
-    image : `FitsImage`
-        The image. Axes of length 1 beyond the second FITS axis, as radio
+    images : list of `FitsImage`
+        The images. Axes of length 1 beyond the second FITS axis, as radio
         images have, are dropped: NAXIS = 4 with shape (1, 1, ny, nx) is
-        two-dimensional. Other cubes are refused.
+        two-dimensional. Other cubes need a ``plane``.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
+    MemoryError
+        If an image does not fit in memory.
     ValueError
         If the file is not FITS or is damaged, if there is no such HDU, or if
         it does not hold a two-dimensional image.
@@ -79,42 +144,77 @@ def read_image(path, hdu=None):
     Warns
     -----
     `~astropy.utils.exceptions.AstropyUserWarning`
-        If the image is a product of bgrem already.
+        If an image is a product of bgrem already, if a unit or a WCS cannot be used,
+        or if there are other images whose names do not tell whether they are meant.
     """
-    image = _read(Path(path), hdu)
-    if 'BGREMVER' in image.header:
+    path = Path(path)
+    with open_fits(path) as hdus:
+        with fits_errors(path, 'cannot be read'):
+            indices, left_out = image_indices(hdus, path, hdu, plane)
+        if left_out:
+            names = ', '.join(hdu_name(hdus, i) for i in left_out)
+            taken = ', '.join(hdu_name(hdus, i) for i in indices)
+            msg = (
+                f'{path} holds more images than HDU {taken}, which is used: {names}; '
+                'name an HDU to use another'
+            )
+            warnings.warn(msg, AstropyUserWarning, stacklevel=2)
+        n_images = len(indices)
+        return [
+            _read(hdus, path, index, plane, number=number, n_images=n_images)
+            for number, index in enumerate(indices)
+        ]
+
+
+def _read(hdus, path, index, plane, **place):
+    data, header = _read_pixels(hdus, path, index, plane)
+    if 'BGREMVER' in header:
         msg = (
-            f'{path} was made by bgrem {image.header["BGREMVER"]} already: its '
+            f'{path} was made by bgrem {header["BGREMVER"]} already: its '
             'background would be removed twice'
         )
-        warnings.warn(msg, AstropyUserWarning, stacklevel=2)
-    return image
+        warnings.warn(msg, AstropyUserWarning, stacklevel=3)
+    return FitsImage(
+        path=path,
+        hdu=hdu_name(hdus, index),
+        data=data,
+        header=header,
+        primary_header=hdus[0].header.copy() if index else None,
+        wcs=_celestial_wcs(header, hdus, path, data.shape),
+        unit=parse_unit(header.get('BUNIT'), path),
+        version=hdus[index].ver,
+        plane=plane,
+        **place,
+    )
 
 
-def _read(path, hdu):
-    with open_fits(path) as hdus:
-        index = _find_hdu(hdus, hdu, path)
-        chosen = hdus[index]
-        try:
-            data = chosen.data
-        except (OSError, TypeError, ValueError, IndexError, EOFError) as exc:
-            msg = f'image of {path}, HDU {_label(hdus, index)}, is damaged: {exc}'
-            raise ValueError(msg) from exc
-        data = data.reshape(data.shape[-2:])
+def _read_pixels(hdus, path, index, plane):
+    """Return the pixels of an HDU, and its header without cards that are garbage."""
+    hdu, name = hdus[index], hdu_name(hdus, index)
+    with fits_errors(path, f'has a damaged image, HDU {name}'):
+        check_size(hdu, path)
+        data = hdu.data
+        # The plane counts only axes that are longer than 1.
+        steps = iter(plane or ())
+        data = data[tuple(0 if n == 1 else next(steps) for n in data.shape[:-2])]
         data = data.astype(data.dtype.newbyteorder('='))
-        header = chosen.header.copy()
-        return FitsImage(
-            path=path,
-            hdu=_label(hdus, index),
-            data=data,
-            header=header,
-            primary_header=hdus[0].header.copy() if index else None,
-            wcs=_celestial_wcs(header, hdus, path),
-            unit=_parse_unit(header.get('BUNIT')),
-        )
+        return data, _readable_header(hdu.header)
 
 
-def read_mask(path, hdu=None):
+def _readable_header(header):
+    """Return a copy of a header without the cards that cannot be read at all."""
+    header = header.copy()
+    for index in reversed(range(len(header.cards))):
+        card = header.cards[index]
+        try:
+            card.value, card.comment, str(card)
+        except Exception:
+            # Each of the ways in which a card can be damaged has its own exception.
+            del header[index]
+    return header
+
+
+def read_mask(path, hdu=None, *, bits=None, image=None):
     """
     Read a mask from a FITS file.
 
@@ -124,7 +224,14 @@ def read_mask(path, hdu=None):
         The file.
 
     hdu : int or str or `None`, optional
-        As for `read_image`.
+        The number or name of the HDU; see `bgrem.files.hdus.map_index`.
+
+    bits : int or `None`, optional
+        The bits that mask, from `parse_bits`. By default all; of the data quality of
+        JWST and Roman only DO_NOT_USE, as the others are information.
+
+    image : `FitsImage` or `None`, optional
+        The image that is masked, which tells the chip and the plane.
 
     Returns
     -------
@@ -133,23 +240,57 @@ def read_mask(path, hdu=None):
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        As for `read_image`.
+    FileNotFoundError, MemoryError, ValueError
+        As for `read_images`.
     """
-    return _read(Path(path), hdu).data != 0
+    values, header, primary = _read_map(path, hdu, image)
+    if bits is None and header.get('EXTNAME') == 'DQ':
+        bits = _DO_NOT_USE.get(primary.get('TELESCOP'))
+    if bits is None:
+        return values != 0
+    # Beyond 2**53 floats skip integers, but no flag is as high as that.
+    whole = np.nan_to_num(values, nan=-1, posinf=-1, neginf=-1).astype(np.int64)
+    return whole & bits != 0
 
 
-def read_error(path, hdu=None):
+def parse_bits(text):
+    """
+    Read which bits of the flags in an image mask its pixels.
+
+    Parameters
+    ----------
+    text : str
+        A sum, or a list of bits: ``'5'``, ``'1+4'`` and ``'1,4'`` are the same;
+        ``'~1,4'`` is all others.
+
+    Returns
+    -------
+    bits : int
+        The bits.
+
+    Raises
+    ------
+    ValueError
+        If the text is none of these.
+    """
+    try:
+        return int(interpret_bit_flags(text))
+    except (TypeError, ValueError):
+        msg = (
+            "bits must be powers of two as '4096', '16,64' or '~4', or a sum of them, "
+            f'got {text!r}'
+        )
+        raise ValueError(msg) from None
+
+
+def read_error(path, hdu=None, *, image=None):
     """
     Read the uncertainty of an image from a FITS file.
 
     Parameters
     ----------
-    path : path-like
-        The file.
-
-    hdu : int or str or `None`, optional
-        As for `read_image`.
+    path, hdu, image
+        As for `read_mask`.
 
     Returns
     -------
@@ -158,127 +299,74 @@ def read_error(path, hdu=None):
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        As for `read_image`.
+    FileNotFoundError, MemoryError, ValueError
+        As for `read_images`.
     """
-    image = _read(Path(path), hdu)
-    return image.data if image.unit is None else image.data << image.unit
+    values, header, _ = _read_map(path, hdu, image)
+    unit = parse_unit(header.get('BUNIT'), path)
+    return values if unit is None else values << unit
 
 
-def open_fits(path):
+def read_weight(path, hdu=None, *, image=None):
     """
-    Open a FITS file and read all its headers.
+    Read the weights of pixels, relative inverse variances, from a FITS file.
 
     Parameters
     ----------
-    path : path-like
-        The file.
+    path, hdu, image
+        As for `read_mask`.
 
     Returns
     -------
-    hdus : `~astropy.io.fits.HDUList`
-        To be closed by the caller.
+    weight : 2D `~numpy.ndarray`
+        The weights; what is negative or not finite in the file is 0.
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it cannot be read as FITS.
+    FileNotFoundError, MemoryError, ValueError
+        As for `read_images`, or if no weight is positive.
     """
+    values, _, _ = _read_map(path, hdu, image)
+    weight = np.where(np.isfinite(values) & (values > 0), values, 0)
+    if not weight.any():
+        msg = f'weights of {path} must be positive and finite at one pixel at least'
+        raise ValueError(msg)
+    return weight
+
+
+def _read_map(path, hdu, image):
+    """Return pixels, header and primary header of what stands beside an image."""
     path = Path(path)
-    if not path.exists():
-        msg = f'file {path} does not exist'
-        raise FileNotFoundError(msg)
-    try:
-        # Without uint=False unsigned integers would skip the BLANK value. The
-        # file is read at once: scaled data cannot be mapped anyhow.
-        hdus = fits.open(path, memmap=False, uint=False)
-        len(hdus)  # reads all headers
-    except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError) as exc:
-        msg = f'file {path} cannot be read as FITS: {exc}'
-        raise ValueError(msg) from exc
-    return hdus
+    place, plane = {}, None
+    if image is not None:
+        place = {name: getattr(image, name) for name in _PLACE}
+    with open_fits(path) as hdus:
+        with fits_errors(path, 'cannot be read'):
+            index, plane = map_index(
+                hdus, path, hdu, plane=getattr(image, 'plane', None), **place
+            )
+        pixels, header = _read_pixels(hdus, path, index, plane)
+        return pixels, header, hdus[0].header
 
 
-def _is_image(hdu):
-    kinds = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
-    return isinstance(hdu, kinds) and not isinstance(hdu, fits.GroupsHDU)
+_PLACE = ('version', 'number', 'n_images')
 
 
-def _is_2d(shape):
-    return len(shape) >= 2 and set(shape[:-2]) <= {1} and 0 not in shape
-
-
-def _label(hdus, index):
-    name = hdus[index].name
-    return f'{index} ({name})' if name and name != 'PRIMARY' else str(index)
-
-
-def _find_hdu(hdus, hdu, path):
-    """Return the number of the HDU that was asked for, or of the default."""
-
-    def shape(index):
-        return hdus[index].shape if _is_image(hdus[index]) else None
-
-    if hdu is None:
-        for index in range(len(hdus)):
-            if _is_image(hdus[index]) and _is_2d(shape(index)):
-                return index
-        found = ', '.join(
-            f'{_label(hdus, i)} '
-            + (f'shape {shape(i)}' if _is_image(hdus[i]) else 'table')
-            for i in range(len(hdus))
-        )
-        msg = f'file {path} holds no two-dimensional image; its HDUs are: {found}'
-        raise ValueError(msg)
-    key = hdu
-    if isinstance(hdu, str):
-        name, _, version = hdu.partition(',')
-        if name.strip().isdigit() and not version:
-            key = int(name)
-        elif version.strip().isdigit():
-            key = (name.strip(), int(version))
-    try:
-        index = key if isinstance(key, int) else hdus.index_of(key)
-        hdus[index]
-    except (KeyError, IndexError):
-        known = ', '.join(_label(hdus, i) for i in range(len(hdus)))
-        msg = f'file {path} has no HDU {hdu!r}; it has: {known}'
-        raise ValueError(msg) from None
-    if shape(index) is None or not _is_2d(shape(index)):
-        what = 'a table' if shape(index) is None else f'of shape {shape(index)}'
-        msg = f'HDU {hdu!r} of {path} must be a two-dimensional image, it is {what}'
-        raise ValueError(msg)
-    return index
-
-
-def _celestial_wcs(header, hdus, path):
+def _celestial_wcs(header, hdus, path, shape):
     """Return the WCS of the last two array axes, or None."""
     with warnings.catch_warnings():
         # wcslib reports what it repaired in old headers: not our business.
         warnings.simplefilter('ignore')
         try:
             wcs = WCS(header, fobj=hdus, naxis=2)
+            if wcs.has_celestial:
+                # What cannot be inverted, or has an unknown frame, fails here.
+                wcs.pixel_to_world([0, shape[1] / 2], [0, shape[0] / 2])
         except Exception as exc:
             # wcslib raises many kinds, and the pixels are good without a WCS.
             wcs, problem = None, exc
     if wcs is None:
         msg = f'the WCS of {path} cannot be used: {" ".join(str(problem).split())}'
-        warnings.warn(msg, AstropyUserWarning, stacklevel=3)
+        warnings.warn(msg, AstropyUserWarning, stacklevel=4)
         return None
     return wcs if wcs.has_celestial else None
-
-
-def _parse_unit(text):
-    """Return the unit of a BUNIT value, or None."""
-    if not isinstance(text, str) or not text.strip():
-        return None
-    # Capital letters are common (ADU, ELECTRONS) and not standard.
-    for candidate in (text, text.lower(), text.lower().rstrip('s')):
-        unit = u.Unit(candidate, parse_strict='silent')
-        if isinstance(unit, u.UnrecognizedUnit):
-            continue
-        # Magnitudes and the like are no linear units: there is no sky in them.
-        return unit if isinstance(unit, u.UnitBase) else None
-    return None

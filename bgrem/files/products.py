@@ -5,24 +5,33 @@ Output files appear whole or not at all, keep the header and WCS of the input,
 and say by which weights they were made.
 """
 
+import gzip
 import os
-import warnings
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import Table, vstack
 
 from bgrem.files.atomic import atomic_path
-from bgrem.files.io import open_fits
+from bgrem.files.cards import (
+    EXTENSION,
+    add_history,
+    hdu_bytes,
+    plain_text,
+    product_header,
+    provenance_cards,
+    table_hdu,
+)
 
 __all__ = [
+    'Products',
     'catalog_table',
     'check_output',
-    'product_provenance',
+    'join_tables',
     'write_catalog',
     'write_products',
     'write_regions',
@@ -30,33 +39,6 @@ __all__ = [
 
 FITS_ENDINGS = ('.fits', '.fit', '.fts', '.fits.gz', '.fit.gz', '.fts.gz')
 CATALOG_ENDINGS = (*FITS_ENDINGS, '.ecsv', '.csv')
-
-# What meta of a background is written under, and the comment beside it. The
-# sha256 fills its card: there is no room for a comment.
-_KEYWORDS = {
-    'version': ('BGREMVER', 'version of bgrem'),
-    'weights': ('BGREMWTS', 'weights of the denoiser'),
-    'weights_sha256': ('BGREMSHA', ''),
-    'n_steps': ('BGREMSTP', 'diffusion steps'),
-    'n_symmetries': ('BGREMSYM', 'views averaged'),
-    'normalization': ('BGREMNRM', 'normalisation'),
-    'device': ('BGREMDEV', 'device of the denoiser'),
-}
-
-# Keywords that belong to one file or one data array, not to what they show.
-_NOT_COPIED = (
-    'BLANK',
-    'CHECKSUM',
-    'DATASUM',
-    'ZHECKSUM',
-    'ZDATASUM',
-    'DATAMIN',
-    'DATAMAX',
-    'EXTNAME',
-    'EXTVER',
-    'EXTLEVEL',
-    'INHERIT',
-)
 
 # The columns of a catalogue without sources, so that it can be read by what
 # expects sources.
@@ -73,6 +55,28 @@ _EMPTY_COLUMNS = {
     'kron_flux_err': float,
     'detection_probability': np.float32,
 }
+
+
+class Products(NamedTuple):
+    """
+    What was made of one image.
+
+    Parameters
+    ----------
+    background : `bgrem.DiffusionBackground`
+        The background of ``image``.
+    image : `bgrem.files.io.FitsImage`
+        The image.
+    segmentation_image : `~photutils.segmentation.SegmentationImage` or `None`
+        The detections; `None` for none.
+    catalog : `~photutils.segmentation.SourceCatalog` or `None`
+        Their catalogue; `None` for none.
+    """
+
+    background: object
+    image: object
+    segmentation_image: object = None
+    catalog: object = None
 
 
 def check_output(path, *, overwrite=False, inputs=(), endings=FITS_ENDINGS):
@@ -103,7 +107,7 @@ def check_output(path, *, overwrite=False, inputs=(), endings=FITS_ENDINGS):
     ValueError
         If the ending is none of ``endings`` or the path is an input.
     FileExistsError
-        If the file exists and ``overwrite`` is False.
+        If the file, or a link without a target, exists and ``overwrite`` is False.
     FileNotFoundError
         If its folder does not exist.
     PermissionError
@@ -120,8 +124,8 @@ def check_output(path, *, overwrite=False, inputs=(), endings=FITS_ENDINGS):
     if path.is_dir():
         msg = f'output file {path} is a folder'
         raise FileExistsError(msg)
-    if path.exists():
-        if any(Path(p).exists() and path.samefile(p) for p in inputs):
+    if path.exists() or path.is_symlink():
+        if any(_is_same(path, p) for p in inputs):
             msg = f'output file {path} is the input file'
             raise ValueError(msg)
         if not overwrite:
@@ -133,28 +137,22 @@ def check_output(path, *, overwrite=False, inputs=(), endings=FITS_ENDINGS):
     return path
 
 
-def write_products(
-    path, background, image, segmentation_image=None, catalog=None, *, overwrite=False
-):
+def _is_same(path, other):
+    return path.exists() and Path(other).exists() and path.samefile(other)
+
+
+def write_products(path, products, *, overwrite=False):
     """
-    Write everything that was made of an image to one FITS file.
+    Write everything that was made of the images of a file to one FITS file.
 
     Parameters
     ----------
     path : path-like
         The file to make. With ``.gz`` at its end it is compressed.
 
-    background : `bgrem.DiffusionBackground`
-        The background of ``image``.
-
-    image : `bgrem.files.io.FitsImage`
-        The image.
-
-    segmentation_image : `~photutils.segmentation.SegmentationImage` or `None`
-        The detections; `None` for none.
-
-    catalog : `~photutils.segmentation.SourceCatalog` or `None`, optional
-        Their catalogue; `None` for none.
+    products : iterable of `Products`
+        What was made of each image. They are asked for one after the other, and
+        none is kept: they can be made while the file is written.
 
     overwrite : bool, optional
         Whether an existing file may be replaced.
@@ -171,12 +169,38 @@ def write_products(
     (int32, 0 is no source) and CATALOG (a table). The images carry the
     header and so the exact WCS of the input; BUNIT is kept where the pixels
     still have it.
+
+    Of several images the extensions follow each other, with EXTVER as the number of
+    the image and BGREMEXT as the name of its HDU; there is one CATALOG, at the end,
+    with a column ``extension``.
     """
-    path = check_output(path, overwrite=overwrite, inputs=(image.path,))
-    provenance = _provenance_cards(background.meta)
-    primary = fits.PrimaryHDU(header=_product_header(image.primary_header))
-    primary.header.extend(provenance, update=True)
-    hdus = fits.HDUList([primary])
+    path = check_output(path, overwrite=overwrite)
+    tables = []
+    with atomic_path(path) as temporary, temporary.open('wb') as file:
+        stream = file
+        if path.suffix.lower() == '.gz':
+            # Without a time, so that the same input gives the same file.
+            stream = gzip.GzipFile(filename='', mode='wb', fileobj=file, mtime=0)
+        for one in products:
+            check_output(path, overwrite=True, inputs=(one.image.path,))
+            provenance = provenance_cards(one.background.meta)
+            if not tables:
+                header = product_header(one.image.primary_header)
+                primary = fits.PrimaryHDU(header=header)
+                primary.header.extend(provenance, update=True)
+                stream.write(hdu_bytes([primary]))
+            stream.write(hdu_bytes(_image_hdus(one, provenance), extensions=True))
+            tables.append((one.image.hdu, catalog_table(one.catalog)))
+        table = table_hdu(join_tables(tables), provenance)
+        stream.write(hdu_bytes([table], extensions=True))
+        if stream is not file:
+            stream.close()
+
+
+def _image_hdus(products, provenance):
+    background, image, segmentation_image, _ = products
+    # Not an HDUList, which would make the first one a primary HDU.
+    hdus = []
     has_unit = {
         'SCI': background.subtract(),
         'BACKGROUND': background.background,
@@ -191,10 +215,9 @@ def write_products(
     no_unit = {'PROBABILITY': background.detection_probability, 'SEGM': labels}
     for name, values in no_unit.items():
         hdus.append(_image_hdu(name, values, image, provenance))
-        hdus[name].header.remove('BUNIT', ignore_missing=True)
-    _add_history(hdus['SCI'].header, background.meta, image)
-    hdus.append(_table_hdu(catalog_table(catalog), provenance))
-    _write_hdus(path, hdus)
+        hdus[-1].header.remove('BUNIT', ignore_missing=True)
+    add_history(hdus[0].header, background.meta, image)
+    return hdus
 
 
 def catalog_table(catalog):
@@ -228,6 +251,33 @@ def catalog_table(catalog):
     return table
 
 
+def join_tables(tables):
+    """
+    Join the catalogues of the images of a file.
+
+    Parameters
+    ----------
+    tables : list of tuple
+        For each image the name of its HDU and its table, from `catalog_table`.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        All rows. If there are several images, the first column, ``extension``, names
+        the HDU; labels count from 1 in each.
+    """
+    if len(tables) == 1:
+        return tables[0][1]
+    # What has no row has no units either, nor the columns of the others.
+    filled = [(name, table) for name, table in tables if len(table)]
+    for name, table in filled or tables[:1]:
+        table.add_column([name] * len(table), name='extension', index=0)
+    if not filled:
+        tables[0][1]['extension'] = np.array([], dtype=str)
+    joined = [table for _, table in filled or tables[:1]]
+    return vstack(joined, metadata_conflicts='silent')
+
+
 def write_catalog(path, catalog, meta, *, overwrite=False, inputs=()):
     """
     Write a catalogue to a FITS, ECSV or CSV file.
@@ -237,8 +287,9 @@ def write_catalog(path, catalog, meta, *, overwrite=False, inputs=()):
     path : path-like
         The file to make; its ending gives the format.
 
-    catalog : `~photutils.segmentation.SourceCatalog` or `None`
-        The catalogue; `None` is written as one without a row.
+    catalog : `~photutils.segmentation.SourceCatalog`, Table or `None`
+        The catalogue, or its table, from `catalog_table` or `join_tables`; `None` is
+        written as one without a row.
 
     meta : dict
         The provenance (``DiffusionBackground.meta``); CSV files have no
@@ -255,12 +306,16 @@ def write_catalog(path, catalog, meta, *, overwrite=False, inputs=()):
     path = check_output(
         path, overwrite=overwrite, inputs=inputs, endings=CATALOG_ENDINGS
     )
-    table = catalog_table(catalog)
+    table = catalog if isinstance(catalog, Table) else catalog_table(catalog)
     if path.name.lower().endswith(FITS_ENDINGS):
-        table_hdu = _table_hdu(table, _provenance_cards(meta))
-        _write_hdus(path, fits.HDUList([fits.PrimaryHDU(), table_hdu]))
+        rows = table_hdu(table, provenance_cards(meta))
+        content = hdu_bytes([fits.PrimaryHDU(), rows])
+        if path.suffix.lower() == '.gz':
+            content = gzip.compress(content, mtime=0)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content)
         return
-    for card in _provenance_cards(meta):
+    for card in provenance_cards(meta):
         table.meta[card.keyword] = card.value
     ascii_format = 'ascii.ecsv' if path.suffix.lower() == '.ecsv' else 'ascii.csv'
     with atomic_path(path) as temporary:
@@ -312,85 +367,10 @@ def write_regions(path, catalog, *, overwrite=False, inputs=()):
         temporary.write_text('\n'.join(lines) + '\n', encoding='ascii')
 
 
-def product_provenance(path):
-    """
-    Return what bgrem wrote about the making of a FITS product.
-
-    Parameters
-    ----------
-    path : path-like
-        The file.
-
-    Returns
-    -------
-    provenance : dict of str to object
-        The values of the provenance keywords by the names they have in
-        ``DiffusionBackground.meta``; empty if bgrem did not make the file.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If there is no such file or it is not FITS.
-    """
-    with open_fits(Path(path)) as hdus:
-        for hdu in hdus:
-            if 'BGREMVER' in hdu.header:
-                return {
-                    name: hdu.header[keyword]
-                    for name, (keyword, _) in _KEYWORDS.items()
-                    if keyword in hdu.header
-                }
-    return {}
-
-
-def _product_header(header):
-    """Return a copy of a header without what describes the old data array."""
-    copy = fits.Header() if header is None else header.copy(strip=True)
-    for keyword in _NOT_COPIED:
-        copy.remove(keyword, ignore_missing=True, remove_all=True)
-    return copy
-
-
-def _provenance_cards(meta):
-    cards = []
-    for name, (keyword, comment) in _KEYWORDS.items():
-        value = meta.get(name)
-        if value is not None:
-            simple = value if isinstance(value, (int, float)) else str(value)
-            cards.append(fits.Card(keyword, simple, comment))
-    return cards
-
-
 def _image_hdu(name, values, image, provenance):
-    hdu = fits.ImageHDU(values, header=_product_header(image.header), name=name)
+    hdu = fits.ImageHDU(values, header=product_header(image.header), name=name)
     hdu.header.extend(provenance, update=True)
+    if image.n_images > 1:
+        hdu.ver = image.number + 1
+        hdu.header[EXTENSION] = (plain_text(image.hdu), 'HDU of the input')
     return hdu
-
-
-def _add_history(header, meta, image):
-    now = datetime.now(UTC).strftime('%Y-%m-%dT%H:%M:%S')
-    header.add_history(f'bgrem {meta.get("version")} at {now} UTC')
-    header.add_history(f'bgrem: image {image.path.name} HDU {image.hdu}')
-    header.add_history('bgrem: SCI is data - background, not clipped')
-    for name, value in meta.items():
-        header.add_history(f'bgrem: {name} = {value}')
-
-
-def _table_hdu(table, provenance):
-    with warnings.catch_warnings():
-        # Units outside the FITS standard (DN, ...) are written all the same.
-        warnings.filterwarnings('ignore', message='The unit .* could not be saved')
-        hdu = fits.table_to_hdu(table)
-    for name in table.colnames:
-        if table[name].unit is not None and not hdu.columns[name].unit:
-            hdu.columns[name].unit = table[name].unit.to_string()
-    hdu.name = 'CATALOG'
-    hdu.header.extend(provenance, update=True)
-    return hdu
-
-
-def _write_hdus(path, hdus):
-    with atomic_path(path) as temporary, warnings.catch_warnings():
-        # Odd cards of the input header are repaired, or kept as they are.
-        warnings.simplefilter('ignore', fits.verify.VerifyWarning)
-        hdus.writeto(temporary, checksum=True, output_verify='silentfix+ignore')

@@ -2,6 +2,7 @@
 The attention U-Net that predicts the background of an image.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -113,7 +114,8 @@ class UNetConfig:
             ('image_channels', self.image_channels > 0, 'must be positive'),
             ('embedding_dim', self.embedding_dim > 0 and self.embedding_dim % 2 == 0,
              'must be a positive even integer'),
-            ('max_frequency', self.max_frequency >= 1, 'must be at least 1'),
+            ('max_frequency', 1 <= self.max_frequency < math.inf,
+             'must be at least 1 and finite'),
             ('attention_gates', 0 <= self.attention_gates < len(self.widths),
              'must be between 0 and the number of skips'),
             ('unshuffle', self.unshuffle >= 1, 'must be at least 1'),
@@ -121,7 +123,8 @@ class UNetConfig:
              "must be 'linear' or 'arcsinh'"),
             ('padding', self.padding in ('symmetric', 'zeros'),
              "must be 'symmetric' or 'zeros'"),
-            ('bands', self.bands >= 0, 'must not be negative'),
+            # Each costs twice as much as the one before.
+            ('bands', 0 <= self.bands <= 8, 'must be between 0 and 8'),
             ('context', self.context >= 0, 'must not be negative'),
         ]  # fmt: skip
         for name, holds, rule in rules:

@@ -15,6 +15,8 @@ _REQUIRED_KEYS = {
     'tile_size',
     'tile_overlap',
 }
+# More would be no use, and never end or find no memory.
+_LARGEST = {'n_steps': 1000, 'tile_size': 2**14, 'tile_overlap': 2**14}
 _OPTIONAL_KEYS = {'calibration', 'training', 'sha256_state'}
 
 
@@ -60,13 +62,15 @@ def check_header(header, path):
         value = header[key]
         if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
             fail(f'{key} must be an integer >= {minimum}, got {value!r}')
+        if value > _LARGEST[key]:
+            fail(f'{key} must be at most {_LARGEST[key]}, got {value}')
     if header['tile_overlap'] >= header['tile_size']:
         fail(
             f'tile_overlap must be less than tile_size ({header["tile_size"]}), '
             f'got {header["tile_overlap"]}'
         )
     normalization = header['normalization']
-    is_factor = isinstance(normalization, (int, float)) and normalization > 0
+    is_factor = _is_number(normalization) and normalization > 0
     if normalization not in ('local', 'global') and not is_factor:
         fail(
             "normalization must be 'local', 'global' or a factor > 0, got "
@@ -88,7 +92,7 @@ def _check_calibration(calibration, fail):
     try:
         logit = np.asarray(calibration['logit'], dtype=float)
         probability = np.asarray(calibration['probability'], dtype=float)
-    except (TypeError, ValueError):
+    except (ArithmeticError, TypeError, ValueError):
         fail('calibration must hold lists of numbers')
     if logit.ndim != 1 or logit.size == 0 or logit.shape != probability.shape:
         fail('calibration logit and probability must be lists of the same length')
@@ -120,5 +124,11 @@ def _check_numbers(values, what, names, fail):
         fail(f'calibration {what} must have the keys {", ".join(sorted(names))}')
     for name in names - {'limits'}:
         value = values[name]
-        if not (isinstance(value, (int, float)) and np.isfinite(value)):
+        if not _is_number(value):
             fail(f'calibration {what} {name} must be a finite number, got {value!r}')
+
+
+def _is_number(value):
+    # Integers of JSON have no bounds.
+    is_real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_real and abs(value) < 1e300

@@ -30,6 +30,16 @@ _networks = OrderedDict()
 _networks_lock = threading.RLock()
 
 
+def _renew_lock():
+    # In a fork nobody would release what another thread of the parent holds.
+    global _networks_lock
+    _networks_lock = threading.RLock()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
 @dataclass(frozen=True)
 class Weights:
     """
@@ -296,13 +306,17 @@ def _resolve(name_or_path):
 
 def _read_file(path):
     try:
+        if path.exists() and not path.is_file():  # a pipe would wait for its writer
+            what = 'a directory' if path.is_dir() else 'not a regular file'
+            msg = f'weights file {path} is {what}'
+            raise ValueError(msg)
         return path.read_bytes()
     except FileNotFoundError:
         msg = f'weights file {path} does not exist'
         raise FileNotFoundError(msg) from None
-    except IsADirectoryError:
-        msg = f'weights file {path} is a directory'
-        raise ValueError(msg) from None
+    except OSError as exc:
+        msg = f'weights file {path} cannot be read: {exc.strerror or exc}'
+        raise type(exc)(msg) from exc
 
 
 def _sha256(content):
@@ -321,20 +335,21 @@ def _unpack(content, path):
 
     try:
         state = safetensors.torch.load(content)
-    except (safetensors.SafetensorError, ValueError, KeyError) as exc:
+        start = 8 + int.from_bytes(content[:8], 'little')
+        metadata = json.loads(content[8:start]).get('__metadata__', {})
+    except Exception as exc:
+        # Of damaged bytes there are a dozen kinds, RecursionError among them.
         msg = (
             f'weights file {path} is not a safetensors file, or is corrupted or '
-            f'truncated: {exc}'
+            f'truncated: {" ".join(str(exc).split())}'
         )
         raise ValueError(msg) from exc
-    start = 8 + int.from_bytes(content[:8], 'little')
-    metadata = json.loads(content[8:start]).get('__metadata__', {})
     if 'bgrem' not in metadata:
         msg = f"weights file {path} has no 'bgrem' header; it was not made by bgrem"
         raise ValueError(msg)
     try:
         header = json.loads(metadata['bgrem'])
-    except json.JSONDecodeError as exc:
+    except (ValueError, RecursionError) as exc:
         msg = f"weights file {path}: its 'bgrem' header is not JSON: {exc}"
         raise ValueError(msg) from exc
     check_header(header, path)
@@ -356,7 +371,7 @@ def _build_network(header, state, path):
         config = UNetConfig.from_dict(header['network'])
         part = 'schedule'
         CosineSchedule.from_dict(header['schedule'])
-    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as exc:
         msg = f'weights file {path}: bad {part} in its header: {exc}'
         raise ValueError(msg) from exc
     if header['tile_size'] % config.size_multiple:
@@ -365,13 +380,32 @@ def _build_network(header, state, path):
             f'{config.size_multiple} for this network, got {header["tile_size"]}'
         )
         raise ValueError(msg)
+    # The header can promise any size: no memory is taken before the tensors fit.
+    _check_tensors(state, _expected_tensors(config, len(state), path), path)
     # The initial values are overwritten: the user's random state is not touched.
     with torch.random.fork_rng(devices=[]):
         network = AttentionUNet(config)
     own = network.state_dict()
-    _check_tensors(state, own, path)
     network.load_state_dict({key: state[key].to(own[key].dtype) for key in own})
     return network.eval().requires_grad_(False)
+
+
+def _expected_tensors(config, n_tensors, path):
+    """Return the tensors that a network has, without memory behind them."""
+    import torch
+
+    from bgrem.nn import AttentionUNet
+
+    try:
+        if len(config.widths) > n_tensors:
+            msg = f'{len(config.widths)} widths for {n_tensors} tensors'
+            raise ValueError(msg)
+        with torch.device('meta'):
+            return AttentionUNet(config).state_dict()
+    except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as exc:
+        text = ' '.join(str(exc).split())
+        msg = f'weights file {path}: there is no such network: {text}'
+        raise ValueError(msg) from exc
 
 
 def _check_tensors(state, own, path):
@@ -392,7 +426,9 @@ def _check_tensors(state, own, path):
                 f'tensor {key!r} must have shape {tuple(expected.shape)}, got '
                 f'{tuple(tensor.shape)}'
             )
-        if tensor.is_floating_point() != expected.is_floating_point():
+        # Of the 8-bit floats torch itself can do next to nothing.
+        same_kind = tensor.is_floating_point() == expected.is_floating_point()
+        if not same_kind or (tensor.is_floating_point() and tensor.itemsize < 2):
             fail(f'tensor {key!r} has type {tensor.dtype}, not {expected.dtype}')
         if not tensor.isfinite().all():
             fail(f'tensor {key!r} holds values that are not finite')

@@ -1,3 +1,5 @@
+import errno
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,11 +11,12 @@ from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 from photutils.segmentation import SegmentationImage, SourceCatalog
 
+from bgrem.files.cards import product_provenance
 from bgrem.files.io import read_image
 from bgrem.files.products import (
+    Products,
     catalog_table,
     check_output,
-    product_provenance,
     write_catalog,
     write_products,
     write_regions,
@@ -107,7 +110,7 @@ def write_input(path, data, *, extension=False):
 def test_products(tmp_path, data, background, segmentation_image, catalog, extension):
     image = write_input(tmp_path / 'in.fits', data, extension=extension)
     path = tmp_path / 'out.fits'
-    write_products(path, background, image, segmentation_image, catalog)
+    write_products(path, [Products(background, image, segmentation_image, catalog)])
     with fits.open(path, checksum=True) as hdus:
         assert [hdu.name for hdu in hdus] == NAMES
         assert_array_equal(hdus['SCI'].data, data - 100)  # NaN included
@@ -133,7 +136,7 @@ def test_products(tmp_path, data, background, segmentation_image, catalog, exten
 def test_header_and_wcs_are_kept(tmp_path, data, background, extension):
     image = write_input(tmp_path / 'in.fits', data, extension=extension)
     path = tmp_path / 'out.fits'
-    write_products(path, background, image)
+    write_products(path, [Products(background, image)])
     with fits.open(path) as hdus:
         for hdu in hdus[1:7]:
             assert hdu.header['FILTER'] == 'r'
@@ -152,7 +155,7 @@ def test_input_is_left_alone(tmp_path, data, background):
     image = write_input(tmp_path / 'in.fits', data)
     before = (tmp_path / 'in.fits').read_bytes()
     cards = list(map(str, image.header.cards))
-    write_products(tmp_path / 'out.fits', background, image)
+    write_products(tmp_path / 'out.fits', [Products(background, image)])
     assert (tmp_path / 'in.fits').read_bytes() == before
     assert list(map(str, image.header.cards)) == cards
 
@@ -161,7 +164,7 @@ def test_scaled_input(tmp_path, background):
     data = np.full((40, 50), 40000, np.uint16)
     fits.writeto(tmp_path / 'in.fits', data, fits.Header({'BLANK': 0}))
     image = read_image(tmp_path / 'in.fits')
-    write_products(tmp_path / 'out.fits', background, image)
+    write_products(tmp_path / 'out.fits', [Products(background, image)])
     with fits.open(tmp_path / 'out.fits') as hdus:
         assert hdus['SCI'].data.dtype == np.dtype('>f4')
         for keyword in ('BZERO', 'BSCALE', 'BLANK'):
@@ -176,7 +179,7 @@ def test_odd_cards_do_not_stop_the_writing(tmp_path, data, background):
     assert card in content
     path.write_bytes(content.replace(card, b'BADCARD = 12:34 and no quotes '))
     image = read_image(path)
-    write_products(tmp_path / 'out.fits', background, image)
+    write_products(tmp_path / 'out.fits', [Products(background, image)])
     assert fits.getheader(tmp_path / 'out.fits', 'SCI')['GOOD'] == 1
 
 
@@ -186,14 +189,14 @@ def test_quantities(tmp_path, data, background):
     background.subtract = lambda: plain << u.adu
     for name in ('background', 'background_rms', 'source'):
         setattr(background, name, getattr(background, name) << u.adu)
-    write_products(tmp_path / 'out.fits', background, image)
+    write_products(tmp_path / 'out.fits', [Products(background, image)])
     assert_array_equal(fits.getdata(tmp_path / 'out.fits', 'SCI'), plain)
     assert fits.getdata(tmp_path / 'out.fits', 'BACKGROUND').dtype.itemsize == 4
 
 
 def test_no_detections(tmp_path, data, background):
     image = write_input(tmp_path / 'in.fits', data)
-    write_products(tmp_path / 'out.fits', background, image)
+    write_products(tmp_path / 'out.fits', [Products(background, image)])
     assert not fits.getdata(tmp_path / 'out.fits', 'SEGM').any()
     table = Table.read(tmp_path / 'out.fits', 'CATALOG')
     assert len(table) == 0
@@ -203,7 +206,7 @@ def test_no_detections(tmp_path, data, background):
 def test_gzipped_products(tmp_path, data, background):
     image = write_input(tmp_path / 'in.fits', data)
     path = tmp_path / 'out.fits.gz'
-    write_products(path, background, image)
+    write_products(path, [Products(background, image)])
     assert path.read_bytes()[:2] == b'\x1f\x8b'
     assert_array_equal(fits.getdata(path, 'SCI'), data - 100)
 
@@ -213,12 +216,12 @@ def test_overwrite(tmp_path, data, background):
     path = tmp_path / 'out.fits'
     path.write_text('precious')
     with pytest.raises(FileExistsError, match='exists; it is replaced only with'):
-        write_products(path, background, image)
+        write_products(path, [Products(background, image)])
     assert path.read_text() == 'precious'
-    write_products(path, background, image, overwrite=True)
+    write_products(path, [Products(background, image)], overwrite=True)
     assert fits.getdata(path, 'SCI').shape == data.shape
     with pytest.raises(ValueError, match=r'in\.fits is the input file'):
-        write_products(image.path, background, image, overwrite=True)
+        write_products(image.path, [Products(background, image)], overwrite=True)
 
 
 @pytest.mark.parametrize('existing', [False, True])
@@ -229,13 +232,12 @@ def test_failure_leaves_nothing(tmp_path, data, background, monkeypatch, existin
         path.write_text('precious')
 
     def fail(self, fileobj, *args, **kwargs):
-        fileobj.write_bytes(b'part of a file')
-        msg = 'No space left on device'
-        raise OSError(msg)
+        fileobj.write(b'part of a file')
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(fits.HDUList, 'writeto', fail)
-    with pytest.raises(OSError, match='No space left'):
-        write_products(path, background, image, overwrite=True)
+    with pytest.raises(OSError, match='out.fits cannot be written: No space left'):
+        write_products(path, [Products(background, image)], overwrite=True)
     assert path.exists() == existing
     if existing:
         assert path.read_text() == 'precious'

@@ -1,0 +1,251 @@
+"""The files of a command: what is read for each image, and what is written."""
+
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
+from astropy.utils.exceptions import AstropyUserWarning
+
+from bgrem.files.hdus import split_hdu
+from bgrem.files.io import (
+    FitsImage,
+    parse_bits,
+    read_error,
+    read_images,
+    read_mask,
+    read_weight,
+)
+from bgrem.files.products import FITS_ENDINGS, check_output
+
+__all__ = ['Chip', 'input_paths', 'output_paths', 'read_chips']
+
+_UNCERTAINTIES = {
+    'std': StdDevUncertainty,
+    'var': VarianceUncertainty,
+    'ivar': InverseVariance,
+}
+_MAPS = ('mask', 'error', 'weight')
+
+
+class Chip(NamedTuple):
+    """
+    One image, and what the user gives beside it.
+
+    Parameters
+    ----------
+    image : `bgrem.files.io.FitsImage`
+        The image.
+    mask : 2D `~numpy.ndarray` of bool or `None`
+        True at pixels that must not be used.
+    error : `~astropy.nddata.NDUncertainty` or `None`
+        The total error, or the relative inverse variance.
+    weight : 2D `~numpy.ndarray` or `None`
+        The relative inverse variance.
+    gain : float or `None`
+        Electrons per data unit.
+    """
+
+    image: FitsImage
+    mask: np.ndarray | None
+    error: object
+    weight: np.ndarray | None
+    gain: float | None
+
+    @property
+    def data(self):
+        """The image with its unit."""
+        data, unit = self.image.data, self.image.unit
+        return data if unit is None else data << unit
+
+    @property
+    def is_empty(self):
+        """Whether no pixel can be used."""
+        usable = np.isfinite(self.image.data)
+        return not np.any(usable if self.mask is None else usable & ~self.mask)
+
+
+def output_paths(options, outputs):
+    """
+    Plan what is written for each image, and refuse what cannot be.
+
+    Parameters
+    ----------
+    options : `argparse.Namespace`
+        The options of the command.
+
+    outputs : dict of str to tuple of str
+        The names of the options for outputs, and the endings that each may have.
+
+    Returns
+    -------
+    paths : list of list of `~pathlib.Path`
+        For each input the paths of its outputs, where ``'{}'`` has become the name of
+        the input without ending.
+
+    Raises
+    ------
+    OSError, ValueError
+        If an output cannot be written, see `bgrem.files.products.check_output`, or
+        if two would be the same.
+    """
+    protected = [one for path in options.input for one in input_paths(options, path)]
+    seen, paths = {}, []
+    for source in options.input:
+        paths.append([])
+        for name, endings in outputs.items():
+            text = getattr(options, name).replace('{}', _stem(source))
+            if text in seen:
+                msg = (
+                    f'output file {text} would be that of {seen[text]} and {source}; '
+                    "'{}' in its name stands for the name of the input"
+                )
+                raise ValueError(msg)
+            seen[text] = source
+            path = check_output(
+                text, overwrite=options.overwrite, inputs=protected, endings=endings
+            )
+            paths[-1].append(path)
+    return paths
+
+
+def input_paths(options, path):
+    """
+    Return the files that are read for an image.
+
+    Parameters
+    ----------
+    options : `argparse.Namespace`
+        The options of the command.
+
+    path : str
+        The file of the image.
+
+    Returns
+    -------
+    paths : list of str
+        That file, and those of mask, error and weight.
+    """
+    return [path, *(place[0] for place in _map_places(options, path).values())]
+
+
+def read_chips(options, path):
+    """
+    Read the images of a file, and what the options name beside them.
+
+    Parameters
+    ----------
+    options : `argparse.Namespace`
+        The options of the command.
+
+    path : str
+        The file.
+
+    Returns
+    -------
+    chips : list of `Chip`
+        The images. Those without a usable pixel are left out, if others have some.
+
+    Raises
+    ------
+    OSError, ValueError
+        If something cannot be read.
+
+    Warns
+    -----
+    `~astropy.utils.exceptions.AstropyUserWarning`
+        If an image has no usable pixel, or if more than half of it is masked.
+    """
+    images = read_images(path, options.hdu, options.plane)
+    places = _map_places(options, path)
+    bits = None if options.dq_bits is None else parse_bits(options.dq_bits)
+    chips = [_read_chip(options, image, places, bits) for image in images]
+    for chip in chips:
+        _warn_of_mask(chip)
+    full = [chip for chip in chips if not chip.is_empty]
+    for chip in chips if full else ():
+        if chip.is_empty:
+            msg = f'{path}, HDU {chip.image.hdu}, has no usable pixel and is left out'
+            warnings.warn(msg, AstropyUserWarning, stacklevel=2)
+    return full or chips
+
+
+def _read_chip(options, image, places, bits):
+    mask = error = weight = None
+    if 'mask' in places:
+        mask = read_mask(*places['mask'], bits=bits, image=image)
+        _check_shape('mask', mask, image)
+    if 'error' in places:
+        values = read_error(*places['error'], image=image)
+        _check_shape('error', values, image)
+        error = _UNCERTAINTIES[options.error_type](values)
+    if 'weight' in places:
+        weight = read_weight(*places['weight'], image=image)
+        _check_shape('weight', weight, image)
+        error = InverseVariance(weight)
+    return Chip(image, mask, error, weight, _read_gain(options, image))
+
+
+def _map_places(options, path):
+    """Return file and HDU of each map that the options name."""
+    texts = {name: getattr(options, name) for name in _MAPS}
+    if options.dq_bits is not None and options.mask is None:
+        texts['mask'] = '[DQ]'
+    places = {}
+    for name, text in texts.items():
+        if text is not None:
+            file, hdu = split_hdu(text.replace('{}', _stem(path)))
+            places[name] = (file or path, hdu)
+    return places
+
+
+def _check_shape(name, values, image):
+    if values.shape != image.data.shape:
+        msg = (
+            f'data and {name} must have the same shape, got {image.data.shape} in HDU '
+            f'{image.hdu} and {values.shape}'
+        )
+        raise ValueError(msg)
+
+
+def _warn_of_mask(chip):
+    if chip.mask is None or chip.is_empty:
+        return
+    fraction = np.mean(chip.mask)
+    if fraction > 0.5:
+        msg = (
+            f'{fraction:.0%} of {chip.image.path}, HDU {chip.image.hdu}, are masked; '
+            'where the mask holds flags, --dq-bits chooses those that matter'
+        )
+        warnings.warn(msg, AstropyUserWarning, stacklevel=3)
+
+
+def _read_gain(options, image):
+    """Return the gain as a number, from the header if it is the name of a keyword."""
+    if options.gain is None:
+        return None
+    value = options.gain
+    try:
+        gain = float(value)
+    except ValueError:
+        for header in (image.header, image.primary_header or {}):
+            if value in header:
+                gain = header[value]
+                break
+        else:
+            msg = f'{image.path}, HDU {image.hdu}, has no keyword {value} for the gain'
+            raise ValueError(msg) from None
+    if not (isinstance(gain, (int, float)) and np.isfinite(gain) and gain > 0):
+        msg = f'gain must be a positive number, got {gain!r}'
+        raise ValueError(msg)
+    return float(gain)
+
+
+def _stem(path):
+    """Return the name of a FITS file without its ending."""
+    name = Path(path).name
+    for ending in ('.fz', *sorted(FITS_ENDINGS, key=len, reverse=True)):
+        if name.lower().endswith(ending):
+            name = name[: -len(ending)]
+    return name

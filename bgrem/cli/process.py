@@ -1,0 +1,118 @@
+"""What belongs to the process of a command: its signals, streams, last words."""
+
+import os
+import signal
+import sys
+import threading
+from contextlib import contextmanager, suppress
+
+__all__ = [
+    'EXPECTED_ERRORS',
+    'Terminated',
+    'describe',
+    'open_streams',
+    'own_signals',
+    'say',
+]
+
+#: What bad input, a bad file system or too little memory raise. Anything else is a
+#: fault of this package and keeps its traceback.
+EXPECTED_ERRORS = (
+    ImportError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+class Terminated(KeyboardInterrupt):
+    """The process is asked to end; unwinds as an interrupt does."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+
+def describe(error, path=None):
+    """
+    Say in one line what an error was about.
+
+    Parameters
+    ----------
+    error : Exception
+        The error.
+
+    path : path-like or `None`, optional
+        The file that was worked on, to be named if the error does not.
+
+    Returns
+    -------
+    text : str
+        The line.
+    """
+    text = ' '.join(str(error).split())
+    if isinstance(error, MemoryError):
+        text = f'not enough memory: {text}' if text else 'not enough memory'
+    text = text or type(error).__name__
+    return text if path is None or str(path) in text else f'{path}: {text}'
+
+
+def say(text):
+    """
+    Write one line to the standard error, if there is anybody to read it.
+
+    Parameters
+    ----------
+    text : str
+        The line.
+    """
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f'bgrem: {text}\n')
+
+
+@contextmanager
+def own_signals():
+    """
+    Turn requests to end into `Terminated`, so that no part of a file stays behind.
+
+    Only for the time of the block, in the main thread, and where nobody else handles
+    the signals: under ``nohup`` SIGHUP stays ignored.
+    """
+    changed = []
+
+    def stop(number, _frame):
+        # Once is enough: a second request must not stop the clearing up.
+        for other in changed:
+            signal.signal(other, signal.SIG_IGN)
+        raise Terminated(number)
+
+    if threading.current_thread() is threading.main_thread():
+        for name in ('SIGTERM', 'SIGHUP'):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, stop)
+                changed.append(number)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def open_streams():
+    """
+    Give a process without standard streams some that swallow everything.
+
+    A closed one would leave its number to the next file that is opened, where then
+    every stray message of a library ends; and what prints would fail. Names of files
+    that the terminal cannot show are escaped.
+    """
+    for name, mode in (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')):
+        if getattr(sys, name) is None:
+            # Open until the process ends.
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+    if hasattr(sys.stdout, 'reconfigure'):
+        sys.stdout.reconfigure(errors='backslashreplace')

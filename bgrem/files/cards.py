@@ -1,0 +1,229 @@
+"""Headers and bytes of the FITS files that are written."""
+
+import warnings
+from datetime import UTC, datetime
+from io import BytesIO
+
+from astropy.io import fits
+
+from bgrem.files.opening import fits_errors, open_fits
+
+__all__ = [
+    'EXTENSION',
+    'add_history',
+    'hdu_bytes',
+    'plain_text',
+    'product_header',
+    'product_provenance',
+    'provenance_cards',
+    'table_hdu',
+]
+
+# What meta of a background is written under, and the comment beside it. The
+# sha256 fills its card: there is no room for a comment.
+_KEYWORDS = {
+    'version': ('BGREMVER', 'version of bgrem'),
+    'weights': ('BGREMWTS', 'weights of the denoiser'),
+    'weights_sha256': ('BGREMSHA', ''),
+    'n_steps': ('BGREMSTP', 'diffusion steps'),
+    'n_symmetries': ('BGREMSYM', 'views averaged'),
+    'normalization': ('BGREMNRM', 'normalisation'),
+    'device': ('BGREMDEV', 'device of the denoiser'),
+}
+
+# The size of a primary HDU without data: one block.
+_PRIMARY_SIZE = 2880
+
+# The keyword that names the HDU of the input in products of several images.
+EXTENSION = 'BGREMEXT'
+
+# Keywords that belong to one file or one data array, not to what they show.
+_NOT_COPIED = (
+    'BLANK',
+    'CHECKSUM',
+    'DATASUM',
+    'ZHECKSUM',
+    'ZDATASUM',
+    'DATAMIN',
+    'DATAMAX',
+    'EXTNAME',
+    'EXTVER',
+    'EXTLEVEL',
+    'INHERIT',
+)
+
+
+def product_provenance(path):
+    """
+    Return what bgrem wrote about the making of a FITS product.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    provenance : dict of str to object
+        The values of the provenance keywords by the names they have in
+        ``DiffusionBackground.meta``; empty if bgrem did not make the file.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file or it is not FITS.
+    """
+    with open_fits(path) as hdus, fits_errors(path, 'has a damaged header'):
+        for hdu in hdus:
+            if 'BGREMVER' in hdu.header:
+                return {
+                    name: hdu.header[keyword]
+                    for name, (keyword, _) in _KEYWORDS.items()
+                    if keyword in hdu.header
+                }
+    return {}
+
+
+def product_header(header):
+    """
+    Copy a header without what describes the old data array.
+
+    Parameters
+    ----------
+    header : `~astropy.io.fits.Header` or `None`
+        The header of an input; `None` gives an empty one.
+
+    Returns
+    -------
+    copy : `~astropy.io.fits.Header`
+        The copy.
+    """
+    copy = fits.Header() if header is None else header.copy(strip=True)
+    for keyword in _NOT_COPIED:
+        copy.remove(keyword, ignore_missing=True, remove_all=True)
+    return copy
+
+
+def provenance_cards(meta):
+    """
+    Return the cards that say how a product was made.
+
+    Parameters
+    ----------
+    meta : dict
+        ``DiffusionBackground.meta``.
+
+    Returns
+    -------
+    cards : list of `~astropy.io.fits.Card`
+        The cards.
+    """
+    cards = []
+    for name, (keyword, comment) in _KEYWORDS.items():
+        value = meta.get(name)
+        if value is not None:
+            simple = value if isinstance(value, (int, float)) else plain_text(value)
+            cards.append(fits.Card(keyword, simple, comment))
+    return cards
+
+
+def add_history(header, meta, image):
+    """
+    Add the history of a product to its header.
+
+    Parameters
+    ----------
+    header : `~astropy.io.fits.Header`
+        The header, changed in place.
+
+    meta : dict
+        ``DiffusionBackground.meta``.
+
+    image : `bgrem.files.io.FitsImage`
+        The image that the product was made of.
+    """
+    now = datetime.now(UTC).strftime('%Y-%m-%dT%H:%M:%S')
+    header.add_history(f'bgrem {meta.get("version")} at {now} UTC')
+    plane = '' if image.plane is None else f' plane {image.plane}'
+    place = plain_text(f'{image.path.name} HDU {image.hdu}{plane}')
+    header.add_history(f'bgrem: image {place}')
+    header.add_history('bgrem: SCI is data - background, not clipped')
+    for name, value in meta.items():
+        header.add_history(plain_text(f'bgrem: {name} = {value}'))
+
+
+def plain_text(value):
+    """
+    Return a text that fits a card.
+
+    Parameters
+    ----------
+    value : object
+        Anything with a text.
+
+    Returns
+    -------
+    text : str
+        Its text in printable ASCII, the rest escaped.
+    """
+    text = str(value)
+    return ''.join(
+        c if c.isascii() and c.isprintable() else ascii(c)[1:-1] for c in text
+    )
+
+
+def table_hdu(table, provenance):
+    """
+    Turn a catalogue into an HDU.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        The catalogue.
+
+    provenance : list of `~astropy.io.fits.Card`
+        Cards to add.
+
+    Returns
+    -------
+    hdu : `~astropy.io.fits.BinTableHDU`
+        The HDU, named CATALOG.
+    """
+    with warnings.catch_warnings():
+        # Units outside the FITS standard (DN, ...) are written all the same.
+        warnings.filterwarnings('ignore', message='The unit .* could not be saved')
+        hdu = fits.table_to_hdu(table)
+    for name in table.colnames:
+        if table[name].unit is not None and not hdu.columns[name].unit:
+            hdu.columns[name].unit = table[name].unit.to_string()
+    hdu.name = 'CATALOG'
+    hdu.header.extend(provenance, update=True)
+    return hdu
+
+
+def hdu_bytes(hdus, *, extensions=False):
+    """
+    Turn HDUs into bytes.
+
+    Parameters
+    ----------
+    hdus : list of HDU
+        The HDUs.
+
+    extensions : bool, optional
+        Whether they follow a primary HDU that is written already.
+
+    Returns
+    -------
+    content : bytes
+        A whole file, or the part of one.
+    """
+    buffer = BytesIO()
+    start = [fits.PrimaryHDU()] if extensions else []
+    with warnings.catch_warnings():
+        # Odd cards of the input header are repaired, or kept as they are.
+        warnings.simplefilter('ignore', fits.verify.VerifyWarning)
+        fits.HDUList([*start, *hdus]).writeto(
+            buffer, checksum=True, output_verify='silentfix+ignore'
+        )
+    return buffer.getvalue()[_PRIMARY_SIZE if extensions else 0 :]

@@ -1,0 +1,174 @@
+"""FITS files opened, whatever damage has been done to them."""
+
+import bz2
+import gzip
+import lzma
+import math
+import os
+import re
+from contextlib import contextmanager
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+
+from astropy.io import fits
+
+__all__ = ['check_size', 'fits_errors', 'open_fits']
+
+# Constant pixels, the best case, are compressed by some thousands.
+_BEST_COMPRESSION = 20_000
+
+# More axes than the standard allows are damage.
+_MOST_AXES = 999
+_OPENERS = {b'\x1f\x8b': gzip.open, b'BZh': bz2.open, b'\xfd7zXZ': lzma.open}
+
+
+@contextmanager
+def fits_errors(path, problem):
+    """
+    Turn whatever reading a damaged file raises into one readable error.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    problem : str
+        What is wrong: the message is ``file PATH PROBLEM: ...``.
+
+    Raises
+    ------
+    MemoryError
+        If the memory does not suffice.
+    ValueError
+        If anything else is wrong.
+    """
+    try:
+        yield
+    except Exception as exc:
+        if isinstance(exc, ValueError) and str(path) in str(exc):
+            raise
+        # Of damaged bytes astropy, zlib and cfitsio raise a dozen kinds.
+        text = ' '.join(str(exc).split()) or type(exc).__name__
+        msg = f'file {path} {problem}: {text}'
+        kind = MemoryError if isinstance(exc, MemoryError) else ValueError
+        raise kind(msg) from exc
+
+
+def open_fits(path):
+    """
+    Open a FITS file and read all its headers.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    hdus : `~astropy.io.fits.HDUList`
+        To be closed by the caller.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it cannot be read as FITS.
+    """
+    path = Path(path)
+    if not path.exists():
+        msg = f'file {path} does not exist'
+        raise FileNotFoundError(msg)
+    with fits_errors(path, 'cannot be read as FITS'):
+        if not path.is_file():  # opening a pipe would wait for its writer
+            msg = 'it is not a regular file'
+            raise ValueError(msg)
+        with path.open('rb') as file:
+            start = file.read(6)
+            file.seek(0)
+            opener = next((_OPENERS[m] for m in _OPENERS if start.startswith(m)), None)
+            content = None if opener is None else BytesIO(opener(file).read())
+            _check_headers(file if content is None else content)
+        # Without uint=False unsigned integers would skip the BLANK value. The
+        # file is read at once: scaled data cannot be mapped anyhow.
+        hdus = fits.open(content or path, memmap=False, uint=False)
+        try:
+            len(hdus)  # reads all headers
+        except BaseException:
+            hdus.close()
+            raise
+    return hdus
+
+
+def _check_headers(file):
+    """
+    Refuse headers of which astropy would make no end, or worse.
+
+    It walks from one header to the next by the size that each claims, backwards if
+    that is negative, and over as many axes or columns as are named; and its C code
+    believes the sizes of tiles.
+    """
+    for index in count():
+        try:
+            header = fits.Header.fromfile(file)
+            problem = _find_problem(header)
+            if problem is None and not header.get('GROUPS', False):
+                axes = [header[f'NAXIS{k + 1}'] for k in range(header.get('NAXIS', 0))]
+                n_values = header.get('PCOUNT', 0) + (math.prod(axes) if axes else 0)
+                n_bytes = (
+                    abs(header['BITPIX']) // 8 * header.get('GCOUNT', 1) * n_values
+                )
+                file.seek(-(-n_bytes // 2880) * 2880, os.SEEK_CUR)
+        except Exception:
+            # The end of the file, or something that astropy will complain of.
+            break
+        if problem is not None:
+            msg = f'HDU {index} cannot have {problem} = {header[problem]}'
+            raise ValueError(msg)
+    file.seek(0)
+
+
+def _find_problem(header):
+    """Return the keyword of a number that cannot be, or None."""
+    for key in ('NAXIS', 'TFIELDS', 'ZNAXIS'):
+        if not 0 <= header.get(key, 0) <= _MOST_AXES:
+            return key
+    pattern = re.compile(r'PCOUNT|GCOUNT|Z?NAXIS\d+|ZTILE\d+')
+    for key in filter(pattern.fullmatch, header):
+        lowest = 1 if key.startswith('ZTILE') else 0
+        if not lowest <= header[key] < 2**62:
+            return key
+    for k in range(header.get('ZNAXIS', 0)):
+        if header.get(f'ZTILE{k + 1}', 1) > header[f'ZNAXIS{k + 1}']:
+            return f'ZTILE{k + 1}'
+    known = {'BLOCKSIZE': (16, 32), 'BYTEPIX': (1, 2, 4, 8)}
+    for key in filter(re.compile(r'ZNAME\d+').fullmatch, header):
+        value = key.replace('NAME', 'VAL')
+        if header[value] not in known.get(header[key], (header[value],)):
+            return value
+    return None
+
+
+def check_size(hdu, path):
+    """
+    Refuse an image that is larger than its file can hold, before memory is taken.
+
+    Parameters
+    ----------
+    hdu : HDU
+        The image.
+
+    path : `~pathlib.Path`
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If the header promises more pixels than there can be.
+    """
+    n_bytes = math.prod(hdu.shape) * abs(hdu.header['BITPIX']) // 8
+    packed = isinstance(hdu, fits.CompImageHDU) or path.suffix.lower() != '.fits'
+    if n_bytes > path.stat().st_size * (_BEST_COMPRESSION if packed else 1):
+        msg = f'its header promises {n_bytes} bytes, which the file does not hold'
+        raise ValueError(msg)

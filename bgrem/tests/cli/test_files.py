@@ -1,0 +1,311 @@
+"""Files as observatories write them, through the command line."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+from numpy.testing import assert_allclose
+
+from bgrem.tests.cli.test_main import check_failure, run
+
+SHAPE = (80, 90)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    folder = tmp_path / 'work'
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def options(tiny_weights):
+    return ['--weights', str(tiny_weights), '-q', '--threshold', '0.001']
+
+
+def make_wcs(chip):
+    """Return the header of a chip's WCS, with distortion."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ['RA---TAN-SIP', 'DEC--TAN-SIP']
+    wcs.wcs.crval = [150.0, 2.0]
+    wcs.wcs.crpix = [45 + 100 * chip, 40]
+    wcs.wcs.cdelt = [-1e-4, 1e-4]
+    header = wcs.to_header()
+    header['CTYPE1'], header['CTYPE2'] = 'RA---TAN-SIP', 'DEC--TAN-SIP'
+    header.update({'A_ORDER': 2, 'B_ORDER': 2, 'A_2_0': 1e-4, 'B_0_2': 1e-4})
+    return header
+
+
+def make_data(x, y, seed=1):
+    rng = np.random.default_rng(seed)
+    rows, columns = np.indices(SHAPE)
+    star = 5000 * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 6)
+    return (rng.normal(100, 5, SHAPE) + star).astype(np.float32)
+
+
+STARS = [(30, 50), (60, 20)]
+
+
+@pytest.fixture
+def exposure(folder):
+    """Two chips with one star each, and ERR, DQ and WHT beside them."""
+    hdus = [fits.PrimaryHDU(None, fits.Header({'TELESCOP': 'HST', 'GAINKEY': 4.0}))]
+    for chip, (x, y) in enumerate(STARS):
+        header = make_wcs(chip)
+        header['BUNIT'] = 'ELECTRONS/S'
+        flags = np.full(SHAPE, 4, np.int16)
+        flags[:, 80:] |= 16
+        maps = {
+            'ERR': np.full(SHAPE, 5.0 + chip, np.float32),
+            'DQ': flags,
+            'SCI': make_data(x, y, chip),
+            'WHT': np.where(np.indices(SHAPE)[0] < 40, 1.0, 0.25).astype(np.float32),
+        }
+        for name, pixels in maps.items():
+            hdu = fits.ImageHDU(pixels, header if name == 'SCI' else None, name=name)
+            hdu.ver = chip + 1
+            hdus.append(hdu)
+    fits.HDUList(hdus).writeto('in.fits')
+    return 'in.fits'
+
+
+def brightest(table, chip):
+    rows = table[np.asarray(table['extension']).astype(str) == f'SCI,{chip}']
+    return rows[np.argmax(np.asarray(rows['segment_flux']))]
+
+
+@pytest.mark.parametrize('name', ['c.fits', 'c.ecsv', 'c.csv', 'out.fits.gz'])
+def test_every_chip(exposure, options, capsys, name):
+    command = 'subtract' if name.startswith('out') else 'detect'
+    argv = [command, exposure, '-o', name, *options]
+    assert run(capsys, *argv) == (0, [], [])
+    kind = {'hdu': 'CATALOG', 'unit_parse_strict': 'silent'} if 'fits' in name else {}
+    table = Table.read(name, **kind)
+    assert table.colnames[0] == 'extension'
+    for chip, (x, y) in enumerate(STARS):
+        row = brightest(table, chip + 1)
+        assert_allclose([row['x_centroid'], row['y_centroid']], [x, y], atol=1)
+        place = row['x_centroid'], row['y_centroid']
+        expected = WCS(make_wcs(chip)).all_pix2world(*place, 0)
+        assert_allclose([row['ra'], row['dec']], expected, rtol=0, atol=1e-7)
+    assert str(table['segment_flux'].unit or 'electron / s') in (
+        'electron / s',
+        'electron s-1',
+    )
+
+
+def test_products_of_chips(exposure, options, capsys):
+    argv = ['subtract', exposure, '-o', 'out.fits', *options]
+    assert run(capsys, *argv) == (0, [], [])
+    with fits.open('out.fits', checksum=True) as hdus:
+        hdus.verify('exception')
+        assert len(hdus) == 1 + 2 * 6 + 1
+        assert hdus[0].header['EXTEND'] is True
+        assert hdus[0].header['TELESCOP'] == 'HST'
+        for chip, (x, y) in enumerate(STARS):
+            science = hdus['SCI', chip + 1]
+            assert science.header['BGREMEXT'] == f'SCI,{chip + 1}'
+            assert science.header['BUNIT'] == 'ELECTRONS/S'
+            top = np.unravel_index(np.argmax(science.data), SHAPE)
+            assert_allclose(top, (y, x), atol=1)
+            n_labels = hdus['SEGM', chip + 1].data.max()
+            names = np.asarray(hdus['CATALOG'].data['extension']).astype(str)
+            assert np.sum(names == f'SCI,{chip + 1}') == n_labels
+
+
+def test_summary_of_chips(exposure, options, capsys):
+    options.remove('-q')
+    status, out, _ = run(capsys, 'detect', exposure, '-o', 'c.csv', *options)
+    assert status == 0
+    assert len(out) == 1
+    assert out[0].startswith('in.fits: ')
+    assert ' sources in 2 images; median sky ' in out[0]
+    assert out[0].endswith(' electron / s; c.csv')
+
+
+def test_errors_of_each_chip(exposure, options, capsys):
+    argv = ['detect', exposure, '-o', 'c.ecsv', '--error', '[ERR]', *options]
+    assert run(capsys, *argv) == (0, [], [])
+    table = Table.read('c.ecsv')
+    for chip in (1, 2):
+        row = brightest(table, chip)
+        assert_allclose(
+            row['segment_flux_err'], (4 + chip) * np.sqrt(row['area']), rtol=1e-5
+        )
+
+
+def test_weights_are_scaled_by_the_noise(exposure, options, capsys):
+    with fits.open(exposure, mode='update') as hdus:
+        for hdu in hdus:
+            if hdu.name == 'WHT':
+                hdu.data *= 1000
+    argv = ['detect', exposure, '-o', 'c.ecsv', '--weight', '[WHT]', *options]
+    assert run(capsys, *argv) == (0, [], [])
+    table = Table.read('c.ecsv')
+    # At y = 50 the weight is a quarter of that at y = 20.
+    errors = [
+        brightest(table, chip)['segment_flux_err']
+        / np.sqrt(brightest(table, chip)['area'])
+        for chip in (1, 2)
+    ]
+    assert_allclose(errors[0] / errors[1], 2, rtol=0.15)
+    # What is not scaled would be 0.03 and 0.06.
+    assert 1 < errors[1] < 5
+
+
+def test_flags(exposure, options, capsys):
+    def detect(*more):
+        argv = ['detect', exposure, '-o', 'c.ecsv', '--overwrite', *options, *more]
+        return run(capsys, *argv)
+
+    status, _, err = detect('--dq-bits', '16')
+    assert (status, err) == (0, [])
+    assert np.all(Table.read('c.ecsv')['x_centroid'] < 80)
+    assert detect('--mask', 'in.fits[DQ]', '--dq-bits', '~4')[::2] == (0, [])
+    # Every flag masks: nothing is left of one chip.
+    with fits.open(exposure, mode='update') as hdus:
+        hdus['DQ', 2].data[:45] = 0
+    status, _, err = detect('--mask', '[DQ]')
+    assert status == 0
+    assert err[0] == (
+        'bgrem: warning: in.fits, HDU SCI,1, has no usable pixel and is left out'
+    )
+
+
+def test_more_than_half_masked(exposure, options, capsys):
+    with fits.open(exposure, mode='update') as hdus:
+        hdus['DQ', 1].data[:35] = 0
+    argv = ['detect', exposure, '-o', 'c.csv', '--hdu', 'SCI,1', '--mask', '[DQ]']
+    status, _, err = run(capsys, *argv, *options)
+    assert status == 0
+    assert err[0] == (
+        'bgrem: warning: 56% of in.fits, HDU SCI,1, are masked; where the mask holds '
+        'flags, --dq-bits chooses those that matter'
+    )
+
+
+def test_gain(exposure, options, capsys):
+    tables = {}
+    for name, more in {
+        'none': [],
+        'number': ['--gain', '4'],
+        'keyword': ['--gain', 'GAINKEY'],
+        'weight': ['--gain', '4', '--weight', '[WHT]'],
+    }.items():
+        argv = ['detect', exposure, '-o', f'{name}.ecsv', *options, *more]
+        assert run(capsys, *argv) == (0, [], [])
+        tables[name] = brightest(Table.read(f'{name}.ecsv'), 1)
+    plain, number = tables['none'], tables['number']
+    photons = number['segment_flux'] / 4
+    expected = np.sqrt(plain['segment_flux_err'] ** 2 + photons)
+    assert_allclose(number['segment_flux_err'], expected, rtol=0.02)
+    assert_allclose(tables['keyword']['segment_flux_err'], number['segment_flux_err'])
+    assert tables['weight']['segment_flux_err'] > number['segment_flux_err'] / 2
+
+
+def test_aperture_correction(exposure, options, capsys):
+    argv = ['detect', exposure, '-o', 'c.ecsv', '--aperture-correction', *options]
+    assert run(capsys, *argv)[0] == 0
+    assert 'total_flux' in Table.read('c.ecsv').colnames
+
+
+def test_regions_and_pictures_of_chips(folder, exposure, options, capsys):
+    pytest.importorskip('matplotlib')
+    argv = ['detect', exposure, '-o', 'c.csv', '--regions', 'c.reg', *options]
+    assert run(capsys, *argv)[0] == 0
+    assert run(capsys, 'plot', exposure, '-o', 'p.png', *options)[0] == 0
+    names = {path.name for path in folder.iterdir()}
+    assert names == {'in.fits', 'c.csv', 'c-1.reg', 'c-2.reg', 'p-1.png', 'p-2.png'}
+
+
+def test_plane(folder, options, capsys):
+    fits.writeto('in.fits', np.stack([make_data(20, 20), make_data(*STARS[0])]))
+    check_failure(folder, capsys, ['detect', 'in.fits', '-o', 'c.csv'], 'a plane of a')
+    argv = ['subtract', 'in.fits', '-o', 'out.fits', '--plane', '1', *options]
+    assert run(capsys, *argv) == (0, [], [])
+    with fits.open('out.fits') as hdus:
+        top = np.unravel_index(np.argmax(hdus['SCI'].data), SHAPE)
+        assert_allclose(top[::-1], STARS[0], atol=1)
+        assert any('plane (1,)' in line for line in hdus['SCI'].header['HISTORY'])
+
+
+@pytest.fixture
+def three(folder):
+    for name in ('a', 'c'):
+        fits.writeto(f'{name}.fits', make_data(40, 40))
+    (folder / 'b.fits').write_bytes(b'no image')
+    return ['a.fits', 'b.fits', 'c.fits']
+
+
+def test_many_files(folder, three, options, capsys):
+    options.remove('-q')
+    status, out, err = run(capsys, 'detect', *three, '-o', '{}_cat.csv', *options)
+    assert status == 1
+    assert [line.partition(':')[0] for line in out] == ['a.fits', 'c.fits']
+    errors = [line for line in err if 'error' in line]
+    assert len(errors) == 1
+    assert errors[0].startswith('bgrem: error: file b.fits cannot be read as FITS')
+    assert {path.name for path in folder.glob('*.csv')} == {'a_cat.csv', 'c_cat.csv'}
+    argv = ['detect', 'a.fits', 'c.fits', '-o', '{}.ecsv', *options, '-q']
+    assert run(capsys, *argv) == (0, [], [])
+
+
+def test_warnings_of_many_files(three, options, capsys):
+    argv = ['detect', 'a.fits', 'c.fits', '-o', '{}.csv', *options]
+    argv[argv.index('0.001')] = '1'
+    status, _, err = run(capsys, *argv)
+    assert status == 0
+    assert [line[:24] for line in err] == [
+        'bgrem: warning: a.fits: ',
+        'bgrem: warning: c.fits: ',
+    ]
+
+
+@pytest.mark.parametrize(
+    ('argv', 'message'),
+    [
+        (['a.fits', 'c.fits', '-o', 'x.csv'], 'output file x.csv would be that of a'),
+        (['a.fits', '--plane', '0', '-o', 'x.csv'], 'a.fits'),
+        (['a.fits', '--gain', 'NOKEY', '-o', 'x.csv'], 'has no keyword NOKEY'),
+        (['a.fits', '--gain', '-1', '-o', 'x.csv'], 'gain must be a positive number'),
+        (['a.fits', '--dq-bits', 'x', '-o', 'x.csv'], 'bits must be powers of two'),
+        (['a.fits', '--dq-bits', '1', '-o', 'x.csv'], "file a.fits has no HDU 'DQ'"),
+        (
+            ['a.fits', '--error', 'c.fits', '--gain', '1', '-o', 'x.csv'],
+            'gain must not be given with error',
+        ),
+        (
+            ['a.fits', '--error', 'c.fits', '--weight', 'c.fits', '-o', 'x.csv'],
+            'error and weight must not be given together',
+        ),
+        (['a.fits', '--weight', 'b.fits', '-o', 'x.csv'], 'b.fits cannot be read'),
+    ],
+)
+def test_refused(folder, three, options, capsys, argv, message):
+    check_failure(folder, capsys, ['detect', *argv, *options], message)
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        (['--threshold', '2'], 'threshold must be between 0 and 1'),
+        (['--fdr', '0'], 'false_discovery_rate must be between 0 and 1'),
+        (['--n-steps', '0'], 'n_steps must be a positive integer'),
+        (['--n-symmetries', '3'], 'n_symmetries must be 1, 2, 4 or 8'),
+        (['--batch-size', '-1'], 'batch_size must be a positive integer'),
+        (['--device', 'abacus'], "device must be 'auto'"),
+    ],
+)
+def test_options_are_checked_before_the_network_runs(
+    folder, three, options, capsys, monkeypatch, option, message
+):
+    def run_network(*args, **kwargs):
+        pytest.fail('the network runs')
+
+    monkeypatch.setattr('bgrem.denoise.run.denoise', run_network)
+    argv = ['detect', 'a.fits', 'c.fits', '-o', '{}.csv', *options, *option]
+    if option[0] == '--fdr':
+        del argv[argv.index('--threshold') : argv.index('--threshold') + 2]
+    check_failure(folder, capsys, argv, message)
