@@ -2,10 +2,12 @@
 What the class of this package adds to its parent: detections.
 """
 
+import warnings
 from dataclasses import asdict
 from functools import cached_property
 
 import numpy as np
+from astropy.utils.exceptions import AstropyUserWarning
 
 from bgrem.detect.catalog import catalog
 from bgrem.detect.discovery import (
@@ -14,6 +16,7 @@ from bgrem.detect.discovery import (
     check_threshold,
     choose_threshold,
 )
+from bgrem.detect.kind import find_doubts
 from bgrem.detect.peaks import find_peaks
 from bgrem.detect.segments import detection_mask, segment
 from bgrem.inputs import parse_error
@@ -209,11 +212,13 @@ class DetectionMixin:
         if threshold is None:
             # Before the network is run once more.
             check_rate(false_discovery_rate)
-            return choose_threshold(
+            threshold = choose_threshold(
                 self._peaks['probability'],
                 false_discovery_rate,
                 self._false_discovery['log_odds_shift'],
             )
+            self._warn_once()
+            return threshold
         check_threshold(threshold)
         return threshold
 
@@ -222,7 +227,7 @@ class DetectionMixin:
         """What the image says about its promise, measured at the first use."""
         if self._correction is None:
             return {'log_odds_shift': 0.0}
-        check = ImageCheck.from_peaks(self._peaks['probability'], *self._inspect())
+        check = self._image_check
         shift = check.log_odds_shift(self._correction)
         values = {**asdict(check), 'log_odds_shift': shift}
         # NaN would not be equal to itself in two copies of meta.
@@ -230,6 +235,35 @@ class DetectionMixin:
             name: None if np.isnan(value) else round(value, 4)
             for name, value in values.items()
         }
+
+    @cached_property
+    def _image_check(self):
+        return ImageCheck.from_peaks(self._peaks['probability'], *self._inspect())
+
+    def _warn_once(self):
+        """Warn, the first time, where the promise cannot be relied upon."""
+        token = object()
+        # Of several threads one is the first.
+        is_first = vars(self).setdefault('_warning', token) is token
+        if not is_first or self._correction is None:
+            return
+        doubts = find_doubts(
+            self._image.data,
+            self._image.unusable,
+            self._source,
+            self._plain_rms(),
+            self._peaks,
+            self._image_check,
+            self._meta['binning'],
+        )
+        if doubts:
+            msg = (
+                'the fraction of false detections may be far above the '
+                f'false_discovery_rate: {"; ".join(doubts)}. Look at the detections '
+                'before you use them, count false ones with injected sources, or '
+                'give a higher threshold.'
+            )
+            warnings.warn(msg, AstropyUserWarning, stacklevel=4)
 
     def _inspect(self):
         """Run the network once more; the evaluation has it run elsewhere."""

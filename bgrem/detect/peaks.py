@@ -5,7 +5,7 @@ The peaks of the probability: where the sources are, and how wide.
 import numpy as np
 from scipy import ndimage
 
-__all__ = ['MIN_PROBABILITY', 'find_peaks', 'peak_widths']
+__all__ = ['MIN_PROBABILITY', 'find_peaks', 'peak_roundness', 'peak_widths']
 
 # Peaks below this are not worth listing: they could only matter for a false
 # discovery rate close to one.
@@ -148,3 +148,35 @@ def peak_widths(source, noise, y, x):
     curved = curvatures > 0
     widths[seen[curved]] = _FWHM * curvatures[curved] ** -0.25
     return widths
+
+
+def peak_roundness(source, y, x, scale=1.0):
+    """
+    Measure how round the denoised image is at the peaks of the probability.
+
+    Parameters
+    ----------
+    source : 2D `~numpy.ndarray` of float
+        The denoised image.
+    y, x : 1D `~numpy.ndarray` of int
+        The pixels of the peaks.
+    scale : float, optional
+        The standard deviation in pixels of the Gaussian with which the image is
+        smoothed first. Default 1.
+
+    Returns
+    -------
+    roundness : 1D `~numpy.ndarray` of float64
+        The ratio of the curvatures of the image along the directions in which it is
+        curved least and most (the eigenvalues of its Hessian): 1 at a round peak, 0 on
+        a ridge, negative on a saddle. NaN where it is not curved downwards at all.
+    """
+    down, across, mixed = (
+        ndimage.gaussian_filter(source, scale, order=order, mode='nearest')[y, x]
+        for order in ((2, 0), (0, 2), (1, 1))
+    )
+    mean = 0.5 * (down + across).astype(float)
+    spread = np.hypot(0.5 * (down - across), mixed)
+    strongest = mean - spread
+    roundness = np.full(y.size, np.nan)
+    return np.divide(mean + spread, strongest, out=roundness, where=strongest < 0)

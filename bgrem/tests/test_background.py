@@ -557,6 +557,23 @@ def test_false_discovery_moves_the_threshold(checked):
     assert less == 0
 
 
+def test_doubts_are_one_warning(checked, monkeypatch):
+    """Once for each instance, and only where the promise is asked for."""
+    monkeypatch.setattr('bgrem.detections.find_doubts', lambda *_: ['this', 'that'])
+    bkg = checked(9.0)
+    bkg.detection_mask(threshold=0.5)
+    _ = bkg.background, bkg.background_uncertainty, bkg.detection_probability
+    match = 'far above the false_discovery_rate: this; that. Look at'
+    with pytest.warns(AstropyUserWarning, match=match) as record:
+        bkg.detect(false_discovery_rate=0.5)
+    assert len(record) == 1
+    assert record[0].filename == __file__
+    bkg.detection_mask()
+    pickle.loads(pickle.dumps(bkg)).detection_mask()
+    with pytest.warns(AstropyUserWarning, match=match):
+        checked(9.0).catalog(false_discovery_rate=0.5)
+
+
 def test_normalization_may_change_afterwards(checked):
     factor = np.full(SHAPE, 0.5)
     bkg, other = (checked(normalization=factor) for _ in range(2))

@@ -1,0 +1,135 @@
+"""
+Whether an image is of the kind that weights know.
+
+The calibrated probabilities, corrected by what the image says of itself, hold on images
+like those of the calibration. Some images show by themselves that they are not like
+that: what looks like sources lies on the ridges of a nebula, fills the image, is
+narrower than a pixel, is found in the negative of the noise as well, or there are next
+to no photons. Numpy and scipy only.
+"""
+
+import numpy as np
+
+from bgrem.detect.peaks import peak_roundness
+from bgrem.sky.counts import sparse_step
+from bgrem.sky.mesh import LAG, measure_mesh
+from bgrem.sky.noise import away_from_sources
+
+__all__ = ['find_doubts', 'sky_structure']
+
+# Peaks of a lower probability are no reason to worry.
+_MIN_PROBABILITY = 0.5
+# The shape of a peak is seen above this many standard deviations of the noise.
+_SHAPE_SIGMA = 3.0
+# A peak half as curved along one direction as along the other lies on a ridge; among
+# stars and galaxies, also in crowds, up to a sixth do, of some dozens a quarter by
+# chance.
+_RIDGE = 0.5
+_MIN_SHAPES = 30
+_MAX_RIDGES = 0.22
+# Sky that is rougher over 8 px than over 3 px, as a ratio of the noise seen there;
+# nebulae, fringes and steps are, and sources are found beside them all the same.
+_FAR_LAG = 8
+_MAX_STRUCTURE = 1.15
+# The least part of the image from which the noise is known.
+_MIN_CLEAN = 0.2
+_MIN_WIDTH = 1.4  # pixels; less is hardly seen from a hot pixel
+# Of the natural logarithm of what is found in the negative of the noise, over what is
+# promised: where the promise holds it is below 2, also where photons are few.
+_MAX_EXCESS = 2.0
+_MIN_COUNTS = 0.3  # in a pixel; training and calibration have hardly any with fewer
+# The structure is measured on the middle of large images.
+_MAX_SIDE = 1024
+
+
+def find_doubts(data, unusable, source, noise, peaks, check, binning=1):
+    """
+    Say why the promise of a false-discovery rate may not hold for an image.
+
+    Parameters
+    ----------
+    data : 2D `~numpy.ndarray` of float
+        The image.
+    unusable : 2D `~numpy.ndarray` of bool
+        True at pixels to ignore, among them all that are not finite.
+    source : 2D `~numpy.ndarray` of float
+        The denoised image.
+    noise : 2D `~numpy.ndarray` of float
+        The standard deviation of the noise, in the same unit.
+    peaks : structured `~numpy.ndarray`
+        The peaks of the probability, see `bgrem.detect.peaks.find_peaks`.
+    check : `bgrem.detect.discovery.ImageCheck`
+        What the flipped residual has shown.
+    binning : int, optional
+        The side in pixels of the squares in which the network saw the image.
+
+    Returns
+    -------
+    doubts : list of str
+        What was seen; empty where nothing speaks against the promise, or where
+        nothing is detected with a probability above one half.
+    """
+    likely = peaks[peaks['probability'] >= _MIN_PROBABILITY]
+    if likely.size == 0:
+        return []
+    doubts = []
+    usable = ~unusable & (noise > 0)
+    step = sparse_step(data, unusable, noise)
+    counts = np.mean(data[usable]) / step if step else np.inf
+    if 0 <= counts < _MIN_COUNTS:
+        doubts.append(f'a pixel holds {counts:.2g} counts, the weights know no fewer')
+    if check.log_excess > _MAX_EXCESS:
+        doubts.append(
+            'the negative of the noise holds as much that looks like sources, '
+            f'{np.exp(check.log_excess):.0f} times what the probabilities promise'
+        )
+    if check.width < _MIN_WIDTH:
+        doubts.append(f'stars are only {check.width:.1f} px wide (FWHM)')
+    clean = away_from_sources(source, noise) & usable
+    part = np.count_nonzero(clean) / max(np.count_nonzero(usable), 1)
+    if part < _MIN_CLEAN:
+        doubts.append(f'only {part:.0%} of the image is free of bright sources')
+    bright = likely[
+        source[likely['y'], likely['x']]
+        > _SHAPE_SIGMA * noise[likely['y'], likely['x']]
+    ]
+    if bright.size >= _MIN_SHAPES:
+        roundness = peak_roundness(source, bright['y'], bright['x'], binning)
+        ridges = np.mean(roundness < _RIDGE)
+        if ridges > _MAX_RIDGES and (
+            sky_structure(data - source, ~clean) > _MAX_STRUCTURE
+        ):
+            doubts.append(
+                f'{ridges:.0%} of what was found lies on the ridges of a structured sky'
+            )
+    return doubts
+
+
+def sky_structure(residual, hidden):
+    """
+    Measure how much rougher a sky is over some pixels than over few.
+
+    Parameters
+    ----------
+    residual : 2D `~numpy.ndarray` of float
+        The image without its sources.
+    hidden : 2D `~numpy.ndarray` of bool
+        True at pixels to ignore.
+
+    Returns
+    -------
+    structure : float
+        The noise as seen in second differences of pixels 8 px apart, over that of
+        pixels 3 px apart: 1 for noise and smooth gradients, 1 where it cannot be
+        measured.
+    """
+    middle = tuple(
+        slice(max(0, (n - _MAX_SIDE) // 2), (n + _MAX_SIDE) // 2)
+        for n in residual.shape
+    )
+    near, far = (
+        measure_mesh(residual[middle], hidden[middle], lag=lag).noise
+        for lag in (LAG, _FAR_LAG)
+    )
+    known = (near > 0) & (far > 0)
+    return float(np.median(far[known] / near[known])) if known.any() else 1.0
