@@ -50,7 +50,7 @@ def test_roundness():
         peak_roundness(ridge + 0.5 * (X - 60.0) ** 2, *one), -0.5, rtol=1e-2
     )
     assert np.isnan(peak_roundness(hollow, *one)).all()
-    assert_allclose(peak_roundness(stars(4.0, 8.0), y, x, 2.0), 20 / 68, rtol=0.02)
+    assert_allclose(peak_roundness(stars(3.0, 5.0), y, x, 2.0), 13 / 29, rtol=0.02)
 
 
 @pytest.mark.parametrize('slope', [0.0, 0.5])
