@@ -126,7 +126,7 @@ def test_normalization(rng, counts):
 
 
 class TestLimitLight:
-    MEAN = 0.05
+    MEAN = 0.03
 
     @pytest.fixture
     def stars(self):
