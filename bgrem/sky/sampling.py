@@ -51,6 +51,8 @@ _BRIGHT_SIGMA = 12.0
 # What is narrower along some direction, in squares, is the track of a cosmic ray, or
 # is better measured on finer ones.
 _MIN_RUN = 2.5
+# What is wider, in squares, is measured with less noise on coarser ones.
+_MAX_RUN = 8
 _MIN_BRIGHT = 4
 _MAX_BRIGHT = 200
 _WINDOW = 24  # squares: half the side of the window in which a source is measured
@@ -225,9 +227,10 @@ def bright_widths(data, unusable):
     Notes
     -----
     The image is looked at in squares of 1, 2, 4 and 8 px, the first of these in which
-    four sources exceed 20 standard deviations of the noise and are resolved, 2.5
-    squares wide in every direction.
+    four sources exceed 12 standard deviations of the noise and are resolved, 2.5
+    squares wide in every direction and most not more than 8.
     """
+    found = []
     for scale in _SCALES:
         binned, lost = bin_image(data, unusable, scale)
         if min(binned.shape) < 2 * _MIN_BRIGHT:
@@ -235,8 +238,10 @@ def bright_widths(data, unusable):
         image = estimate_normalization(binned, lost).forward(binned, lost)
         widths = _widths(image, lost)
         if len(widths) >= _MIN_BRIGHT:
-            return [scale * width for width in widths]
-    return []
+            found = [scale * width for width in widths]
+        if found and np.percentile(found, _COMPACT_PERCENTILE) < _MAX_RUN * scale:
+            break
+    return found
 
 
 def _widths(image, hidden):
