@@ -217,7 +217,7 @@ class DetectionMixin:
                 false_discovery_rate,
                 self._false_discovery['log_odds_shift'],
             )
-            self._warn_once()
+            self._warn_once(threshold)
             return threshold
         check_threshold(threshold)
         return threshold
@@ -240,8 +240,11 @@ class DetectionMixin:
     def _image_check(self):
         return ImageCheck.from_peaks(self._peaks['probability'], *self._inspect())
 
-    def _warn_once(self):
+    def _warn_once(self, threshold):
         """Warn, the first time, where the promise cannot be relied upon."""
+        found = self._peaks[self._peaks['probability'] >= threshold]
+        if found.size == 0:
+            return
         token = object()
         # Of several threads one is the first.
         is_first = vars(self).setdefault('_warning', token) is token
@@ -252,7 +255,7 @@ class DetectionMixin:
             self._image.unusable,
             self._source,
             self._plain_rms(),
-            self._peaks,
+            found,
             self._image_check,
             self._meta['binning'],
         )

@@ -17,8 +17,6 @@ from bgrem.sky.noise import away_from_sources
 
 __all__ = ['find_doubts', 'sky_structure']
 
-# Peaks of a lower probability are no reason to worry.
-_MIN_PROBABILITY = 0.5
 # The shape of a peak is seen above this many standard deviations of the noise.
 _SHAPE_SIGMA = 3.0
 # A peak half as curved along one direction as along the other lies on a ridge; among
@@ -42,7 +40,7 @@ _MIN_COUNTS = 0.3  # in a pixel; training and calibration have hardly any with f
 _MAX_SIDE = 1024
 
 
-def find_doubts(data, unusable, source, noise, peaks, check, binning=1):
+def find_doubts(data, unusable, source, noise, found, check, binning=1):
     """
     Say why the promise of a false-discovery rate may not hold for an image.
 
@@ -56,8 +54,8 @@ def find_doubts(data, unusable, source, noise, peaks, check, binning=1):
         The denoised image.
     noise : 2D `~numpy.ndarray` of float
         The standard deviation of the noise, in the same unit.
-    peaks : structured `~numpy.ndarray`
-        The peaks of the probability, see `bgrem.detect.peaks.find_peaks`.
+    found : structured `~numpy.ndarray`
+        The detections, of the peaks of `bgrem.detect.peaks.find_peaks`; at least one.
     check : `bgrem.detect.discovery.ImageCheck`
         What the flipped residual has shown.
     binning : int, optional
@@ -66,12 +64,8 @@ def find_doubts(data, unusable, source, noise, peaks, check, binning=1):
     Returns
     -------
     doubts : list of str
-        What was seen; empty where nothing speaks against the promise, or where
-        nothing is detected with a probability above one half.
+        What was seen; empty where nothing speaks against the promise.
     """
-    likely = peaks[peaks['probability'] >= _MIN_PROBABILITY]
-    if likely.size == 0:
-        return []
     doubts = []
     usable = ~unusable & (noise > 0)
     step = sparse_step(data, unusable, noise)
@@ -89,10 +83,8 @@ def find_doubts(data, unusable, source, noise, peaks, check, binning=1):
     part = np.count_nonzero(clean) / max(np.count_nonzero(usable), 1)
     if part < _MIN_CLEAN:
         doubts.append(f'only {part:.0%} of the image is free of bright sources')
-    bright = likely[
-        source[likely['y'], likely['x']]
-        > _SHAPE_SIGMA * noise[likely['y'], likely['x']]
-    ]
+    is_bright = (source > _SHAPE_SIGMA * noise)[found['y'], found['x']]
+    bright = found[is_bright]
     if bright.size >= _MIN_SHAPES:
         roundness = peak_roundness(source, bright['y'], bright['x'], binning)
         ridges = np.mean(roundness < _RIDGE)
