@@ -87,8 +87,8 @@ def separate(
     binning : int, optional
         The network sees the means of squares of so many pixels, and what it finds is
         brought back to the pixels. Default: 1 if it knows images as broad and smooth as
-        this one, else chosen by `bgrem.sky.sampling.choose_binning`. Only with the
-        normalisation ``'local'`` is it chosen.
+        this one, else chosen by `bgrem.sky.sampling.choose_binning`. It is 1 for single
+        counts, and where the normalisation is not ``'local'``.
 
     Returns
     -------
@@ -124,7 +124,9 @@ def separate(
     if binning is None:
         found = _separate(data, hidden, error, **options)
         binning = 1
-        if isinstance(method, str) and method == 'local':
+        # of single counts, halos of gas are the only bright and broad things
+        sparse = sparse_step(data, hidden, found.normalization.scale)
+        if isinstance(method, str) and method == 'local' and not sparse:
             binning = choose_binning(data, hidden, _seen_width(found))
     if binning > 1:
         binned = _separate(*_bin(data, hidden, error, binning), **options)

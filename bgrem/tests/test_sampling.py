@@ -109,6 +109,13 @@ def test_binning(tiny_weights):
     assert len(widths) == len(peaks)
 
 
+def test_single_counts_are_not_binned(tiny_weights):
+    """A halo of photons is no broad PSF."""
+    halo = 2 / (1 + ((X - 180) ** 2 + (Y - 170) ** 2) / 30**2) ** 1.5
+    data = np.random.default_rng(4).poisson(0.1 + halo)
+    assert separate(data * 1.0, weights=tiny_weights).meta['binning'] == 1
+
+
 def test_binning_with_error(tiny_weights):
     """An error map is binned with the image; a factor of it does no harm."""
     error = np.where(X < 120, 1.0, 3.0)
