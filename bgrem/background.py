@@ -13,24 +13,31 @@ from bgrem.detections import DetectionMixin
 from bgrem.inputs import parse_image
 from bgrem.pipeline import separate
 from bgrem.sky.blank import blank_pixels
-from bgrem.sky.counts import CountsLevel, counts_estimators
-from bgrem.sky.large import choose_large_sources, source_glow
+from bgrem.sky.boxes import measure_sky
+from bgrem.sky.choice import (
+    choose_one_box,
+    chosen_estimators,
+    is_automatic,
+)
+from bgrem.sky.counts import CountsLevel, counts_estimators, sparse_step
+from bgrem.sky.given import correct_levels, sky_in_boxes
 from bgrem.sky.maps import interpolate_mesh
-from bgrem.sky.mesh import box_centers
-from bgrem.sky.noise import away_from_sources
 from bgrem.sky.parent import (
+    NOTHING_MEASURED,
     check_as_parent,
+    check_options,
     count_boxes,
     describe,
     filtered_boxes,
+    given_options,
     is_fixed,
+    levels_as_parent,
     measured_boxes,
     merge_signatures,
     silent_mask,
 )
-from bgrem.sky.skewness import skewness_offset
 from bgrem.sky.stripes import measure_stripes
-from bgrem.sky.trend import fit_trend
+from bgrem.sky.trend import find_trend
 from bgrem.sky.uncertainty import mesh_standard_error
 
 __all__ = ['DiffusionBackground']
@@ -196,7 +203,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
     def __init__(
         self,
         data,
-        box_size=32,
+        box_size='auto',
         *,
         mask=None,
         coverage_mask=None,
@@ -226,8 +233,12 @@ class DiffusionBackground(DetectionMixin, Background2D):
             self._stripes = measure_stripes(image.data, image.unusable)
             data = image.data - self._stripe_map(image.data.dtype)
             image = replace(image, data=data)
-        n_boxes = check_as_parent(image, box_size, options)
-        image, n_boxes = _hide_blank(image, n_boxes, box_size, options)
+        automatic = is_automatic(box_size)
+        if automatic:
+            check_options(image, options)
+        else:
+            check_as_parent(image, box_size, options)
+        image = _hide_blank(image, None if automatic else box_size, options)
         # kept for the flipped residual: neither array nor file may change till then
         self._detector = {
             'error': image.error,
@@ -240,79 +251,111 @@ class DiffusionBackground(DetectionMixin, Background2D):
         separation = self._separate(
             image.data, image.unusable, n_steps=n_steps, progress=progress
         )
-        source, sky, hidden, unusable = _take_out_sources(
-            image,
-            separation,
-            lambda mask: count_boxes(mask, image, box_size, options) / n_boxes,
-        )
-        noise = separation.normalization.scale
-        options |= counts_estimators(image.data, unusable, noise, options)
-        trend, level = None, 0
-        self._interpolates = options.get('interpolator') is None
-        absolute = isinstance(options.get('bkg_estimator'), CountsLevel)
-        absolute |= options.get('filter_threshold') is not None
-        if self._interpolates and not absolute:
-            trend = fit_trend(sky, unusable, box_size)
-        if trend is not None:
-            sky -= trend.image(sky.dtype)
-        elif not is_fixed(options):
-            # float32 would round the statistics of a high sky
-            level = np.median(sky[~unusable])
-            sky -= level
-
-        super().__init__(
-            sky if image.unit is None else sky << image.unit,
-            box_size,
-            mask=hidden,
-            coverage_mask=image.coverage_mask,
-            **options,
-        )
         self._image = image
-        self._source = source
+        self._source = separation.source
         self._probability = separation.probability
-        self._meta = separation.meta | {'remove_stripes': bool(remove_stripes)}
         self._correction = separation.correction
-        self._trend = trend
-        noise_alone = ~unusable & away_from_sources(source, noise)
-        mesh, rms_mesh = self._measure_meshes(sky, noise_alone)
-        self._level_mesh = self._with_unit(mesh + level)
-        self._noise_mesh = self._with_unit(rms_mesh)
-        self._is_measured = measured_boxes(self)
-        self._is_filtered = filtered_boxes(self, sky, hidden, options)
+        unusable, noise = image.unusable, separation.normalization.scale
+        step = sparse_step(image.data, unusable, noise)
+        sky = measure_sky(
+            image.data - self._source, ~unusable, noise, self._source, step
+        )
+        # of single counts there are no less than none, beyond the borders neither
+        self._edges = 'reflect' if step else 'linear'
+        if automatic and not given_options(options):
+            self._take_boxes(sky, options)
+        else:
+            is_free = not is_fixed(options)
+            options |= counts_estimators(image.data, unusable, noise, options)
+            if automatic:
+                box_size, options = choose_one_box(
+                    sky,
+                    image.data.shape,
+                    options,
+                    lambda *choice: count_boxes(silent_mask(image), image, *choice),
+                )
+            self._measure_boxes(sky, box_size, options, is_free=is_free)
+        self._meta = {
+            **separation.meta,
+            'remove_stripes': bool(remove_stripes),
+            'boxes': 'auto' if automatic else 'given',
+            'box_size': tuple(int(size) for size in self.box_size),
+            'filter_size': tuple(int(size) for size in self.filter_size),
+        }
 
     def _separate(self, data, mask, **options):
         """Separate the sources; the evaluation has them separated elsewhere."""
         return separate(data, mask, **self._detector, **options)
 
-    def _measure_meshes(self, sky, noise_alone):
-        """Return the parent's meshes of what is left of the image, corrected."""
-        mesh, rms_mesh = (
+    def _take_boxes(self, sky, options):
+        """Take sky and noise in the boxes that the image chose."""
+        image = self._image
+        # the parent only counts the pixels
+        options = {**options, 'filter_size': 1, 'exclude_percentile': 100.0}
+        options.update(NOTHING_MEASURED)
+        super().__init__(
+            image.data if image.unit is None else image.data << image.unit,
+            sky.box_size,
+            mask=silent_mask(image),
+            coverage_mask=image.coverage_mask,
+            **options,
+        )
+        for name, value in chosen_estimators().items():
+            setattr(self, name, value)
+        level = sky.level if self._edges == 'linear' else np.maximum(sky.level, 0)
+        level, noise, self._error_mesh = (
+            values.astype(image.data.dtype) for values in (level, sky.noise, sky.error)
+        )
+        self._level_mesh, self._noise_mesh = map(self._with_unit, (level, noise))
+        self._interpolates = True
+
+    def _measure_boxes(self, sky, box_size, options, *, is_free):
+        """Have the parent measure what is left of the image, in boxes of one size."""
+        image, hidden, beneath = self._image, silent_mask(self._image), None
+        residual = image.data - self._source
+        if is_free and sky.beneath.any():
+            wider = sky.beneath if hidden is None else sky.beneath | hidden
+            if count_boxes(wider, image, box_size, options):
+                hidden, beneath = wider, sky.beneath
+        is_counts = isinstance(options.get('bkg_estimator'), CountsLevel)
+        self._interpolates = options.get('interpolator') is None
+        trend, level = None, 0
+        if self._interpolates and not is_counts:
+            if options.get('filter_threshold') is None:
+                trend = find_trend(sky, residual.shape, box_size)
+            if is_free:
+                # float32 would round the statistics of a high sky
+                level = np.median(sky.level).astype(residual.dtype)
+                residual -= level if trend is None else trend.image(residual.dtype)
+        super().__init__(
+            residual if image.unit is None else residual << image.unit,
+            box_size,
+            mask=hidden,
+            coverage_mask=image.coverage_mask,
+            **options,
+        )
+        self._is_measured = measured_boxes(self)
+        self._is_filtered = filtered_boxes(self, residual, hidden, options)
+        mesh, noise = (
             _plain(values)
             for values in (super().background_mesh, super().background_rms_mesh)
         )
-        if isinstance(self.bkg_estimator, CountsLevel):  # a mean misses nothing
-            return mesh, rms_mesh
-        offset = skewness_offset(
-            sky,
-            noise_alone,
-            mesh,
-            rms_mesh,
-            self.box_size,
-            self.bkg_estimator,
-            self.sigma_clip,
-        )
-        mesh = mesh + offset * rms_mesh
-        if self._trend is not None:
-            mesh += self._trend_mesh(mesh)
-        return mesh, rms_mesh.copy()
-
-    def _trend_mesh(self, mesh):
-        """Return the trend at the centres of the boxes."""
-        centers = (
-            box_centers(size * np.arange(n + 1))
-            for n, size in zip(mesh.shape, self.box_size, strict=True)
-        )
-        return self._trend(*centers, dtype=mesh.dtype)
+        self._error_mesh, self._trend = None, trend
+        if trend is None:
+            mesh = mesh + level
+        elif is_free:
+            self._trend_mesh = trend.mesh(mesh.shape, self.box_size).astype(mesh.dtype)
+            mesh = mesh + self._trend_mesh
+        else:
+            # the mesh is the parent's, which has the trend as the parent sees it
+            self._trend_mesh = levels_as_parent(
+                trend.image(residual.dtype), hidden, self, options
+            )
+        if is_free:
+            boxes = sky_in_boxes(sky, ~image.unusable, self.box_size, beneath)
+            mesh = correct_levels(mesh, noise, self._is_measured, boxes)
+        self._level_mesh = self._with_unit(mesh.copy())
+        self._noise_mesh = self._with_unit(noise.copy())
 
     def __repr__(self):
         values = [f'{name}={value!r}' for name, value in self._parameters()]
@@ -365,10 +408,12 @@ class DiffusionBackground(DetectionMixin, Background2D):
     def _smooth_background(self):
         if not self._interpolates:
             return super().background
+        if self._error_mesh is not None:
+            return self._as_map(self.background_mesh, edges=self._edges)
         if self._trend is None:
             return self._as_map(self.background_mesh)
-        mesh = _plain(self.background_mesh)
-        return self._as_map(mesh - self._trend_mesh(mesh), self._trend.image)
+        deviation = _plain(self.background_mesh) - self._trend_mesh
+        return self._as_map(deviation, trend=self._trend)
 
     @property
     def background_rms(self):
@@ -384,23 +429,25 @@ class DiffusionBackground(DetectionMixin, Background2D):
         """
         The standard error of `background` (2D, unit of the data), a new array.
 
-        What the noise of the pixels in a box does to its sky, carried through the
-        median filter of the mesh and interpolated as `background_rms` is; what the
-        estimator and correlated noise add is in it (see
-        `bgrem.sky.uncertainty.box_variance`). It holds at the centres of the boxes;
-        between them, where the interpolation averages, it is up to 20% (without
-        a filter 40%) too large. Light that the denoiser leaves, or sky structure
-        smaller than a box, is not in it. Masked and non-finite pixels are
-        interpolated over; where there is no coverage it is ``fill_value``.
+        What the noise of the pixels does to the sky. In boxes that the image chose it
+        is carried from scale to scale (see `bgrem.sky.scales.Surface`); in boxes of one
+        size through the median filter of the mesh, and what the estimator and
+        correlated noise add is in it (see `bgrem.sky.uncertainty.box_variance`): then
+        it holds at the centres of the boxes, and between them, where the interpolation
+        averages, it is up to 20% (without a filter 40%) too large. Light that the
+        denoiser leaves, or sky structure smaller than a box, is not in it. Masked and
+        non-finite pixels are interpolated over; where there is no coverage it is
+        ``fill_value``.
         """
         return self._as_map(self._standard_error_mesh)
 
-    def _as_map(self, mesh, trend_image=None):
+    def _as_map(self, mesh, *, edges='reflect', trend=None):
         """Return a map of the image, with its unit, from the values of the boxes."""
-        dtype = self._source.dtype
-        image = interpolate_mesh(_plain(mesh), self._source.shape, self.box_size, dtype)
-        if trend_image is not None:
-            image += trend_image(dtype)
+        shape, dtype = self._source.shape, self._source.dtype
+        mesh = _plain(mesh)
+        image = interpolate_mesh(mesh, shape, self.box_size, dtype, edges=edges)
+        if trend is not None:
+            image += trend.image(dtype)
         if self.coverage_mask is not None:
             image[self.coverage_mask] = self.fill_value
         return self._with_unit(image)
@@ -408,6 +455,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
     @cached_property
     def _standard_error_mesh(self):
         """Return the standard error of the sky of each box."""
+        if self._error_mesh is not None:
+            return self._error_mesh
         rms = self._plain_rms()
         with np.errstate(divide='ignore', invalid='ignore'):
             noise = _plain(self.noise) / rms
@@ -547,31 +596,20 @@ class DiffusionBackground(DetectionMixin, Background2D):
 DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)
 
 
-def _hide_blank(image, n_boxes, box_size, options):
-    """Return the image that knows its blank pixels, and how many boxes are left."""
+def _hide_blank(image, box_size, options):
+    """Return the image that knows its blank pixels, if enough others are left."""
     blank = blank_pixels(image.data, image.unusable)
-    if blank.any():
-        hidden = replace(image, blank=blank)
-        n_left = count_boxes(silent_mask(hidden), image, box_size, options)
-        # where none is the parent would raise, and only because of what we hide
-        if n_left:
-            return hidden, n_left
-    return image, n_boxes
+    if not blank.any():
+        return image
+    hidden = replace(image, blank=blank)
+    if box_size is None:
+        is_enough = not hidden.unusable.all()
+    else:
+        # where no box is left the parent would raise, and only because of what we hide
+        is_enough = count_boxes(silent_mask(hidden), image, box_size, options) > 0
+    return hidden if is_enough else image
 
 
 def _plain(values):
     """Return values without their unit."""
     return getattr(values, 'value', values)
-
-
-def _take_out_sources(image, separation, part_of_boxes):
-    """Return source, sky, the mask for the parent and the unusable pixels."""
-    source, noise = separation.source, separation.normalization.scale
-    unusable = image.unusable
-    sky = image.data - source
-    large = choose_large_sources(source, noise, sky, unusable, part_of_boxes)
-    if large is None:
-        return source, sky, silent_mask(image), unusable
-    hidden = unusable | large
-    source = np.where(unusable, source, source - source_glow(source, noise, ~hidden))
-    return source, image.data - source, hidden, hidden
