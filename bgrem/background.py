@@ -52,18 +52,20 @@ class DiffusionBackground(DetectionMixin, Background2D):
 
     A diffusion denoiser first separates the sources. The parent class,
     `photutils.background.Background2D`, then measures sky and noise on what is
-    left, with the box size, masks and estimators of the caller. Every parameter,
-    attribute, error and warning of the parent is there, and means the same.
+    left, with the box size, masks and estimators of the caller; or the image chooses
+    the boxes itself. Every parameter, attribute, error and warning of the parent is
+    there, and means the same.
 
     Parameters
     ----------
     data : array_like, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
         The 2D image, of any real dtype and byte order. It is not changed. A masked
         array's mask is honoured.
-    box_size : int or array_like of 2 int, optional
-        The size ``(ny, nx)`` of the boxes in which the sky is measured. As sources
-        are gone, boxes can be smaller than they should be for the parent. Default
-        32.
+    box_size : int, array_like of 2 int or 'auto', optional
+        The size ``(ny, nx)`` of the boxes in which the sky is measured. ``'auto'``
+        (default) chooses boxes, which may differ over the image, and the options of
+        Background2D that are not given (see Notes); the attributes tell what was
+        chosen.
     mask : 2D array_like of bool, optional
         `True` at pixels that must not be used: bad pixels. No source is found
         there; the sky is interpolated. Sources need no mask.
@@ -73,7 +75,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         The value of the sky maps where ``coverage_mask`` is `True`. Default 0.
     exclude_percentile : float, optional
         Boxes with more than this percentage of unusable pixels are left out.
-        Default 10.
+        Default 10, but 100 with ``box_size='auto'``.
     filter_size : int or array_like of 2 int, optional
         The window of the median filter applied to the mesh of boxes. Default
         ``(3, 3)``.
@@ -146,26 +148,29 @@ class DiffusionBackground(DetectionMixin, Background2D):
     a number, as the corners of a rotated frame with zeros, unless no box would be left
     (see `bgrem.sky.blank.blank_pixels`).
 
-    The parent's maps never leave the range of its mesh values, so that it loses
-    strong gradients at the borders of the image. Where ``data - source`` shows a
-    significant smooth trend (a polynomial of second degree), that is taken off
-    before the parent measures and added to the sky again, unless
-    ``filter_threshold`` is given.
+    With ``box_size='auto'`` the level of a box of 4 px (8 to 32 where neighbouring
+    pixels share their noise) is the mean of its pixels within 4 standard deviations,
+    which noise of any shape leaves right. From coarse to fine it is seen at each place
+    how much of a smaller scale there is in the sky (`bgrem.sky.scales.fit_surface`):
+    where there is nothing to see, the sky is as smooth as that of the whole image, with
+    its error, and at a step it is sharp. What is not measured, masked or beneath a
+    galaxy, goes on as its surroundings. The mesh is given in the smallest boxes that
+    were needed somewhere. Any option that says how to measure (``filter_size``,
+    ``exclude_percentile``, ``sigma_clip``, an estimator) asks for boxes of one size:
+    then that size is chosen, and what was not given besides
+    (`bgrem.sky.choice.choose_one_box`).
 
-    The sky beneath large sources is not measured but interpolated, as if they were
-    masked: there a tenth of a galaxy's light, left over or taken too much, would be
-    far more than the error of the sky around it. Large is what fills squares of
-    17 px with more than 0.15 standard deviations of the noise, or 0.3 or 0.5 where less
-    than 30% of the pixels or a quarter of the boxes would be left otherwise (see
-    `bgrem.sky.large.large_sources`). It is not done where even then less than a
-    twentieth of the boxes would be left, nor where the sky around is too uneven to be
-    interpolated (`bgrem.sky.large.is_smooth`).
-
-    Noise that is skewed, as that of photons, makes estimators that stand outliers miss
-    the mean: the default, a mode, is 0.02 standard deviations of the noise too low at
-    500 electrons in a pixel, and 0 at less than one. Where the noise of the image is
-    measurably skewed, and not correlated, all boxes are raised by what the estimator
-    misses of the mean of the image's own noise (`bgrem.sky.skewness.skewness_offset`).
+    In boxes of one size the parent measures. If the caller gives an estimator or
+    ``sigma_clip``, the meshes are exactly the parent's on ``data - source``. With the
+    parent's own default estimators three things are mended by the sky in boxes of the
+    image's choice, which is known besides. A strong gradient, which the median filter
+    and the borders of a mesh flatten, is taken off before the parent measures and added
+    again, if that sky is a polynomial of second degree but for a twentieth of its
+    variance (`bgrem.sky.trend.find_trend`); with an estimator, only the maps follow it,
+    and with ``filter_threshold`` nothing. Pixels beneath galaxies, where a tenth of
+    their light may be left, are not used. And all boxes are raised by what the default
+    mode, 2.5 median - 1.5 mean, misses of the mean of skewed noise, if that is
+    significant (`bgrem.sky.given.correct_levels`).
 
     The noise by which the image is divided for the network is measured in boxes of
     48 px. With ``error`` its fine structure is that of the error map: a border that
@@ -182,20 +187,20 @@ class DiffusionBackground(DetectionMixin, Background2D):
     (`bgrem.sky.counts.CountsClip`), and the light of `source` is held to what the data
     hold (`bgrem.sky.counts.limit_light`). No trend is taken off.
 
-    But for these four the meshes are exactly those of the parent on ``data - source``;
-    with its default estimators they are so to rounding, as the median of the image is
-    taken off before and added again. The maps are the parent's cubic interpolation of
-    the meshes (`bgrem.sky.maps.interpolate_mesh`), or that of the deprecated
-    ``interpolator``.
+    The maps are the parent's cubic interpolation of the meshes
+    (`bgrem.sky.maps.interpolate_mesh`), or that of the deprecated ``interpolator``; in
+    boxes of the image's choice it goes straight on beyond the outer centres.
 
     Examples
     --------
     >>> import numpy as np
     >>> from bgrem import DiffusionBackground
     >>> data = np.random.default_rng(1).normal(1000, 5, (100, 100))
-    >>> bkg = DiffusionBackground(data, 25)
+    >>> bkg = DiffusionBackground(data)
     >>> bkg.background.shape, bkg.background_mesh.shape
-    ((100, 100), (4, 4))
+    ((100, 100), (2, 2))
+    >>> DiffusionBackground(data, 25).background_mesh.shape
+    (4, 4)
     >>> bool(np.allclose(bkg.background + bkg.source + bkg.noise, data))
     True
     """
@@ -500,7 +505,9 @@ class DiffusionBackground(DetectionMixin, Background2D):
     def meta(self):
         """
         How the sources were found: version of the package, name and sha256 of the
-        weights, steps, normalisation and device (dict), a new copy. ``'binning'`` is
+        weights, steps, normalisation and device (dict), a new copy. ``'boxes'`` says
+        whether the image chose its boxes (``'auto'``) or they were ``'given'``;
+        ``'box_size'`` and ``'filter_size'`` are as the attributes. ``'binning'`` is
         the side in pixels of the squares in which the network saw the image, 1 unless
         that is broader or smoother than the weights know (see
         `bgrem.sky.sampling.choose_binning`).

@@ -21,7 +21,7 @@ __all__ = ['CLIP', 'BoxSky', 'measure_sky']
 
 _LEAST_BOX = 4  # pixels, where neighbouring pixels have noise of their own
 #: Pixels further from the sky than this, in standard deviations, are not used.
-CLIP = 5.0
+CLIP = 4.0
 _CLIP_STEPS = 4.0  # of discrete data besides: few photons have long tails
 # Lags in pixels, to see how far noise reaches: as far as the mean square of its
 # differences is less than this part of that of independent pixels. A wild pixel counts
@@ -122,7 +122,7 @@ def measure_sky(residual, usable, noise, source, quantum=0.0):
 
     Notes
     -----
-    Pixels count as one over their variance, those further than 5 standard deviations
+    Pixels count as one over their variance, those further than 4 standard deviations
     and 4 steps from a first sky of medians not at all. Where neighbouring pixels share
     their noise the least boxes are of 8, 16 or 32 px.
     """
@@ -168,7 +168,11 @@ def _typical(residual, usable, noise):
     step = max(1, residual.size // _MAX_SAMPLE)
     middle = float(np.median(residual[usable][::step].astype(float)))
     known = noise[usable & (noise > 0)]
-    return middle, float(np.median(known[::step])) if known.size else 1.0
+    if known.size:
+        return middle, float(np.median(known[::step]))
+    # too few pixels for a map of the noise: what they scatter
+    spread = float(np.std(residual[usable][::step].astype(float)))
+    return middle, spread if spread > 0 else 1.0
 
 
 def _first_sky(rest, usable, noise, box):

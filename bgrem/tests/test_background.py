@@ -107,7 +107,7 @@ class TestAuto:
         assert bkg.meta['box_size'] == tuple(bkg.box_size)
         assert bkg.meta['boxes'] == 'auto'
         assert isinstance(bkg.bkg_estimator, MeanBackground)
-        assert bkg.sigma_clip.sigma == 5
+        assert bkg.sigma_clip.sigma == 4
         assert bkg.exclude_percentile == 100
         n_boxes = -(-np.array(SHAPE) // bkg.box_size)
         for name in ('background_mesh', 'background_rms_mesh', 'n_pixels_mesh'):
