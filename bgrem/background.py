@@ -13,24 +13,31 @@ from bgrem.detections import DetectionMixin
 from bgrem.inputs import parse_image
 from bgrem.pipeline import separate
 from bgrem.sky.blank import blank_pixels
-from bgrem.sky.counts import CountsLevel, counts_estimators
-from bgrem.sky.large import choose_large_sources, source_glow
+from bgrem.sky.boxes import measure_sky
+from bgrem.sky.choice import (
+    choose_one_box,
+    chosen_estimators,
+    is_automatic,
+)
+from bgrem.sky.counts import CountsLevel, counts_estimators, sparse_step
+from bgrem.sky.given import correct_levels, sky_in_boxes
 from bgrem.sky.maps import interpolate_mesh
-from bgrem.sky.mesh import box_centers
-from bgrem.sky.noise import away_from_sources
 from bgrem.sky.parent import (
+    NOTHING_MEASURED,
     check_as_parent,
+    check_options,
     count_boxes,
     describe,
     filtered_boxes,
+    given_options,
     is_fixed,
+    levels_as_parent,
     measured_boxes,
     merge_signatures,
     silent_mask,
 )
-from bgrem.sky.skewness import skewness_offset
 from bgrem.sky.stripes import measure_stripes
-from bgrem.sky.trend import fit_trend
+from bgrem.sky.trend import find_trend
 from bgrem.sky.uncertainty import mesh_standard_error
 
 __all__ = ['DiffusionBackground']
@@ -45,18 +52,20 @@ class DiffusionBackground(DetectionMixin, Background2D):
 
     A diffusion denoiser first separates the sources. The parent class,
     `photutils.background.Background2D`, then measures sky and noise on what is
-    left, with the box size, masks and estimators of the caller. Every parameter,
-    attribute, error and warning of the parent is there, and means the same.
+    left, with the box size, masks and estimators of the caller; or the image chooses
+    the boxes itself. Every parameter, attribute, error and warning of the parent is
+    there, and means the same.
 
     Parameters
     ----------
     data : array_like, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
         The 2D image, of any real dtype and byte order. It is not changed. A masked
         array's mask is honoured.
-    box_size : int or array_like of 2 int, optional
-        The size ``(ny, nx)`` of the boxes in which the sky is measured. As sources
-        are gone, boxes can be smaller than they should be for the parent. Default
-        32.
+    box_size : int, array_like of 2 int or 'auto', optional
+        The size ``(ny, nx)`` of the boxes in which the sky is measured. ``'auto'``
+        (default) chooses boxes, which may differ over the image, and the options of
+        Background2D that are not given (see Notes); the attributes tell what was
+        chosen.
     mask : 2D array_like of bool, optional
         `True` at pixels that must not be used: bad pixels. No source is found
         there; the sky is interpolated. Sources need no mask.
@@ -66,7 +75,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         The value of the sky maps where ``coverage_mask`` is `True`. Default 0.
     exclude_percentile : float, optional
         Boxes with more than this percentage of unusable pixels are left out.
-        Default 10.
+        Default 10, but 100 with ``box_size='auto'``.
     filter_size : int or array_like of 2 int, optional
         The window of the median filter applied to the mesh of boxes. Default
         ``(3, 3)``.
@@ -139,26 +148,29 @@ class DiffusionBackground(DetectionMixin, Background2D):
     a number, as the corners of a rotated frame with zeros, unless no box would be left
     (see `bgrem.sky.blank.blank_pixels`).
 
-    The parent's maps never leave the range of its mesh values, so that it loses
-    strong gradients at the borders of the image. Where ``data - source`` shows a
-    significant smooth trend (a polynomial of second degree), that is taken off
-    before the parent measures and added to the sky again, unless
-    ``filter_threshold`` is given.
+    With ``box_size='auto'`` the level of a box of 4 px (8 to 32 where neighbouring
+    pixels share their noise) is the mean of its pixels within 4 standard deviations,
+    which noise of any shape leaves right. From coarse to fine it is seen at each place
+    how much of a smaller scale there is in the sky (`bgrem.sky.scales.fit_surface`):
+    where there is nothing to see, the sky is as smooth as that of the whole image, with
+    its error, and at a step it is sharp. What is not measured, masked or beneath a
+    galaxy, goes on as its surroundings. The mesh is given in the smallest boxes that
+    were needed somewhere. Any option that says how to measure (``filter_size``,
+    ``exclude_percentile``, ``sigma_clip``, an estimator) asks for boxes of one size:
+    then that size is chosen, and what was not given besides
+    (`bgrem.sky.choice.choose_one_box`).
 
-    The sky beneath large sources is not measured but interpolated, as if they were
-    masked: there a tenth of a galaxy's light, left over or taken too much, would be
-    far more than the error of the sky around it. Large is what fills squares of
-    17 px with more than 0.15 standard deviations of the noise, or 0.3 or 0.5 where less
-    than 30% of the pixels or a quarter of the boxes would be left otherwise (see
-    `bgrem.sky.large.large_sources`). It is not done where even then less than a
-    twentieth of the boxes would be left, nor where the sky around is too uneven to be
-    interpolated (`bgrem.sky.large.is_smooth`).
-
-    Noise that is skewed, as that of photons, makes estimators that stand outliers miss
-    the mean: the default, a mode, is 0.02 standard deviations of the noise too low at
-    500 electrons in a pixel, and 0 at less than one. Where the noise of the image is
-    measurably skewed, and not correlated, all boxes are raised by what the estimator
-    misses of the mean of the image's own noise (`bgrem.sky.skewness.skewness_offset`).
+    In boxes of one size the parent measures. If the caller gives an estimator or
+    ``sigma_clip``, the meshes are exactly the parent's on ``data - source``. With the
+    parent's own default estimators three things are mended by the sky in boxes of the
+    image's choice, which is known besides. A strong gradient, which the median filter
+    and the borders of a mesh flatten, is taken off before the parent measures and added
+    again, if that sky is a polynomial of second degree but for a twentieth of its
+    variance (`bgrem.sky.trend.find_trend`); with an estimator, only the maps follow it,
+    and with ``filter_threshold`` nothing. Pixels beneath galaxies, where a tenth of
+    their light may be left, are not used. And all boxes are raised by what the default
+    mode, 2.5 median - 1.5 mean, misses of the mean of skewed noise, if that is
+    significant (`bgrem.sky.given.correct_levels`).
 
     The noise by which the image is divided for the network is measured in boxes of
     48 px. With ``error`` its fine structure is that of the error map: a border that
@@ -175,20 +187,20 @@ class DiffusionBackground(DetectionMixin, Background2D):
     (`bgrem.sky.counts.CountsClip`), and the light of `source` is held to what the data
     hold (`bgrem.sky.counts.limit_light`). No trend is taken off.
 
-    But for these four the meshes are exactly those of the parent on ``data - source``;
-    with its default estimators they are so to rounding, as the median of the image is
-    taken off before and added again. The maps are the parent's cubic interpolation of
-    the meshes (`bgrem.sky.maps.interpolate_mesh`), or that of the deprecated
-    ``interpolator``.
+    The maps are the parent's cubic interpolation of the meshes
+    (`bgrem.sky.maps.interpolate_mesh`), or that of the deprecated ``interpolator``; in
+    boxes of the image's choice it goes straight on beyond the outer centres.
 
     Examples
     --------
     >>> import numpy as np
     >>> from bgrem import DiffusionBackground
     >>> data = np.random.default_rng(1).normal(1000, 5, (100, 100))
-    >>> bkg = DiffusionBackground(data, 25)
+    >>> bkg = DiffusionBackground(data)
     >>> bkg.background.shape, bkg.background_mesh.shape
-    ((100, 100), (4, 4))
+    ((100, 100), (2, 2))
+    >>> DiffusionBackground(data, 25).background_mesh.shape
+    (4, 4)
     >>> bool(np.allclose(bkg.background + bkg.source + bkg.noise, data))
     True
     """
@@ -196,7 +208,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
     def __init__(
         self,
         data,
-        box_size=32,
+        box_size='auto',
         *,
         mask=None,
         coverage_mask=None,
@@ -226,8 +238,12 @@ class DiffusionBackground(DetectionMixin, Background2D):
             self._stripes = measure_stripes(image.data, image.unusable)
             data = image.data - self._stripe_map(image.data.dtype)
             image = replace(image, data=data)
-        n_boxes = check_as_parent(image, box_size, options)
-        image, n_boxes = _hide_blank(image, n_boxes, box_size, options)
+        automatic = is_automatic(box_size)
+        if automatic:
+            check_options(image, options)
+        else:
+            check_as_parent(image, box_size, options)
+        image = _hide_blank(image, None if automatic else box_size, options)
         # kept for the flipped residual: neither array nor file may change till then
         self._detector = {
             'error': image.error,
@@ -240,79 +256,111 @@ class DiffusionBackground(DetectionMixin, Background2D):
         separation = self._separate(
             image.data, image.unusable, n_steps=n_steps, progress=progress
         )
-        source, sky, hidden, unusable = _take_out_sources(
-            image,
-            separation,
-            lambda mask: count_boxes(mask, image, box_size, options) / n_boxes,
-        )
-        noise = separation.normalization.scale
-        options |= counts_estimators(image.data, unusable, noise, options)
-        trend, level = None, 0
-        self._interpolates = options.get('interpolator') is None
-        absolute = isinstance(options.get('bkg_estimator'), CountsLevel)
-        absolute |= options.get('filter_threshold') is not None
-        if self._interpolates and not absolute:
-            trend = fit_trend(sky, unusable, box_size)
-        if trend is not None:
-            sky -= trend.image(sky.dtype)
-        elif not is_fixed(options):
-            # float32 would round the statistics of a high sky
-            level = np.median(sky[~unusable])
-            sky -= level
-
-        super().__init__(
-            sky if image.unit is None else sky << image.unit,
-            box_size,
-            mask=hidden,
-            coverage_mask=image.coverage_mask,
-            **options,
-        )
         self._image = image
-        self._source = source
+        self._source = separation.source
         self._probability = separation.probability
-        self._meta = separation.meta | {'remove_stripes': bool(remove_stripes)}
         self._correction = separation.correction
-        self._trend = trend
-        noise_alone = ~unusable & away_from_sources(source, noise)
-        mesh, rms_mesh = self._measure_meshes(sky, noise_alone)
-        self._level_mesh = self._with_unit(mesh + level)
-        self._noise_mesh = self._with_unit(rms_mesh)
-        self._is_measured = measured_boxes(self)
-        self._is_filtered = filtered_boxes(self, sky, hidden, options)
+        unusable, noise = image.unusable, separation.normalization.scale
+        step = sparse_step(image.data, unusable, noise)
+        sky = measure_sky(
+            image.data - self._source, ~unusable, noise, self._source, step
+        )
+        # of single counts there are no less than none, beyond the borders neither
+        self._edges = 'reflect' if step else 'linear'
+        if automatic and not given_options(options):
+            self._take_boxes(sky, options)
+        else:
+            is_free = not is_fixed(options)
+            options |= counts_estimators(image.data, unusable, noise, options)
+            if automatic:
+                box_size, options = choose_one_box(
+                    sky,
+                    image.data.shape,
+                    options,
+                    lambda *choice: count_boxes(silent_mask(image), image, *choice),
+                )
+            self._measure_boxes(sky, box_size, options, is_free=is_free)
+        self._meta = {
+            **separation.meta,
+            'remove_stripes': bool(remove_stripes),
+            'boxes': 'auto' if automatic else 'given',
+            'box_size': tuple(int(size) for size in self.box_size),
+            'filter_size': tuple(int(size) for size in self.filter_size),
+        }
 
     def _separate(self, data, mask, **options):
         """Separate the sources; the evaluation has them separated elsewhere."""
         return separate(data, mask, **self._detector, **options)
 
-    def _measure_meshes(self, sky, noise_alone):
-        """Return the parent's meshes of what is left of the image, corrected."""
-        mesh, rms_mesh = (
+    def _take_boxes(self, sky, options):
+        """Take sky and noise in the boxes that the image chose."""
+        image = self._image
+        # the parent only counts the pixels
+        options = {**options, 'filter_size': 1, 'exclude_percentile': 100.0}
+        options.update(NOTHING_MEASURED)
+        super().__init__(
+            image.data if image.unit is None else image.data << image.unit,
+            sky.box_size,
+            mask=silent_mask(image),
+            coverage_mask=image.coverage_mask,
+            **options,
+        )
+        for name, value in chosen_estimators().items():
+            setattr(self, name, value)
+        level = sky.level if self._edges == 'linear' else np.maximum(sky.level, 0)
+        level, noise, self._error_mesh = (
+            values.astype(image.data.dtype) for values in (level, sky.noise, sky.error)
+        )
+        self._level_mesh, self._noise_mesh = map(self._with_unit, (level, noise))
+        self._interpolates = True
+
+    def _measure_boxes(self, sky, box_size, options, *, is_free):
+        """Have the parent measure what is left of the image, in boxes of one size."""
+        image, hidden, beneath = self._image, silent_mask(self._image), None
+        residual = image.data - self._source
+        if is_free and sky.beneath.any():
+            wider = sky.beneath if hidden is None else sky.beneath | hidden
+            if count_boxes(wider, image, box_size, options):
+                hidden, beneath = wider, sky.beneath
+        is_counts = isinstance(options.get('bkg_estimator'), CountsLevel)
+        self._interpolates = options.get('interpolator') is None
+        trend, level = None, 0
+        if self._interpolates and not is_counts:
+            if options.get('filter_threshold') is None:
+                trend = find_trend(sky, residual.shape, box_size)
+            if is_free:
+                # float32 would round the statistics of a high sky
+                level = np.median(sky.level).astype(residual.dtype)
+                residual -= level if trend is None else trend.image(residual.dtype)
+        super().__init__(
+            residual if image.unit is None else residual << image.unit,
+            box_size,
+            mask=hidden,
+            coverage_mask=image.coverage_mask,
+            **options,
+        )
+        self._is_measured = measured_boxes(self)
+        self._is_filtered = filtered_boxes(self, residual, hidden, options)
+        mesh, noise = (
             _plain(values)
             for values in (super().background_mesh, super().background_rms_mesh)
         )
-        if isinstance(self.bkg_estimator, CountsLevel):  # a mean misses nothing
-            return mesh, rms_mesh
-        offset = skewness_offset(
-            sky,
-            noise_alone,
-            mesh,
-            rms_mesh,
-            self.box_size,
-            self.bkg_estimator,
-            self.sigma_clip,
-        )
-        mesh = mesh + offset * rms_mesh
-        if self._trend is not None:
-            mesh += self._trend_mesh(mesh)
-        return mesh, rms_mesh.copy()
-
-    def _trend_mesh(self, mesh):
-        """Return the trend at the centres of the boxes."""
-        centers = (
-            box_centers(size * np.arange(n + 1))
-            for n, size in zip(mesh.shape, self.box_size, strict=True)
-        )
-        return self._trend(*centers, dtype=mesh.dtype)
+        self._error_mesh, self._trend = None, trend
+        if trend is None:
+            mesh = mesh + level
+        elif is_free:
+            self._trend_mesh = trend.mesh(mesh.shape, self.box_size).astype(mesh.dtype)
+            mesh = mesh + self._trend_mesh
+        else:
+            # the mesh is the parent's, which has the trend as the parent sees it
+            self._trend_mesh = levels_as_parent(
+                trend.image(residual.dtype), hidden, self, options
+            )
+        if is_free:
+            boxes = sky_in_boxes(sky, ~image.unusable, self.box_size, beneath)
+            mesh = correct_levels(mesh, noise, self._is_measured, boxes)
+        self._level_mesh = self._with_unit(mesh.copy())
+        self._noise_mesh = self._with_unit(noise.copy())
 
     def __repr__(self):
         values = [f'{name}={value!r}' for name, value in self._parameters()]
@@ -365,10 +413,12 @@ class DiffusionBackground(DetectionMixin, Background2D):
     def _smooth_background(self):
         if not self._interpolates:
             return super().background
+        if self._error_mesh is not None:
+            return self._as_map(self.background_mesh, edges=self._edges)
         if self._trend is None:
             return self._as_map(self.background_mesh)
-        mesh = _plain(self.background_mesh)
-        return self._as_map(mesh - self._trend_mesh(mesh), self._trend.image)
+        deviation = _plain(self.background_mesh) - self._trend_mesh
+        return self._as_map(deviation, trend=self._trend)
 
     @property
     def background_rms(self):
@@ -384,23 +434,25 @@ class DiffusionBackground(DetectionMixin, Background2D):
         """
         The standard error of `background` (2D, unit of the data), a new array.
 
-        What the noise of the pixels in a box does to its sky, carried through the
-        median filter of the mesh and interpolated as `background_rms` is; what the
-        estimator and correlated noise add is in it (see
-        `bgrem.sky.uncertainty.box_variance`). It holds at the centres of the boxes;
-        between them, where the interpolation averages, it is up to 20% (without
-        a filter 40%) too large. Light that the denoiser leaves, or sky structure
-        smaller than a box, is not in it. Masked and non-finite pixels are
-        interpolated over; where there is no coverage it is ``fill_value``.
+        What the noise of the pixels does to the sky. In boxes that the image chose it
+        is carried from scale to scale (see `bgrem.sky.scales.Surface`); in boxes of one
+        size through the median filter of the mesh, and what the estimator and
+        correlated noise add is in it (see `bgrem.sky.uncertainty.box_variance`): then
+        it holds at the centres of the boxes, and between them, where the interpolation
+        averages, it is up to 20% (without a filter 40%) too large. Light that the
+        denoiser leaves, or sky structure smaller than a box, is not in it. Masked and
+        non-finite pixels are interpolated over; where there is no coverage it is
+        ``fill_value``.
         """
         return self._as_map(self._standard_error_mesh)
 
-    def _as_map(self, mesh, trend_image=None):
+    def _as_map(self, mesh, *, edges='reflect', trend=None):
         """Return a map of the image, with its unit, from the values of the boxes."""
-        dtype = self._source.dtype
-        image = interpolate_mesh(_plain(mesh), self._source.shape, self.box_size, dtype)
-        if trend_image is not None:
-            image += trend_image(dtype)
+        shape, dtype = self._source.shape, self._source.dtype
+        mesh = _plain(mesh)
+        image = interpolate_mesh(mesh, shape, self.box_size, dtype, edges=edges)
+        if trend is not None:
+            image += trend.image(dtype)
         if self.coverage_mask is not None:
             image[self.coverage_mask] = self.fill_value
         return self._with_unit(image)
@@ -408,6 +460,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
     @cached_property
     def _standard_error_mesh(self):
         """Return the standard error of the sky of each box."""
+        if self._error_mesh is not None:
+            return self._error_mesh
         rms = self._plain_rms()
         with np.errstate(divide='ignore', invalid='ignore'):
             noise = _plain(self.noise) / rms
@@ -451,7 +505,9 @@ class DiffusionBackground(DetectionMixin, Background2D):
     def meta(self):
         """
         How the sources were found: version of the package, name and sha256 of the
-        weights, steps, normalisation and device (dict), a new copy. ``'binning'`` is
+        weights, steps, normalisation and device (dict), a new copy. ``'boxes'`` says
+        whether the image chose its boxes (``'auto'``) or they were ``'given'``;
+        ``'box_size'`` and ``'filter_size'`` are as the attributes. ``'binning'`` is
         the side in pixels of the squares in which the network saw the image, 1 unless
         that is broader or smoother than the weights know (see
         `bgrem.sky.sampling.choose_binning`).
@@ -547,31 +603,20 @@ class DiffusionBackground(DetectionMixin, Background2D):
 DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)
 
 
-def _hide_blank(image, n_boxes, box_size, options):
-    """Return the image that knows its blank pixels, and how many boxes are left."""
+def _hide_blank(image, box_size, options):
+    """Return the image that knows its blank pixels, if enough others are left."""
     blank = blank_pixels(image.data, image.unusable)
-    if blank.any():
-        hidden = replace(image, blank=blank)
-        n_left = count_boxes(silent_mask(hidden), image, box_size, options)
-        # where none is the parent would raise, and only because of what we hide
-        if n_left:
-            return hidden, n_left
-    return image, n_boxes
+    if not blank.any():
+        return image
+    hidden = replace(image, blank=blank)
+    if box_size is None:
+        is_enough = not hidden.unusable.all()
+    else:
+        # where no box is left the parent would raise, and only because of what we hide
+        is_enough = count_boxes(silent_mask(hidden), image, box_size, options) > 0
+    return hidden if is_enough else image
 
 
 def _plain(values):
     """Return values without their unit."""
     return getattr(values, 'value', values)
-
-
-def _take_out_sources(image, separation, part_of_boxes):
-    """Return source, sky, the mask for the parent and the unusable pixels."""
-    source, noise = separation.source, separation.normalization.scale
-    unusable = image.unusable
-    sky = image.data - source
-    large = choose_large_sources(source, noise, sky, unusable, part_of_boxes)
-    if large is None:
-        return source, sky, silent_mask(image), unusable
-    hidden = unusable | large
-    source = np.where(unusable, source, source - source_glow(source, noise, ~hidden))
-    return source, image.data - source, hidden, hidden

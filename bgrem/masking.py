@@ -9,7 +9,7 @@ __all__ = ['make_detection_mask']
 
 def make_detection_mask(
     bkg_or_data,
-    box_size=32,
+    box_size='auto',
     *,
     threshold=None,
     false_discovery_rate=0.05,

@@ -263,13 +263,15 @@ def _load_weights(options):
 def _make_products(options, chip, weights, *, measure=True):
     from bgrem.background import DiffusionBackground
 
+    given = {}
+    if options.exclude_percentile is not None:
+        given['exclude_percentile'] = options.exclude_percentile
     background = DiffusionBackground(
         chip.data,
         options.box_size,
         mask=chip.mask,
         error=chip.error,
         remove_stripes=options.remove_stripes,
-        exclude_percentile=options.exclude_percentile,
         weights=weights,
         n_steps=options.n_steps,
         n_symmetries=options.n_symmetries,
@@ -277,6 +279,7 @@ def _make_products(options, chip, weights, *, measure=True):
         device=options.device,
         batch_size=options.batch_size,
         progress=not options.quiet,
+        **given,
     )
     segments = background.detect(
         threshold=options.threshold, false_discovery_rate=options.false_discovery_rate

@@ -81,7 +81,7 @@ def run_demo(folder, *, seed=1, quiet=False, size=DEMO_SIZE, **kwargs):
     image = read_image(image_path, 'SCI')
 
     background = DiffusionBackground(
-        image.data << image.unit, BOX_SIZE, progress=not quiet, **kwargs
+        image.data << image.unit, progress=not quiet, **kwargs
     )
     segments = background.detect()
     catalog = None

@@ -225,20 +225,17 @@ def _add_image_options(parser, output_help):
     )
     parser.add_argument(
         '--box-size',
-        type=int,
-        default=64,
+        type=_box_size,
+        default='auto',
         metavar='PIXELS',
-        help='side of the background meshes (default: 64)',
+        help='side of the background meshes (default: auto, chosen from the image)',
     )
-    # Higher than Background2D's 10: on a crowded or ragged image that leaves no
-    # box at all, and a file must come out of every good image.
     parser.add_argument(
         '--exclude-percentile',
         type=float,
-        default=90.0,
         metavar='P',
         help='leave out meshes with more than this percentage of bad or clipped '
-        'pixels (default: 90)',
+        'pixels (default: 10, with automatic meshes none)',
     )
     parser.add_argument(
         '--threshold', type=float, help='detection probability that is enough'
@@ -268,6 +265,11 @@ def _add_flux_options(parser):
         help='add total fluxes, with an aperture correction from the stars of the '
         'image',
     )
+
+
+def _box_size(text):
+    """Return a number of pixels, or 'auto'."""
+    return text if text == 'auto' else int(text)
 
 
 def _add_denoiser_options(parser):

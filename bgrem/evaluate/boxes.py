@@ -9,7 +9,7 @@ import numpy as np
 from astropy.utils.exceptions import AstropyWarning
 from photutils.background import Background2D
 
-from bgrem.evaluate.separator import BGREM_BOX_SIZE
+from bgrem.evaluate.separator import GIVEN_BOX_SIZE
 from bgrem.evaluate.sky import BGREM_ESTIMATORS, BOX_SIZES, sky_residual
 
 __all__ = ['ALLOWANCE', 'CHOICES', 'FILTER_SIZES', 'BoxSurvey']
@@ -19,7 +19,7 @@ CHOICES = tuple(product(BOX_SIZES, FILTER_SIZES))
 # The sky by itself may be that many times, or that much of the noise, worse than the
 # best choice, whichever is larger.
 ALLOWANCE = (1.2, 0.005)
-_GIVEN = (BGREM_BOX_SIZE, 3)
+_GIVEN = (GIVEN_BOX_SIZE, 3)
 _PARENT = 'Background2D'
 
 

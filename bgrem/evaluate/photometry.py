@@ -18,7 +18,7 @@ from bgrem.evaluate.positions import (
     position_limit,
     summarize_positions,
 )
-from bgrem.evaluate.separator import BGREM_BOX_SIZE
+from bgrem.evaluate.separator import BGREM_BOX_SIZE, GIVEN_BOX_SIZE
 from bgrem.evaluate.sky import BGREM_ESTIMATORS, BOX_SIZES, bgrem_name
 
 __all__ = [
@@ -129,7 +129,7 @@ class PhotometrySurvey:
             if segments is None:
                 return
             sky = Background2D(
-                scene.image, BGREM_BOX_SIZE, mask=scene.mask, **scene.options
+                scene.image, GIVEN_BOX_SIZE, mask=scene.mask, **scene.options
             )
         images = {
             name: (own.subtract(), own.background_rms)

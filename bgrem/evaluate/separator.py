@@ -11,9 +11,10 @@ from bgrem.detect.peaks import find_peaks
 from bgrem.evaluate.peers import list_peaks
 from bgrem.pipeline import inspect_image, separate
 
-__all__ = ['BGREM_BOX_SIZE', 'Separator']
+__all__ = ['BGREM_BOX_SIZE', 'GIVEN_BOX_SIZE', 'Separator']
 
-BGREM_BOX_SIZE = 32
+BGREM_BOX_SIZE = 'auto'
+GIVEN_BOX_SIZE = 32  # where a box has to be given, as to Background2D
 
 
 class Separator:
@@ -139,18 +140,20 @@ class Separator:
         ----------
         scene : `~bgrem.evaluate.scenes.Scene`
             Only image and mask are used.
-        box_size : int, optional
-            The box in pixels; bgrem's default of 32.
+        box_size : int or str, optional
+            The box in pixels, or ``'auto'``, bgrem's default.
         bkg_estimator : callable, optional
             As for `~photutils.background.Background2D`.
 
         Returns
         -------
         background : `~bgrem.DiffusionBackground`
-            With the ``options`` of the scene.
+            In boxes that are given, with the ``options`` of the scene.
         """
-        options = {'box_size': box_size, 'bkg_estimator': bkg_estimator}
-        return self.background_with(scene, **options, **scene.options)
+        options = {} if bkg_estimator is None else {'bkg_estimator': bkg_estimator}
+        if box_size != BGREM_BOX_SIZE:
+            options |= {'box_size': box_size, **scene.options}
+        return self.background_with(scene, **options)
 
     def background_with(self, scene, **options):
         """

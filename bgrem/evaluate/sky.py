@@ -64,8 +64,8 @@ class SkySurvey:
         What separates the scenes.
     box_sizes : sequence of int, optional
         Boxes in pixels with which Background2D and bgrem are run, to compare
-        the best of each, bgrem with each of `BGREM_ESTIMATORS`; its default box
-        of 32 is run besides.
+        the best of each, bgrem with each of `BGREM_ESTIMATORS`; its default,
+        boxes that it chooses itself, is run besides.
     """
 
     def __init__(self, separator, box_sizes=BOX_SIZES):
@@ -182,15 +182,15 @@ def bgrem_name(box_size, method='bgrem'):
 
     Parameters
     ----------
-    box_size : int
-        The box in pixels.
+    box_size : int or str
+        The box in pixels, or ``'auto'``.
     method : str, optional
         Its name in `BGREM_ESTIMATORS`.
 
     Returns
     -------
     name : str
-        That of the method for the default box, else with the size.
+        That of the method for the default, else with the size.
     """
     return method if box_size == BGREM_BOX_SIZE else f'{method} {box_size}'
 

@@ -28,6 +28,7 @@ _KEYWORDS = {
     'n_steps': ('BGREMSTP', 'diffusion steps'),
     'n_symmetries': ('BGREMSYM', 'views averaged'),
     'normalization': ('BGREMNRM', 'normalisation'),
+    'box_size': ('BGREMBOX', 'boxes of the sky, ny and nx'),
     'device': ('BGREMDEV', 'device of the denoiser'),
 }
 

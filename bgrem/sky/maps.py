@@ -17,7 +17,7 @@ _REACH = 2  # boxes: half the width of a cubic B-spline
 _MAX_BLOCK = 1_000_000  # pixels held in float64
 
 
-def interpolate_mesh(mesh, shape, box_size, dtype=None):
+def interpolate_mesh(mesh, shape, box_size, dtype=None, *, edges='reflect'):
     """
     Interpolate the values of the boxes of a mesh at every pixel.
 
@@ -31,29 +31,46 @@ def interpolate_mesh(mesh, shape, box_size, dtype=None):
         The size ``(ny, nx)`` of a box; the first one begins at the first pixel.
     dtype : dtype, optional
         The dtype of the map. Default: that of ``mesh``.
+    edges : {'reflect', 'linear'}, optional
+        How the mesh goes on beyond the outer centres: by reflection about the outer
+        edges of its boxes, as the parent has it, which flattens a slope there; or
+        straight on, and then as far as ``shape`` reaches.
 
     Returns
     -------
     image : 2D `~numpy.ndarray`
-        The map, a new array. It never leaves the range of the mesh.
+        The map, a new array. It never leaves the range of the mesh, with 'linear'
+        that of the mesh continued by one box more than the map needs.
 
     Notes
     -----
-    The cubic spline through the values, continued by reflection about the outer edges
-    of the boxes, and clipped to their range: what Background2D's default
-    interpolation is (``zoom`` with ``order=3``, ``mode='reflect'``,
-    ``grid_mode=True``), in double precision whatever the dtype.
+    The cubic spline through the values, clipped to their range. Continued by
+    reflection it is what Background2D's default interpolation is (``zoom`` with
+    ``order=3``, ``mode='reflect'``, ``grid_mode=True``), in double precision whatever
+    the dtype; straight on, the natural spline.
     """
     mesh = np.asarray(mesh)
     low, high = mesh.min(), mesh.max()
     dtype = mesh.dtype if dtype is None else dtype
     if low == high:
         return np.full(shape, low, dtype=dtype)
+    is_linear = edges == 'linear'
     # A spline of large numbers that are nearly the same would lose what differs.
     middle = 0.5 * float(low) + 0.5 * float(high)
-    coefficients = _spline_coefficients(mesh.astype(float) - middle, axis=0)
-    coefficients = _spline_coefficients(coefficients, axis=1)
-    coefficients = np.pad(coefficients, _REACH, mode='symmetric')
+    coefficients = mesh.astype(float) - middle
+    if is_linear:
+        beyond = [
+            max(-(-n // int(size)) - n_boxes, 0)
+            for n, size, n_boxes in zip(shape, box_size, mesh.shape, strict=True)
+        ]
+        wider = _continue_straight(coefficients, 1, beyond) + middle
+        low, high = wider.min(), wider.max()
+    for axis in (0, 1):
+        coefficients = _spline_coefficients(coefficients, axis, is_linear)
+    if is_linear:
+        coefficients = _continue_straight(coefficients, _REACH, beyond)
+    else:
+        coefficients = np.pad(coefficients, _REACH, mode='symmetric')
     y_weights, x_weights = (_box_weights(int(size)) for size in box_size)
 
     windows = sliding_window_view(coefficients, 2 * _REACH + 1, axis=0)
@@ -70,18 +87,43 @@ def interpolate_mesh(mesh, shape, box_size, dtype=None):
     return image
 
 
-def _spline_coefficients(values, axis):
+def _spline_coefficients(values, axis, is_linear):
     """Return the coefficients of the cubic B-splines that meet the values."""
     values = np.moveaxis(values, axis, 0)
     if len(values) == 1:
         return np.moveaxis(values, 0, axis)
-    # A spline is 2/3 at its own box and 1/6 at the next; beyond the edge a box
-    # has its own coefficient for a neighbour.
+    # A spline is 2/3 at its own box and 1/6 at the next.
     matrix = np.full((2, len(values)), 1 / 6)
     matrix[1] = 2 / 3
-    matrix[1, 0] += 1 / 6
-    matrix[1, -1] += 1 / 6
+    if is_linear:
+        # Without a bend at its end its outer coefficient is the value there.
+        first, last = values[0], values[-1]
+        values = values.copy()
+        values[1] -= first / 6
+        values[-2] -= last / 6
+        values[0], values[-1] = first, last
+        matrix[0, [1, -1]] = 0
+        matrix[1, [0, -1]] = 1
+    else:
+        # beyond the edge a box has its own coefficient for a neighbour
+        matrix[1, [0, -1]] += 1 / 6
     return np.moveaxis(solveh_banded(matrix, values, check_finite=False), 0, axis)
+
+
+def _continue_straight(values, n_around, n_beyond):
+    """Continue a mesh straight on, on all sides and more so at the far ends."""
+    for axis, n_more in enumerate(n_beyond):
+        values = np.moveaxis(values, axis, 0)
+        first, last = values[0], values[-1]
+        before, after = np.zeros((2, *first.shape))
+        if len(values) > 1:
+            before, after = first - values[1], last - values[-2]
+        steps = np.arange(1, n_around + n_more + 1).reshape(-1, 1)
+        values = np.concatenate(
+            [first + steps[n_around - 1 :: -1] * before, values, last + steps * after]
+        )
+        values = np.moveaxis(values, 0, axis)
+    return values
 
 
 def _box_weights(box_size):

@@ -6,14 +6,18 @@ import inspect
 from dataclasses import replace
 
 import numpy as np
-from photutils.background import Background2D
+from photutils.background import Background2D, MeanBackground
 
 __all__ = [
+    'NOTHING_MEASURED',
     'check_as_parent',
+    'check_options',
     'count_boxes',
     'describe',
     'filtered_boxes',
+    'given_options',
     'is_fixed',
+    'levels_as_parent',
     'measured_boxes',
     'merge_signatures',
     'silent_mask',
@@ -30,6 +34,31 @@ _FIXING_OPTIONS = (
     'bkg_rms_estimator',
     *_DEPRECATED_OPTIONS,
 )
+_MEASURING_OPTIONS = ('exclude_percentile', 'filter_size', *_FIXING_OPTIONS)
+
+
+def _no_estimate(data, axis=None):
+    return np.zeros_like(np.any(data, axis=axis), dtype=float)
+
+
+#: Options with which the parent counts the pixels of its boxes and does nothing else.
+NOTHING_MEASURED = {
+    'sigma_clip': None,
+    'bkg_estimator': _no_estimate,
+    'bkg_rms_estimator': _no_estimate,
+}
+
+
+def check_options(image, options):
+    """
+    Raise the parent's errors, and give its warnings, where it has no box size yet.
+    """
+    percentile = options.get('exclude_percentile', 100.0)
+    if not 0 <= percentile <= 100:
+        msg = 'exclude_percentile must be between 0 and 100 (inclusive)'
+        raise ValueError(msg)
+    options = {**options, 'exclude_percentile': 100.0}
+    check_as_parent(image, image.data.shape, options)
 
 
 def check_as_parent(image, box_size, options):
@@ -40,9 +69,7 @@ def check_as_parent(image, box_size, options):
     that it uses is returned.
     """
     options = {k: v for k, v in options.items() if k not in _DEPRECATED_OPTIONS}
-    options.update(
-        sigma_clip=None, bkg_estimator=_no_estimate, bkg_rms_estimator=_no_estimate
-    )
+    options.update(NOTHING_MEASURED)
     parent = Background2D(
         image.data,
         box_size,
@@ -59,10 +86,6 @@ def count_boxes(mask, image, box_size, options):
         return check_as_parent(replace(image, mask=mask), box_size, options)
     except ValueError:  # none is left
         return 0
-
-
-def _no_estimate(data, axis=None):
-    return np.zeros_like(np.any(data, axis=axis), dtype=float)
 
 
 def silent_mask(image):
@@ -110,9 +133,45 @@ def filtered_boxes(background, sky, mask, options):
     return unfiltered.background_mesh > background.filter_threshold
 
 
+def levels_as_parent(image, mask, background, options):
+    """
+    Return the mesh that the parent makes of an image without noise.
+
+    The mean of the pixels of each box, with the boxes, the mask and the median filter
+    of ``background``.
+    """
+    options = {k: v for k, v in options.items() if k not in _DEPRECATED_OPTIONS}
+    options.update(
+        sigma_clip=None,
+        bkg_estimator=MeanBackground(),
+        bkg_rms_estimator=_no_estimate,
+    )
+    parent = Background2D(
+        image,
+        background.box_size,
+        mask=mask,
+        coverage_mask=background.coverage_mask,
+        **options,
+    )
+    return parent.background_mesh
+
+
+def given_options(options):
+    """
+    Return the options by which the caller says how boxes are measured and combined.
+
+    `None` says nothing, but for ``sigma_clip``.
+    """
+    return {
+        name: options[name]
+        for name in _MEASURING_OPTIONS
+        if name in options and (name == 'sigma_clip' or options[name] is not None)
+    }
+
+
 def is_fixed(options):
     """Return whether an option says how, or relative to what, the sky is measured."""
-    return not options.keys().isdisjoint(_FIXING_OPTIONS)
+    return not given_options(options).keys().isdisjoint(_FIXING_OPTIONS)
 
 
 def describe(background, image):

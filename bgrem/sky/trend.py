@@ -2,22 +2,17 @@
 A smooth trend of the sky across the whole image.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from bgrem.sky.mesh import box_centers, measure_mesh
+__all__ = ['SkyTrend', 'find_trend']
 
-__all__ = ['SkyTrend', 'fit_trend']
-
-_MAX_BOX_SIZE = 48  # pixels
-_MIN_BOXES = 8  # aimed at along each axis
-_N_PASSES = 4
-_BOX_CLIP = 4.0  # standard deviations of the boxes about the trend
-_PIXEL_CLIP = 3.0  # standard deviations of the noise
 _MIN_RANGE = 0.3  # in units of the noise; less is not worth a trend
-# ratio of the mean squares of trend and rest; pure noise gives about 1
-_MIN_SIGNIFICANCE = 10.0
+# A step, a border or a galaxy is no trend: a polynomial follows its broad shape, by
+# this part of the variance or less, and is wrong everywhere.
+_MIN_EXPLAINED = 0.95
+_N_POINTS = 64  # along each axis
 
 
 @dataclass(frozen=True)
@@ -81,89 +76,67 @@ class SkyTrend:
         """
         return self(*(np.arange(n) for n in self.shape), dtype=dtype)
 
+    def mesh(self, n_boxes, box_size):
+        """
+        Evaluate the trend at the centres of boxes.
 
-def fit_trend(data, unusable, box_size):
+        Parameters
+        ----------
+        n_boxes, box_size : sequence of 2 int
+            The number of boxes and their size, ``(ny, nx)``.
+
+        Returns
+        -------
+        trend : 2D `~numpy.ndarray` of float
+            The trend.
+        """
+        centers = (
+            size * np.arange(n) + (size - 1) / 2
+            for n, size in zip(n_boxes, box_size, strict=True)
+        )
+        return self(*centers)
+
+
+def find_trend(sky, shape, box_size):
     """
-    Fit a smooth trend to an image of sky, if there is a significant one.
+    Find the trend of a sky, if that is what the sky is.
 
     Parameters
     ----------
-    data : 2D `~numpy.ndarray` of float
-        The image, free of sources.
-    unusable : 2D `~numpy.ndarray` of bool
-        `True` at pixels to ignore.
+    sky : `~bgrem.sky.boxes.BoxSky`
+        The sky in boxes that the image chose, which follow any structure.
+    shape : tuple of 2 int
+        The shape of the image.
     box_size : int or array_like of 2 int
-        The size ``(ny, nx)`` of the boxes of the caller's mesh. Along an axis with
-        one box there is no trend, with two at most a linear one.
+        The size ``(ny, nx)`` of the boxes of the caller. Along an axis with one box
+        there is no trend, with two at most a linear one.
 
     Returns
     -------
     trend : `SkyTrend` or `None`
-        `None` where the sky levels of boxes of some 48 px show no trend: it
-        spans less than 0.3 times the noise, or it is not clearly above the
-        scatter of the boxes about it, or no noise can be measured.
-
-    Notes
-    -----
-    The fit is by least squares to the levels of the boxes, those more than 4
-    standard deviations away left out and the fit repeated; then to all pixels within
-    3 standard deviations of the result.
+        The polynomial that is nearest to the sky (least squares). `None` where it spans
+        less than 0.3 times the noise, or explains less than 95% of the variance of the
+        sky: to take off a trend that is none does more harm than good.
     """
-    fit_box_size = np.clip(min(data.shape) // _MIN_BOXES, 8, _MAX_BOX_SIZE)
-    mesh = measure_mesh(data, unusable, fit_box_size)
-    noise = mesh.noise[mesh.noise > 0]
-    n_boxes = -(-np.array(data.shape) // np.asarray(box_size))
-    n_powers = np.minimum(n_boxes, 3)
+    n_powers = np.minimum(-(-np.array(shape) // np.asarray(box_size)), 3)
     terms = tuple((i, j) for i, j in np.ndindex(*n_powers) if i + j <= 2)
-    good = np.isfinite(mesh.level)
-    if noise.size == 0 or np.count_nonzero(good) < 2 * len(terms):
-        return None
-
-    centers = [box_centers(edges) for edges in (mesh.y_edges, mesh.x_edges)]
-    grid = np.meshgrid(
-        *(_unit_coordinate(c, n) for c, n in zip(centers, data.shape, strict=True)),
-        indexing='ij',
+    level, spacing = sky.on_grid(shape)
+    every = [-(-n // _N_POINTS) for n in level.shape]
+    y, x = (
+        _unit_coordinate(spacing * (np.arange(0, n, step) + 0.5) - 0.5, n_pixels)
+        for n, step, n_pixels in zip(level.shape, every, shape, strict=True)
     )
-    design = np.stack([grid[0] ** i * grid[1] ** j for i, j in terms], axis=-1)
-    kept = good
-    for _ in range(_N_PASSES):
-        coefficients = np.linalg.lstsq(design[kept], mesh.level[kept], rcond=None)[0]
-        rest = mesh.level - design @ coefficients
-        spread = 1.4826 * np.median(np.abs(rest[kept]))
-        kept = good & (np.abs(np.where(good, rest, 0)) <= _BOX_CLIP * spread)
-        if np.count_nonzero(kept) < 2 * len(terms):
-            return None
-    fitted = (design @ coefficients)[kept]
-    noise = np.median(noise)
-    if np.ptp(fitted) < _MIN_RANGE * noise or len(terms) == 1:
+    level = level[:: every[0], :: every[1]]
+    design = np.stack([np.outer(y**i, x**j).ravel() for i, j in terms], axis=-1)
+    values = level.ravel() - level.mean()
+    coefficients = np.linalg.lstsq(design, values, rcond=None)[0]
+    fitted = design @ coefficients
+    if np.ptp(fitted) < _MIN_RANGE * np.median(sky.noise):
         return None
-    explained = np.var(fitted) * fitted.size / (len(terms) - 1)
-    scatter = np.sum(rest[kept] ** 2) / (fitted.size - len(terms))
-    if explained < _MIN_SIGNIFICANCE * scatter:
+    if np.sum((values - fitted) ** 2) > (1 - _MIN_EXPLAINED) * np.sum(values**2):
         return None
-    trend = SkyTrend(data.shape, terms, tuple(float(c) for c in coefficients))
-    return _refine(trend, data, unusable, _PIXEL_CLIP * noise)
-
-
-def _refine(trend, data, unusable, limit):
-    """Fit the trend to the pixels within a limit of it, which is more precise."""
-    offset = data - trend.image(data.dtype)
-    near = ~unusable & (np.abs(offset) <= limit)
-    offset = np.where(near, offset, 0)
-    # sums over pixels of near * y^i * x^j and of offset * y^i * x^j
-    y_powers, x_powers = (
-        _unit_coordinate(np.arange(n), n)[:, None] ** np.arange(5) for n in data.shape
-    )
-    moments = y_powers.T @ near.astype(float) @ x_powers
-    offset_moments = y_powers.T @ offset @ x_powers
-    normal = [[moments[i + k, j + m] for i, j in trend.terms] for k, m in trend.terms]
-    right = [offset_moments[i, j] for i, j in trend.terms]
-    change = np.linalg.lstsq(np.array(normal), np.array(right), rcond=None)[0]
-    coefficients = tuple(
-        value + float(more)
-        for value, more in zip(trend.coefficients, change, strict=True)
-    )
-    return replace(trend, coefficients=coefficients)
+    coefficients[0] += level.mean()
+    return SkyTrend(tuple(shape), terms, tuple(float(c) for c in coefficients))
 
 
 def _unit_coordinate(position, n_pixels):

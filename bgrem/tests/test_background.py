@@ -15,6 +15,7 @@ from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 from photutils.background import (
     Background2D,
+    MeanBackground,
     MedianBackground,
     SExtractorBackground,
 )
@@ -26,6 +27,7 @@ from bgrem import DiffusionBackground, background, make_detection_mask
 from bgrem.detections import DetectionMixin
 from bgrem.evaluate.calibration import rewrite_header
 from bgrem.pipeline import Separation
+from bgrem.sky.maps import interpolate_mesh
 from bgrem.sky.normalize import Normalization
 from bgrem.weights import load_weights
 
@@ -95,6 +97,140 @@ def test_equals_parent(data, make, box_size):
     assert isinstance(bkg, Background2D)
 
 
+class TestAuto:
+    """Boxes that the image chooses, the default."""
+
+    def test_attributes(self, data, tiny_weights):
+        bkg = DiffusionBackground(data, weights=tiny_weights)
+        assert bkg.box_size.shape == bkg.filter_size.shape == (2,)
+        assert bkg.box_size.dtype.kind == 'i'
+        assert bkg.meta['box_size'] == tuple(bkg.box_size)
+        assert bkg.meta['boxes'] == 'auto'
+        assert isinstance(bkg.bkg_estimator, MeanBackground)
+        assert bkg.sigma_clip.sigma == 4
+        assert bkg.exclude_percentile == 100
+        n_boxes = -(-np.array(SHAPE) // bkg.box_size)
+        for name in ('background_mesh', 'background_rms_mesh', 'n_pixels_mesh'):
+            assert_array_equal(getattr(bkg, name).shape, n_boxes)
+        assert bkg.n_pixels_mesh.sum() == data.size
+        assert 'box_size=array' in repr(bkg)
+
+    def test_no_defaults_elsewhere(self, perfect, data):
+        named, default = perfect(data, 'auto'), perfect(data)
+        assert_array_equal(default.background_rms_mesh.shape, (3, 5))
+        assert_array_equal(
+            inspect.signature(make_detection_mask).parameters['box_size'].default,
+            inspect.signature(DiffusionBackground).parameters['box_size'].default,
+        )
+        assert named.meta['boxes'] == 'auto'
+        assert default.meta['boxes'] == 'given'
+
+    @pytest.mark.parametrize('tilt', [0, 0.5])
+    def test_sky(self, perfect, data, tilt):
+        """The map is the interpolation of the mesh, borders included."""
+        bkg = perfect(data + tilt * X, 'auto')
+        assert np.sqrt(np.mean((bkg.background - tilt * X - 100) ** 2)) < 0.03 * 2
+        assert_allclose(bkg.background_rms, 2, rtol=0.1)
+        expected = interpolate_mesh(
+            bkg.background_mesh, SHAPE, bkg.box_size, edges='linear'
+        )
+        assert_array_equal(bkg.background, expected)
+        assert np.all(bkg.background_uncertainty < 0.05 * 2)
+        assert np.all(bkg.background_uncertainty > 0)
+
+    def test_pedestal(self, perfect, data):
+        """A constant more in the image is that constant more in the sky."""
+        plain, high = (perfect(data + 0.5 * X + c, 'auto') for c in (0, 1e7))
+        assert_allclose(high.background - 1e7, plain.background, atol=1e-4)
+        assert_allclose(high.background_rms, plain.background_rms, atol=1e-4)
+
+    def test_one_usable_pixel(self, perfect, data):
+        mask = np.ones(SHAPE, dtype=bool)
+        mask[33, 77] = False
+        bkg = perfect(data, 'auto', mask=mask)
+        assert_allclose(bkg.background, data[33, 77])
+        assert bkg.n_pixels_mesh.sum() == 1
+        # with Background2D's own exclude_percentile too
+        bkg = perfect(data, 'auto', mask=mask, exclude_percentile=10.0)
+        assert_allclose(bkg.background, data[33, 77])
+        assert bkg.exclude_percentile == 10
+
+    def test_unit_mask_and_coverage(self, perfect, data):
+        coverage_mask = X < 20
+        data[Y < 5] = np.nan
+        with pytest.warns(AstropyUserWarning, match='non-?finite'):
+            bkg = perfect(
+                data << u.Jy, 'auto', coverage_mask=coverage_mask, fill_value=-1.0
+            )
+        assert bkg.background.unit == bkg.background_mesh.unit == u.Jy
+        assert_array_equal(bkg.background.value[coverage_mask], -1)
+        assert_array_equal(bkg.background_rms.value[coverage_mask], -1)
+        assert_allclose(bkg.background.value[~coverage_mask], 100, atol=0.2)
+
+    @pytest.mark.parametrize(
+        'options',
+        [
+            {'bkg_estimator': MedianBackground()},
+            {'sigma_clip': None},
+            {'bkg_estimator': MedianBackground(), 'filter_size': 1},
+        ],
+    )
+    def test_given_estimators(self, perfect, data, options):
+        """The meshes are those of the parent with the attributes that are named."""
+        bkg = perfect(data, 'auto', **options)
+        parent = Background2D(
+            data - bkg.source,
+            bkg.box_size,
+            **{
+                'filter_size': bkg.filter_size,
+                'exclude_percentile': bkg.exclude_percentile,
+                **options,
+            },
+        )
+        assert_array_equal(bkg.background_mesh, parent.background_mesh)
+        assert_array_equal(bkg.background_rms_mesh, parent.background_rms_mesh)
+
+    @pytest.mark.parametrize(
+        ('options', 'match'),
+        [
+            ({'box_size': 'large'}, "box_size must be 'auto' or a number"),
+            ({'exclude_percentile': 101}, 'exclude_percentile must be between 0 and'),
+            ({'filter_size': 2}, 'filter_size must have an odd value'),
+            ({'mask': np.ones(SHAPE, bool)}, 'All input pixels are masked'),
+        ],
+    )
+    def test_invalid(self, data, tiny_weights, monkeypatch, options, match):
+        """Every mistake is reported before the network runs."""
+        monkeypatch.setattr('bgrem.denoise.run._run', None)
+        with pytest.raises(ValueError, match=match):
+            DiffusionBackground(data, weights=tiny_weights, **options)
+
+
+@pytest.mark.parametrize('tilt', [0, 0.3])
+def test_meshes_of_given_estimators_are_the_parents(perfect, data, tilt):
+    """Whatever the sky; and the map has a trend up to the borders all the same."""
+    data += tilt * X
+    bkg = perfect(data, 32, bkg_estimator=MedianBackground())
+    parent = Background2D(data - bkg.source, 32, bkg_estimator=MedianBackground())
+    assert_array_equal(bkg.background_mesh, parent.background_mesh)
+    error = bkg.background - tilt * X - 100
+    assert np.sqrt(np.mean(error**2)) < 0.1 * 2
+
+
+@pytest.mark.parametrize('height', [10, 1000])
+def test_a_step_is_no_trend(perfect, data, height):
+    """A box away the sky is not worse than the parent's."""
+    step = np.where(X < 70, 0, height)
+    bkg = perfect(data + step, 16, n_sources=4)
+    parent = Background2D(data + step - bkg.source, 16)
+    away = np.abs(X - 70) > 16
+    ours, theirs = (
+        np.sqrt(np.mean((one.background - step - 100)[away] ** 2))
+        for one in (bkg, parent)
+    )
+    assert ours < 1.05 * theirs + 0.005 * 2
+
+
 def test_options_reach_parent(data, make):
     mask = data > 300
     options = {
@@ -161,7 +297,7 @@ def test_defaults():
     own = inspect.signature(DiffusionBackground).parameters
     parent = inspect.signature(Background2D).parameters
     assert list(own)[:2] == ['data', 'box_size']
-    assert own['box_size'].default == 32
+    assert own['box_size'].default == 'auto'
     for name in set(parent) - {'box_size'}:
         assert own[name] == parent[name]
     assert own['weights'].default == 'optical'
@@ -678,7 +814,7 @@ def test_catalog_empty(perfect, data):
 
 
 def test_make_detection_mask(make, data, tiny_weights):
-    bkg = make(data)
+    bkg = make(data, 'auto')
     for threshold in (None, 0.01):
         expected = bkg.detection_mask(threshold=threshold)
         assert_array_equal(make_detection_mask(bkg, threshold=threshold), expected)

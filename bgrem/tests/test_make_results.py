@@ -193,9 +193,9 @@ def test_sky_takes_any_estimator(make, write, measured):
         'ratio': '5.0',
         'bgrem, mean, best of 8-32': '0.020 (8)',
         'ratio, mean': '10.0',
-        'box 32': '0.040',
-        'box 32, old': '0.060',
-        'box 32, mean': '0.030',
+        'box auto': '0.040',
+        'box auto, old': '0.060',
+        'box auto, mean': '0.030',
     }
 
 
@@ -204,7 +204,7 @@ def test_photometry(make, write, measured):
     star, galaxy = tables['fluxes'][:2]
     assert star['family'] == galaxy['family'] == 'flat'
     # No source of S/N 10-20, and too few galaxies.
-    assert star['box 32'] == star['denoised, clipped'] == '-1.2 - -1.2'
+    assert star['box auto'] == star['denoised, clipped'] == '-1.2 - -1.2'
     assert galaxy['true sky'] == '- - -'
     star, galaxy = tables['pulls'][:2]
     assert star['n'] == '9 0 9'
@@ -238,13 +238,13 @@ def test_dash_is_no_bullet(make, write, measured, tmp_path):
 
 
 def test_fluxes_of_the_mean(make, write, measured):
-    titles = ['box 32', 'box 8', 'true sky', 'Background2D', 'denoised, clipped']
+    titles = ['box auto', 'box 8', 'true sky', 'Background2D', 'denoised, clipped']
     row = make(write('a', measured))['fluxes'][0]
     assert list(row) == ['family', 'kind', *titles]
     aperture = measured['families']['flat']['photometry']['aperture']
     aperture['bgrem, mean'] = [flux_bin('star', 5.0, 10.0) | {'median_bias': 0.02}]
     row = make(write('b', measured))['fluxes'][0]
-    assert row['box 32, mean'] == '+2.0 - -'
+    assert row['box auto, mean'] == '+2.0 - -'
 
 
 def test_families_of_several_folders(make, write, measured):

@@ -20,7 +20,7 @@ from bgrem.evaluate.matching import (
     shift_positions,
 )
 from bgrem.evaluate.peers import Detections
-from bgrem.evaluate.separator import BGREM_BOX_SIZE
+from bgrem.evaluate.separator import GIVEN_BOX_SIZE
 
 __all__ = ['BRIGHT_SNR', 'CatalogSurvey', 'LevelSurvey', 'Observer', 'takes']
 
@@ -105,7 +105,7 @@ class Observer:
         own = {'mask': scene.mask, 'weights': self.weights, **self.options}
         if getattr(scene, 'error', None) is not None and takes('error'):
             own['error'] = scene.error
-        for given in ({}, {'box_size': BGREM_BOX_SIZE, **scene.options}):
+        for given in ({}, {'box_size': GIVEN_BOX_SIZE, **scene.options}):
             observed['by_itself'] = not given
             try:
                 with warnings.catch_warnings():
@@ -348,7 +348,7 @@ def _parent_level(scene):
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', AstropyWarning)
             parent = Background2D(
-                scene.image, BGREM_BOX_SIZE, mask=scene.mask, **scene.options
+                scene.image, GIVEN_BOX_SIZE, mask=scene.mask, **scene.options
             )
             return _ratio(parent.background_rms, scene)
     except ValueError:

@@ -1,0 +1,287 @@
+"""
+A smooth surface through noisy means of boxes, as detailed as the image allows.
+
+From scale to scale, coarse to fine, the rest of the means about the surface so far is
+smoothed by local straight lines. How much of that is added is decided place by place,
+by how well it tells means that it has not seen. Where there is nothing to see nothing
+is added, so that the error is that of the whole image; at a step all is, down to the
+boxes; what was not measured keeps the surface of the scale before. Numpy and scipy
+only.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from bgrem.sky.maps import interpolate_mesh
+
+__all__ = ['BoxMeans', 'Surface', 'fit_surface', 'sum_triangle']
+
+_COARSEST = 4  # boxes along the longer axis: there the surface is a plane
+# Half widths of the smoothing, in boxes of each scale; the finest scale has a second.
+_WIDTH, _LEAST_WIDTH = 4, 2
+# Half widths of the windows, in boxes, over which it is judged what a smoothing tells,
+# and the weights of their sums: the wider one is for places that are nearly empty.
+_WINDOWS = ((16, 1.0), (48, 0.3 / 9))
+# What a smoothing tells must be above chance by this factor. The products of two boxes
+# come in twice, so that these are 2.5 standard deviations.
+_SIGNIFICANCE = 3.5
+_TILT_SIGNIFICANCE = 2.0
+# A mean that is further off than this, in its standard deviations, counts less: a
+# step or the rest of a star tells nothing about the sky beside it.
+_TYPICAL = 3.0
+# Where a smoothing is known more than ten times worse than usual (in variance) it
+# stands on the means of a galaxy, or on none: then it is believed less, as if it were
+# ten times worse.
+_POOR = 10.0
+_RIDGE = 1e-3  # of the local lines, in means of typical weight; for empty places
+
+
+@dataclass(frozen=True, eq=False)
+class BoxMeans:
+    """
+    The means of the boxes of a mesh.
+
+    Attributes
+    ----------
+    mean : 2D `~numpy.ndarray` of float64
+        The mean of each box; any finite value where there is none.
+    weight : 2D `~numpy.ndarray` of float64
+        One over the variance of the mean; 0 where there is none.
+    y, x : 2D `~numpy.ndarray` of float64
+        Where the pixels of a box are on average, in boxes from the centre of the
+        first one.
+    """
+
+    mean: np.ndarray
+    weight: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
+
+    def paired(self):
+        """
+        Return the means of boxes of twice the size (`BoxMeans`).
+        """
+        weight = _sum_pairs(self.weight)
+        total = np.where(weight > 0, weight, 1)
+        mean, y, x = (
+            _sum_pairs(self.weight * values) / total
+            for values in (self.mean, self.y, self.x)
+        )
+        return BoxMeans(mean, weight, (y - 0.5) / 2, (x - 0.5) / 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """
+    A surface on the finest mesh that it needs.
+
+    Attributes
+    ----------
+    level : 2D `~numpy.ndarray` of float64
+        The surface at the centres of the boxes.
+    variance : 2D `~numpy.ndarray` of float64
+        What the scatter of the means makes of it, in the unit of one over their weight.
+    factor : int
+        The size of these boxes in those of the means, a power of two.
+    """
+
+    level: np.ndarray
+    variance: np.ndarray
+    factor: int
+
+
+def fit_surface(means, correlation):
+    """
+    Fit a smooth surface to the means of boxes.
+
+    Parameters
+    ----------
+    means : `BoxMeans`
+        The means. At least one has a weight; typical weights are near one.
+    correlation : callable
+        Takes a number of boxes ``n`` and returns the correlation coefficients
+        ``(y, x)`` of the noise of two neighbours ``n`` boxes wide, so that what they
+        have in common for that reason is not taken for sky.
+
+    Returns
+    -------
+    surface : `Surface`
+        The surface.
+
+    Notes
+    -----
+    On each scale, of half the boxes of the one before, a straight line in y and x is
+    fitted to the rest of the means about each box, weighted by a triangle of half
+    width 4 (on the finest scale then one of 2). With ``p`` what it predicts for a box
+    from the others and ``r`` the rest, the part of the line that is added is ``(sum(w p
+    r) - 3.5 sqrt(sum(w p^2) v)) / sum(w p^2)``, clipped to 0 ... 1. The sums go over
+    windows of half width 16, ``v`` is the variance of ``w^1/2 (r - p)`` there, and
+    ``w`` the weight, less for boxes that ``p`` misses by far. A scale that nowhere
+    moves the surface by more than the standard error of its lines is left out.
+    """
+    pyramid = [means]
+    while max(pyramid[-1].mean.shape) > _COARSEST:
+        pyramid.append(pyramid[-1].paired())
+    factor = 2 ** (len(pyramid) - 1)
+    level, variance = _fit_plane(pyramid[-1])
+    surface = Surface(level, variance, factor)
+    for current in pyramid[-2::-1]:
+        factor //= 2
+        shape = current.mean.shape
+        level = interpolate_mesh(level, shape, (2, 2), edges='linear')
+        # a spline could make it negative
+        variance = variance.repeat(2, axis=0).repeat(2, axis=1)
+        variance = variance[: shape[0], : shape[1]]
+        changed = False
+        for width in (_WIDTH, _LEAST_WIDTH)[: 2 if factor == 1 else 1]:
+            change, variance = _refine(
+                current, level, variance, width, correlation(factor)
+            )
+            if change is not None:
+                level = level + change
+                changed = True
+        if changed:
+            surface = Surface(level, variance, factor)
+    return surface
+
+
+def _fit_plane(means):
+    """Return a constant, or a plane where that is significantly better."""
+    known = means.weight > 0
+    weight, y, x, mean = (
+        values[known] for values in (means.weight, means.y, means.x, means.mean)
+    )
+    total = weight.sum()
+    y_middle, x_middle, middle = ((weight * v).sum() / total for v in (y, x, mean))
+    level = np.full(known.shape, middle)
+    variance = np.full(known.shape, 1 / total)
+    n_free = weight.size - 3
+    if n_free < 3:
+        return level, variance
+    places = np.stack([y - y_middle, x - x_middle])
+    moments = (places * weight) @ places.T
+    # along an axis with one box there is no slope
+    inverse = np.linalg.pinv(moments, rcond=1e-6, hermitian=True)
+    slopes = inverse @ (places @ (weight * (mean - middle)))
+    tilt = slopes @ places
+    explained = np.sum(weight * tilt**2)
+    scatter = np.sum(weight * (mean - middle - tilt) ** 2) / n_free
+    if explained > _TILT_SIGNIFICANCE**2 * scatter:
+        part = 1 - _TILT_SIGNIFICANCE**2 * scatter / explained
+        y, x = np.indices(known.shape)
+        places = np.stack([y - y_middle, x - x_middle])
+        level += part * np.tensordot(slopes, places, axes=1)
+        variance += part**2 * np.einsum('ayx,ab,byx->yx', places, inverse, places)
+    return level, variance
+
+
+def _refine(means, level, variance, width, correlation):
+    """Return what a scale adds to a surface, or `None`, and the variance of the sum."""
+    weight = means.weight
+    rest = np.where(weight > 0, means.mean - _at_means(level, means), 0)
+    smooth, spread = _smooth(means, rest, width)
+    # what the others say about a box: its own part is taken out of the line
+    own = np.clip(spread * weight, 0, 0.9)
+    predicted = (smooth - own * rest) / (1 - own)
+    common = _common_noise(correlation, width)
+    # correlated products scatter more
+    wider = np.prod([1 + 2 * one**2 for one in correlation])
+    part = _believe(weight, rest, predicted, spread, common, wider)
+    change = part * smooth
+    if not np.any(np.abs(change) > np.sqrt(spread)):
+        return None, variance
+    # the smoothing holds the noise of the surface before, on which it stands
+    return change, (1 - part**2) * variance + part**2 * spread
+
+
+def _believe(weight, rest, predicted, spread, common, wider):
+    """Return which part of the prediction tells something, at each box."""
+    known = weight > 0
+    variance = 1 / np.where(known, weight, 1)
+    missed = np.where(known, rest - predicted, 0)
+    trust = weight / (1 + (missed**2 * weight / _TYPICAL**2) ** 2)
+    both, power, scatter, noise, typical, total = (
+        np.maximum(
+            sum(factor * sum_triangle(values, width) for width, factor in _WINDOWS), 0
+        )
+        for values in (
+            trust * predicted * rest,
+            trust * predicted**2,
+            trust * missed**2,
+            trust * variance,
+            trust * spread,
+            trust,
+        )
+    )
+    # what a prediction misses has lost about as much of the noise
+    both -= common / (1 - common) * scatter
+    chance = np.sqrt(wider * power * scatter / np.where(noise > 0, noise, 1))
+    gain = both - _SIGNIFICANCE * chance
+    part = np.clip(gain / np.where(power > 0, power, 1), 0, 1)
+    typical /= np.where(total > 0, total, 1)
+    poor = np.clip(spread / _POOR, typical, _POOR * typical)
+    divisor = part * typical + (1 - part) * poor
+    return np.where(divisor > 0, part * typical / np.where(divisor > 0, divisor, 1), 0)
+
+
+def _smooth(means, rest, width):
+    """Return local straight lines at the centres of the boxes, and their variance."""
+    weight, y, x = means.weight, means.y, means.x
+    row, column = np.ogrid[: weight.shape[0], : weight.shape[1]]
+
+    def total(values):
+        return sum_triangle(values, width)
+
+    y_weight, x_weight = weight * y, weight * x
+    w, wy, wx = total(weight), total(y_weight), total(x_weight)
+    yy, yx, xx = total(y_weight * y), total(y_weight * x), total(x_weight * x)
+    r, ry, rx = total(weight * rest), total(y_weight * rest), total(x_weight * rest)
+    # about the centre of each box; a slope needs more than a line of boxes
+    yy = yy - 2 * row * wy + row**2 * w + 0.02 * w + _RIDGE * width**2 / 6
+    xx = xx - 2 * column * wx + column**2 * w + 0.02 * w + _RIDGE * width**2 / 6
+    yx = yx - row * wx - column * wy + row * column * w
+    wy, wx = wy - row * w, wx - column * w
+    ry, rx = ry - row * r, rx - column * r
+    w = w + _RIDGE
+    # the first row of the inverse of the matrix of the normal equations
+    first, second, third = yy * xx - yx**2, wx * yx - wy * xx, wy * yx - wx * yy
+    determinant = w * first + wy * second + wx * third
+    smooth = (first * r + second * ry + third * rx) / determinant
+    return smooth, first / determinant
+
+
+def _at_means(level, means):
+    """Return the surface where the pixels of the boxes are on average."""
+    row, column = np.ogrid[: level.shape[0], : level.shape[1]]
+    result = level.copy()
+    for axis, place, center in ((0, means.y, row), (1, means.x, column)):
+        if level.shape[axis] > 1:
+            result += np.gradient(level, axis=axis) * (place - center)
+    return result
+
+
+def _common_noise(correlation, width):
+    """Return the covariance of a box's noise with its prediction, over the variance."""
+    triangle = np.maximum(1 - np.abs(np.arange(1 - width, width)) / width, 0)
+    lags = np.abs(np.arange(1 - width, width))
+    y, x = (np.select([lags == 0, lags == 1], [1, one]) for one in correlation)
+    kernel = np.outer(triangle, triangle)
+    return (np.sum(kernel * np.outer(y, x)) - 1) / (np.sum(kernel) - 1)
+
+
+def sum_triangle(values, width):
+    """Sum over all boxes with weights that fall to 0 over an even number of boxes."""
+    for axis in (0, 1):
+        for origin in (0, -1):
+            values = ndimage.uniform_filter1d(
+                values, width, axis=axis, mode='constant', origin=origin
+            )
+    return values * width**2
+
+
+def _sum_pairs(values):
+    """Sum over squares of 2 by 2 boxes."""
+    values = np.pad(values, [(0, n % 2) for n in values.shape])
+    return values[::2, ::2] + values[1::2, ::2] + values[::2, 1::2] + values[1::2, 1::2]

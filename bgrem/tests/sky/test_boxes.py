@@ -1,0 +1,213 @@
+"""Tests of the sky in boxes that the image chooses."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import ndimage
+
+from bgrem.sky.boxes import measure_sky
+from bgrem.sky.maps import interpolate_mesh
+
+SHAPE = (150, 210)
+Y, X = np.mgrid[: SHAPE[0], : SHAPE[1]]
+NOISE = np.random.default_rng(8).normal(size=SHAPE)
+
+
+def measure(data, usable=None, noise=1.0, source=None, quantum=0.0):
+    usable = np.isfinite(data) if usable is None else usable
+    source = np.zeros(data.shape) if source is None else source
+    return measure_sky(
+        data, usable, np.broadcast_to(noise, data.shape), source, quantum
+    )
+
+
+def to_map(sky, values=None, shape=SHAPE):
+    values = sky.level if values is None else values
+    return interpolate_mesh(values, shape, (sky.box_size,) * 2, edges='linear')
+
+
+def rms(values):
+    return np.sqrt(np.mean(np.square(values)))
+
+
+def galaxy(peak, scale):
+    return peak * np.exp(-np.hypot(Y - 70, X - 110) / scale)
+
+
+class TestLevel:
+    @pytest.mark.parametrize('noise', [0.0, 1.0])
+    def test_constant(self, noise):
+        """Exactly, whatever the noise is said to be."""
+        sky = measure(np.full(SHAPE, 7.25), noise=noise)
+        assert_array_equal(sky.level, 7.25)
+        assert_array_equal(sky.noise, 0)
+        assert_array_equal(sky.error, 0)
+
+    def test_flat(self):
+        """As good as the mean of the whole image, in few boxes."""
+        sky = measure(100 + NOISE)
+        assert sky.box_size >= 64
+        assert rms(to_map(sky) - 100) < 0.02
+        assert_allclose(sky.noise, 1, rtol=0.04)
+        assert np.all(sky.error < 0.02)
+
+    @pytest.mark.parametrize('pedestal', [0, 1e7, -1e7])
+    def test_tilt(self, pedestal):
+        """Up to the borders, and on any pedestal."""
+        plane = 0.2 * Y - 0.1 * X
+        level = to_map(measure(pedestal + plane + NOISE))
+        assert rms(level - pedestal - plane) < 0.03
+
+    def test_nebulosity(self):
+        sky = 4 * np.sin(2 * np.pi * X / 60) * np.sin(2 * np.pi * Y / 60)
+        found = measure(sky + NOISE)
+        assert found.box_size <= 8
+        assert rms(to_map(found) - sky) < 0.2
+        error = to_map(found, found.error)
+        assert_allclose(rms((to_map(found) - sky) / error), 1, rtol=0.5)
+        assert_allclose(found.noise, 1, rtol=0.06)
+
+    def test_step(self):
+        sky = np.where(X < 101, 100.0, 600.0)
+        level = to_map(measure(sky + NOISE))
+        assert rms((level - sky)[np.abs(X - 100.5) > 48]) < 0.3
+
+    def test_wild_pixels(self):
+        """Cosmic rays, a bad column, and a value for no data."""
+        data = 100 + NOISE
+        rng = np.random.default_rng(1)
+        data[rng.integers(0, 150, 300), rng.integers(0, 210, 300)] += 300
+        data[:, 40] = 1e5
+        data[10, 10], data[140, 200] = 1e30, -1e30
+        assert rms(to_map(measure(data)) - 100) < 0.03
+
+    def test_noise_that_varies(self):
+        noise = np.where(X < 100, 1.0, 3.0)
+        sky = measure(100 + noise * NOISE, noise=noise)
+        assert rms(to_map(sky) - 100) < 0.03
+        found = to_map(sky, sky.noise)
+        assert_allclose(found[:, [20, 190]] / noise[:, [20, 190]], 1, rtol=0.15)
+
+    @pytest.mark.parametrize('factor', [0.5, 2.0])
+    def test_noise_that_is_not_known_well(self, factor):
+        sky = measure(100 + NOISE, noise=factor)
+        assert rms(to_map(sky) - 100) < 0.03
+        # beyond 2.5 standard deviations it is clipped
+        assert_allclose(sky.noise, 1, rtol=0.1 if factor < 1 else 0.02)
+
+    @pytest.mark.parametrize('level', [0.01, 0.1, 0.6, 5, 30])
+    def test_counts(self, level):
+        """The mean, however few photons there are."""
+        data = np.random.default_rng(3).poisson(level, SHAPE).astype(float)
+        sky = measure(data, noise=np.sqrt(level), quantum=1.0)
+        assert_allclose(to_map(sky).mean(), data.mean(), atol=0.01 * np.sqrt(level))
+        assert_allclose(np.median(sky.noise), data.std(), rtol=0.03)
+
+    @pytest.mark.parametrize('sigma', [1, 2, 3])
+    def test_correlated_noise(self, sigma):
+        """Noise of neighbours in common is no structure."""
+        noise = ndimage.gaussian_filter(NOISE, sigma, mode='wrap')
+        noise /= noise.std()
+        sky = measure(100 + noise)
+        assert rms(to_map(sky) - 100) < 0.06 * sigma
+        assert_allclose(np.median(sky.noise), 1, rtol=0.05)
+
+    def test_transposed(self):
+        data = 4 * np.sin(X / 9) + NOISE
+        sky, other = measure(data), measure(data.T)
+        assert sky.box_size == other.box_size
+        assert_allclose(other.level, sky.level.T, atol=1e-4)
+        assert_allclose(other.noise, sky.noise.T, rtol=1e-4)
+
+    def test_unit(self):
+        """In another unit it is the same sky."""
+        sky, other = (
+            measure(4 * np.sin(X / 9) + NOISE),
+            measure(1e-9 * NOISE, noise=1e-9),
+        )
+        assert sky.box_size < other.box_size
+        scaled = measure(1e6 * (4 * np.sin(X / 9) + NOISE), noise=1e6)
+        assert_allclose(scaled.level, 1e6 * sky.level, rtol=1e-4, atol=1e2)
+
+
+class TestMasks:
+    def test_one_pixel(self):
+        usable = np.zeros(SHAPE, dtype=bool)
+        usable[100, 30] = True
+        sky = measure(np.where(usable, 5.5, np.nan))
+        assert_array_equal(to_map(sky), 5.5)
+
+    def test_all_but_one_box(self):
+        usable = (Y // 16 == 4) & (X // 16 == 7)
+        sky = measure(np.where(usable, 100 + NOISE, np.nan))
+        assert_allclose(to_map(sky), 100 + NOISE[usable].mean(), atol=0.01)
+
+    @pytest.mark.parametrize('kind', ['gap', 'stripes', 'random', 'islands'])
+    def test_masked_pixels_do_not_matter(self, kind):
+        masks = {
+            'gap': np.abs(X - 100) < 30,
+            'stripes': X // 16 % 2 == 1,
+            'random': np.random.default_rng(5).random(SHAPE) < 0.9,
+            'islands': (Y // 20 % 3 > 0) | (X // 20 % 3 > 0),
+        }
+        plane = 0.1 * Y
+        usable = ~masks[kind]
+        data = np.where(usable, plane + NOISE, 1e4)
+        sky = measure(data, usable)
+        assert rms((to_map(sky) - plane)[usable]) < 0.1
+        assert rms(to_map(sky) - plane) < 0.2
+        again = measure(np.where(usable, data, np.nan), usable)
+        assert_array_equal(again.level, sky.level)
+
+
+class TestGalaxies:
+    def test_light_that_is_left(self):
+        """A tenth of a galaxy is left over, and does not reach the sky."""
+        true = galaxy(150.0, 12.0)
+        data = 100 + 0.1 * true + NOISE
+        seen, hidden = (
+            to_map(measure(data, source=source)) for source in (None, 0.9 * true)
+        )
+        assert np.abs(seen - 100).max() > 3
+        assert np.abs(hidden - 100).max() < 0.15
+
+    def test_beneath(self):
+        """Where the light fills squares of 16 px, and some pixels around."""
+        beneath = measure(100 + NOISE, source=galaxy(150.0, 5.0)).beneath
+        assert beneath[70, 110]
+        assert 0.1 < beneath.mean() < 0.5
+        assert not beneath[:, :20].any()
+        star = 1e3 * np.exp(-((Y - 70) ** 2 + (X - 110) ** 2) / 8)
+        assert not measure(100 + NOISE, source=star).beneath.any()
+        assert not measure(100 + NOISE).beneath.any()
+
+    def test_a_nebulous_sky_is_measured_beneath(self):
+        """There nothing else tells what it is."""
+        wave = 6 * np.sin(2 * np.pi * X / 60) * np.sin(2 * np.pi * Y / 60)
+        level = to_map(measure(wave + NOISE, source=galaxy(5.0, 8.0)))
+        assert rms(level - wave) < 0.4
+        assert rms((level - wave)[60:80, 100:120]) < 1.5
+
+    def test_a_galaxy_that_fills_the_image(self):
+        source = galaxy(50.0, 200.0)
+        level = to_map(measure(100 + NOISE, source=source))
+        assert rms(level - 100) < 0.3
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (1, 2), (3, 3), (1, 90), (90, 1), (17, 4)])
+def test_small_images(shape):
+    data = 3 + np.random.default_rng(1).normal(size=shape)
+    sky = measure(data)
+    for values in (sky.level, sky.noise, sky.error):
+        assert np.isfinite(values).all()
+    assert abs(to_map(sky, shape=shape).mean() - data.mean()) < 0.5
+    assert sky.beneath.shape == shape
+
+
+def test_on_grid():
+    plane = 0.2 * Y - 0.1 * X
+    level, size = measure(plane + NOISE).on_grid(SHAPE)
+    assert size == 4
+    assert level.shape == (38, 53)
+    y, x = 4 * np.indices(level.shape) + 1.5
+    assert_allclose(level, 0.2 * y - 0.1 * x, atol=0.1)
