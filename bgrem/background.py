@@ -197,8 +197,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
     >>> from bgrem import DiffusionBackground
     >>> data = np.random.default_rng(1).normal(1000, 5, (100, 100))
     >>> bkg = DiffusionBackground(data)
-    >>> bkg.background.shape, bkg.background_mesh.shape
-    ((100, 100), (2, 2))
+    >>> bkg.background.shape, bkg.box_size
+    ((100, 100), array([32, 32]))
     >>> DiffusionBackground(data, 25).background_mesh.shape
     (4, 4)
     >>> bool(np.allclose(bkg.background + bkg.source + bkg.noise, data))

@@ -92,8 +92,8 @@ class TestLevel:
     def test_noise_that_is_not_known_well(self, factor):
         sky = measure(100 + NOISE, noise=factor)
         assert rms(to_map(sky) - 100) < 0.03
-        # beyond 2.5 standard deviations it is clipped
-        assert_allclose(sky.noise, 1, rtol=0.1 if factor < 1 else 0.02)
+        # half of it, and beyond 2 standard deviations it is clipped
+        assert_allclose(sky.noise, 0.88 if factor < 1 else 1, rtol=0.04)
 
     @pytest.mark.parametrize('level', [0.01, 0.1, 0.6, 5, 30])
     def test_counts(self, level):
