@@ -22,6 +22,7 @@ __all__ = ['CLIP', 'BoxSky', 'measure_sky']
 _LEAST_BOX = 4  # pixels, where neighbouring pixels have noise of their own
 #: Pixels further from the sky than this, in standard deviations, are not used.
 CLIP = 4.0
+_COUNTS, _MOST_BOX = 4.0, 32
 _CLIP_STEPS = 4.0  # of discrete data besides: few photons have long tails
 # Lags in pixels, to see how far noise reaches: as far as the mean square of its
 # differences is less than this part of that of independent pixels. A wild pixel counts
@@ -32,6 +33,8 @@ _MOST_DIFFERENCE = 7.0
 _N_CORRELATIONS = 6  # lags; at the last two there is sky, but no noise in common
 _MIN_SIGNIFICANCE = 3.0  # of a correlation, in its standard deviation
 _MAX_SAMPLE = 2**18  # pixels, enough for all of these
+# What is left of a star may be this part of its light, pixel by pixel.
+_DOUBT = 0.1
 # Light that is above this everywhere in squares of 16 px, in units of the noise, is
 # that of a galaxy; what is left of it may be so many times the rest of it.
 _FAINTEST = 0.1
@@ -124,13 +127,16 @@ def measure_sky(residual, usable, noise, source, quantum=0.0):
     -----
     Pixels count as one over their variance, those further than 4 standard deviations
     and 4 steps from a first sky of medians not at all. Where neighbouring pixels share
-    their noise the least boxes are of 8, 16 or 32 px.
+    their noise, or have few counts, the least boxes are of 8, 16 or 32 px.
     """
     middle, unit = _typical(residual, usable, noise)
     noise = np.where(noise > 0, noise, unit).astype(np.float32) / np.float32(unit)
     rest = np.zeros(residual.shape, dtype=np.float32)
     np.divide(residual - middle, unit, out=rest, where=usable, casting='same_kind')
     box = _LEAST_BOX * _noise_reach(rest, usable, noise)
+    # a box of four counts at least: the scatter of less is not normal
+    while box < _MOST_BOX and box * unit < _COUNTS**0.5 * quantum:
+        box *= 2
     first = _first_sky(rest, usable, noise, box)
 
     bound = CLIP * noise + np.float32(_CLIP_STEPS * quantum / unit)
@@ -139,7 +145,8 @@ def measure_sky(residual, usable, noise, source, quantum=0.0):
         good = usable
     stride = box // _LEAST_BOX
     correlations = _autocorrelations(np.where(good, rest - first, 0), good, stride)
-    means, n_pixels = _box_means(rest, good, noise, box, correlations)
+    doubt = np.hypot(noise, _DOUBT / unit * source).astype(np.float32)
+    means, n_pixels = _box_means(rest, good, doubt, box, correlations)
     light = _extended_light(source, usable, noise * unit, box)
     left_over = _left_over(light)
     surface = fit_surface(

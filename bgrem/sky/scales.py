@@ -27,7 +27,7 @@ _WINDOWS = ((16, 1.0), (48, 0.3 / 9))
 # What a smoothing tells must be above chance by this factor. The products of two boxes
 # come in twice, so that these are 2.5 standard deviations.
 _SIGNIFICANCE = 3.5
-_TILT_SIGNIFICANCE = 2.0
+_TILT_SIGNIFICANCE = 3.0
 # A mean that is further off than this, in its standard deviations, counts less: a
 # step or the rest of a star tells nothing about the sky beside it.
 _TYPICAL = 3.0
