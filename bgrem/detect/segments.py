@@ -70,7 +70,8 @@ def segment(
     -------
     segmentation_image : `~photutils.segmentation.SegmentationImage` or `None`
         `None`, with a `~photutils.utils.exceptions.NoDetectionsWarning`, if
-        nothing is found. The labels run from 1 without gaps.
+        nothing is found. The labels run from 1 without gaps, in reading order: by
+        the first pixel of each segment, row by row.
 
     Raises
     ------
@@ -144,9 +145,10 @@ def _source_region(source, peaks, rms, footprint, mask):
 
 
 def _drop_small(labels, n_pixels):
-    """Drop the labels with fewer pixels and close the gaps in the numbering."""
-    size = np.bincount(labels.ravel())
-    size[0] = 0
-    kept = size >= n_pixels
-    new_label = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
+    """Drop the labels with fewer pixels and number the rest in reading order."""
+    found, first, size = np.unique(labels, return_index=True, return_counts=True)
+    kept = (found > 0) & (size >= n_pixels)
+    new_label = np.zeros(found[-1] + 1, dtype=np.int32)
+    order = np.argsort(first[kept], kind='stable')
+    new_label[found[kept][order]] = np.arange(1, order.size + 1)
     return new_label[labels]
