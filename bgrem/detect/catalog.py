@@ -13,7 +13,7 @@ from bgrem.detect.growth import light_fraction, star_growth
 from bgrem.detect.positions import measure_positions
 from bgrem.detect.sources import DetectionCatalog, PlacedCatalog
 
-__all__ = ['catalog']
+__all__ = ['catalog', 'total_error']
 
 # Radii of the circular apertures in FWHM of the image. A star and a galaxy differ most
 # in the light within the first over that within the last.
@@ -107,7 +107,7 @@ def catalog(
     ``flux_radius`` is that of the denoised image on 3.0 and that of the data on 3.1.
     """
     if error is None:
-        error = _total_error(data, background_rms, effective_gain)
+        error = total_error(data, background_rms, effective_gain)
     # Where the denoised image is empty the probability alone gives the
     # position, so that every source has one.
     shape_image = np.maximum(source, 0 * source) + (
@@ -166,7 +166,7 @@ def catalog(
             result.add_property(f'total_{name}', total)
     if zero_point is not None:
         _add_magnitudes(result, zero_point)
-    result.default_columns = _columns(result)
+    result.default_columns = _columns(result, has_background='background' in kwargs)
     return result
 
 
@@ -175,8 +175,20 @@ def _plain(values):
     return getattr(values, 'value', values)
 
 
-def _total_error(data, background_rms, effective_gain):
-    """Add the photon noise of the sources to that of the sky."""
+def total_error(data, background_rms, effective_gain):
+    """
+    Add the photon noise of the sources to that of the sky.
+
+    Parameters
+    ----------
+    data, background_rms, effective_gain
+        As for `catalog`.
+
+    Returns
+    -------
+    error : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
+        The total error of each pixel.
+    """
     if effective_gain is None:
         return background_rms
     unit = getattr(data, 'unit', None)
@@ -286,7 +298,7 @@ def _flux_columns(result):
     ]
 
 
-def _columns(result):
+def _columns(result, *, has_background):
     """Return the columns of the table, those looked for first at the left."""
     own = result.custom_properties
     first = ['x', 'y', 'x_err', 'y_err', 'ra', 'dec', 'detection_probability']
@@ -294,6 +306,8 @@ def _columns(result):
     first = [name for name in first if name in own]
     theirs = [name for name in result.default_columns if name != 'label']
     theirs.append('fwhm')
+    if has_background:
+        theirs.append('background_mean')
     if result.local_bkg_width:
         theirs.append('local_background')
     return ['label', *first, *theirs, *(name for name in own if name not in first)]

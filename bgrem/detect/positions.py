@@ -121,6 +121,7 @@ def measure_positions(
     units of them the positions of isolated stars scatter by 0.9 to 1.1.
     """
     labels, index = segmentation_image.data, segmentation_image.labels
+    source = np.where(usable, source, 0)
     start, highest, has_peak = _highest_peaks(index, labels, probability)
     start[~has_peak] = centroid[~has_peak]
     core_fwhm, width = _core_widths(source, start, highest)
@@ -132,7 +133,7 @@ def measure_positions(
         data - sky, labels, index, start, radius, usable=usable, **options
     )
     of_noise = window_errors(
-        np.where(usable, source, 0),
+        source,
         np.where(usable & np.isfinite(error), error, 0),
         labels,
         index,

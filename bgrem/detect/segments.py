@@ -15,7 +15,7 @@ from scipy import ndimage
 from bgrem.detect.deblend import deblend_region
 from bgrem.detect.peaks import find_peaks
 
-__all__ = ['detection_mask', 'segment']
+__all__ = ['check_n_pixels', 'detection_mask', 'segment']
 
 # Surface brightness, in units of the pixel noise, down to which a pixel of
 # the denoised image belongs to its source. The denoised image has almost no
@@ -79,9 +79,7 @@ def segment(
         If ``n_pixels`` is not a positive integer, or ``footprint`` not a 2D array
         with a True element.
     """
-    if not (n_pixels >= 1 and n_pixels % 1 == 0):
-        msg = f'n_pixels must be a positive integer, got {n_pixels}'
-        raise ValueError(msg)
+    check_n_pixels(n_pixels)
     peaks = find_peaks(probability, mask, threshold)
     region = _source_region(source, peaks, rms, footprint, mask)
     labels, _ = ndimage.label(region, structure=_EIGHT_CONNECTED)
@@ -96,6 +94,31 @@ def segment(
         warnings.warn(msg, NoDetectionsWarning, stacklevel=2)
         return None
     return SegmentationImage(labels)
+
+
+def check_n_pixels(n_pixels):
+    """
+    Refuse what is no number of pixels.
+
+    Parameters
+    ----------
+    n_pixels : int
+        The least number of pixels of a segment.
+
+    Returns
+    -------
+    n_pixels : int
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If it is not a positive integer.
+    """
+    if not (n_pixels >= 1 and n_pixels % 1 == 0):
+        msg = f'n_pixels must be a positive integer, got {n_pixels}'
+        raise ValueError(msg)
+    return n_pixels
 
 
 def detection_mask(source, probability, rms, *, threshold, footprint=None, mask=None):
