@@ -252,7 +252,8 @@ def _add_fluxes(result, radii):
     result.flux_radius(0.5, name='half_light_radius')
     for number, radius in enumerate(radii, start=1):
         result.circular_photometry(radius, name=f'aperture_{number}')
-    result.meta = {**result.meta, 'aperture_radii': [float(r) for r in radii]}
+        constant = np.full(result.n_labels, float(radius)) << u.pix
+        result.add_property(f'aperture_{number}_radius', constant)
 
 
 def _add_concentration(result, detected, inner, outer, growth):

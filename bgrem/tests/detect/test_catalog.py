@@ -142,12 +142,13 @@ class TestCatalog:
     def test_fluxes_in_apertures(self, inputs, result):
         """By default three circles, in FWHM of the image; or those that are given."""
         data, segmentation, source, probability, rms = inputs
-        assert len(result.meta['aperture_radii']) == 3
+        radii = [getattr(result, f'aperture_{k}_radius')[0].value for k in (1, 2, 3)]
+        assert_allclose(np.divide(radii, radii[1]), [0.5, 1, 1.5])
         kwargs = {
             'source': source, 'probability': probability, 'background_rms': rms
         }  # fmt: skip
         other = catalog(data, segmentation, aperture_radii=(2, 5), **kwargs)
-        assert other.meta['aperture_radii'] == [2.0, 5.0]
+        assert_array_equal(other.aperture_2_radius, 5 * u.pix)
         for number, radius in ((1, 2), (2, 5)):
             flux, error = other.circular_photometry(radius)
             assert_array_equal(getattr(other, f'aperture_{number}_flux'), flux)
