@@ -356,7 +356,7 @@ def test_regions_on_the_sky(tmp_path):
     write_regions(path, catalog)
     lines = path.read_text().splitlines()
     assert lines[2] == 'icrs'
-    pattern = r'ellipse\((.+),(.+),(.+)",(.+)",(.+)\) # text={1}'
+    pattern = r'ellipse\((.+),(.+),(.+)",(.+)",(.+)\) # text=\{1\}'
     ra, dec, major, minor, angle = map(float, re.fullmatch(pattern, lines[3]).groups())
     expected = wcs.pixel_to_world(30, 20)
     assert_allclose([ra, dec], [expected.ra.deg, expected.dec.deg], atol=1e-6)
