@@ -232,7 +232,8 @@ class DetectionMixin:
         if background is not None:
             kwargs.setdefault('background', background)
         if saturation is not None:
-            saturation = u.Quantity(saturation, image.unit).value
+            if isinstance(saturation, u.Quantity):
+                saturation = saturation.to_value(image.unit or '')
             with np.errstate(invalid='ignore'):
                 saturation = image.data >= saturation
         check = vars(self).get('_false_discovery', {})
