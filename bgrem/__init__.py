@@ -12,12 +12,14 @@ import importlib
 __all__ = [
     'DiffusionBackground',
     '__version__',
+    'decode_detection_flags',
     'list_weights',
     'load_weights',
     'make_detection_mask',
 ]
 
 _HOMES = {
+    'decode_detection_flags': 'bgrem.detect.flags',
     'DiffusionBackground': 'bgrem.background',
     'make_detection_mask': 'bgrem.masking',
     'list_weights': 'bgrem.weights',

@@ -265,6 +265,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         sky = measure_sky(
             image.data - self._source, ~unusable, noise, self._source, step
         )
+        self._large = sky.beneath
         # of single counts there are no less than none, beyond the borders neither
         self._edges = 'reflect' if step else 'linear'
         if automatic and not given_options(options):

@@ -3,13 +3,17 @@ What the class of this package adds to its parent: detections.
 """
 
 import warnings
+from copy import deepcopy
 from dataclasses import asdict
 from functools import cached_property
 
 import numpy as np
+from astropy import units as u
+from astropy.nddata import CCDData, NDData, StdDevUncertainty
+from astropy.stats import mad_std
 from astropy.utils.exceptions import AstropyUserWarning
 
-from bgrem.detect.catalog import catalog
+from bgrem.detect.catalog import catalog, total_error
 from bgrem.detect.discovery import (
     ImageCheck,
     check_rate,
@@ -18,11 +22,15 @@ from bgrem.detect.discovery import (
 )
 from bgrem.detect.kind import find_doubts
 from bgrem.detect.peaks import find_peaks
-from bgrem.detect.segments import detection_mask, segment
-from bgrem.inputs import parse_error
+from bgrem.detect.segments import check_n_pixels, detection_mask, segment
+from bgrem.finder import SourceDetector
+from bgrem.inputs import parse_error, parse_image
 from bgrem.pipeline import inspect_image
 
 __all__ = ['DetectionMixin']
+
+# in standard deviations of the noise
+_MAX_SKY = 1.0
 
 
 class DetectionMixin:
@@ -126,7 +134,11 @@ class DetectionMixin:
         threshold=None,
         false_discovery_rate=0.05,
         effective_gain=None,
+        data=None,
         error=None,
+        zero_point=None,
+        aperture_radii=None,
+        saturation=None,
         aperture_correction=False,
         wcs=None,
         **kwargs,
@@ -143,10 +155,23 @@ class DetectionMixin:
         effective_gain : float, 2D array_like or `~astropy.units.Quantity`, optional
             Electrons per data unit, from which the photon noise of the sources is
             added to `background_rms` for the errors.
+        data : `DiffusionBackground`, 2D array_like, Quantity or NDData, optional
+            Another image on the same pixels, as of another band: the fluxes are those
+            of its pixels in the same apertures. The other background subtracts its own
+            sky; the sky of an array must be subtracted already, and its errors are not
+            known without ``error`` or an uncertainty. Default: the image itself.
         error : 2D array_like, `~astropy.units.Quantity` or NDUncertainty, optional
-            The total error of each pixel; a plain array has the unit of the data.
-            Default: that of the image where it came with one, else from
+            The total error of each pixel that is measured; a plain array has the unit
+            of the data. Default: that of the image where it came with one, else from
             `background_rms` and ``effective_gain``.
+        zero_point : float, optional
+            The magnitude of a source of one data unit. If given, there are magnitudes.
+        aperture_radii : sequence of float, optional
+            Radii in pixels of the circular apertures. Default: 0.5, 1 and 1.5 times the
+            FWHM of the compact sources of the image.
+        saturation : float or `~astropy.units.Quantity`, optional
+            The level, sky and all, from which pixels are saturated, for the flags.
+            Default: where the core of a bright source is a plateau.
         aperture_correction : bool, optional
             Whether to add ``total_flux`` and ``total_flux_err``: the Kron flux, and
             its error, over the part of a star's light that an aperture of its size
@@ -162,50 +187,143 @@ class DetectionMixin:
         Returns
         -------
         catalog : `~photutils.segmentation.SourceCatalog` or `None`
-            With the extra columns ``detection_probability``, ``x_centroid_win`` and
-            ``y_centroid_win``. The windowed centroids, measured on the data, are the
-            best positions of stars; they are the centroid where no window can be set.
+            Of photutils' class, one row for each source in the order of the labels.
+            The first columns of its table are the label, the position of the
+            detection with its errors, ``x``, ``y``, ``x_err`` and ``y_err`` in pixels
+            and, with a WCS, ``ra`` and ``dec`` (ICRS), its probability, its
+            signal-to-noise ratio and its flags (`bgrem.decode_detection_flags`). The
+            user guide has a page on all columns. Kron and circular apertures are
+            centred on ``x``, ``y``, where photutils alone has the centroid.
             `None`, with the warning of `detect`, where nothing is detected.
 
         Raises
         ------
         ValueError
-            If a parameter is out of range, or there is an ``effective_gain`` beside
-            an error that has the photon noise of the sources already.
+            If a parameter is out of range, there is an ``effective_gain`` beside
+            an error that has the photon noise of the sources already, or ``data`` has
+            another shape.
         UnitConversionError
             If ``error`` has a unit that is not of the kind of that of the data.
+
+        Warns
+        -----
+        `~astropy.utils.exceptions.AstropyUserWarning`
+            If an array of ``data`` seems to have its sky still.
         """
         image = self._image
-        if error is None:
-            error = image.error
+        measured, own_error, own_gain = None, image.error, None
+        if data is not None:
+            measured = _other_image(data, self._source.shape, error, effective_gain)
         else:
-            error, unusable = parse_error(error, image.data, image.unit)
-            error[unusable] = np.nan
-        if error is not None and effective_gain is not None:
-            msg = (
-                'effective_gain must be None where the total error is known, which '
-                'has the photon noise of the sources already'
-            )
-            raise ValueError(msg)
+            own_error = _known_error(image, error, effective_gain)
+            own_gain = effective_gain
         if segmentation_image is None:
             segmentation_image = self.detect(
                 threshold=threshold, false_discovery_rate=false_discovery_rate
             )
         if segmentation_image is None:
             return None
+        background = self.background
+        if measured is not None:
+            values, errors, unusable, background = measured
+            measured = values, errors, unusable | image.unusable
+            if background is None:
+                _warn_of_sky(values, unusable | (segmentation_image.data > 0))
+        if background is not None:
+            kwargs.setdefault('background', background)
+        if saturation is not None:
+            if isinstance(saturation, u.Quantity):
+                saturation = saturation.to_value(image.unit or '')
+            with np.errstate(invalid='ignore'):
+                saturation = image.data >= saturation
+        check = vars(self).get('_false_discovery', {})
         return catalog(
             self.subtract(),
             segmentation_image,
             source=self.source,
             probability=self._probability,
             background_rms=self.background_rms,
-            error=None if error is None else self._with_unit(error),
-            effective_gain=effective_gain,
+            error=None if own_error is None else self._with_unit(own_error),
+            effective_gain=own_gain,
             aperture_correction=aperture_correction,
             mask=image.unusable,
+            measured=measured,
+            zero_point=zero_point,
+            aperture_radii=aperture_radii,
+            large=self._large,
+            saturated=saturation,
+            log_odds_shift=check.get('log_odds_shift', 0.0),
             wcs=image.wcs if wcs is None else wcs,
             **kwargs,
         )
+
+    def finder(
+        self, *, threshold=None, false_discovery_rate=0.05, n_pixels=1, deblend=True
+    ):
+        """
+        Make a finder for photutils' PSF photometry.
+
+        Parameters
+        ----------
+        threshold, false_discovery_rate, n_pixels, deblend
+            As for `detect`.
+
+        Returns
+        -------
+        finder : `~bgrem.finder.SourceDetector`
+            A callable ``(data, mask=None)`` that runs the network on each image that
+            it is given, of the shape of this one and with its noise, and returns a
+            table of the sources. It can be the ``finder`` of
+            `~photutils.psf.PSFPhotometry` and `~photutils.psf.IterativePSFPhotometry`.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range.
+        """
+        shift = 0.0
+        if threshold is None:
+            check_rate(false_discovery_rate)
+            shift = self._false_discovery['log_odds_shift']
+        else:
+            check_threshold(threshold)
+        return SourceDetector(
+            self._image,
+            self._detector,
+            binning=self._meta['binning'],
+            noise=self._plain_rms(),
+            threshold=threshold,
+            false_discovery_rate=false_discovery_rate,
+            log_odds_shift=shift,
+            n_pixels=check_n_pixels(n_pixels),
+            deblend=deblend,
+        )
+
+    def to_nddata(self):
+        """
+        Return the image without its sky, with all that is known of it.
+
+        Returns
+        -------
+        nddata : `~astropy.nddata.CCDData` or `~astropy.nddata.NDData`
+            ``data - background`` with mask, WCS and header, where the image came with
+            them, and its error as a standard deviation: the total one where it is
+            known, else `background_rms`. CCDData where the image has a unit.
+        """
+        image = self._image
+        error = image.error
+        if error is None:
+            error = self._plain_rms()
+        values = {
+            'uncertainty': StdDevUncertainty(error.copy()),
+            'mask': image.unusable,
+            'wcs': image.wcs,
+            'meta': deepcopy(image.header),
+        }
+        data = self.subtract()
+        if image.unit is None:
+            return NDData(data, **values)
+        return CCDData(data.value, unit=image.unit, **values)
 
     def _threshold(self, threshold, false_discovery_rate):
         """Return the threshold on the probability."""
@@ -282,3 +400,56 @@ class DetectionMixin:
     @cached_property
     def _peaks(self):
         return find_peaks(self._probability, self._image.unusable)
+
+
+def _known_error(image, error, effective_gain):
+    """Return the total error of an image, None where it is not known."""
+    if error is None:
+        error = image.error
+    else:
+        error, unusable = parse_error(error, image.data, image.unit)
+        error[unusable] = np.nan
+    if error is not None and effective_gain is not None:
+        msg = (
+            'effective_gain must be None where the total error is known, which '
+            'has the photon noise of the sources already'
+        )
+        raise ValueError(msg)
+    return error
+
+
+def _other_image(data, shape, error, effective_gain):
+    """Return data, error, unusable pixels and sky of another image."""
+    background = rms = None
+    if isinstance(data, DetectionMixin):
+        image = data._image
+        values, background, rms = data.subtract(), data.background, data.background_rms
+    else:
+        image = parse_image(data)
+        values = image.data if image.unit is None else image.data << image.unit
+    if image.data.shape != shape:
+        msg = f'data must have the shape of the image, {shape}, got {image.data.shape}'
+        raise ValueError(msg)
+    known = _known_error(image, error, effective_gain)
+    if known is not None:
+        known = known if image.unit is None else known << image.unit
+    elif rms is not None:
+        known = total_error(values, rms, effective_gain)
+    elif effective_gain is not None:
+        msg = (
+            'effective_gain needs the noise of the sky, which a plain image does not '
+            'have: give a DiffusionBackground as data, or the total error'
+        )
+        raise ValueError(msg)
+    return values, known, image.unusable, background
+
+
+def _warn_of_sky(values, hidden):
+    """Warn where an image that should have no sky seems to have one."""
+    sky = u.Quantity(values[~hidden]).value
+    if sky.size and abs(level := np.median(sky)) > _MAX_SKY * mad_std(sky) > 0:
+        msg = (
+            f'the median of data outside the sources is {level:.4g}: the sky of an '
+            'array must be subtracted, or a DiffusionBackground of the image given'
+        )
+        warnings.warn(msg, AstropyUserWarning, stacklevel=3)

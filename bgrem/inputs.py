@@ -3,6 +3,7 @@ Read every accepted form of an image into one record.
 """
 
 import warnings
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,8 @@ class ImageInput:
     blank : 2D `~numpy.ndarray` of bool or `None`
         `True` where the image was filled with a number, see
         `bgrem.sky.blank.blank_pixels`. `None` where that is not known, or nowhere.
+    header : mapping or `None`
+        A copy of what an `~astropy.nddata.NDData` says of itself in its ``meta``.
     """
 
     data: np.ndarray
@@ -57,6 +60,7 @@ class ImageInput:
     wcs: object = None
     error: np.ndarray | None = None
     blank: np.ndarray | None = None
+    header: object = None
 
     @property
     def unusable(self):
@@ -123,9 +127,9 @@ def parse_image(
         If the uncertainty is ignored because it is of another kind.
     """
     carried = []
-    unit = wcs = None
+    unit = wcs = header = None
     if isinstance(data, NDData):
-        wcs = data.wcs
+        wcs, header = data.wcs, deepcopy(data.meta)
         if use_nddata_mask and data.mask is not None:
             # NDData takes any mask; there integers count as boolean
             nddata_mask = np.asarray(data.mask)
@@ -158,6 +162,7 @@ def parse_image(
         unit=unit,
         wcs=wcs,
         error=error,
+        header=header,
     )
 
 

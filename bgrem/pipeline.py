@@ -16,7 +16,7 @@ from bgrem.sky.noise import away_from_sources, noise_correlation, noise_skewness
 from bgrem.sky.normalize import Normalization, estimate_normalization
 from bgrem.sky.sampling import bin_image, choose_binning, refine_source
 
-__all__ = ['Separation', 'inspect_image', 'separate']
+__all__ = ['Separation', 'inspect_image', 'network_factor', 'separate']
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +129,8 @@ def separate(
         if isinstance(method, str) and method == 'local' and not sparse:
             binning = choose_binning(data, hidden, _seen_width(found))
     if binning > 1:
+        if np.ndim(method) == 2:
+            options['normalization'] = bin_image(method, hidden, binning)[0]
         binned = _separate(*_bin(data, hidden, error, binning), **options)
         # what is bright and broad may be structure of the sky, not sources
         if found is not None and _count_sure(binned) < _count_sure(found):
@@ -136,6 +138,33 @@ def separate(
         maps = estimate_normalization(data, hidden, method, error, LAG * binning)
         return _refine(binned, binning, maps, hidden | (maps.scale == 0))
     return found or _separate(data, hidden, error, **options)
+
+
+def network_factor(data, mask, *, normalization, error=None, binning=1):
+    """
+    Return by what the network has multiplied an image, to do so with another one.
+
+    Parameters
+    ----------
+    data, mask, normalization, error
+        As they were given to `separate`.
+    binning : int, optional
+        At which the sources were separated, from their ``meta``. Default 1.
+
+    Returns
+    -------
+    factor : 2D `~numpy.ndarray`
+        A ``normalization`` for `separate`; 0 where no noise could be measured.
+    """
+    hidden = ~np.isfinite(data) | mask
+    if binning > 1:
+        binned = _bin(data, hidden, error, binning)
+        scale = estimate_normalization(*binned[:2], normalization, binned[2]).scale
+        scale = np.kron(scale, np.ones((binning, binning), dtype=scale.dtype))
+        scale = scale[: data.shape[0], : data.shape[1]]
+    else:
+        scale = estimate_normalization(data, hidden, normalization, error).scale
+    return np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)
 
 
 def _separate(data, hidden, error, *, weights, normalization, **options):

@@ -54,7 +54,7 @@ FLUX_METHODS = {
 }
 TOTAL_FLUXES = {'kron': 'Kron', 'total': 'total', 'local': 'local'}
 TOTAL_METHODS = ('bgrem', 'true sky')
-POSITIONS = ['windowed', 'centroid']
+POSITIONS = ['position', 'centroid']
 # A bias or a pull of fewer sources says nothing.
 MIN_SOURCES = 5
 # Above this S/N most methods find every injected star.
@@ -254,7 +254,7 @@ def position_table(parts):
                 family,
                 found['n_sources'],
                 found['n_not_finite'],
-                found['windowed']['n'],
+                found['position']['n'],
                 *('-' if r is None else f'{r:.2f}' for r in ratio),
             ]
         )

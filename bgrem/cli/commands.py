@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 from astropy import units as u
 
-from bgrem.cli.inputs import output_paths, read_chips
+from bgrem.cli.inputs import output_paths, read_chips, with_unit
 from bgrem.cli.process import EXPECTED_ERRORS, describe, say
 from bgrem.files.cards import product_provenance
 from bgrem.files.products import (
@@ -260,17 +260,16 @@ def _load_weights(options):
     return weights
 
 
-def _make_products(options, chip, weights, *, measure=True):
+def _make_background(options, data, weights, **maps):
     from bgrem.background import DiffusionBackground
 
     given = {}
     if options.exclude_percentile is not None:
         given['exclude_percentile'] = options.exclude_percentile
-    background = DiffusionBackground(
-        chip.data,
+    return DiffusionBackground(
+        data,
         options.box_size,
-        mask=chip.mask,
-        error=chip.error,
+        **maps,
         remove_stripes=options.remove_stripes,
         weights=weights,
         n_steps=options.n_steps,
@@ -281,17 +280,27 @@ def _make_products(options, chip, weights, *, measure=True):
         progress=not options.quiet,
         **given,
     )
+
+
+def _make_products(options, chip, weights, *, measure=True):
+    background = _make_background(
+        options, chip.data, weights, mask=chip.mask, error=chip.error
+    )
     segments = background.detect(
         threshold=options.threshold, false_discovery_rate=options.false_discovery_rate
     )
     catalog = None
     if segments is not None and measure:
         fluxes = {'effective_gain': chip.gain}
-        if chip.weight is not None:
+        if chip.measured is not None:
+            data = with_unit(chip.measured)
+            fluxes['data'] = _make_background(options, data, weights)
+        elif chip.weight is not None:
             fluxes = {'error': _scaled_error(background, chip)}
         catalog = background.catalog(
             segments,
             wcs=chip.image.wcs,
+            zero_point=options.zero_point,
             aperture_correction=options.aperture_correction,
             **fluxes,
         )

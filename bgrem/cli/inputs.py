@@ -19,14 +19,14 @@ from bgrem.files.io import (
 )
 from bgrem.files.products import FITS_ENDINGS, check_output
 
-__all__ = ['Chip', 'input_paths', 'output_paths', 'read_chips']
+__all__ = ['Chip', 'input_paths', 'output_paths', 'read_chips', 'with_unit']
 
 _UNCERTAINTIES = {
     'std': StdDevUncertainty,
     'var': VarianceUncertainty,
     'ivar': InverseVariance,
 }
-_MAPS = ('mask', 'error', 'weight')
+_MAPS = ('mask', 'error', 'weight', 'measure')
 
 
 class Chip(NamedTuple):
@@ -44,7 +44,9 @@ class Chip(NamedTuple):
     weight : 2D `~numpy.ndarray` or `None`
         The relative inverse variance.
     gain : float or `None`
-        Electrons per data unit.
+        Electrons per data unit, of the image that is measured.
+    measured : `bgrem.files.io.FitsImage` or `None`
+        The image that is measured, if it is another one.
     """
 
     image: FitsImage
@@ -52,18 +54,35 @@ class Chip(NamedTuple):
     error: object
     weight: np.ndarray | None
     gain: float | None
+    measured: FitsImage | None
 
     @property
     def data(self):
         """The image with its unit."""
-        data, unit = self.image.data, self.image.unit
-        return data if unit is None else data << unit
+        return with_unit(self.image)
 
     @property
     def is_empty(self):
         """Whether no pixel can be used."""
         usable = np.isfinite(self.image.data)
         return not np.any(usable if self.mask is None else usable & ~self.mask)
+
+
+def with_unit(image):
+    """
+    Return the data of an image with their unit.
+
+    Parameters
+    ----------
+    image : `bgrem.files.io.FitsImage`
+        The image.
+
+    Returns
+    -------
+    data : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
+        Without a unit where the image has none.
+    """
+    return image.data if image.unit is None else image.data << image.unit
 
 
 def output_paths(options, outputs):
@@ -125,7 +144,7 @@ def input_paths(options, path):
     Returns
     -------
     paths : list of str
-        That file, and those of mask, error and weight.
+        That file, and those of mask, error, weight and what is measured.
     """
     return [path, *(place[0] for place in _map_places(options, path).values())]
 
@@ -184,7 +203,25 @@ def _read_chip(options, image, places, bits):
         weight = read_weight(*places['weight'], image=image)
         _check_shape('weight', weight, image)
         error = InverseVariance(weight)
-    return Chip(image, mask, error, weight, _read_gain(options, image))
+    measured = None
+    if 'measure' in places:
+        measured = _read_measured(*places['measure'], image)
+        _check_shape('the image to measure', measured.data, image)
+    gain = _read_gain(options, measured or image)
+    return Chip(image, mask, error, weight, gain, measured)
+
+
+def _read_measured(path, hdu, image):
+    """Read the image to measure: of several the one with the HDU of the image."""
+    images = read_images(path, hdu)
+    if len(images) == 1:
+        return images[0]
+    for one in images:
+        if one.hdu == image.hdu:
+            return one
+    names = ', '.join(str(one.hdu) for one in images)
+    msg = f'{path} has no image in HDU {image.hdu} to measure, but in {names}'
+    raise ValueError(msg)
 
 
 def _map_places(options, path):

@@ -146,7 +146,7 @@ def _make_parser():
     )
     _add_image_options(plot, 'picture to write: .png, .pdf, .svg or .jpg')
     # Nothing is measured for a picture.
-    plot.set_defaults(gain=None)
+    plot.set_defaults(gain=None, measure=None)
 
     info = commands.add_parser(
         'info',
@@ -258,6 +258,18 @@ def _add_flux_options(parser):
         metavar='E',
         help='electrons per data unit, for the photon noise of the sources: a number '
         'or a keyword of the header',
+    )
+    parser.add_argument(
+        '--zero-point',
+        type=float,
+        metavar='MAG',
+        help='magnitude of a source of one data unit: add magnitudes',
+    )
+    parser.add_argument(
+        '--measure',
+        metavar='FITS[HDU]',
+        help='measure the fluxes on this image of the same pixels instead, as of '
+        'another band, in the apertures of the sources of IN',
     )
     parser.add_argument(
         '--aperture-correction',

@@ -4,42 +4,23 @@ The catalogue: what is measured of each source, on the unclipped data.
 
 import numpy as np
 from astropy import units as u
+from astropy.coordinates import ConvertError, SkyCoord
 from photutils.segmentation import SourceCatalog
 from photutils.utils import calc_total_error
-from scipy import ndimage
 
+from bgrem.detect.flags import detection_flags
 from bgrem.detect.growth import light_fraction, star_growth
-from bgrem.detect.peaks import find_peaks, peak_widths
-from bgrem.detect.window import windowed_positions
+from bgrem.detect.positions import measure_positions
+from bgrem.detect.sources import DetectionCatalog, PlacedCatalog
 
-__all__ = ['catalog']
+__all__ = ['catalog', 'total_error']
 
-# What the table of a catalogue has beside photutils' own columns: positions
-# measured on the data, more accurate than the centroids for stars.
-_POSITION_COLUMNS = ['x_centroid_win', 'y_centroid_win']
-
-# The half-light radius of a star's window over half the FWHM of its core. Of a
-# Gaussian it would be one; light in the wings is worth little to a position.
-_WINDOW_RADIUS = 1.15
+# Radii of the circular apertures in FWHM of the image. A star and a galaxy differ most
+# in the light within the first over that within the last.
+_APERTURE_FWHM = (0.5, 1.0, 1.5)
 
 # What a catalogue with a detection catalogue has from that one.
 _SHAPE_OPTIONS = ('wcs', 'kron_params', 'aperture_mask_method')
-
-
-class _SourceCatalog(SourceCatalog):
-    # Windowed positions on the data, with the window of the denoised source. photutils
-    # sets it by the half-light radius of the data, which is as noisy as the Kron flux.
-    @property
-    def centroid_win(self):
-        return self.window_centroid
-
-    @property
-    def x_centroid_win(self):
-        return self.window_centroid[..., 0]
-
-    @property
-    def y_centroid_win(self):
-        return self.window_centroid[..., 1]
 
 
 def catalog(
@@ -53,6 +34,12 @@ def catalog(
     effective_gain=None,
     aperture_correction=False,
     mask=None,
+    measured=None,
+    zero_point=None,
+    aperture_radii=None,
+    large=None,
+    saturated=None,
+    log_odds_shift=0.0,
     **kwargs,
 ):
     """
@@ -65,8 +52,8 @@ def catalog(
     segmentation_image : `~photutils.segmentation.SegmentationImage`
         One label per source.
     source : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
-        The denoised image. Positions, shapes and the sizes of the Kron apertures
-        are measured on it, fluxes are not.
+        The denoised image. Shapes and the sizes of the Kron apertures are measured on
+        it, fluxes are not.
     probability : 2D `~numpy.ndarray` of float
         Calibrated detection probability.
     background_rms : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
@@ -85,30 +72,33 @@ def catalog(
         NaN, with a warning, where the image has no star for it. Default `False`.
     mask : 2D `~numpy.ndarray` of bool, optional
         True on pixels to leave out of every measurement.
+    measured : tuple of 3, optional
+        Another image on the same pixels that the fluxes are measured on: its data
+        without their sky, their error and their mask, each or the last two `None`
+        where there is none. Positions and shapes are still those of ``data``.
+    zero_point : float, optional
+        The magnitude of a source of one data unit. If given, there are magnitudes.
+    aperture_radii : sequence of float, optional
+        Radii of the circular apertures in pixels. Default: 0.5, 1 and 1.5 times the
+        FWHM of the compact sources of the image.
+    large : 2D `~numpy.ndarray` of bool, optional
+        True where large sources hide the sky, for the flags.
+    saturated : 2D `~numpy.ndarray` of bool, optional
+        True at saturated pixels. Default: what looks like it.
+    log_odds_shift : float, optional
+        By how much the image's own check raises the log-odds of the probability.
     **kwargs
         Passed to `~photutils.segmentation.SourceCatalog`: ``wcs``,
         ``local_bkg_width``, ``kron_params``, ...
 
     Returns
     -------
-    catalog : `~photutils.segmentation.SourceCatalog`
-        With the additional properties, and table columns,
-        ``detection_probability``, the highest peak of the probability in each
-        segment. The table also has ``x_centroid_win`` and ``y_centroid_win``,
-        the windowed centroids measured on ``data``. They are finite wherever
-        the centroid is, which photutils alone does not promise (see Notes).
+    catalog : `~bgrem.detect.sources.DetectionCatalog`
+        With the additional properties, and table columns, of the user guide's page
+        on the columns of a catalogue.
 
     Notes
     -----
-    For stars the windowed centroid is the most accurate position. It is
-    SourceExtractor's ``XWIN_IMAGE`` (`bgrem.detect.window.windowed_positions`), as in
-    photutils, but for its window. There it is set by the half-light radius of the Kron
-    aperture on the data, which is noisy, and not finite where the Kron flux is zero or
-    noise drives the Kron radius beyond 6. Here it is ``window_radius``: 1.15 times half
-    the FWHM of the core of the denoised source (`bgrem.detect.peaks.peak_widths`), or
-    the median of the others where a source has none. The isophotal centroid stands in
-    its place where it leaves the 1-sigma ellipse of the source, or the image.
-
     All else is photutils' own: a catalogue of the data whose ``detection_catalog`` is
     that of the denoised image. Kron apertures have the size that they have there; on
     the data it would grow with the noise. photutils 3.1 gives the narrowest sources
@@ -117,58 +107,88 @@ def catalog(
     ``flux_radius`` is that of the denoised image on 3.0 and that of the data on 3.1.
     """
     if error is None:
-        error = _total_error(data, background_rms, effective_gain)
+        error = total_error(data, background_rms, effective_gain)
     # Where the denoised image is empty the probability alone gives the
     # position, so that every source has one.
     shape_image = np.maximum(source, 0 * source) + (
         1e-3 * np.maximum(probability, np.finfo(np.float32).tiny) * background_rms
     )
     unusable = ~np.isfinite(data) if mask is None else ~np.isfinite(data) | mask
-    # Positions, shapes and Kron apertures of the result are those of this one.
-    shapes = kwargs.pop('detection_catalog', None) or _SourceCatalog(
-        kwargs.pop('convolved_data', shape_image),
+    shape_image = kwargs.pop('convolved_data', shape_image)
+    given = kwargs.pop('detection_catalog', None)
+    options = {name: kwargs.pop(name) for name in _SHAPE_OPTIONS if name in kwargs}
+    options['mask'] = unusable
+    shapes = given or SourceCatalog(shape_image, segmentation_image, **options)
+    plain = {'source': source, 'noise': background_rms, 'error': error}
+    plain = {name: _plain(values) for name, values in plain.items()}
+    positions = measure_positions(
+        _plain(data),
         segmentation_image,
-        mask=unusable,
-        **{name: kwargs.pop(name) for name in _SHAPE_OPTIONS if name in kwargs},
+        shapes.centroid,
+        probability=probability,
+        usable=~unusable,
+        neighbours=shapes.aperture_mask_method,
+        **plain,
     )
-    result = _SourceCatalog(
-        data,
+    # Where Kron and circular apertures are, and how large.
+    places = given or PlacedCatalog(
+        shape_image, segmentation_image, position=positions.position, **options
+    )
+    detected = _catalog_of(
+        (data, error, mask), segmentation_image, shapes, places, **kwargs
+    )
+    _add_positions(detected, positions)
+    result = detected
+    if measured is not None:
+        result = _catalog_of(measured, segmentation_image, shapes, places, **kwargs)
+        _add_positions(result, positions)
+    radii = [k * positions.width for k in _APERTURE_FWHM]
+    growth = star_growth(plain['source'], segmentation_image, detected)
+    _add_fluxes(result, radii if aperture_radii is None else list(aperture_radii))
+    _add_concentration(result, detected, radii[0], radii[-1], growth)
+    flags = detection_flags(
         segmentation_image,
-        error=error,
-        mask=mask,
-        detection_catalog=shapes,
-        **kwargs,
+        positions,
+        data=_plain(data),
+        source=plain['source'],
+        noise=plain['noise'],
+        unusable=unusable,
+        kron_flux=_plain(result.kron_flux),
+        large=large,
+        saturated=saturated,
+        log_odds_shift=log_odds_shift,
     )
-    index, labels = segmentation_image.labels, segmentation_image.data
-    highest = _highest_probability(index, labels, probability)
-    result.add_property('detection_probability', highest)
-    radius = _window_radius(index, labels, getattr(shape_image, 'value', shape_image))
-    result.add_property('window_radius', radius)
-    position = _window_centroid(result, data, labels, ~unusable)
-    result.add_property('window_centroid', position)
-    if isinstance(shapes, _SourceCatalog):
-        shapes.add_property('window_centroid', position, overwrite=True)
-    after = result.default_columns.index('y_centroid') + 1
-    result.default_columns = [
-        *result.default_columns[:after],
-        *_POSITION_COLUMNS,
-        *result.default_columns[after:],
-        'detection_probability',
-    ]
+    result.add_property('detection_flags', flags)
     if aperture_correction:
-        plain = getattr(source, 'value', source)
-        growth = star_growth(plain, segmentation_image, result)
         fraction = light_fraction(result.kron_aperture, *growth)
         for name in ('flux', 'flux_err'):
-            result.add_property(
-                f'total_{name}', getattr(result, f'kron_{name}') / fraction
-            )
-            result.default_columns.append(f'total_{name}')
+            total = getattr(result, f'kron_{name}') / fraction
+            result.add_property(f'total_{name}', total)
+    if zero_point is not None:
+        _add_magnitudes(result, zero_point)
+    result.default_columns = _columns(result, has_background='background' in kwargs)
     return result
 
 
-def _total_error(data, background_rms, effective_gain):
-    """Add the photon noise of the sources to that of the sky."""
+def _plain(values):
+    """Return values without their unit."""
+    return getattr(values, 'value', values)
+
+
+def total_error(data, background_rms, effective_gain):
+    """
+    Add the photon noise of the sources to that of the sky.
+
+    Parameters
+    ----------
+    data, background_rms, effective_gain
+        As for `catalog`.
+
+    Returns
+    -------
+    error : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
+        The total error of each pixel.
+    """
     if effective_gain is None:
         return background_rms
     unit = getattr(data, 'unit', None)
@@ -180,44 +200,115 @@ def _total_error(data, background_rms, effective_gain):
     return calc_total_error(data, background_rms, effective_gain)
 
 
-def _highest_probability(index, labels, probability):
-    """Return the highest peak in each segment, or else its highest pixel."""
-    values = ndimage.maximum(probability, labels, index).astype(np.float32)
-    # A segment can hold the flank of a neighbour's higher peak. Of its own peaks the
-    # most probable comes first.
-    peaks = find_peaks(probability, min_probability=np.finfo(np.float32).tiny)
-    found, first = np.unique(labels[peaks['y'], peaks['x']], return_index=True)
-    inside = found > 0
-    rows = np.searchsorted(index, found[inside])
-    values[rows] = peaks['probability'][first[inside]]
-    return values
-
-
-def _window_centroid(result, data, labels, usable):
-    """Return the windowed position of each source, its centroid where it has none."""
-    centroid = result.centroid
-    windowed = windowed_positions(
-        getattr(data, 'value', data),
-        labels,
-        result.labels,
-        centroid,
-        result.window_radius,
-        usable=usable,
-        neighbours=result.aperture_mask_method,
+def _catalog_of(image, segmentation_image, shapes, places, **kwargs):
+    """Return the catalogue of an image with given shapes and places of apertures."""
+    data, error, mask = image
+    options = {'error': error, 'mask': mask, **kwargs}
+    return DetectionCatalog(
+        data,
+        segmentation_image,
+        detection_catalog=shapes,
+        apertures=SourceCatalog(
+            data, segmentation_image, detection_catalog=places, **options
+        ),
+        **options,
     )
-    # As in photutils, what leaves the 1-sigma ellipse is the position of a neighbour.
-    dx, dy = (windowed - centroid).T
-    cxx, cxy, cyy = (getattr(result, f'ellipse_c{c}').value for c in ('xx', 'xy', 'yy'))
-    inside = cxx * dx**2 + cxy * dx * dy + cyy * dy**2 <= 1
-    return np.where(inside[:, np.newaxis], windowed, centroid)
 
 
-def _window_radius(index, labels, image):
-    """Return the radius of the window of each segment's position, in pixels."""
-    places = ndimage.maximum_position(image, labels, index)
-    y, x = np.array(places, dtype=int).reshape(-1, 2).T
-    widths = peak_widths(image, 0.0, y, x)
-    known = np.isfinite(widths)
-    if known.any():
-        widths[~known] = np.median(widths[known])
-    return _WINDOW_RADIUS * widths / 2
+def _add_positions(result, positions):
+    """Add where the sources are, and how sure and how wide."""
+    x, y = positions.position.T
+    x_err, y_err = positions.error.T
+    columns = {'x': x, 'y': y, 'x_err': x_err, 'y_err': y_err}
+    columns |= _sky_coordinates(result.wcs, x, y)
+    columns['detection_probability'] = positions.probability
+    columns['core_fwhm'] = positions.core_fwhm << u.pix
+    for name, values in columns.items():
+        result.add_property(name, values)
+
+
+def _sky_coordinates(wcs, x, y):
+    """Return ICRS coordinates, if there are any."""
+    if wcs is None:
+        return {}
+    sky = wcs.pixel_to_world(x, y)
+    if not isinstance(sky, SkyCoord):
+        return {}
+    try:
+        sky = sky.icrs
+    except ConvertError:  # the frame has no place on the sky, as that of a planet
+        return {}
+    return {
+        'ra': sky.ra.to(u.deg).view(u.Quantity),
+        'dec': sky.dec.to(u.deg).view(u.Quantity),
+    }
+
+
+def _add_fluxes(result, radii):
+    """Add what is measured in apertures about the positions."""
+    with np.errstate(divide='ignore', invalid='ignore'):
+        snr = _plain(result.kron_flux) / _plain(result.kron_flux_err)
+    result.add_property('snr', snr)
+    result.flux_radius(0.5, name='half_light_radius')
+    for number, radius in enumerate(radii, start=1):
+        result.circular_photometry(radius, name=f'aperture_{number}')
+        constant = np.full(result.n_labels, float(radius)) << u.pix
+        result.add_property(f'aperture_{number}_radius', constant)
+
+
+def _add_concentration(result, detected, inner, outer, growth):
+    """
+    Add the part of the light in a small circle over that of a star of the image.
+
+    The noise of the small circle is part of that of the large one.
+    """
+    (flux, err), (total, total_err) = (
+        map(_plain, detected.circular_photometry(radius)) for radius in (inner, outer)
+    )
+    of_star = np.nan
+    if growth[0].size:
+        of_star = np.divide(*np.interp([inner, outer], *growth))
+    with np.errstate(divide='ignore', invalid='ignore'):
+        part = np.where(total > 0, flux / total, np.nan)
+        variance = err**2 * (1 - 2 * part) + (part * total_err) ** 2
+        result.add_property('concentration', part / of_star)
+        result.add_property(
+            'concentration_err', np.sqrt(variance) / np.abs(total) / of_star
+        )
+
+
+def _add_magnitudes(result, zero_point):
+    """Add a magnitude, and its error, for each flux that is no segment's."""
+    for name in _flux_columns(result):
+        flux, error = (
+            _plain(getattr(result, f'{name}_{k}')) for k in ('flux', 'flux_err')
+        )
+        with np.errstate(divide='ignore', invalid='ignore'):
+            positive = np.where(flux > 0, flux, np.nan)
+            magnitude = zero_point - 2.5 * np.log10(positive)
+            magnitude_err = 2.5 / np.log(10) * error / positive
+        result.add_property(f'{name}_mag', magnitude)
+        result.add_property(f'{name}_mag_err', magnitude_err)
+
+
+def _flux_columns(result):
+    own = [name.removesuffix('_flux') for name in result.custom_properties]
+    return [
+        'kron',
+        *(name for name in own if f'{name}_flux' in result.custom_properties),
+    ]
+
+
+def _columns(result, *, has_background):
+    """Return the columns of the table, those looked for first at the left."""
+    own = result.custom_properties
+    first = ['x', 'y', 'x_err', 'y_err', 'ra', 'dec', 'detection_probability']
+    first += ['snr', 'detection_flags']
+    first = [name for name in first if name in own]
+    theirs = [name for name in result.default_columns if name != 'label']
+    theirs.append('fwhm')
+    if has_background:
+        theirs.append('background_mean')
+    if result.local_bkg_width:
+        theirs.append('local_background')
+    return ['label', *first, *theirs, *(name for name in own if name not in first)]

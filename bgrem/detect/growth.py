@@ -10,7 +10,6 @@ from astropy.utils.exceptions import AstropyUserWarning
 from photutils.profiles import RadialProfile
 
 from bgrem.detect.discovery import SURE, source_width
-from bgrem.detect.peaks import peak_widths
 
 __all__ = ['light_fraction', 'star_growth']
 
@@ -38,8 +37,8 @@ def star_growth(source, segmentation_image, catalog):
         The denoised image.
     segmentation_image : `~photutils.segmentation.SegmentationImage`
         Its sources. What belongs to others does not count for a star.
-    catalog : `~photutils.segmentation.SourceCatalog`
-        Their catalogue, with ``detection_probability``.
+    catalog : `~bgrem.detect.sources.DetectionCatalog`
+        Their catalogue.
 
     Returns
     -------
@@ -58,7 +57,9 @@ def star_growth(source, segmentation_image, catalog):
     edges = np.linspace(0, _MAX_RADIUS * width, _N_RADII + 1)
     curves = [
         _growth(source, segmentation_image.data, catalog.labels[k], position, edges)
-        for k, position in zip(stars, catalog.centroid[stars], strict=True)
+        for k, position in zip(
+            stars, np.column_stack([catalog.x, catalog.y])[stars], strict=True
+        )
     ]
     curves = np.array([curve / curve[-1] for curve in curves if curve[-1] > 0])
     if curves.size == 0:
@@ -72,12 +73,11 @@ def star_growth(source, segmentation_image, catalog):
 def _find_stars(source, catalog):
     """Return the indices of the bright stars, brightest first, and their FWHM."""
     last = np.array(source.shape[::-1]) - 1
-    pixels = np.rint(np.nan_to_num(catalog.centroid)).astype(int)
-    x, y = np.clip(pixels, 0, last).T
-    widths = peak_widths(source, 0.0, y, x)
+    position = np.column_stack([catalog.x, catalog.y])
+    widths = catalog.core_fwhm.value
     probability = catalog.detection_probability
     width = source_width(widths, probability)
-    to_border = np.minimum(catalog.centroid, last - catalog.centroid)
+    to_border = np.minimum(position, last - position)
     snr = np.array(catalog.segment_flux / catalog.segment_flux_err)
     is_star = (
         (probability >= SURE)

@@ -15,7 +15,7 @@ from scipy import ndimage
 from bgrem.detect.deblend import deblend_region
 from bgrem.detect.peaks import find_peaks
 
-__all__ = ['detection_mask', 'segment']
+__all__ = ['check_n_pixels', 'detection_mask', 'segment']
 
 # Surface brightness, in units of the pixel noise, down to which a pixel of
 # the denoised image belongs to its source. The denoised image has almost no
@@ -70,7 +70,8 @@ def segment(
     -------
     segmentation_image : `~photutils.segmentation.SegmentationImage` or `None`
         `None`, with a `~photutils.utils.exceptions.NoDetectionsWarning`, if
-        nothing is found. The labels run from 1 without gaps.
+        nothing is found. The labels run from 1 without gaps, in reading order: by
+        the first pixel of each segment, row by row.
 
     Raises
     ------
@@ -78,9 +79,7 @@ def segment(
         If ``n_pixels`` is not a positive integer, or ``footprint`` not a 2D array
         with a True element.
     """
-    if not (n_pixels >= 1 and n_pixels % 1 == 0):
-        msg = f'n_pixels must be a positive integer, got {n_pixels}'
-        raise ValueError(msg)
+    check_n_pixels(n_pixels)
     peaks = find_peaks(probability, mask, threshold)
     region = _source_region(source, peaks, rms, footprint, mask)
     labels, _ = ndimage.label(region, structure=_EIGHT_CONNECTED)
@@ -95,6 +94,31 @@ def segment(
         warnings.warn(msg, NoDetectionsWarning, stacklevel=2)
         return None
     return SegmentationImage(labels)
+
+
+def check_n_pixels(n_pixels):
+    """
+    Refuse what is no number of pixels.
+
+    Parameters
+    ----------
+    n_pixels : int
+        The least number of pixels of a segment.
+
+    Returns
+    -------
+    n_pixels : int
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If it is not a positive integer.
+    """
+    if not (n_pixels >= 1 and n_pixels % 1 == 0):
+        msg = f'n_pixels must be a positive integer, got {n_pixels}'
+        raise ValueError(msg)
+    return n_pixels
 
 
 def detection_mask(source, probability, rms, *, threshold, footprint=None, mask=None):
@@ -144,9 +168,10 @@ def _source_region(source, peaks, rms, footprint, mask):
 
 
 def _drop_small(labels, n_pixels):
-    """Drop the labels with fewer pixels and close the gaps in the numbering."""
-    size = np.bincount(labels.ravel())
-    size[0] = 0
-    kept = size >= n_pixels
-    new_label = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
+    """Drop the labels with fewer pixels and number the rest in reading order."""
+    found, first, size = np.unique(labels, return_index=True, return_counts=True)
+    kept = (found > 0) & (size >= n_pixels)
+    new_label = np.zeros(found[-1] + 1, dtype=np.int32)
+    order = np.argsort(first[kept], kind='stable')
+    new_label[found[kept][order]] = np.arange(1, order.size + 1)
     return new_label[labels]

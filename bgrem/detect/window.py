@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-__all__ = ['windowed_positions']
+__all__ = ['window_errors', 'window_sigma', 'windowed_positions']
 
 # A half-light radius of a Gaussian is this many standard deviations.
 _HALF_LIGHT = math.sqrt(2 * math.log(2))
@@ -62,17 +62,9 @@ def windowed_positions(
         msg = f'neighbours must be one of {_NEIGHBOURS}, got {neighbours!r}'
         raise ValueError(msg)
     values = np.where(usable, data, 0.0)
-    # no window need be larger than the image
-    sigma = np.clip(half_light_radius, _MIN_HALF_LIGHT_RADIUS, max(data.shape))
-    sigma = sigma / _HALF_LIGHT
+    sigma = window_sigma(half_light_radius, data.shape)
     position = np.full(start.shape, np.nan)
-    known = np.flatnonzero(np.isfinite(sigma) & np.isfinite(start).all(axis=1))
-    known = known[np.argsort(sigma[known], kind='stable')]
-    while known.size:
-        # windows of about one size, the largest first
-        reach = math.ceil(_MAX_RADIUS * sigma[known[-1]]) + 1
-        n = max(1, _MAX_CHUNK // (2 * reach + 1) ** 2)
-        rows, known = known[-n:], known[:-n]
+    for rows, reach in _chunks(start, sigma):
         position[rows] = _iterate(
             values,
             labels,
@@ -85,26 +77,100 @@ def windowed_positions(
     return position
 
 
+def window_sigma(half_light_radius, shape):
+    """
+    Return the standard deviations of windows.
+
+    Parameters
+    ----------
+    half_light_radius : 1D `~numpy.ndarray` of float
+        Those of the windows in pixels.
+    shape : tuple of int
+        Of the image.
+
+    Returns
+    -------
+    sigma : 1D `~numpy.ndarray` of float
+        In pixels; of a half-light radius between 0.5 px and the side of the image.
+    """
+    # no window need be larger than the image
+    radius = np.clip(half_light_radius, _MIN_HALF_LIGHT_RADIUS, max(shape))
+    return radius / _HALF_LIGHT
+
+
+def window_errors(
+    source, error, labels, index, position, half_light_radius, *, neighbours='correct'
+):
+    """
+    Return what independent noise does to windowed positions.
+
+    Parameters
+    ----------
+    source : 2D `~numpy.ndarray` of float
+        The image without noise.
+    error : 2D `~numpy.ndarray` of float
+        The standard deviation of the noise of each pixel, 0 where it is not used.
+    labels, index, half_light_radius, neighbours
+        As for `windowed_positions`.
+    position : 2D `~numpy.ndarray` of float
+        The positions ``(x, y)``, of shape (n, 2), in pixels.
+
+    Returns
+    -------
+    error : 2D `~numpy.ndarray` of float
+        The standard deviations along x and y, of shape (n, 2), in pixels. NaN where
+        the position is, or the light under the window holds none.
+
+    Notes
+    -----
+    The position is where ``sum(w I dx)`` vanishes. Its variance is that of the sum,
+    ``sum(w^2 sigma^2 dx^2)``, over the square of the slope of the sum,
+    ``sum(w I (1 - dx^2 / s^2))``, with the standard deviation s of the window.
+    SourceExtractor's ERRX2WIN_IMAGE is the same where the window is that of a Gaussian
+    source.
+    """
+    sigma = window_sigma(half_light_radius, source.shape)
+    result = np.full(position.shape, np.nan)
+    for rows, reach in _chunks(position, sigma):
+        of_window = (labels, np.asarray(index)[rows], position[rows], sigma[rows])
+        light, weight, d = _see(source, *of_window, reach, neighbours)
+        noise, *_ = _see(error, *of_window, reach, 'none')
+        scale = sigma[rows, np.newaxis, np.newaxis]
+        for axis in (0, 1):
+            slope = (light * weight * (1 - (d[axis] / scale) ** 2)).sum(axis=(1, 2))
+            power = ((noise * weight * d[axis]) ** 2).sum(axis=(1, 2))
+            slope[~(slope > 0)] = np.nan
+            result[rows, axis] = np.sqrt(power) / slope
+    return result
+
+
+def _chunks(position, sigma):
+    """Yield which sources have windows of about one size, and the size."""
+    known = np.flatnonzero(np.isfinite(sigma) & np.isfinite(position).all(axis=1))
+    known = known[np.argsort(sigma[known], kind='stable')]
+    while known.size:
+        # the largest first
+        reach = math.ceil(_MAX_RADIUS * sigma[known[-1]]) + 1
+        n = max(1, _MAX_CHUNK // (2 * reach + 1) ** 2)
+        yield known[-n:], reach
+        known = known[:-n]
+
+
 def _iterate(values, labels, index, position, sigma, reach, neighbours):
     """Return the positions of some sources; the windows hold all pixels in reach."""
     position = position.copy()
-    offset = np.arange(-reach, reach + 1)
     moving = np.arange(len(index))
     for _ in range(_N_PASSES):
-        center = np.floor(position[moving] + 0.5).astype(int)
-        x = center[:, 0, np.newaxis] + offset
-        y = center[:, 1, np.newaxis] + offset
-        light, own = _cut_out(values, labels, index[moving], y, x)
-        if neighbours == 'correct':
-            mirrored, mirrored_own = light[:, ::-1, ::-1], own[:, ::-1, ::-1]
-            light = np.where(own, light, np.where(mirrored_own, mirrored, 0))
-        elif neighbours == 'mask':
-            light = np.where(own, light, 0)
-        dx = (x - position[moving, :1])[:, np.newaxis, :]
-        dy = (y - position[moving, 1:])[:, :, np.newaxis]
-        scale = sigma[moving, np.newaxis, np.newaxis]
-        distance2 = (dx**2 + dy**2) / scale**2
-        light *= np.where(distance2 <= _MAX_RADIUS**2, np.exp(-0.5 * distance2), 0)
+        light, weight, (dx, dy) = _see(
+            values,
+            labels,
+            index[moving],
+            position[moving],
+            sigma[moving],
+            reach,
+            neighbours,
+        )
+        light *= weight
         total = light.sum(axis=(1, 2))
         total[~(total > 0)] = np.nan
         step = np.stack([(light * d).sum(axis=(1, 2)) / total for d in (dx, dy)], 1)
@@ -117,6 +183,25 @@ def _iterate(values, labels, index, position, sigma, reach, neighbours):
         if moving.size == 0:
             break
     return position
+
+
+def _see(values, labels, index, position, sigma, reach, neighbours):
+    """Return the pixels under each window, their weights, and how far they are."""
+    offset = np.arange(-reach, reach + 1)
+    center = np.floor(position + 0.5).astype(int)
+    x = center[:, 0, np.newaxis] + offset
+    y = center[:, 1, np.newaxis] + offset
+    light, own = _cut_out(values, labels, index, y, x)
+    if neighbours == 'correct':
+        mirrored, mirrored_own = light[:, ::-1, ::-1], own[:, ::-1, ::-1]
+        light = np.where(own, light, np.where(mirrored_own, mirrored, 0))
+    elif neighbours == 'mask':
+        light = np.where(own, light, 0)
+    dx = (x - position[:, :1])[:, np.newaxis, :]
+    dy = (y - position[:, 1:])[:, :, np.newaxis]
+    distance2 = (dx**2 + dy**2) / sigma[:, np.newaxis, np.newaxis] ** 2
+    weight = np.where(distance2 <= _MAX_RADIUS**2, np.exp(-0.5 * distance2), 0)
+    return light, weight, (dx, dy)
 
 
 def _cut_out(values, labels, index, y, x):

@@ -81,7 +81,7 @@ class PhotometrySurvey:
     background from an annulus of 24 px), are compared with the true
     total flux of the matched source, where that has no neighbour. The S/N that sorts
     the fluxes is that of the *aperture*: true flux over the true noise in it.
-    Positions of isolated stars, the centroids and the windowed centroids of the
+    Positions of isolated stars, the centroids and the first columns of the
     catalogue's table, are compared with the Cramer-Rao limit.
 
     Besides `DiffusionBackground` (``bgrem``; with another estimator of the sky
@@ -183,10 +183,11 @@ class PhotometrySurvey:
     def _matched(self, scene, catalog):
         """Return which sources of the catalogue are real, and the truth of them."""
         table = catalog.to_table()
-        x, y = np.asarray(table['x_centroid']), np.asarray(table['y_centroid'])
-        windowed = np.array([table['x_centroid_win'], table['y_centroid_win']])
+        x, y = np.asarray(table['x']), np.asarray(table['y'])
+        columns = ('x_centroid', 'y_centroid', 'x_err', 'y_err')
+        centroid, error = np.array([table[name] for name in columns]).reshape(2, 2, -1)
         finite = np.isfinite(x) & np.isfinite(y)
-        all_finite = finite & np.isfinite(windowed).all(axis=0)
+        all_finite = finite & np.isfinite(error).all(axis=0)
         self._n_sources += x.size
         self._n_not_finite += int(np.sum(~all_finite))
         truth = scene.catalog
@@ -201,7 +202,8 @@ class PhotometrySurvey:
             match_radius(scene.fwhm),
         )
         found, index = found[index >= 0], index[index >= 0]
-        x, y, windowed = x[found], y[found], windowed[:, found]
+        x, y = x[found], y[found]
+        centroid, error = centroid[:, found], error[:, found]
         noise = np.sqrt(scene.sigma**2 + scene.source / self.gain)
         true_flux, true_error = aperture_sums(
             scene.source, x, y, APERTURE_FWHM * scene.fwhm, noise
@@ -218,8 +220,10 @@ class PhotometrySurvey:
             scene.sigma[row, column],
             self.gain,
         )
-        errors = np.array([distance, np.hypot(*(windowed - center))])
-        self._positions.append(np.vstack([limit, errors[:, alone]]))
+        of_centroid = np.hypot(*(centroid - center))
+        pulls = ([x, y] - center) / error
+        measures = np.array([of_centroid, distance, *pulls])
+        self._positions.append(np.vstack([limit, measures[:, alone]]))
         return found, {
             'x': x,
             'y': y,
@@ -240,10 +244,11 @@ class PhotometrySurvey:
         result : dict
             ``aperture``, ``kron``, ``total`` and ``local``: for each method the rows
             of `summarize_fluxes`. ``positions``: ``n_sources`` catalogued,
-            ``n_not_finite`` of them without finite positions, and
-            `summarize_positions` of the ``centroid`` and the ``windowed``
-            centroid (``x_centroid_win``, ``y_centroid_win``) of isolated stars
-            with S/N above 5. ``flux_flux``: for
+            ``n_not_finite`` of them without finite positions and errors, and
+            `summarize_positions` of the ``centroid`` and of the ``position``
+            (``x``, ``y``) of isolated stars with S/N above 5, the latter with the
+            ``pull_std``: the standard deviation of error / ``x_err``, with the farthest
+            1% on each side moved to the rest. ``flux_flux``: for
             each method some pairs of ``true`` and ``measured`` aperture flux,
             in units of the true error.
         """
@@ -251,8 +256,8 @@ class PhotometrySurvey:
             name: {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
             for name, rows in self._rows.items()
         }
-        limit, centroid, windowed = np.concatenate(
-            [*self._positions, np.empty((3, 0))], axis=1
+        limit, centroid, distance, *pulls = np.concatenate(
+            [*self._positions, np.empty((5, 0))], axis=1
         )
         return {
             'aperture': {n: summarize_fluxes(table) for n, table in tables.items()},
@@ -268,10 +273,20 @@ class PhotometrySurvey:
                 'n_sources': self._n_sources,
                 'n_not_finite': self._n_not_finite,
                 'centroid': summarize_positions(centroid, limit),
-                'windowed': summarize_positions(windowed, limit),
+                'position': {
+                    **summarize_positions(distance, limit),
+                    'pull_std': _clipped_std(np.concatenate(pulls)),
+                },
             },
             'flux_flux': {n: _pairs(table) for n, table in tables.items()},
         }
+
+
+def _clipped_std(values):
+    """Return the standard deviation, None of nothing; no outlier decides it."""
+    if not values.size:
+        return None
+    return float(np.clip(values, *np.percentile(values, [1, 99])).std())
 
 
 def _alone(table, kind):

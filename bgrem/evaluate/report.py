@@ -317,15 +317,16 @@ def _flux_table(parts, fluxes):
 def _position_table(parts):
     header = ['family', 'catalogued', 'not finite', 'isolated stars']
     header += ['centroid error (px)', 'error / limit']
-    header += ['windowed error (px)', 'error / limit']
+    header += ['x, y error (px)', 'error / limit', 'error / x_err']
     rows = []
     for family, part in parts.items():
         found = part['positions']
         errors = [
             found[kind][key]
-            for kind in ('centroid', 'windowed')
+            for kind in ('centroid', 'position')
             for key in ('median_distance', 'ratio')
         ]
+        errors.append(found['position']['pull_std'])
         rows.append(
             [
                 family,

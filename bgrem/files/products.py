@@ -44,16 +44,21 @@ CATALOG_ENDINGS = (*FITS_ENDINGS, '.ecsv', '.csv')
 # expects sources.
 _EMPTY_COLUMNS = {
     'label': int,
+    'x': float,
+    'y': float,
+    'x_err': float,
+    'y_err': float,
+    'detection_probability': np.float32,
+    'snr': float,
+    'detection_flags': int,
     'x_centroid': float,
     'y_centroid': float,
-    'x_centroid_win': float,
-    'y_centroid_win': float,
     'area': float,
     'segment_flux': float,
     'segment_flux_err': float,
     'kron_flux': float,
     'kron_flux_err': float,
-    'detection_probability': np.float32,
+    'fwhm': float,
 }
 
 
@@ -232,8 +237,9 @@ def catalog_table(catalog):
     Returns
     -------
     table : `~astropy.table.QTable`
-        The columns of ``catalog.to_table()``, where sky coordinates became
-        ``ra`` and ``dec`` (ICRS, degrees) and empty columns are left out.
+        The columns of ``catalog.to_table()``, where the sky coordinates of the
+        centroids became ``ra_centroid`` and ``dec_centroid`` (ICRS, degrees; ``ra`` and
+        ``dec`` of a catalogue that has no others) and empty columns are left out.
     """
     if catalog is None:
         return Table(names=_EMPTY_COLUMNS, dtype=_EMPTY_COLUMNS.values())
@@ -244,7 +250,10 @@ def catalog_table(catalog):
         if isinstance(column, SkyCoord):
             icrs = column.icrs
             index = table.colnames.index(name)
-            table.add_columns([icrs.ra, icrs.dec], [index, index], ['ra', 'dec'])
+            names = ['ra', 'dec']
+            if 'ra' in table.colnames:  # of the detection
+                names = ['ra_centroid', 'dec_centroid']
+            table.add_columns([icrs.ra, icrs.dec], [index, index], names)
             table.remove_column(name)
         elif column.dtype == object:
             table.remove_column(name)
@@ -344,27 +353,59 @@ def write_regions(path, catalog, *, overwrite=False, inputs=()):
 
     Notes
     -----
-    The ellipses, in DS9's image coordinates (the first pixel is 1), have
-    three times the axes of the second moments and at least 2 pixels.
+    The ellipses are about the positions of the detections (the centroids of a catalogue
+    that has no others), in sky coordinates (ICRS) where it has them, else in DS9's
+    image coordinates (the first pixel is 1). They have three times the axes of the
+    second moments and at least 2 pixels.
     """
     path = check_output(path, overwrite=overwrite, inputs=inputs, endings=('.reg',))
-    lines = ['# Region file format: DS9 version 4.1', 'global color=green', 'image']
+    lines = ['# Region file format: DS9 version 4.1', 'global color=green']
     if catalog is not None:
-        columns = ('label', 'x_centroid', 'y_centroid')
-        shape = ('semimajor_axis', 'semiminor_axis', 'orientation')
-        table = catalog.to_table(columns=(*columns, *shape))
-        for row in table:
-            label, x, y = (row[name] for name in columns)
-            major, minor, angle = (
-                np.nan_to_num(u.Quantity(row[name]).value) for name in shape
-            )
-            major, minor = max(3 * major, 2.0), max(3 * minor, 2.0)
-            lines.append(
-                f'ellipse({x + 1:.3f},{y + 1:.3f},{major:.2f},{minor:.2f},{angle:.1f})'
-                f' # text={{{label}}}'
-            )
+        lines += _ellipses(catalog)
     with atomic_path(path) as temporary:
         temporary.write_text('\n'.join(lines) + '\n', encoding='ascii')
+
+
+def _ellipses(catalog):
+    """Return the lines of the ellipses of a catalogue."""
+    names = ('semimajor_axis', 'semiminor_axis', 'orientation')
+    position = ('x', 'y') if hasattr(catalog, 'x') else ('x_centroid', 'y_centroid')
+    table = catalog.to_table(columns=('label', *position, *names))
+    x, y = (np.asarray(table[name]) for name in position)
+    major, minor, angle = (
+        np.nan_to_num(u.Quantity(table[name]).value) for name in names
+    )
+    major, minor = (np.maximum(3 * axis, 2.0) for axis in (major, minor))
+    if hasattr(catalog, 'ra'):
+        x, y = np.atleast_1d(catalog.ra.value), np.atleast_1d(catalog.dec.value)
+        # an arcsecond to the north, in pixels
+        sky = SkyCoord(x, y, unit='deg')
+        north = sky.directional_offset_by(0 * u.deg, 1 * u.arcsec)
+        dx, dy = np.subtract(
+            catalog.wcs.world_to_pixel(north), catalog.wcs.world_to_pixel(sky)
+        )
+        scale = np.hypot(dx, dy)
+        major, minor = major / scale, minor / scale
+        # DS9 counts from the longitude axis
+        angle = np.mod(angle - np.rad2deg(np.arctan2(dy, dx)) + 90, 360)
+        system, place, size = 'icrs', '.7f', '.3f"'
+    else:
+        x, y = x + 1, y + 1
+        system, place, size = 'image', '.3f', '.2f'
+    rows = zip(table['label'], x, y, major, minor, angle, strict=True)
+    return [
+        system,
+        *(
+            f'ellipse({x1:{place}},{y1:{place}},{_size(a, size)},{_size(b, size)},'
+            f'{theta:.1f}) # text={{{label}}}'
+            for label, x1, y1, a, b, theta in rows
+        ),
+    ]
+
+
+def _size(value, spec):
+    """Return a length with its unit, an arcsecond or nothing for a pixel."""
+    return format(value, spec.removesuffix('"')) + ('"' if spec.endswith('"') else '')
 
 
 def _image_hdu(name, values, image, provenance):

@@ -7,9 +7,14 @@ Numpy and scipy only.
 import math
 
 import numpy as np
-from scipy import ndimage, stats
+from scipy import fft, ndimage, stats
 
-__all__ = ['away_from_sources', 'noise_correlation', 'noise_skewness']
+__all__ = [
+    'away_from_sources',
+    'noise_correlation',
+    'noise_covariance',
+    'noise_skewness',
+]
 
 # What bright sources leave in the residual is no noise, and not symmetric: the
 # image counts only where the denoised image is below this many noise standard
@@ -21,6 +26,8 @@ _BRIGHT_MARGIN = 3
 _SKEWNESS_CLIP = 5.0
 _MAX_SKEWNESS = 2.0
 _MAX_PIXELS = 4_000_000
+# The covariance is measured in the middle of large images.
+_MAX_SIDE = 1024
 
 
 def away_from_sources(source, noise):
@@ -77,6 +84,43 @@ def noise_correlation(residual, clean):
             return 0.0
         products.append(_sum_of_products(residual[here], residual[next_one]) / n_pairs)
     return float(np.mean(products) / power)
+
+
+def noise_covariance(residual, clean, reach):
+    """
+    Measure the covariance of the residual of pixels at all distances.
+
+    Parameters
+    ----------
+    residual : 2D `~numpy.ndarray` of float
+        The image without its sources, in units of the noise.
+    clean : 2D `~numpy.ndarray` of bool
+        True where it holds nothing else, see `away_from_sources`; finite there.
+    reach : int
+        The largest distance along an axis, in pixels.
+
+    Returns
+    -------
+    covariance : 2D `~numpy.ndarray` of float64
+        Of shape ``(2 reach + 1, 2 reach + 1)``, the variance in the middle; 0 where
+        there are no two clean pixels that far apart. About zero: there is no mean to be
+        taken off.
+    """
+    middle = tuple(
+        slice(max(0, (n - _MAX_SIDE) // 2), (n + _MAX_SIDE) // 2)
+        for n in residual.shape
+    )
+    clean = clean[middle]
+    residual = np.where(clean, residual[middle], 0).astype(float)
+    shape = [fft.next_fast_len(n + reach, real=True) for n in clean.shape]
+    products, pairs = (
+        fft.irfft2(np.abs(fft.rfft2(image, shape)) ** 2, shape)
+        for image in (residual, clean.astype(float))
+    )
+    lags = np.arange(-reach, reach + 1)
+    products, pairs = (image[np.ix_(lags, lags)] for image in (products, pairs))
+    n_pairs = np.rint(pairs)
+    return np.where(n_pairs > 0, products / np.maximum(n_pairs, 1), 0)
 
 
 def _sum_of_products(first, second):

@@ -31,7 +31,7 @@ ARROWS = {
     },
     'denoise': {'nn'},
     'detect': {'sky'},
-    'detections': {'detect', 'inputs', 'pipeline'},
+    'detections': {'detect', 'finder', 'inputs', 'pipeline'},
     'evaluate': {
         'background',
         'detect',
@@ -42,6 +42,7 @@ ARROWS = {
         'weights',
     },
     'files': set(),
+    'finder': {'detect', 'inputs', 'pipeline'},
     'inputs': set(),
     'masking': {'background'},
     'nn': {'_config'},

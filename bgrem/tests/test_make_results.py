@@ -52,7 +52,7 @@ def photometry():
         'positions': {
             'n_sources': 12,
             'n_not_finite': 1,
-            'windowed': {'n': 7, 'ratio': 1.118},
+            'position': {'n': 7, 'ratio': 1.118},
             'centroid': {'n': 7, 'ratio': None},
         },
     }
@@ -226,7 +226,7 @@ def test_photometry(make, write, measured):
         'sources': '12',
         'not finite': '1',
         'isolated stars': '7',
-        'windowed': '1.12',
+        'position': '1.12',
         'centroid': '-',
     }
 

@@ -11,19 +11,19 @@ from bgrem.cli.demo import find_with_photutils, found_table, run_demo
 TRUTH = {
     'x': np.array([10.0, 30.0, 50.0, 70.0, 90.0]),
     'y': np.array([10.0, 10.0, 10.0, 10.0, 10.0]),
-    'snr': np.array([1.0, 2.5, 7.0, 50.0, 500.0]),
+    'snr': np.array([1.5, 2.5, 7.0, 50.0, 500.0]),
 }
 NOTHING = (np.empty(0),) * 3
 
 
 def test_found_table():
     detections = {
-        # Of two detections of one source the second is false, and so is the
-        # one near the source with S/N 1.
-        'good': ([50.5, 51.0, 70.0, 10.0], [10, 10, 11, 10], [4, 3, 2, 1]),
+        # Of two detections of one source the second is false; the one near the source
+        # with S/N 1.5 counts neither way, and that with nothing near is false.
+        'good': ([50.5, 51.0, 70.0, 10.0, 30.0], [10, 10, 11, 10, 40], [5, 4, 3, 2, 1]),
         'blind': NOTHING,
     }
-    assert found_table(TRUTH, 3.0, detections) == [
+    assert found_table(TRUTH, 3.0, detections, (60, 120)) == [
         ('', 'true', 'good', 'blind'),
         ('S/N 2-3', 1, 0, 0),
         ('S/N 3-5', 0, 0, 0),
@@ -32,6 +32,9 @@ def test_found_table():
         ('S/N 30-100', 1, 1, 0),
         ('S/N > 100', 1, 0, 0),
         ('false', '', 2, 0),
+        ('of all', '', '50.0%', '-'),
+        # 20 px further there is another source
+        ('by chance', '', 3, 0),
     ]
 
 
@@ -64,9 +67,9 @@ def test_run_demo(tmp_path, tiny_weights, capsys):
         'picture.png',
     }
     assert rows[0] == ('', 'true', 'bgrem', 'photutils')
-    assert sum(row[1] for row in rows[1:-1]) > 5
+    assert sum(row[1] for row in rows[1:-3]) > 5
     assert fits.getdata(folder / 'products.fits', 'SCI').shape == (96, 96)
-    assert 'x_centroid' in Table.read(folder / 'catalog.ecsv').colnames
+    assert 'x' in Table.read(folder / 'catalog.ecsv').colnames
     out = capsys.readouterr().out
     assert 'S/N 5-10' in out
     assert out.rstrip().endswith('picture.png')

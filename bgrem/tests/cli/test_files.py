@@ -86,8 +86,8 @@ def test_every_chip(exposure, options, capsys, name):
     assert table.colnames[0] == 'extension'
     for chip, (x, y) in enumerate(STARS):
         row = brightest(table, chip + 1)
-        assert_allclose([row['x_centroid'], row['y_centroid']], [x, y], atol=1)
-        place = row['x_centroid'], row['y_centroid']
+        assert_allclose([row['x'], row['y']], [x, y], atol=1)
+        place = row['x'], row['y']
         expected = WCS(make_wcs(chip)).all_pix2world(*place, 0)
         assert_allclose([row['ra'], row['dec']], expected, rtol=0, atol=1e-7)
     assert str(table['segment_flux'].unit or 'electron / s') in (
@@ -309,3 +309,49 @@ def test_options_are_checked_before_the_network_runs(
     if option[0] == '--fdr':
         del argv[argv.index('--threshold') : argv.index('--threshold') + 2]
     check_failure(folder, capsys, argv, message)
+
+
+def write_image(path, data, seed):
+    noise = np.random.default_rng(seed).normal(0, 5, SHAPE)
+    fits.writeto(path, (data + noise).astype(np.float32))
+
+
+def test_measure_another_image(folder, options, capsys):
+    """The sources of one image, the fluxes of the other, with its own sky."""
+    star = make_data(40, 30, 3) - 100
+    write_image('blue.fits', 100 + star, 1)
+    write_image('red.fits', 900 + 3 * star, 2)
+    run(capsys, 'detect', 'blue.fits', '-o', 'blue.ecsv', *options)
+    argv = ['detect', 'blue.fits', '-o', 'both.ecsv', '--measure', 'red.fits']
+    assert run(capsys, *argv, *options, '--zero-point', '25') == (0, [], [])
+    blue, both = (Table.read(f'{name}.ecsv') for name in ('blue', 'both'))
+    for name in ('x', 'y', 'detection_probability', 'orientation', 'area'):
+        assert_allclose(both[name], blue[name])
+    row = np.argmax(blue['segment_flux'])
+    assert_allclose(both['kron_flux'][row] / blue['kron_flux'][row], 3, rtol=0.1)
+    expected = 25 - 2.5 * np.log10(both['kron_flux'][row])
+    assert_allclose(both['kron_mag'][row], expected)
+    assert 'kron_mag' not in blue.colnames
+    # products too, and never instead of what is read
+    argv = ['subtract', 'blue.fits', '-o', 'out.fits', '--measure', 'red.fits']
+    assert run(capsys, *argv, *options) == (0, [], [])
+    with fits.open('out.fits') as hdus:
+        assert_allclose(hdus['CATALOG'].data['kron_flux'], both['kron_flux'], rtol=1e-6)
+    argv = ['subtract', 'blue.fits', '-o', 'red.fits', '--measure', 'red.fits']
+    argv += ['--overwrite', *options]
+    check_failure(folder, capsys, argv, 'red.fits')
+
+
+def test_measure_chips(exposure, folder, options, capsys):
+    """Each chip has its own; what does not fit is refused."""
+    argv = ['detect', exposure, '-o', 'c.ecsv', '--measure', exposure, *options]
+    assert run(capsys, *argv) == (0, [], [])
+    plain = ['detect', exposure, '-o', 'p.ecsv', *options]
+    assert run(capsys, *plain) == (0, [], [])
+    own, other = (Table.read(name) for name in ('p.ecsv', 'c.ecsv'))
+    assert_allclose(own['kron_flux'], other['kron_flux'], rtol=1e-5)
+    fits.writeto('small.fits', np.ones((20, 30), np.float32))
+    argv = ['detect', exposure, '-o', 'd.ecsv', '--measure', 'small.fits', *options]
+    check_failure(folder, capsys, argv, 'must have the same shape')
+    argv[5] = 'no.fits'
+    check_failure(folder, capsys, argv, 'no.fits')

@@ -97,7 +97,7 @@ def test_subtract(folder, image, weights, capsys):
             make_wcs().wcs_pix2world(3, 5, 0),
         )
         assert hdus['CATALOG'].columns['segment_flux'].unit == 'adu'
-        columns = {'ra', 'dec', 'x_centroid_win', 'y_centroid_win'}
+        columns = {'ra', 'dec', 'x', 'y', 'x_err', 'y_err', 'snr', 'detection_flags'}
         assert columns <= set(hdus['CATALOG'].columns.names)
 
 

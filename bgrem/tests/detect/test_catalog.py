@@ -6,8 +6,10 @@ import re
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
+from photutils.aperture import CircularAperture, aperture_photometry
 from photutils.segmentation import SegmentationImage, SourceCatalog
 
 from bgrem.detect.catalog import catalog
@@ -61,16 +63,22 @@ class TestCatalog:
         assert_allclose(result.centroid[faint], (70, 30), atol=0.05)
         assert result.segment_flux[faint] == -5
 
-    def test_windowed_positions(self, inputs, result, scene):
+    def test_first_columns(self, inputs, result, scene):
+        """Label, position, error: of the peak, refined on the data."""
         _, segmentation, *_ = inputs
         table = result.to_table()
-        at = table.colnames.index('y_centroid') + 1
-        assert table.colnames[at : at + 2] == ['x_centroid_win', 'y_centroid_win']
+        assert table.colnames[:5] == ['label', 'x', 'y', 'x_err', 'y_err']
         star = segmentation.data[10, 12] - 1
-        windowed = table['x_centroid_win'][star], table['y_centroid_win'][star]
-        assert_allclose(windowed, (12, 10), atol=0.06)  # noise: 0.017
+        assert_allclose((table['x'][star], table['y'][star]), (12, 10), atol=0.06)
+        assert_allclose(table['x_err'][star], 0.017, rtol=0.2)  # the noise of it
         single = result[star]
-        assert (single.x_centroid_win, single.y_centroid_win) == windowed
+        assert (single.x, single.y) == (table['x'][star], table['y'][star])
+
+    def test_rows_in_reading_order(self, result, scene):
+        expected = sorted(scene[2])
+        assert_array_equal(result.labels, np.arange(1, 6))
+        assert_array_equal(result.bbox_ymin, np.sort(result.bbox_ymin))
+        assert_allclose(np.sort(result.y), [y for y, _ in expected], atol=0.6)
 
     def test_probability_of_a_segment_without_a_peak(self, inputs):
         """The flank of a neighbour's peak has its highest pixel."""
@@ -84,65 +92,155 @@ class TestCatalog:
             x = np.nonzero(segmentation.data == label)[1].max()
             assert_allclose(result.detection_probability[number], (x + 1) / 100)
 
-    def test_window_is_that_of_the_denoised_core(self):
-        """A halo makes no window wider, and neither does noise."""
-        y, x = np.mgrid[:60, :120]
-        distance = np.hypot(y - 30.3, x - 30.4), np.hypot(y - 30.3, x - 90.4)
-        core, wide = (np.exp(-4 * np.log(2) * (r / 3.0) ** 2) for r in distance)
-        halo = np.exp(-4 * np.log(2) * (distance[1] / 15.0) ** 2)
-        source = 100 * core + 100 * wide + 2 * halo
-        data = source + np.random.default_rng(3).normal(0, 5, source.shape)
-        segmentation = SegmentationImage(
-            (distance[0] < 8).astype(int) + 2 * (distance[1] < 8)
-        )
-        result = catalog(
-            data, segmentation, source=source, probability=core + wide,
-            background_rms=np.full(data.shape, 5.0),
-        )  # fmt: skip
-        assert_allclose(result.window_radius, 1.15 * 1.5, rtol=0.02)
-        # The noise of a position is 0.06 px at least.
-        expected = [(30.4, 30.3), (90.4, 30.3)]
-        assert_allclose(result.centroid_win, expected, atol=0.2)
-
-    def test_window_of_a_source_without_a_core(self, inputs):
-        """On the border there is no width: it gets that of the others."""
-        y, x = np.mgrid[:40, :80]
-        stars = [
-            100 * np.exp(-4 * np.log(2) * ((y - 20) ** 2 + (x - x0) ** 2) / fwhm**2)
-            for x0, fwhm in ((0, 3), (30, 3), (60, 4))
-        ]
-        borders = sum(k * (star > 5) for k, star in enumerate(stars, start=1))
-        result = catalog(
-            sum(stars), SegmentationImage(borders), source=sum(stars),
-            probability=sum(stars) / 101, background_rms=np.ones(x.shape),
-        )  # fmt: skip
-        assert_allclose(
-            result.window_radius, 1.15 * np.array([1.75, 1.5, 2]), rtol=1e-3
-        )
-        data, segmentation, source, _, rms = inputs
-        # nothing to measure at all: the isophotal centroid
-        none = catalog(
-            data, segmentation, source=np.ones_like(source), probability=rms,
-            background_rms=rms,
-        )  # fmt: skip
-        assert np.isnan(none.window_radius).all()
-        assert_array_equal(none.centroid_win, none.centroid)
-
-    def test_windowed_positions_are_finite(self, inputs):
+    def test_apertures_at_the_positions(self, inputs, result):
+        """Kron and circles are about x, y; the centroid is still photutils'."""
         data, segmentation, source, probability, rms = inputs
-        data = data.copy()
-        data[22:39, 62:79] = 0.0
+        alone = SourceCatalog(np.maximum(source, 0) + 1e-3 * probability, segmentation)
+        assert_allclose(result.x_centroid, alone.x_centroid, rtol=1e-6)
+        assert_allclose(result.moments_central, alone.moments_central, rtol=1e-5)
+        place = np.column_stack([result.x, result.y])
+        assert np.abs(place - result.centroid).max() > 0.05
+        for apertures in (
+            result.kron_aperture,
+            result.make_kron_apertures(),
+            result.make_circular_apertures(3),
+        ):
+            assert_array_equal([one.positions for one in apertures], place)
+        flux, error = result.circular_photometry(3.0, name='three')
+        sums = aperture_photometry(data, CircularAperture(place[0], 3.0), error=rms)
+        # of the first source, which is alone
+        assert_allclose(flux[0], sums['aperture_sum'][0])
+        assert_array_equal(result.three_flux, flux)
+        assert_array_equal(result[1:3].three_flux_err, error[1:3])
+        half = result.flux_radius(0.5, name='half')
+        assert_array_equal(result.half, half)
+        expected, _ = result.kron_photometry((2.5, 1.4))
+        assert_allclose(result.kron_flux, expected)
+
+    def test_slices(self, inputs, result):
+        """A part of a catalogue measures what the whole one does."""
+        names = ['kron_flux', 'kron_radius', 'x', 'snr', 'aperture_2_flux', 'fwhm']
+        part, single = result[[4, 1]], result[2]
+        fresh = catalog(
+            *inputs[:2],
+            source=inputs[2],
+            probability=inputs[3],
+            background_rms=inputs[4],
+        )[[4, 1]]
+        for name in names:
+            values = getattr(result, name)
+            assert_array_equal(getattr(part, name), values[[4, 1]])
+            assert_array_equal(getattr(fresh, name), values[[4, 1]])
+            assert_array_equal(getattr(single, name), values[2])
+        assert len(single.to_table()) == 1
+        assert_array_equal(part.kron_aperture[0].positions, [part.x[0], part.y[0]])
+        assert_array_equal(result.select_label(3).kron_flux, result.kron_flux[2])
+
+    def test_signal_to_noise(self, result):
+        assert_allclose(result.snr, result.kron_flux / result.kron_flux_err)
+
+    def test_fluxes_in_apertures(self, inputs, result):
+        """By default three circles, in FWHM of the image; or those that are given."""
+        data, segmentation, source, probability, rms = inputs
+        radii = [getattr(result, f'aperture_{k}_radius')[0].value for k in (1, 2, 3)]
+        assert_allclose(np.divide(radii, radii[1]), [0.5, 1, 1.5])
         kwargs = {
             'source': source, 'probability': probability, 'background_rms': rms
         }  # fmt: skip
-        result = catalog(data, segmentation, **kwargs)
-        faint = segmentation.data[30, 70] - 1
-        # What photutils alone gives for a source without a half-light radius.
-        alone = SourceCatalog(data, segmentation)
-        assert np.isnan(alone.centroid_win[faint]).all()
-        assert np.isfinite(result.centroid_win).all()
-        only = catalog(data, segmentation, **kwargs)[faint]
-        assert_array_equal(only.centroid_win, result.centroid_win[faint])
+        other = catalog(data, segmentation, aperture_radii=(2, 5), **kwargs)
+        assert_array_equal(other.aperture_2_radius, 5 * u.pix)
+        for number, radius in ((1, 2), (2, 5)):
+            flux, error = other.circular_photometry(radius)
+            assert_array_equal(getattr(other, f'aperture_{number}_flux'), flux)
+            assert_array_equal(getattr(other, f'aperture_{number}_flux_err'), error)
+        assert not hasattr(other, 'aperture_3_flux')
+
+    def test_magnitudes(self, inputs):
+        data, segmentation, source, probability, rms = inputs
+        data = data.copy()
+        data[22:39, 62:79] = -1.0
+        result = catalog(
+            data, segmentation, source=source, probability=probability,
+            background_rms=rms, zero_point=25.0,
+        )  # fmt: skip
+        table = result.to_table()
+        assert sum(name.endswith('_mag') for name in table.colnames) == 4
+        positive = result.kron_flux > 0
+        assert positive.sum() == 4
+        expected = 25 - 2.5 * np.log10(result.kron_flux[positive])
+        assert_allclose(result.kron_mag[positive], expected)
+        assert_allclose(
+            result.kron_mag_err[positive], 1.0857 / result.snr[positive], 1e-4
+        )
+        assert np.isnan(result.kron_mag[~positive]).all()
+        assert np.isnan(result.kron_mag_err[~positive]).all()
+        is_flagged = result.detection_flags & 256 > 0
+        assert_array_equal(is_flagged, ~positive)
+
+    def test_another_image(self, inputs, result):
+        """The same apertures on another image: its fluxes, the positions of this."""
+        data, segmentation, source, probability, rms = inputs
+        kwargs = {
+            'source': source, 'probability': probability, 'background_rms': rms
+        }  # fmt: skip
+        mask = np.zeros(data.shape, dtype=bool)
+        other = catalog(
+            data,
+            segmentation,
+            measured=(2 * data << u.Jy, 3 * rms << u.Jy, mask),
+            **kwargs,
+        )
+        assert_allclose(other.kron_flux.value, 2 * result.kron_flux)
+        assert_allclose(other.kron_flux_err.value, 3 * result.kron_flux_err)
+        assert other.aperture_1_flux.unit == u.Jy
+        for name in ('x', 'x_err', 'centroid', 'kron_radius', 'concentration'):
+            assert_array_equal(getattr(other, name), getattr(result, name))
+        # nothing is known of its errors
+        other = catalog(data, segmentation, measured=(data, None, None), **kwargs)
+        assert np.isnan(other.snr).all()
+        assert_array_equal(other.kron_flux, result.kron_flux)
+
+    def test_concentration_of_stars_and_galaxies(self):
+        """One for stars, whatever the flux; less for what is wider."""
+        y, x = np.mgrid[:160, :160]
+        source = np.zeros(x.shape)
+        places = [(y0, x0) for y0 in range(20, 150, 40) for x0 in range(20, 150, 40)]
+        probability = np.full(x.shape, 1e-4)
+        for k, (y0, x0) in enumerate(places):
+            fwhm = 3.0 if k % 4 else 4.0
+            variance = (fwhm / 2.3548) ** 2
+            r2 = (y - y0 - 0.2) ** 2 + (x - x0) ** 2
+            source += 3000 * (1 + k) * np.exp(-r2 / 2 / variance) / variance
+            probability[y0, x0] = 0.999
+        segmentation = segment(source, probability, 1.0, threshold=0.5)
+        result = catalog(
+            source, segmentation, source=source, probability=probability,
+            background_rms=np.ones(x.shape),
+        )  # fmt: skip
+        is_star = np.array([k % 4 > 0 for k in range(16)])
+        is_star = is_star[np.lexsort((result.x, np.round(result.y)))]
+        assert_allclose(result.concentration[is_star], 1, atol=0.05)
+        assert np.all(result.concentration[~is_star] < 0.8)
+        assert np.all(result.concentration_err < 0.01)
+
+    def test_sky_coordinates_are_icrs(self, inputs):
+        data, segmentation, source, probability, rms = inputs
+        wcs = WCS(naxis=2)
+        wcs.wcs.ctype = 'GLON-TAN', 'GLAT-TAN'
+        wcs.wcs.crval = 120, 30
+        wcs.wcs.crpix = 40, 40
+        wcs.wcs.cdelt = -1e-4, 1e-4
+        result = catalog(
+            data, segmentation, source=source, probability=probability,
+            background_rms=rms, wcs=wcs,
+        )  # fmt: skip
+        table = result.to_table()
+        assert table.colnames[5:7] == ['ra', 'dec']
+        sky = SkyCoord(table['ra'], table['dec'])
+        expected = wcs.pixel_to_world(result.x, result.y)
+        assert np.all(sky.separation(expected) < 1e-6 * u.arcsec)
+        assert result.sky_centroid.frame.name == 'galactic'
+        assert abs(result[0].ra - table['ra'][0]) < 1e-9 * u.deg
 
     def test_kron_apertures_of_the_denoised_image(self, inputs):
         data, segmentation, source, probability, rms = inputs
@@ -151,8 +249,8 @@ class TestCatalog:
         }  # fmt: skip
         noise = np.random.default_rng(8).normal(0, 3, data.shape)
         result = catalog(data + noise, segmentation, **kwargs)
-        plain = catalog(source, segmentation, **kwargs)
-        assert_array_equal(result.kron_radius, plain.kron_radius)
+        plain = catalog(data, segmentation, **kwargs)
+        assert_allclose(result.kron_radius, plain.kron_radius, rtol=0.05)
         assert np.all(result.kron_flux != plain.kron_flux)
         alone = SourceCatalog(data + noise, segmentation, convolved_data=source)
         assert np.any(result.kron_radius != alone.kron_radius)
@@ -162,16 +260,18 @@ class TestCatalog:
         data, segmentation, source, probability, rms = inputs
         shapes = SourceCatalog(source + 1e-3 * probability, segmentation)
         alone = SourceCatalog(data, segmentation, error=rms, detection_catalog=shapes)
-        names = ['centroid', 'covariance', 'kron_radius', 'kron_flux', 'kron_flux_err']
-        names += ['segment_flux', 'segment_flux_err', 'fwhm']
+        names = ['centroid', 'covariance', 'bbox_xmin', 'area', 'orientation']
+        names += ['segment_flux', 'segment_flux_err', 'fwhm', 'local_background']
         for name in names:
             ours, theirs = (np.array(getattr(one, name)) for one in (result, alone))
             assert_allclose(ours, theirs, rtol=1e-6, equal_nan=False)
-        assert_allclose(result.flux_radius(0.5), alone.flux_radius(0.5), rtol=1e-6)
+        assert set(alone.properties) == set(result.properties)
 
     def test_overrides_no_private_name(self, result):
         own = set(vars(type(result))) & set(dir(SourceCatalog))
-        assert {name for name in own if re.match('_[^_]', name)} == set()
+        private = {name for name in own if re.match('_[^_]', name)}
+        # photutils' own lists of what a class has
+        assert {name for name in private if not name.startswith('_cached')} == set()
 
     def test_options_reach_the_shapes(self, inputs):
         data, segmentation, source, probability, rms = inputs
@@ -186,17 +286,16 @@ class TestCatalog:
         result = catalog(data, segmentation, wcs=wcs, **options, **kwargs)
         for name, value in options.items():
             assert getattr(result, name) == value
-        expected = wcs.pixel_to_world(result.x_centroid_win, result.y_centroid_win)
-        assert np.all(result.sky_centroid_win.separation(expected) < 1e-9 * u.deg)
         # the shapes of another catalogue, of all of the data, instead
         other = SourceCatalog(data, segmentation)
         result = catalog(data, segmentation, detection_catalog=other, **kwargs)
         assert_array_equal(result.centroid, other.centroid)
-        assert not hasattr(other, 'window_centroid')
+        assert_array_equal(result.kron_aperture[0].positions, other.centroid[0])
 
     def test_pickle(self, result):
         copy = pickle.loads(pickle.dumps(result))
-        assert_array_equal(copy.centroid_win, result.centroid_win)
+        assert_array_equal(copy.kron_flux, result.kron_flux)
+        assert_array_equal(copy.x, result.x)
 
     def test_source_noise(self, inputs):
         data, segmentation, source, probability, rms = inputs

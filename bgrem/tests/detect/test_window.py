@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from bgrem.detect.window import windowed_positions
+from bgrem.detect.window import window_errors, windowed_positions
 
 SHAPE = (70, 80)
 RADIUS = 1.77  # the half-light radius of a star of FWHM 3
@@ -107,3 +107,30 @@ def test_each_for_itself(monkeypatch):
     together = measure(data, centers, radius=radius)
     monkeypatch.setattr('bgrem.detect.window._MAX_CHUNK', 1)
     assert_allclose(measure(data, centers, radius=radius), together, atol=1e-9)
+
+
+class TestErrors:
+    def test_known_answer(self):
+        """Of a Gaussian under its own window: the least that noise allows."""
+        sigma = 3 / np.sqrt(8 * np.log(2))
+        data = 50 * star(30.2, 40.4)
+        found = window_errors(
+            data, np.full(SHAPE, 2.0), np.zeros(SHAPE, int), [1],
+            np.array([[30.2, 40.4]]), np.array([sigma * np.sqrt(2 * np.log(2))]),
+        )  # fmt: skip
+        # Of peak height h and pixels of noise s: s / h * sqrt(2 / pi), which is what
+        # Cramer and Rao have for a known window
+        assert_allclose(found, 2.0 / 50 * np.sqrt(2 / np.pi), rtol=0.01)
+
+    def test_neighbours_and_unknown_places(self):
+        data = star(30, 40) + 20 * star(36, 41)
+        labels = np.zeros(SHAPE, dtype=int)
+        labels[35:48, 33:42] = 2
+        positions = np.array([[30.0, 40.0], [np.nan, 3.0], [10.0, 10.0]])
+        options = {'half_light_radius': np.full(3, RADIUS)}
+        error = np.full(SHAPE, 0.1)
+        args = (error, labels, [1, 2, 3], positions)
+        alone = window_errors(star(30, 40), *args, **options)
+        found = window_errors(data, *args, **options)
+        assert_allclose(found[0], alone[0], rtol=0.1)
+        assert np.isnan(found[1:]).all()  # no place; no light

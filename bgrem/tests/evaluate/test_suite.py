@@ -297,7 +297,12 @@ def photometry():
             'n_sources': 9,
             'n_not_finite': 0,
             'centroid': position,
-            'windowed': {'n': 0, 'median_distance': None, 'ratio': None},
+            'position': {
+                'n': 0,
+                'median_distance': None,
+                'ratio': None,
+                'pull_std': None,
+            },
             'detection': {**position, 'ratio': 1.2},
         },
         'flux_flux': {'bgrem': {'true': [5.0, 50.0], 'measured': [6.0, 49.0]}},

@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,9 +9,11 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.table import QTable, Table
 from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
 from numpy.testing import assert_allclose, assert_array_equal
 from photutils.segmentation import SegmentationImage, SourceCatalog
 
+from bgrem.detect.catalog import catalog as measure
 from bgrem.files.cards import product_provenance
 from bgrem.files.io import read_image
 from bgrem.files.products import (
@@ -200,7 +203,9 @@ def test_no_detections(tmp_path, data, background):
     assert not fits.getdata(tmp_path / 'out.fits', 'SEGM').any()
     table = Table.read(tmp_path / 'out.fits', 'CATALOG')
     assert len(table) == 0
-    assert {'x_centroid', 'x_centroid_win', 'y_centroid_win'} < set(table.colnames)
+    assert {'x', 'y', 'x_err', 'y_err', 'x_centroid', 'snr', 'detection_flags'} < set(
+        table.colnames
+    )
 
 
 def test_gzipped_products(tmp_path, data, background):
@@ -325,9 +330,43 @@ def test_regions(tmp_path, catalog):
     assert lines[3].startswith('ellipse(21.000,11.000,2.45,2.45,')
     assert lines[3].endswith('# text={1}')
     write_regions(path, None, overwrite=True)
-    assert path.read_text().splitlines() == lines[:3]
+    assert path.read_text().splitlines() == lines[:2]
     with pytest.raises(ValueError, match=r'must end in \.reg'):
         write_regions(tmp_path / 'sources.txt', catalog)
+
+
+def test_regions_on_the_sky(tmp_path):
+    """Of a catalogue with sky coordinates; a turned ellipse keeps its direction."""
+    wcs = make_wcs()
+    turn = np.deg2rad(30)
+    wcs.wcs.pc = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    y, x = np.mgrid[:60, :60]
+    along, across = x - 30 + y - 20, y - 20 - (x - 30)
+    data = np.exp(-(along**2) / 80 - across**2 / 20)
+    segments = SegmentationImage((data > 0.02).astype(int))
+    catalog = measure(
+        data,
+        segments,
+        source=data,
+        probability=data,
+        background_rms=np.full(data.shape, 1e-3),
+        wcs=wcs,
+    )
+    path = tmp_path / 'sources.reg'
+    write_regions(path, catalog)
+    lines = path.read_text().splitlines()
+    assert lines[2] == 'icrs'
+    pattern = r'ellipse\((.+),(.+),(.+)",(.+)",(.+)\) # text=\{1\}'
+    ra, dec, major, minor, angle = map(float, re.fullmatch(pattern, lines[3]).groups())
+    expected = wcs.pixel_to_world(30, 20)
+    assert_allclose([ra, dec], [expected.ra.deg, expected.dec.deg], atol=1e-6)
+    scale = proj_plane_pixel_scales(wcs)[0] * 3600
+    assert_allclose(major / scale, 3 * catalog.semimajor_axis[0].value, rtol=1e-3)
+    assert_allclose(minor / scale, 3 * catalog.semiminor_axis[0].value, rtol=1e-3)
+    # where the major axis ends, on the sky: the angle is that from the longitude
+    end = wcs.pixel_to_world(31, 21)
+    north = expected.position_angle(end).deg  # through east, to the left
+    assert_allclose(np.mod(90 + north, 180), np.mod(angle, 180), atol=0.2)
 
 
 def test_provenance_of_other_files(tmp_path, data):

@@ -5,7 +5,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import ndimage
 
-from bgrem.sky.noise import away_from_sources, noise_correlation, noise_skewness
+from bgrem.sky.noise import (
+    away_from_sources,
+    noise_correlation,
+    noise_covariance,
+    noise_skewness,
+)
 
 
 def test_away_from_sources():
@@ -71,3 +76,33 @@ class TestNoiseSkewness:
     def test_nothing_known(self):
         assert noise_skewness(np.full((3, 3), np.nan), np.zeros((3, 3), bool)) == 0
         assert noise_skewness(np.ones((3, 3)), np.ones((3, 3), bool)) == 0
+
+
+class TestNoiseCovariance:
+    def test_by_hand(self):
+        residual = np.array([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]])
+        clean = np.array([[True, True, True], [True, True, False]])
+        found = noise_covariance(residual, clean, 1)
+        assert_allclose(found[1, 1], (4 + 1 + 9) / 5)
+        assert_allclose(found[1], [0, 14 / 5, 0], atol=1e-12)
+        assert_allclose(found, found[::-1, ::-1], atol=1e-12)
+        # one pixel below and to the right: 2 with 3 alone
+        assert_allclose(found[2, 2], 6.0)
+
+    def test_of_smoothed_noise(self):
+        noise = np.random.default_rng(4).normal(size=(500, 600))
+        smooth = ndimage.gaussian_filter(noise, 1.0, mode='wrap')
+        clean = np.random.default_rng(5).random(noise.shape) > 0.3
+        found = noise_covariance(smooth, clean, 3)
+        y, x = np.mgrid[-3:4, -3:4]
+        expected = smooth.var() * np.exp(-(x**2 + y**2) / 4)
+        assert_allclose(found, expected, atol=0.02 * smooth.var())
+        assert_allclose(noise_covariance(smooth, ~clean, 3), expected, atol=0.003)
+
+    def test_nothing_is_known(self):
+        """Of no pixel, and of pixels farther apart than there are."""
+        nothing = np.zeros((5, 5), dtype=bool)
+        assert_array_equal(noise_covariance(np.full((5, 5), np.nan), nothing, 2), 0)
+        found = noise_covariance(np.ones((2, 2)), np.ones((2, 2), dtype=bool), 4)
+        assert_array_equal(found[:3], 0)
+        assert_allclose(found[4, 3:6], 1)

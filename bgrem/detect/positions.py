@@ -1,0 +1,224 @@
+"""
+Where the detections are: the peaks of the probability, refined on the data.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from bgrem.detect.discovery import source_width
+from bgrem.detect.peaks import find_peaks, peak_widths
+from bgrem.detect.window import window_errors, window_sigma, windowed_positions
+from bgrem.sky.noise import away_from_sources, noise_covariance
+
+__all__ = ['Positions', 'measure_positions']
+
+# The half-light radius of a star's window over half the FWHM of its core. Of a
+# Gaussian it would be one; light in the wings is worth little to a position.
+_WINDOW_RADIUS = 1.15
+# What the denoiser leaves of the sky is smoother than this, in FWHM of the image.
+_SKY_SIGMA = 2.0
+# A windowed position stands where its error is below this part of the FWHM, and where
+# it is that many errors from the peak at most.
+_MAX_ERROR = 0.1
+_MAX_OFFSET = 3.0
+# The error of a peak of the probability is that of the window, but for so much that
+# noise has no part in, and never more than the width of the blob that the networks are
+# taught; in FWHM and in pixels.
+_PEAK_FWHM, _PEAK_PIXELS = 0.05, 0.12
+_BLOB_FWHM, _BLOB_PIXELS = 0.25, 0.35
+# Where nothing in an image has a width, in pixels.
+_DEFAULT_WIDTH = 2.0
+# Noise is correlated no farther, in pixels; its covariance is not known from fewer
+# pixels than these.
+_NOISE_REACH = 12
+_MIN_CLEAN = 1000
+_MIN_EXCESS = 0.5  # of the variance
+
+
+@dataclass(frozen=True)
+class Positions:
+    """
+    The positions of detections, and how they came about.
+
+    Parameters
+    ----------
+    position : 2D `~numpy.ndarray` of float
+        ``(x, y)`` of each, of shape (n, 2), in pixels.
+    error : 2D `~numpy.ndarray` of float
+        Their standard deviations along x and y, of shape (n, 2), in pixels.
+    core_fwhm : 1D `~numpy.ndarray` of float
+        The FWHM of the core of the denoised source, in pixels; NaN where it has none.
+    probability : 1D `~numpy.ndarray` of float32
+        The highest peak of the probability in the segment, or its highest pixel.
+    has_peak : 1D `~numpy.ndarray` of bool
+        Whether there is a peak. Else the position is the centroid.
+    is_windowed : 1D `~numpy.ndarray` of bool
+        Whether the position was refined on the data. Else it is the peak's own.
+    width : float
+        The FWHM of the compact sources of the image, in pixels.
+    """
+
+    position: np.ndarray
+    error: np.ndarray
+    core_fwhm: np.ndarray
+    probability: np.ndarray
+    has_peak: np.ndarray
+    is_windowed: np.ndarray
+    width: float
+
+
+def measure_positions(
+    data,
+    segmentation_image,
+    centroid,
+    *,
+    source,
+    probability,
+    noise,
+    error,
+    usable,
+    neighbours='correct',
+):
+    """
+    Measure the positions of detections.
+
+    Parameters
+    ----------
+    data : 2D `~numpy.ndarray` of float
+        The image without its sky.
+    segmentation_image : `~photutils.segmentation.SegmentationImage`
+        One label per detection.
+    centroid : 2D `~numpy.ndarray` of float
+        The centroid ``(x, y)`` of each segment, of shape (n, 2), in pixels.
+    source, probability : 2D `~numpy.ndarray` of float
+        The denoised image and the detection probability.
+    noise, error : 2D `~numpy.ndarray` of float
+        The noise of the sky, and that of each pixel with its source.
+    usable : 2D `~numpy.ndarray` of bool
+        `False` at pixels to leave out.
+    neighbours : {'correct', 'mask', 'none'}, optional
+        As for `bgrem.detect.window.windowed_positions`.
+
+    Returns
+    -------
+    positions : `Positions`
+        In the order of the labels.
+
+    Notes
+    -----
+    A detection is the highest peak of the probability in its segment. Where the light
+    of the source is bright enough, its position is that of the data under a Gaussian
+    window about there (`bgrem.detect.window.windowed_positions`), 1.15 times as wide as
+    the core of the denoised source. What the denoiser leaves of the sky is smooth, and
+    taken off. The windowed position stands if its error is below a tenth of the FWHM of
+    the image's compact sources, and if it lies within three of its errors, half that
+    FWHM (at least 1 px) from the peak. A peak is better where the noise is higher, and
+    does not run away to a neighbour.
+
+    Errors are those of the noise under the window, correlated as it is in the image. In
+    units of them the positions of isolated stars scatter by 0.9 to 1.1.
+    """
+    labels, index = segmentation_image.data, segmentation_image.labels
+    source = np.where(usable, source, 0)
+    start, highest, has_peak = _highest_peaks(index, labels, probability)
+    start[~has_peak] = centroid[~has_peak]
+    core_fwhm, width = _core_widths(source, start, highest)
+    radius = np.where(np.isfinite(core_fwhm), core_fwhm, width) * _WINDOW_RADIUS / 2
+    residual = np.where(usable, data - source, 0)
+    sky = _smooth(residual, usable, _SKY_SIGMA * width)
+    options = {'neighbours': neighbours}
+    windowed = windowed_positions(
+        data - sky, labels, index, start, radius, usable=usable, **options
+    )
+    of_noise = window_errors(
+        source,
+        np.where(usable & np.isfinite(error), error, 0),
+        labels,
+        index,
+        start,
+        radius,
+        **options,
+    )
+    clean = usable & (noise > 0) & away_from_sources(source, noise)
+    if np.count_nonzero(clean) > _MIN_CLEAN:
+        residual = np.divide(residual - sky, noise, out=np.zeros_like(sky), where=clean)
+        covariance = noise_covariance(residual, clean, _NOISE_REACH)
+        of_noise *= _excess(covariance, window_sigma(radius, data.shape))
+    # of the pixels of the window none may be usable, or without noise
+    of_noise[~(of_noise > 0)] = np.inf
+
+    total = np.sqrt(np.mean(of_noise**2, axis=1))
+    least = np.hypot(_PEAK_FWHM * width, _PEAK_PIXELS)
+    largest = np.minimum(_MAX_OFFSET * np.hypot(total, least), max(1, width / 2))
+    is_windowed = has_peak & (total < _MAX_ERROR * width)
+    is_windowed &= np.hypot(*(windowed - start).T) <= largest
+    blob = np.hypot(_BLOB_FWHM * width, _BLOB_PIXELS)
+    of_peak = np.hypot((of_noise**-2 + blob**-2) ** -0.5, least)
+    chosen = is_windowed[:, np.newaxis]
+    return Positions(
+        position=np.where(chosen, windowed, start),
+        error=np.where(chosen, of_noise, of_peak),
+        core_fwhm=core_fwhm,
+        probability=highest,
+        has_peak=has_peak,
+        is_windowed=is_windowed,
+        width=width,
+    )
+
+
+def _highest_peaks(index, labels, probability):
+    """Return place and height of the highest peak of each segment that has one."""
+    highest = ndimage.maximum(probability, labels, index).astype(np.float32)
+    # A segment can hold the flank of a neighbour's higher peak. Of its own peaks the
+    # most probable comes first.
+    peaks = find_peaks(probability, min_probability=np.finfo(np.float32).tiny)
+    found, first = np.unique(labels[peaks['y'], peaks['x']], return_index=True)
+    inside = found > 0
+    rows, peaks = np.searchsorted(index, found[inside]), peaks[first[inside]]
+    place = np.full((len(index), 2), np.nan)
+    place[rows] = np.column_stack([peaks['x_center'], peaks['y_center']])
+    highest[rows] = peaks['probability']
+    has_peak = np.zeros(len(index), dtype=bool)
+    has_peak[rows] = True
+    return place, highest, has_peak
+
+
+def _core_widths(source, place, probability):
+    """Return the width of each core, and that of the compact ones of the image."""
+    last = np.array(source.shape[::-1]) - 1
+    pixel = np.clip(np.floor(np.nan_to_num(place) + 0.5).astype(int), 0, last)
+    core_fwhm = peak_widths(source, 0.0, pixel[:, 1], pixel[:, 0])
+    width = source_width(core_fwhm, probability)
+    if np.isnan(width):
+        known = core_fwhm[np.isfinite(core_fwhm)]
+        width = float(np.median(known)) if known.size else _DEFAULT_WIDTH
+    return core_fwhm, width
+
+
+def _smooth(residual, usable, sigma):
+    """Smooth what is left of an image; what is not usable does not count."""
+    options = {'sigma': sigma, 'mode': 'nearest', 'truncate': 3.0}
+    weight = ndimage.gaussian_filter(usable.astype(residual.dtype), **options)
+    smooth = ndimage.gaussian_filter(residual, **options)
+    return np.divide(smooth, weight, out=np.zeros_like(smooth), where=weight > 1e-3)
+
+
+def _excess(covariance, sigma):
+    """
+    Return the error of windowed positions over that of white noise of unit variance.
+
+    The sum of the noise with ``x exp(-r^2 / 2 s^2)`` has the variance that white noise
+    gives it times the sum of the covariance with the autocorrelation of that function,
+    ``(1 - x^2 / 2 s^2) exp(-r^2 / 4 s^2)``.
+    """
+    reach = len(covariance) // 2
+    scaled = (np.arange(-reach, reach + 1) / sigma[:, np.newaxis]) ** 2
+    across = np.exp(-scaled / 4)
+    along = (1 - scaled / 2) * across
+    factors = [
+        np.einsum('ni,ij,nj->n', of_y, covariance, of_x, optimize=True)
+        for of_x, of_y in ((along, across), (across, along))
+    ]
+    return np.sqrt(np.maximum(np.transpose(factors), _MIN_EXCESS))

@@ -1,0 +1,124 @@
+"""
+photutils' catalogue, with apertures at the positions of the detections.
+"""
+
+from functools import wraps
+
+from photutils.segmentation import SourceCatalog
+
+__all__ = ['DetectionCatalog', 'PlacedCatalog']
+
+
+def _property(name):
+    """Return photutils' property of that name, of the catalogue of the apertures."""
+    original = vars(SourceCatalog)[name]
+
+    def measure(self):
+        return getattr(self.apertures, name)
+
+    measure.__name__, measure.__doc__ = name, original.__doc__
+    # of photutils' own kind, so that it is listed, kept and sliced as the others
+    return type(original)(measure)
+
+
+def _method(name):
+    """Return photutils' method of that name, of the catalogue of the apertures."""
+    original = getattr(SourceCatalog, name)
+
+    @wraps(original)
+    def measure(self, *args, **kwargs):
+        return getattr(self.apertures, name)(*args, **kwargs)
+
+    return measure
+
+
+def _photometry(name):
+    """Return a method as `_method` does; what it adds is added here."""
+    original = getattr(SourceCatalog, name)
+
+    @wraps(original)
+    def measure(self, *args, name=None, overwrite=False, **kwargs):
+        result = getattr(self.apertures, original.__name__)(*args, **kwargs)
+        if name is not None:
+            pairs = [(name, result)]
+            if isinstance(result, tuple):
+                pairs = zip((f'{name}_flux', f'{name}_flux_err'), result, strict=True)
+            for key, values in pairs:
+                self.add_property(key, values, overwrite=overwrite)
+        return result
+
+    return measure
+
+
+class DetectionCatalog(SourceCatalog):
+    """
+    Class with the catalogue of the detections of an image.
+
+    All is photutils' own, but that Kron and circular apertures, and the radii measured
+    with them, are centred on the positions ``x`` and ``y`` of the detections instead of
+    the isophotal centroid.
+
+    Parameters
+    ----------
+    data, segmentation_image, **kwargs
+        As for `~photutils.segmentation.SourceCatalog`.
+    apertures : `~photutils.segmentation.SourceCatalog` or `None`, optional
+        The catalogue of the same data and segments whose centroids are the positions.
+        Default `None`: photutils' own apertures.
+    """
+
+    kron_radius = _property('kron_radius')
+    kron_aperture = _property('kron_aperture')
+    kron_flux = _property('kron_flux')
+    kron_flux_err = _property('kron_flux_err')
+    make_kron_apertures = _method('make_kron_apertures')
+    plot_kron_apertures = _method('plot_kron_apertures')
+    kron_photometry = _photometry('kron_photometry')
+    make_circular_apertures = _method('make_circular_apertures')
+    plot_circular_apertures = _method('plot_circular_apertures')
+    circular_photometry = _photometry('circular_photometry')
+    flux_radius = _photometry('flux_radius')
+    if 'kron_radius_measured' in vars(SourceCatalog):  # photutils 3.1
+        kron_radius_measured = _property('kron_radius_measured')
+        flags = _property('flags')
+
+    def __init__(self, data, segmentation_image, *, apertures, **kwargs):
+        super().__init__(data, segmentation_image, **kwargs)
+        self.apertures = apertures
+
+    def __getitem__(self, index):
+        part = super().__getitem__(index)
+        part.apertures = self.apertures[index]
+        return part
+
+
+class PlacedCatalog(SourceCatalog):
+    """
+    Class with the catalogue of an image whose centroids are given positions.
+
+    Parameters
+    ----------
+    data, segmentation_image, **kwargs
+        As for `~photutils.segmentation.SourceCatalog`.
+    position : 2D `~numpy.ndarray` of float
+        ``(x, y)`` of each source in pixels, of shape (n, 2).
+    """
+
+    def __init__(self, data, segmentation_image, *, position, **kwargs):
+        super().__init__(data, segmentation_image, **kwargs)
+        self.add_property('position', position)
+
+    @property
+    def centroid(self):
+        """The positions ``(x, y)``."""
+        return self.position
+
+    @property
+    def x_centroid(self):
+        """The positions along x."""
+        return self.position[..., 0]
+
+    @property
+    def y_centroid(self):
+        """The positions along y."""
+        return self.position[..., 1]

@@ -1,0 +1,175 @@
+"""
+The detector as the finder of photutils' PSF photometry.
+"""
+
+import warnings
+
+import numpy as np
+from astropy.table import QTable
+from photutils.utils.exceptions import NoDetectionsWarning
+
+from bgrem.detect.discovery import choose_threshold
+from bgrem.detect.peaks import find_peaks
+from bgrem.detect.positions import measure_positions
+from bgrem.detect.segments import segment
+from bgrem.inputs import parse_image
+from bgrem.pipeline import network_factor, separate
+
+__all__ = ['SourceDetector']
+
+
+class SourceDetector:
+    """
+    Class to find the sources of images that have the noise of another one.
+
+    It can be the ``finder`` of `~photutils.psf.PSFPhotometry` and
+    `~photutils.psf.IterativePSFPhotometry`. It runs the network on each array that it
+    is given, and knows nothing of those before: in what is left of an image once stars
+    are subtracted, it finds what they hid.
+
+    Parameters
+    ----------
+    image : `~bgrem.inputs.ImageInput`
+        The image whose noise is taken.
+    detector : dict
+        The options of `bgrem.pipeline.separate` with which its sources were separated.
+    binning : int
+        At which they were.
+    noise : 2D `~numpy.ndarray` of float
+        The noise of its sky.
+    threshold : float or `None`
+        Peaks of the probability at or above it are detections.
+    false_discovery_rate : float
+        Where there is no threshold, the expected fraction of false detections.
+    log_odds_shift : float
+        What is added to the log-odds of the probabilities first.
+    **options
+        Passed to `bgrem.detect.segments.segment`.
+    """
+
+    def __init__(
+        self,
+        image,
+        detector,
+        *,
+        binning,
+        noise,
+        threshold,
+        false_discovery_rate,
+        log_odds_shift,
+        **options,
+    ):
+        self._shape, self._unit, self._unusable = (
+            image.data.shape,
+            image.unit,
+            image.unusable,
+        )
+        factor = network_factor(
+            image.data,
+            image.unusable,
+            normalization=detector['normalization'],
+            error=detector['error'],
+            binning=binning,
+        )
+        # The probability is read at the first step, so that one is enough.
+        self._detector = {
+            **detector,
+            'error': None,
+            'normalization': factor,
+            'binning': binning,
+            'n_steps': 1,
+        }
+        self._noise = noise
+        self._threshold = threshold
+        self._rate = (false_discovery_rate, log_odds_shift)
+        self._options = options
+
+    def __repr__(self):
+        name = self._detector['weights'].name
+        return f'<{type(self).__name__}: weights {name!r}, shape {self._shape}>'
+
+    def __call__(self, data, mask=None):
+        """
+        Find the sources of an image.
+
+        Parameters
+        ----------
+        data : 2D array_like, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
+            The image, of the shape and the kind of unit of the one whose noise it has.
+            Its sky can be there or not.
+        mask : 2D array_like of bool, optional
+            `True` where nothing is to be found.
+
+        Returns
+        -------
+        sources : `~astropy.table.QTable` or `None`
+            In reading order, with ``id``, the position ``x`` and ``y`` and its error
+            ``x_err`` and ``y_err`` in pixels, the ``flux`` in the segment with the
+            unit of the image, and ``detection_probability``. `None`, with photutils'
+            `~photutils.utils.exceptions.NoDetectionsWarning`, where nothing is found.
+
+        Raises
+        ------
+        ValueError
+            If the shape is another one.
+        UnitConversionError
+            If the unit is of another kind.
+        """
+        image = parse_image(data, mask=mask)
+        if image.data.shape != self._shape:
+            msg = (
+                f'data must have the shape of the image, {self._shape}, got '
+                f'{image.data.shape}'
+            )
+            raise ValueError(msg)
+        scale = 1.0
+        if image.unit is not None and self._unit is not None:
+            scale = image.unit.to(self._unit)
+        unusable = image.unusable | self._unusable
+        found = separate(scale * image.data, unusable, **self._detector)
+        threshold = self._threshold
+        if threshold is None:
+            peaks = find_peaks(found.probability, unusable)
+            threshold = choose_threshold(peaks['probability'], *self._rate)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', NoDetectionsWarning)
+            segments = segment(
+                found.source,
+                found.probability,
+                self._noise,
+                threshold=threshold,
+                mask=unusable,
+                **self._options,
+            )
+        if segments is None:
+            msg = 'No sources were found.'
+            warnings.warn(msg, NoDetectionsWarning, stacklevel=2)
+            return None
+        data = np.where(unusable, 0, scale * image.data - found.normalization.center)
+        return self._table(data, segments, found, ~unusable)
+
+    def _table(self, data, segments, found, usable):
+        """Return the sources as photutils wants them."""
+        index, labels = segments.labels, segments.data
+        positions = measure_positions(
+            data,
+            segments,
+            np.full((len(index), 2), np.nan),  # each has a peak
+            source=found.source,
+            probability=found.probability,
+            noise=self._noise,
+            error=self._noise,
+            usable=usable,
+        )
+        flux = np.bincount(labels.ravel(), data.ravel())[index]
+        return QTable(
+            {
+                'id': index,
+                'x': positions.position[:, 0],
+                'y': positions.position[:, 1],
+                'x_err': positions.error[:, 0],
+                'y_err': positions.error[:, 1],
+                'flux': flux if self._unit is None else flux << self._unit,
+                'detection_probability': positions.probability,
+            }
+        )
