@@ -1,5 +1,5 @@
 """
-photutils' catalogue, with apertures at the positions of the detections.
+The catalogue of photutils, with apertures at the positions of the detections.
 """
 
 from functools import wraps
@@ -60,11 +60,13 @@ class DetectionCatalog(SourceCatalog):
 
     Parameters
     ----------
-    data, segmentation_image, **kwargs
+    data, segmentation_image
         As for `~photutils.segmentation.SourceCatalog`.
-    apertures : `~photutils.segmentation.SourceCatalog` or `None`, optional
-        The catalogue of the same data and segments whose centroids are the positions.
-        Default `None`: photutils' own apertures.
+    apertures : `~photutils.segmentation.SourceCatalog` or `None`
+        The catalogue of the same data and segments whose centroids are the positions;
+        `None` for photutils' own apertures.
+    **kwargs
+        As for `~photutils.segmentation.SourceCatalog`.
     """
 
     kron_radius = _property('kron_radius')
@@ -98,10 +100,12 @@ class PlacedCatalog(SourceCatalog):
 
     Parameters
     ----------
-    data, segmentation_image, **kwargs
+    data, segmentation_image
         As for `~photutils.segmentation.SourceCatalog`.
     position : 2D `~numpy.ndarray` of float
         ``(x, y)`` of each source in pixels, of shape (n, 2).
+    **kwargs
+        As for `~photutils.segmentation.SourceCatalog`.
     """
 
     def __init__(self, data, segmentation_image, *, position, **kwargs):

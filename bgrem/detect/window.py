@@ -110,10 +110,12 @@ def window_errors(
         The image without noise.
     error : 2D `~numpy.ndarray` of float
         The standard deviation of the noise of each pixel, 0 where it is not used.
-    labels, index, half_light_radius, neighbours
+    labels, index
         As for `windowed_positions`.
     position : 2D `~numpy.ndarray` of float
         The positions ``(x, y)``, of shape (n, 2), in pixels.
+    half_light_radius, neighbours
+        As for `windowed_positions`.
 
     Returns
     -------
