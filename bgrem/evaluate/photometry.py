@@ -12,6 +12,7 @@ from photutils.background import Background2D
 from photutils.utils import calc_total_error
 
 from bgrem.detect.catalog import catalog as measure_catalog
+from bgrem.evaluate.kinds import summarize_kinds
 from bgrem.evaluate.matching import match, match_radius
 from bgrem.evaluate.positions import (
     is_isolated,
@@ -233,6 +234,7 @@ class PhotometrySurvey:
             'is_star': is_star,
             'is_alone': is_alone,
             'distance': distance,
+            'concentration': np.asarray(table['concentration'])[found],
         }
 
     def result(self):
@@ -248,7 +250,8 @@ class PhotometrySurvey:
             `summarize_positions` of the ``centroid`` and of the ``position``
             (``x``, ``y``) of isolated stars with S/N above 5, the latter with the
             ``pull_std``: the standard deviation of error / ``x_err``, with the farthest
-            1% on each side moved to the rest. ``flux_flux``: for
+            1% on each side moved to the rest. ``kinds``: the rows of
+            `bgrem.evaluate.kinds.summarize_kinds`. ``flux_flux``: for
             each method some pairs of ``true`` and ``measured`` aperture flux,
             in units of the true error.
         """
@@ -278,6 +281,7 @@ class PhotometrySurvey:
                     'pull_std': _clipped_std(np.concatenate(pulls)),
                 },
             },
+            'kinds': summarize_kinds(tables['bgrem']) if tables else [],
             'flux_flux': {n: _pairs(table) for n, table in tables.items()},
         }
 

@@ -34,6 +34,7 @@ _SOURCES = {
     'total': 'photometry',
     'local': 'photometry',
     'positions': 'photometry',
+    'kinds': 'photometry',
 }
 
 
@@ -131,6 +132,7 @@ def markdown_report(results):
             ['local'],
         ),
         'positions': ('Positions of isolated stars', _position_table, []),
+        'kinds': ('Stars and galaxies by their concentration', _kind_table, []),
         'segmentation': (
             'Quality of the segments (Haigh et al. 2021)',
             _segmentation_table,
@@ -311,6 +313,26 @@ def _flux_table(parts, fluxes):
                 ]
                 for row in bins
             ]
+    return header, rows
+
+
+def _kind_table(parts):
+    header = ['family', 'S/N', 'stars', 'galaxies', 'median star', 'median galaxy']
+    header += ['area under the ROC', 'stars kept with 10% of the galaxies']
+    rows = [
+        [
+            family,
+            snr_range(row),
+            row['n_stars'],
+            row['n_galaxies'],
+            f'{row["median_star"]:.2f}',
+            f'{row["median_galaxy"]:.2f}',
+            f'{row["area"]:.2f}',
+            f'{row["stars_kept"]:.0%}',
+        ]
+        for family, part in parts.items()
+        for row in part['kinds']
+    ]
     return header, rows
 
 

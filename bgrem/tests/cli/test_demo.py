@@ -44,9 +44,12 @@ def test_find_with_photutils():
     data = rng.normal(100, 1, (128, 128))
     data += 30 * np.exp(-((x - 40) ** 2 + (y - 70) ** 2) / 8)
     catalog = find_with_photutils(data)
-    assert len(catalog) == 1
-    assert abs(catalog.x_centroid[0] - 40) < 0.2
-    assert abs(catalog.y_centroid[0] - 70) < 0.2
+    brightest = catalog[np.argmax(catalog.segment_flux)]
+    assert abs(brightest.x_centroid - 40) < 0.2
+    assert abs(brightest.y_centroid - 70) < 0.2
+    # 10 pixels above 1.5 sigma of the smoothed noise are often noise
+    assert np.all(catalog.segment_area.value >= 10)
+    assert len(catalog) > 10
 
 
 def test_find_nothing_with_photutils():

@@ -186,7 +186,7 @@ def test_suite_measures_everything(results):
         for name in ('Background2D best', 'bgrem best'):
             assert part['sky'][name]['box_size'] in {8, 16, 32, 64, 128}
         assert part['photometry'].keys() == {
-            'aperture', 'kron', 'total', 'local', 'positions', 'flux_flux'
+            'aperture', 'kron', 'total', 'local', 'positions', 'kinds', 'flux_flux'
         }  # fmt: skip
         assert part['segmentation'].keys() == {'bgrem', 'photutils'}
         check_sensitivity(part['sensitivity'])
@@ -305,6 +305,18 @@ def photometry():
             },
             'detection': {**position, 'ratio': 1.2},
         },
+        'kinds': [
+            {
+                'snr_low': 50.0,
+                'snr_high': None,
+                'n_stars': 4,
+                'n_galaxies': 3,
+                'median_star': 1.0,
+                'median_galaxy': 0.6,
+                'area': 0.93,
+                'stars_kept': 0.75,
+            }
+        ],
         'flux_flux': {'bgrem': {'true': [5.0, 50.0], 'measured': [6.0, 49.0]}},
     }
 
@@ -322,7 +334,8 @@ def test_photometry_tables_by_hand(photometry):
     assert text.count(cells) == 4
     assert '| flat | bgrem | star | 5-10 | 7 |' in text
     assert 'Kron fluxes' in text
-    assert '| flat | 9 | 0 | 5 | 0.100 | 1.100 | - | - |' in text
+    assert '| flat | 9 | 0 | 5 | 0.100 | 1.100 | - | - | - |' in text
+    assert '| flat | > 50 | 4 | 3 | 1.00 | 0.60 | 0.93 | 75% |' in text
 
 
 def test_flux_figure(photometry):
