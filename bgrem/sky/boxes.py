@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from bgrem.sky.maps import interpolate_mesh
 from bgrem.sky.scales import BoxMeans, fit_surface, sum_triangle
+from bgrem.sky.stripes import find_stripes
 
 __all__ = ['CLIP', 'BoxSky', 'measure_sky']
 
@@ -44,6 +45,10 @@ _LEFT_OVER = 50.0
 _BORDER = 2
 _OUTSKIRTS = 0.25
 _LARGEST = 64  # boxes across a galaxy
+# A slope with stripes on it is sky where it is this part of their variance; 1/f noise
+# has slopes of its own.
+_MIN_SLOPE = 0.8
+_N_STRIPES = 3
 _SOURCE_FREE = 0.5  # in units of the noise; beneath more there is not noise alone
 _NOISE_WIDTH = 16  # boxes: half the width of the window in which noise is measured
 _NOISE_PRIOR = 1e-3  # pixels with the noise of the whole image, for empty windows
@@ -138,8 +143,15 @@ def measure_sky(residual, usable, noise, source, quantum=0.0):
     while box < _MOST_BOX and box * unit < _COUNTS**0.5 * quantum:
         box *= 2
     first = _first_sky(rest, usable, noise, box)
-
     bound = CLIP * noise + np.float32(_CLIP_STEPS * quantum / unit)
+    stripes = None
+    for _ in range(_N_STRIPES):  # the first time they are clipped themselves
+        more = _stripes(rest, first, usable & (np.abs(rest - first) <= bound))
+        if more is None:
+            break
+        stripes = more if stripes is None else stripes + more
+        rest = rest - more
+        first = _first_sky(rest, usable, noise, box)
     good = usable & (np.abs(rest - first) <= bound)
     if not good.any():
         good = usable
@@ -159,6 +171,8 @@ def measure_sky(residual, usable, noise, source, quantum=0.0):
         surface.level, rest.shape, (box * factor,) * 2, np.float32, edges='linear'
     )
     noise_alone = good & (np.abs(source) < _SOURCE_FREE * unit * noise)
+    if stripes is not None:  # to the pixels they are noise
+        level -= stripes
     ratio, noise_mesh = _measure_noise(rest - level, noise_alone, noise, box)
     ratio, noise_mesh = (_average(one, factor) for one in (ratio, noise_mesh))
     return BoxSky(
@@ -204,6 +218,26 @@ def _first_sky(rest, usable, noise, box):
         np.float32,
         edges='linear',
     )
+
+
+def _stripes(rest, first, good):
+    """Return the stripes of an image, without what is a slope of the sky."""
+    if not good.any():
+        return None
+    found = find_stripes(rest - first, good)
+    if not any(levels.any() for levels in found):
+        return None
+    stripes = np.zeros(rest.shape, dtype=np.float32)
+    for axis, levels in enumerate(found):
+        if levels.any():
+            levels = levels + first.mean(axis=1 - axis)
+            levels -= levels.mean()
+            place = np.linspace(-1, 1, len(levels))
+            slope = np.polynomial.Polynomial.fit(place, levels, 2)(place)
+            if np.sum(slope**2) > _MIN_SLOPE * np.sum(levels**2):
+                levels -= slope
+            stripes += np.expand_dims(levels, 1 - axis).astype(np.float32)
+    return stripes
 
 
 def _box_means(rest, good, noise, box, correlations):

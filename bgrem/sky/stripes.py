@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from bgrem.sky.normalize import estimate_normalization
 
-__all__ = ['measure_stripes']
+__all__ = ['find_stripes', 'measure_stripes']
 
 # A row with a smaller part of usable pixels than this has no level of its own.
 _MIN_PART = 0.1
@@ -20,6 +20,13 @@ _MEDIAN_VARIANCE = np.pi / 2
 # deviations above the sky.
 _LIGHT_WINDOW = 5
 _LIGHT = 3.0
+# Stripes are the same in both halves of their length (correlation of the steps from one
+# to the next), which the rest of the sky is not; and rough, which fringes are not: the
+# mean square of the steps is more than this part of that of steps four times as long.
+_MIN_COHERENCE = 0.5
+_MIN_ROUGHNESS = 0.3
+_LONG_STEP = 4
+_MIN_STRIPES = 32
 
 
 def measure_stripes(data, unusable):
@@ -65,6 +72,65 @@ def measure_stripes(data, unusable):
         levels * _signal_part(levels, noise, np.count_nonzero(n_used, axis))
         for levels, axis in ((rows, 1), (columns, 0))
     )
+
+
+def find_stripes(rest, usable):
+    """
+    Find rows and columns with levels of their own, if an image has any.
+
+    Parameters
+    ----------
+    rest : 2D `~numpy.ndarray` of float
+        The image without its sources and most of its sky, in units of the noise.
+    usable : 2D `~numpy.ndarray` of bool
+        True at pixels that are not wild.
+
+    Returns
+    -------
+    rows, columns : 1D `~numpy.ndarray` of float
+        The mean of each row and column; 0 where they are no stripes.
+
+    Notes
+    -----
+    Stripes differ from the next ones as roughly as from those a few further on, and do
+    so alike in both halves of the image. A step, an even slope or fringes do not.
+    """
+    found = []
+    for values, given in ((rest, usable), (rest.T, usable.T)):
+        half = values.shape[1] // 2
+        levels = _means(values, given)
+        halves = (
+            _means(values[part], given[part])
+            for part in (np.s_[:, :half], np.s_[:, half:])
+        )
+        is_striped = min(len(levels), half) >= _MIN_STRIPES and _are_stripes(*halves)
+        found.append(np.nan_to_num(levels) if is_striped else np.zeros(len(levels)))
+    return tuple(found)
+
+
+def _means(values, given):
+    """Return the mean of each row, NaN where it has too few values."""
+    n_values = np.count_nonzero(given, axis=1)
+    total = np.sum(values, axis=1, where=given, dtype=float)
+    enough = n_values > _MIN_PART * values.shape[1]
+    return np.where(enough, total / np.maximum(n_values, 1), np.nan)
+
+
+def _are_stripes(first, second):
+    """Whether the levels of two halves of rows are alike, and rough."""
+    products = []
+    for step in (1, _LONG_STEP):
+        steps = np.stack([half[step:] - half[:-step] for half in (first, second)])
+        steps = steps[:, np.isfinite(steps).all(axis=0)]
+        if steps.shape[1] < _MIN_STRIPES:
+            return False
+        # a few large ones are those of a border or of amplifiers
+        bound = 3 * 1.4826 * np.median(np.abs(steps), axis=1, keepdims=True)
+        steps = np.clip(steps, -bound, bound)
+        products.append((steps @ steps.T) / steps.shape[1])
+    (own, common), (_, other) = products[0]
+    coherence = common / np.sqrt(own * other) if own * other > 0 else 0
+    return coherence > _MIN_COHERENCE and common > _MIN_ROUGHNESS * products[1][0, 1]
 
 
 def _bright_pixels(sky, noise):
