@@ -34,7 +34,7 @@ _MOST_DIFFERENCE = 7.0
 _N_CORRELATIONS = 6  # lags; at the last two there is sky, but no noise in common
 _MIN_SIGNIFICANCE = 3.0  # of a correlation, in its standard deviation
 _MAX_SAMPLE = 2**18  # pixels, enough for all of these
-# What is left of a star may be this part of its light, pixel by pixel.
+# What is left in a box of the light of its stars may be this part of it.
 _DOUBT = 0.1
 # Light that is above this everywhere in squares of 16 px, in units of the noise, is
 # that of a galaxy; what is left of it may be so many times the rest of it.
@@ -157,12 +157,14 @@ def measure_sky(residual, usable, noise, source, quantum=0.0):
         good = usable
     stride = box // _LEAST_BOX
     correlations = _autocorrelations(np.where(good, rest - first, 0), good, stride)
-    doubt = np.hypot(noise, _DOUBT / unit * source).astype(np.float32)
-    means, n_pixels = _box_means(rest, good, doubt, box, correlations)
+    means, n_pixels = _box_means(rest, good, noise, box, correlations)
     light = _extended_light(source, usable, noise * unit, box)
     left_over = _left_over(light)
+    # in units of the noise of a pixel
+    relative = _average(np.abs(source), box) / unit / _average(noise, box)
+    doubt = np.hypot(left_over, _DOUBT * relative)
     surface = fit_surface(
-        _discount(means, left_over, n_pixels),
+        _discount(means, doubt, n_pixels),
         lambda n: [_shared(one, n)[1] for one in correlations],
     )
 

@@ -112,6 +112,15 @@ class TestLevel:
         assert rms(to_map(sky) - 100) < 0.06 * sigma
         assert_allclose(np.median(sky.noise), 1, rtol=0.05)
 
+    @pytest.mark.parametrize('slope', [0, 0.3])
+    def test_stripes_are_no_sky(self, slope):
+        """But they are noise to the pixels."""
+        columns = 2 * np.random.default_rng(2).normal(size=SHAPE[1])
+        columns -= columns.mean()
+        sky = measure(slope * X + columns + NOISE)
+        assert rms(to_map(sky) - slope * X) < 0.1
+        assert_allclose(np.median(sky.noise), np.hypot(1, columns.std()), rtol=0.1)
+
     def test_transposed(self):
         data = 4 * np.sin(X / 9) + NOISE
         sky, other = measure(data), measure(data.T)

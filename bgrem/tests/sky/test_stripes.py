@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
-from bgrem.sky.stripes import measure_stripes
+from bgrem.sky.stripes import find_stripes, measure_stripes
 
 SHAPE = (200, 260)
 SIGMA = 4.0
@@ -93,3 +93,58 @@ def test_small(shape, rng):
         assert np.all(np.isfinite(levels))
     for levels in measure_stripes(data, data < 9):
         assert_array_equal(levels, 0)
+
+
+class TestFindStripes:
+    """Rows and columns that are like no sky."""
+
+    NOISE = np.random.default_rng(6).normal(size=(120, 160))
+    ALL = np.ones((120, 160), dtype=bool)
+
+    @pytest.mark.parametrize('strength', [0.5, 3.0])
+    def test_found(self, strength):
+        rng = np.random.default_rng(2)
+        columns = strength * rng.normal(size=160)
+        rows, found = find_stripes(columns + self.NOISE, self.ALL)
+        assert_array_equal(rows, 0)
+        assert_allclose(found, columns, atol=4 / np.sqrt(120))
+        found = find_stripes((columns + self.NOISE).T, self.ALL.T)[0]
+        assert_allclose(found, columns, atol=4 / np.sqrt(120))
+
+    def test_red_noise(self):
+        """1/f noise is rough, too."""
+        spectrum = np.fft.rfft(np.random.default_rng(2).normal(size=1200))
+        spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))
+        rows = np.fft.irfft(spectrum)[:120]
+        rows /= rows.std()
+        found = find_stripes(rows[:, np.newaxis] + self.NOISE, self.ALL)[0]
+        assert_allclose(found, rows, atol=0.4)
+
+    def test_masked_rows(self):
+        usable = self.ALL.copy()
+        usable[40:50] = False
+        data = np.where(usable, self.NOISE, np.nan)
+        data += 2 * np.random.default_rng(2).normal(size=(120, 1))
+        rows, columns = find_stripes(data, usable)
+        assert_array_equal(rows[40:50], 0)
+        assert np.count_nonzero(rows) == 110
+        assert_array_equal(columns, 0)
+
+    @pytest.mark.parametrize(
+        'sky',
+        [
+            lambda y, x: 0 * y + 0 * x,
+            lambda y, x: 0.3 * y + 0 * x,
+            lambda y, x: 50 * (y > 70) + 0 * x,
+            lambda y, x: 3 * np.sin(y / 6) + 0 * x,
+            lambda y, x: 4 * np.sin(y / 4) * np.sin(x / 4),
+        ],
+        ids=['flat', 'slope', 'step', 'fringes', 'nebulosity'],
+    )
+    def test_no_stripes(self, sky):
+        for found in find_stripes(sky(*np.ogrid[:120, :160]) + self.NOISE, self.ALL):
+            assert_array_equal(found, 0)
+
+    def test_small_image(self):
+        for found in find_stripes(self.NOISE[:20, :20], self.ALL[:20, :20]):
+            assert_array_equal(found, 0)
