@@ -99,7 +99,8 @@ def catalog(
 
     Notes
     -----
-    All else is photutils' own: a catalogue of the data whose ``detection_catalog`` is
+    Apertures are about the positions (`bgrem.detect.sources.DetectionCatalog`). All
+    else is photutils' own: a catalogue of the data whose ``detection_catalog`` is
     that of the denoised image. Kron apertures have the size that they have there; on
     the data it would grow with the noise. photutils 3.1 gives the narrowest sources
     another shape than 3.0 does, and all of them a smaller ``kron_flux_err``, as it
@@ -134,16 +135,18 @@ def catalog(
     places = given or PlacedCatalog(
         shape_image, segmentation_image, position=positions.position, **options
     )
-    detected = _catalog_of(
-        (data, error, mask), segmentation_image, shapes, places, **kwargs
-    )
-    _add_positions(detected, positions)
-    result = detected
+    parts = (segmentation_image, shapes, places)
+    has_background = 'background' in kwargs
+    result = _catalog_of(measured or (data, error, mask), *parts, **kwargs)
+    _add_positions(result, positions)
+    detected = result
     if measured is not None:
-        result = _catalog_of(measured, segmentation_image, shapes, places, **kwargs)
-        _add_positions(result, positions)
+        kwargs.pop('background', None)  # of the other image
+        detected = _catalog_of((data, error, mask), *parts, **kwargs)
+        _add_positions(detected, positions)
     radii = [k * positions.width for k in _APERTURE_FWHM]
     growth = star_growth(plain['source'], segmentation_image, detected)
+    result.add_property('half_light_radius', places.flux_radius(0.5))
     _add_fluxes(result, radii if aperture_radii is None else list(aperture_radii))
     _add_concentration(result, detected, radii[0], radii[-1], growth)
     flags = detection_flags(
@@ -166,7 +169,7 @@ def catalog(
             result.add_property(f'total_{name}', total)
     if zero_point is not None:
         _add_magnitudes(result, zero_point)
-    result.default_columns = _columns(result, has_background='background' in kwargs)
+    result.default_columns = _columns(result, has_background=has_background)
     return result
 
 
@@ -249,7 +252,6 @@ def _add_fluxes(result, radii):
     with np.errstate(divide='ignore', invalid='ignore'):
         snr = _plain(result.kron_flux) / _plain(result.kron_flux_err)
     result.add_property('snr', snr)
-    result.flux_radius(0.5, name='half_light_radius')
     for number, radius in enumerate(radii, start=1):
         result.circular_photometry(radius, name=f'aperture_{number}')
         constant = np.full(result.n_labels, float(radius)) << u.pix

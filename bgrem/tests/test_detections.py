@@ -155,6 +155,15 @@ class TestAnotherImage:
         assert found.kron_flux.unit == u.Jy
         assert_allclose(found.kron_mag, found.kron_flux.to_value(u.ABmag), atol=1e-6)
 
+    def test_background_with_a_unit(self, bkg, red, segments):
+        """The other image can have a unit that this one has not."""
+        other = DiffusionBackground((red.subtract() + red.background) << u.Jy, 32)
+        found = bkg.catalog(segments, data=other)
+        plain = bkg.catalog(segments, data=red)
+        assert found.background_mean.unit == found.kron_flux.unit == u.Jy
+        assert_allclose(found.kron_flux.value, plain.kron_flux, rtol=0.02)
+        assert_array_equal(found.half_light_radius, plain.half_light_radius)
+
     def test_sky_that_is_still_there(self, bkg, segments, data):
         match = r'the median of data outside the sources is 200\.?\d*: the sky of an'
         with pytest.warns(AstropyUserWarning, match=match):
