@@ -168,12 +168,14 @@ def _fit_plane(means):
     tilt = slopes @ places
     explained = np.sum(weight * tilt**2)
     scatter = np.sum(weight * (mean - middle - tilt) ** 2) / n_free
+    variance *= max(scatter, 1)
     if explained > _TILT_SIGNIFICANCE**2 * scatter:
         part = 1 - _TILT_SIGNIFICANCE**2 * scatter / explained
         y, x = np.indices(known.shape)
         places = np.stack([y - y_middle, x - x_middle])
         level += part * np.tensordot(slopes, places, axes=1)
-        variance += part**2 * np.einsum('ayx,ab,byx->yx', places, inverse, places)
+        of_slopes = np.einsum('ayx,ab,byx->yx', places, inverse, places)
+        variance += part**2 * of_slopes * max(scatter, 1)
     return level, variance
 
 
@@ -188,16 +190,19 @@ def _refine(means, level, variance, width, correlation):
     common = _common_noise(correlation, width)
     # correlated products scatter more
     wider = np.prod([1 + 2 * one**2 for one in correlation])
-    part = _believe(weight, rest, predicted, spread, common, wider)
+    part, excess = _believe(weight, rest, predicted, spread, common, wider)
     change = part * smooth
     if not np.any(np.abs(change) > np.sqrt(spread)):
         return None, variance
     # the smoothing holds the noise of the surface before, on which it stands
-    return change, (1 - part**2) * variance + part**2 * spread
+    return change, (1 - part**2) * variance + part**2 * spread * excess
 
 
 def _believe(weight, rest, predicted, spread, common, wider):
-    """Return which part of the prediction tells something, at each box."""
+    """
+    Return which part of the prediction tells something, at each box, and by how much
+    the boxes scatter more than by their weights, in variance.
+    """
     known = weight > 0
     variance = 1 / np.where(known, weight, 1)
     missed = np.where(known, rest - predicted, 0)
@@ -217,13 +222,15 @@ def _believe(weight, rest, predicted, spread, common, wider):
     )
     # what a prediction misses has lost about as much of the noise
     both -= common / (1 - common) * scatter
-    chance = np.sqrt(wider * power * scatter / np.where(noise > 0, noise, 1))
+    excess = scatter / np.where(noise > 0, noise, 1)
+    chance = np.sqrt(wider * power * excess)
     gain = both - _SIGNIFICANCE * chance
     part = np.clip(gain / np.where(power > 0, power, 1), 0, 1)
     typical /= np.where(total > 0, total, 1)
     poor = np.clip(spread / _POOR, typical, _POOR * typical)
     divisor = part * typical + (1 - part) * poor
-    return np.where(divisor > 0, part * typical / np.where(divisor > 0, divisor, 1), 0)
+    part *= typical / np.where(divisor > 0, divisor, 1)
+    return part, np.maximum(excess, 1)
 
 
 def _smooth(means, rest, width):
