@@ -78,7 +78,8 @@ def _find_stars(source, catalog):
     probability = catalog.detection_probability
     width = source_width(widths, probability)
     to_border = np.minimum(position, last - position)
-    snr = np.array(catalog.segment_flux / catalog.segment_flux_err)
+    with np.errstate(divide='ignore', invalid='ignore'):  # boxes without any noise
+        snr = np.array(catalog.segment_flux / catalog.segment_flux_err)
     is_star = (
         (probability >= SURE)
         & (snr > _MIN_SNR)

@@ -23,6 +23,7 @@ _MAX_NUMBERS = 4  # the most frequent; each takes its time
 # The brightest patches are saturated stars: numbers further above the median, in
 # standard deviations from the quartiles, are left alone.
 _MAX_LEVEL = 5.0
+_WILD = 1e12  # no star is so many standard deviations bright
 # Of the values within a tenth of the quartiles' distance above the number, when
 # nothing lies below: so many, and they were cut off there, not filled.
 _MAX_CUT = 0.01
@@ -48,9 +49,9 @@ def blank_pixels(data, unusable=None):
     -------
     blank : 2D `~numpy.ndarray` of bool
         `True` at patches of 3x3 px or more of exact zeros, and of any other number
-        that fills 100 such patches and is not far above the sky. Nowhere where zero
-        is a usual measurement (counts, a cut-off at zero), nor where the rest of the
-        image has no noise of its own (models).
+        that fills 100 such patches and is not far above the sky, or farther than any
+        star. Nowhere where zero is a usual measurement (counts, a cut-off at zero),
+        nor where the rest of the image has no noise of its own (models).
     """
     blank = np.zeros(data.shape, dtype=bool)
     usable = np.isfinite(data)
@@ -89,15 +90,20 @@ def _both_sides(equal, axis):
 
 def _is_fill(number, data, rest):
     """Whether a number stands for missing data, given where the rest is."""
-    values = data[rest]
-    if values.size == 0 or not _is_noisy(data, rest):
+    values = data[rest].astype(float)
+    if values.size == 0:
         return False
     low, middle, high = np.percentile(values, [25, 50, 75])
     quantum = find_quantum(values)
     if quantum > 0 and high - low < 8 * quantum:
-        # steps as coarse as the noise
-        return np.mean(values == number) < _MAX_USUAL
-    if number > middle + _MAX_LEVEL * (high - low) / 1.349:
+        # Steps as coarse as the noise. Single photons stand out, they are no minima.
+        is_noisy = _is_noisy(data, rest) or _is_noisy(-1.0 * data, rest)
+        return is_noisy and np.mean(values == number) < _MAX_USUAL
+    if not _is_noisy(data, rest):
+        return False
+    spread = (high - low) / 1.349
+    is_wild = number - middle > _WILD * spread > 0
+    if number - middle > _MAX_LEVEL * spread and not is_wild:
         return False
     above = values - number
     is_lowest = not np.any(above < 0)

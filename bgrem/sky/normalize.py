@@ -229,6 +229,10 @@ def _local_normalization(data, unusable, lag):
     mesh = measure_mesh(data, unusable | blank, lag=lag)
     noise = mesh.noise
     if np.isnan(noise).any() and not np.any(noise > 0):
+        # a checkerboard leaves no pairs of pixels an odd distance apart
+        lag += 1
+        noise = measure_mesh(data, unusable | blank, lag=lag).noise
+    if np.isnan(noise).any() and not np.any(noise > 0):
         # boxes that are too empty one by one may do all together
         whole = measure_mesh(data, unusable | blank, max(data.shape), lag)
         noise = np.full_like(noise, np.nan_to_num(whole.noise).max())

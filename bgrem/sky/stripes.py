@@ -8,6 +8,7 @@ the network they are faint lines of light. Numpy and scipy only.
 import numpy as np
 from scipy import ndimage
 
+from bgrem.sky.mesh import find_quantum
 from bgrem.sky.normalize import estimate_normalization
 
 __all__ = ['find_stripes', 'measure_stripes']
@@ -56,6 +57,10 @@ def measure_stripes(data, unusable):
     """
     rows, columns = (np.zeros(n) for n in data.shape)
     usable = ~unusable
+    # The median of data in coarse steps jumps by a whole step; spread evenly over their
+    # steps, they have the median of grouped data.
+    quantum = find_quantum(data[usable])
+    data = data + quantum * (np.random.default_rng(0).random(data.shape) - 0.5)
     for last in (False, True):
         clean = data - rows[:, None] - columns
         maps = estimate_normalization(clean, unusable)
@@ -141,11 +146,16 @@ def _bright_pixels(sky, noise):
 
 
 def _levels(values):
-    """Return the median of each row that has enough values, else 0."""
+    """
+    Return the median of each row that has enough values, about that of all, else 0.
+
+    The median of skewed noise is not its sky: all rows are off by the same.
+    """
     enough = np.mean(np.isfinite(values), axis=1) > _MIN_PART
     levels = np.zeros(len(values))
     if enough.any():
-        levels[enough] = np.nanmedian(values[enough], axis=1)
+        medians = np.nanmedian(values[enough], axis=1)
+        levels[enough] = medians - np.median(medians)
     return levels
 
 

@@ -60,6 +60,7 @@ def test_counts(counts):
     """Zero photons are a measurement."""
     data = np.random.default_rng(4).poisson(counts, (SIZE, SIZE)).astype(float)
     assert not blank_pixels(data).any()
+    assert not blank_pixels(data > 0).any()
 
 
 def test_single_zeros(noise):
@@ -118,3 +119,21 @@ def test_input_untouched(noise):
     masked.flags.writeable = False
     blank_pixels(data, masked)
     assert_array_equal(masked, Y < 9)
+
+
+@pytest.mark.parametrize('number', [1e30, -1e30, np.finfo('f4').max])
+def test_wild_numbers(noise, number):
+    """No star is so bright, saturated or not."""
+    data = np.where(CIRCLE, number, 100 + noise)
+    assert_array_equal(blank_pixels(data), CIRCLE)
+    assert_array_equal(blank_pixels(data.astype('f4')), CIRCLE)
+
+
+@pytest.mark.parametrize('counts', [0.01, 0.3, 3.0, 30.0])
+@pytest.mark.parametrize('number', [-1, -999])
+def test_filled_counts(counts, number):
+    """Where most pixels hold no photon at all, -999 is still no number of them."""
+    data = np.random.default_rng(4).poisson(counts, (SIZE, SIZE)).astype(float)
+    data[CIRCLE] = number
+    assert_array_equal(blank_pixels(data), CIRCLE)
+    assert_array_equal(blank_pixels(data.astype('i4')), CIRCLE)

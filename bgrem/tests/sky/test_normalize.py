@@ -238,6 +238,15 @@ def test_mostly_masked(rng, noise):
     check(noise, 0, 1, mask=mask, center_rms=0.2, scale_error=0.3)
 
 
+@pytest.mark.parametrize('size', [1, 2])
+def test_checkerboard(noise, size):
+    """No two of its pixels are an odd number of squares apart in a row."""
+    mask = np.kron(np.indices(noise.shape).sum(axis=0) % 2, np.ones((size, size)))
+    mask = mask[: noise.shape[0], : noise.shape[1]] == 0
+    stars = np.where(noise > 2, 300, 0)
+    check(noise + stars, 0, 1, mask=mask, center_rms=0.2, scale_error=0.2)
+
+
 @pytest.mark.parametrize('data', [np.full((9, 9), np.nan), np.full((1, 1), np.inf)])
 def test_no_data(data):
     result = estimate_normalization(data)

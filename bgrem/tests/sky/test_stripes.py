@@ -52,6 +52,26 @@ def test_without_stripes(noise):
         assert np.std(levels) < 0.05 * SIGMA
 
 
+@pytest.mark.parametrize('sigma', [0.3, 0.5, 1.0])
+def test_coarse_steps(rng, sigma):
+    """The median of integers jumps by one; that is no stripe."""
+    data = np.rint(rng.normal(100.5, sigma, SHAPE))
+    for levels in measure_stripes(data, NOWHERE):
+        assert np.std(levels) < 0.1 * np.std(data)
+    rows = rng.normal(size=SHAPE[0])
+    data = np.rint(rng.normal(100.5 + rows[:, None], sigma, SHAPE))
+    found, _ = measure_stripes(data, NOWHERE)
+    assert step_error(found - rows) < 0.2
+
+
+def test_counts(rng):
+    """The median of photons is not their mean, and all rows are alike in that."""
+    for mean in (0.3, 1.7, 5.7):
+        for levels in measure_stripes(rng.poisson(mean, SHAPE), NOWHERE):
+            assert np.std(levels) < 0.05 * np.sqrt(mean)
+            assert abs(np.mean(levels)) < 0.05 * np.sqrt(mean)
+
+
 def test_smooth_sky(rng, noise):
     """What varies more slowly is the sky's."""
     sky = 40 * np.sin(X / 60) + 0.2 * Y
