@@ -17,6 +17,7 @@ import numpy as np
 from scipy.ndimage import (
     binary_opening,
     distance_transform_edt,
+    gaussian_filter,
     median_filter,
 )
 
@@ -31,6 +32,10 @@ _LARGEST = np.float32(1e30)  # in units of the noise; keeps sums and products fi
 # Hidden pixels are an area, and no bad pixels or columns, where a square of this side
 # fits among them.
 _AREA_SIZE = 3
+# Single hidden pixels are the mean of what is seen about them, in a window of this
+# standard deviation in pixels, where that has this weight.
+_GAP_SIGMA = 1.0
+_GAP_WEIGHT = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +70,9 @@ class Normalization:
         -------
         image : 2D `~numpy.ndarray` of float32
             ``(data - center) / scale``. Where the data are masked or not finite, and
-            where the scale is 0, it does not depend on them: 0 at single pixels, rows
-            and columns, noise of unit variance in areas of 3x3 px or more.
+            where the scale is 0, it does not depend on them: the mean of the visible
+            pixels around single pixels, rows and columns (0 if they are too few),
+            noise of unit variance in areas of 3x3 px or more.
 
         Notes
         -----
@@ -87,7 +93,13 @@ class Normalization:
                 where=visible,
                 casting='same_kind',
             )
-        return np.clip(image, -_LARGEST, _LARGEST, out=image)
+        np.clip(image, -_LARGEST, _LARGEST, out=image)
+        gap = ~visible & ~area
+        if gap.any():
+            weight = gaussian_filter(visible.astype(np.float32), _GAP_SIGMA)
+            mean = gaussian_filter(np.where(visible, image, 0), _GAP_SIGMA)
+            np.divide(mean, weight, out=image, where=gap & (weight > _GAP_WEIGHT))
+        return image
 
     def inverse(self, source):
         """

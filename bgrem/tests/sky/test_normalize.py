@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_opening, gaussian_filter
 
 from bgrem.sky.mesh import find_quantum, measure_mesh
 from bgrem.sky.normalize import Normalization, estimate_normalization
@@ -177,7 +177,7 @@ def test_missing_pixels(rng, noise):
     check(data, 50, 1, mask=mask)
     image = estimate_normalization(data, mask).forward(data, mask)
     assert image.dtype == np.float32
-    assert_array_equal(image[5:8, 100], [0, image[6, 100], 0])
+    assert np.all(np.abs(image[[5, 7], 100]) < 3)
     assert_allclose(image[~mask].std(), 1, rtol=0.1)
 
 
@@ -201,15 +201,21 @@ def test_fill_of_areas(noise, width):
 
 
 def test_fill_of_lines(rng, noise):
-    """Bad pixels, rows and columns are 0, as the networks were trained with."""
-    hidden = rng.random(noise.shape) < 0.02
+    """Bad pixels, rows and columns are about what is seen beside them."""
+    hidden = rng.random(noise.shape) < 0.3
+    hidden[:, 58:64], hidden[88:93] = False, False
     hidden[:, 60:62], hidden[90] = True, True
-    # three bad pixels may happen to lie beside a bad column
-    hidden[:, [58, 59, 62, 63]] &= False
-    hidden[[88, 89, 91, 92]] &= False
-    hidden[:, 60:62], hidden[90] = True, True
-    image = estimate_normalization(noise, hidden).forward(noise, hidden)
-    assert_array_equal(image[hidden], 0)
+    y, x = np.indices(noise.shape)
+    wave = 100 * np.sin(x / 9) * np.cos(y / 11)
+    maps = Normalization(np.zeros(noise.shape), np.ones(noise.shape))
+    image = maps.forward(wave + noise, hidden)
+    gap = hidden & ~binary_opening(hidden, np.ones((3, 3)))
+    inner = gap[2:-2, 2:-2]
+    error = (image - wave)[2:-2, 2:-2][inner]
+    assert np.std(error) < 3
+    # what they hold does not matter
+    wild = np.where(hidden, np.nan, wave + noise)
+    assert_array_equal(maps.forward(wild), image)
 
 
 def test_fill_depends_on_position_alone(noise):
