@@ -317,12 +317,13 @@ class DiffusionBackground(DetectionMixin, Background2D):
 
     def _measure_boxes(self, sky, box_size, options, *, is_free):
         """Have the parent measure what is left of the image, in boxes of one size."""
-        image, hidden, beneath = self._image, silent_mask(self._image), None
+        image, hidden = self._image, silent_mask(self._image)
         residual = image.data - self._source
+        is_covered = False
         if is_free and sky.beneath.any():
             wider = sky.beneath if hidden is None else sky.beneath | hidden
-            if count_boxes(wider, image, box_size, options):
-                hidden, beneath = wider, sky.beneath
+            is_covered = count_boxes(wider, image, box_size, options) == 0
+            hidden = hidden if is_covered else wider
         is_counts = isinstance(options.get('bkg_estimator'), CountsLevel)
         self._interpolates = options.get('interpolator') is None
         trend, level = None, 0
@@ -358,8 +359,10 @@ class DiffusionBackground(DetectionMixin, Background2D):
                 trend.image(residual.dtype), hidden, self, options
             )
         if is_free:
-            boxes = sky_in_boxes(sky, ~image.unusable, self.box_size, beneath)
-            mesh = correct_levels(mesh, noise, self._is_measured, boxes)
+            boxes = sky_in_boxes(sky, ~image.unusable, self.box_size)
+            # where galaxies cover all boxes the parent measured their light
+            measured = self._is_measured & ~(boxes.beneath & is_covered)
+            mesh = correct_levels(mesh, noise, measured, boxes)
         self._level_mesh = self._with_unit(mesh.copy())
         self._noise_mesh = self._with_unit(noise.copy())
 

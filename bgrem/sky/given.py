@@ -41,7 +41,7 @@ class SkyInBoxes:
     beneath: np.ndarray
 
 
-def sky_in_boxes(sky, usable, box_size, beneath=None):
+def sky_in_boxes(sky, usable, box_size):
     """
     Return what the boxes of a mesh should show of a sky.
 
@@ -53,8 +53,6 @@ def sky_in_boxes(sky, usable, box_size, beneath=None):
         True at pixels with data.
     box_size : sequence of 2 int
         The size ``(ny, nx)`` of the boxes.
-    beneath : 2D `~numpy.ndarray` of bool, optional
-        True at pixels beneath galaxies.
 
     Returns
     -------
@@ -77,9 +75,7 @@ def sky_in_boxes(sky, usable, box_size, beneath=None):
     n_used = np.count_nonzero(used, axis=(1, 3))
     total = np.sum(level, axis=(1, 3), where=used)
     measured = np.where(n_used > 0, total / np.maximum(n_used, 1), whole)
-    if beneath is None:
-        beneath = np.zeros_like(usable)
-    return SkyInBoxes(measured, whole, in_boxes(beneath).any(axis=(1, 3)))
+    return SkyInBoxes(measured, whole, in_boxes(sky.beneath).any(axis=(1, 3)))
 
 
 def correct_levels(mesh, noise, measured, boxes):

@@ -1,5 +1,7 @@
 """Tests of the sky in boxes of the caller."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 from photutils.background import Background2D
@@ -31,7 +33,8 @@ class TestSkyInBoxes:
     def test_masked_pixels(self):
         usable = ALL & (X >= 16)
         usable[:32] = False
-        boxes = sky_in_boxes(sky_of(0.1 * X + NOISE), usable, (32, 32), beneath=X > 190)
+        sky = replace(sky_of(0.1 * X + NOISE), beneath=X > 190)
+        boxes = sky_in_boxes(sky, usable, (32, 32))
         assert_allclose(boxes.measured[1:, 0], 0.1 * (16 + 31) / 2, atol=0.1)
         # where nothing is usable, the whole
         assert_array_equal(boxes.measured[0], boxes.whole[0])
@@ -76,9 +79,9 @@ class TestCorrectLevels:
 
     def test_beneath_galaxies(self):
         """The sky of means goes on where no pixel was left."""
-        sky = sky_of(0.1 * X + NOISE)
         beneath = (np.abs(Y - 75) < 26) & (np.abs(X - 100) < 26)
-        boxes = sky_in_boxes(sky, ALL, (25, 25), beneath)
+        sky = replace(sky_of(0.1 * X + NOISE), beneath=beneath)
+        boxes = sky_in_boxes(sky, ALL, (25, 25))
         measured = np.ones((6, 8), dtype=bool)
         measured[2:4, 3:5] = False
         mesh = boxes.whole + np.where(measured, 0, 50)
