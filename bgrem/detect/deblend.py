@@ -3,15 +3,22 @@ Share the pixels of touching sources among them.
 """
 
 import numpy as np
+from scipy import ndimage
+
+from bgrem.detect.hierarchy import find_owners, touching
 
 __all__ = ['deblend_region']
 
 # A pixel changes hands only where the other source is this much brighter.
 _DOMINANCE = 10.0
 _MIN_CORE_PIXELS = 5
+# Light that is so much brighter than a peak, in units of it and of the noise, is not
+# that of its source.
+_ALIEN, _ALIEN_SIGMA = 2.0, 3.0
+_MAX_FLOODS = 4
 
 
-def deblend_region(region, source, peak_y, peak_x):
+def deblend_region(region, source, noise, peak_y, peak_x, *, width):
     """
     Give every pixel of a region to one of the sources in it.
 
@@ -21,14 +28,19 @@ def deblend_region(region, source, peak_y, peak_x):
         Pixels to give away. All peaks lie inside.
     source : 2D `~numpy.ndarray` of float
         Denoised image.
+    noise : float or 2D `~numpy.ndarray` of float
+        Noise of the observed image, in the same unit.
     peak_y, peak_x : 1D `~numpy.ndarray` of int
         Pixels of the peaks of the N sources.
+    width : float
+        FWHM of a star in pixels.
 
     Returns
     -------
     labels : 2D `~numpy.ndarray` of int32
-        1 to N in the order of the peaks, each at least at its peak; 0 outside
-        the region and where no peak is reached.
+        1 to N in the order of the peaks; 0 outside the region, where no peak is
+        reached, and on light that is not that of any peak. Missing are the labels of
+        peaks that are part of a brighter source (`bgrem.detect.hierarchy.find_owners`).
 
     Notes
     -----
@@ -36,13 +48,52 @@ def deblend_region(region, source, peak_y, peak_x):
     then return to their bright neighbours what they have cut off the wings
     of these.
     """
-    # Takes a second to import, and masks do not need it.
+    n_peaks = len(peak_y)
+    labels, peak_y, peak_x = _flood(region, source, noise, peak_y, peak_x)
+    owners = find_owners(labels, source, noise, peak_y, peak_x, width)
+    labels = owners.astype(np.int32)[labels]
+    labels = _return_wings(labels, source, peak_y, peak_x)
+    labels = _join_pieces(labels, source, peak_y, peak_x)
+    labels[labels > n_peaks] = 0
+    return labels
+
+
+def _flood(region, source, noise, y, x):
+    """
+    Divide a region by a watershed from the peaks.
+
+    Where what a peak is given is far brighter than itself, it is the light of a source
+    that has no peak, and that gets a label of its own, after those of the peaks.
+    """
+    # Takes a second to import, and masks of nothing do not need it.
     from skimage.segmentation import watershed
 
-    markers = np.zeros(region.shape, dtype=np.int32)
-    markers[peak_y, peak_x] = np.arange(1, len(peak_y) + 1)
-    labels = watershed(-source, markers, mask=region, connectivity=2)
-    return _return_wings(labels, source, peak_y, peak_x)
+    core = ndimage.maximum_filter(source, size=3, mode='nearest')
+    limit = _ALIEN * core + _ALIEN_SIGMA * np.asarray(noise)
+    for _ in range(_MAX_FLOODS):
+        markers = np.zeros(region.shape, dtype=np.int32)
+        markers[y, x] = np.arange(1, len(y) + 1)
+        labels = watershed(-source, markers, mask=region, connectivity=2)
+        top = ndimage.maximum_position(source, labels, np.arange(1, len(y) + 1))
+        top_y, top_x = np.reshape(top, (-1, 2)).T.astype(int)
+        alien = source[top_y, top_x] > limit[y, x]
+        if not alien.any():
+            break
+        y, x = np.append(y, top_y[alien]), np.append(x, top_x[alien])
+    return labels, y, x
+
+
+def _join_pieces(labels, source, peak_y, peak_x):
+    """Give what does not hang together with its peak to what lies around it."""
+    from skimage.measure import label
+    from skimage.segmentation import watershed
+
+    pieces = label(labels, connectivity=2)
+    own = labels[peak_y, peak_x] == np.arange(1, len(peak_y) + 1)
+    main = np.zeros(pieces.max() + 1, dtype=bool)
+    main[pieces[peak_y[own], peak_x[own]]] = True
+    markers = np.where(main[pieces], labels, 0)
+    return watershed(-source, markers, mask=labels > 0, connectivity=2)
 
 
 def _return_wings(labels, source, peak_y, peak_x):
@@ -55,7 +106,7 @@ def _return_wings(labels, source, peak_y, peak_x):
     pixel below the saddle goes to the dominant neighbour where that one's
     extrapolation is ten times as high. No label is lost.
     """
-    first, second, saddle = _touching(labels, source)
+    first, second, saddle = touching(labels, source)
     if first.size == 0:
         return labels
     height = np.append(0.0, source[peak_y, peak_x])
@@ -99,21 +150,3 @@ def _return_wings(labels, source, peak_y, peak_x):
     labels = labels.copy()
     labels[inside] = best
     return labels
-
-
-def _touching(labels, source):
-    """
-    Return the pairs of touching labels, both ways round, and their saddles.
-    """
-    pairs = []
-    for a, b in (
-        (np.s_[:, :-1], np.s_[:, 1:]),
-        (np.s_[:-1], np.s_[1:]),
-        (np.s_[:-1, :-1], np.s_[1:, 1:]),
-        (np.s_[:-1, 1:], np.s_[1:, :-1]),
-    ):
-        touch = (labels[a] != labels[b]) & (labels[a] > 0) & (labels[b] > 0)
-        level = np.minimum(source[a][touch], source[b][touch])
-        pairs += [(labels[a][touch], labels[b][touch], level)]
-        pairs += [(labels[b][touch], labels[a][touch], level)]
-    return [np.concatenate(column) for column in zip(*pairs, strict=True)]

@@ -13,6 +13,7 @@ from photutils.utils.exceptions import NoDetectionsWarning
 from scipy import ndimage
 
 from bgrem.detect.deblend import deblend_region
+from bgrem.detect.hierarchy import find_hidden_cores, image_width
 from bgrem.detect.peaks import find_peaks
 
 __all__ = ['check_n_pixels', 'detection_mask', 'segment']
@@ -26,6 +27,8 @@ _FOOTPRINT_SIGMA = 0.5
 # has nothing: the probability finds fainter sources than the image shows.
 _MINIMAL_FOOTPRINT = ndimage.generate_binary_structure(2, 1)
 _EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
+# The far light of a source is not narrower than this, 5 pixels across.
+_LEAST_WIDTH = np.hypot(*np.indices((5, 5)) - 2) < 2.5
 
 
 def segment(
@@ -81,10 +84,9 @@ def segment(
     """
     check_n_pixels(n_pixels)
     peaks = find_peaks(probability, mask, threshold)
-    region = _source_region(source, peaks, rms, footprint, mask)
-    labels, _ = ndimage.label(region, structure=_EIGHT_CONNECTED)
-    if deblend and peaks.size:
-        labels = deblend_region(region, source, peaks['y'], peaks['x'])
+    labels = _label_sources(source, peaks, rms, footprint, mask)
+    if not deblend:
+        labels, _ = ndimage.label(labels > 0, structure=_EIGHT_CONNECTED)
     labels = _drop_small(labels, n_pixels)
     if not labels.any():
         msg = (
@@ -141,17 +143,34 @@ def detection_mask(source, probability, rms, *, threshold, footprint=None, mask=
         If ``footprint`` is not a 2D array with a True element.
     """
     peaks = find_peaks(probability, mask, threshold)
-    return _source_region(source, peaks, rms, footprint, mask)
+    return _label_sources(source, peaks, rms, footprint, mask) > 0
 
 
-def _source_region(source, peaks, rms, footprint, mask):
+def _label_sources(source, peaks, rms, footprint, mask):
+    """Return the labels of the sources: here alone it is decided what is one."""
+    width = image_width(source, rms, peaks)
+    y, x = peaks['y'], peaks['x']
+    hidden_y, hidden_x = find_hidden_cores(source, rms, y, x, width, mask)
+    y, x = np.append(y, hidden_y), np.append(x, hidden_x)
+    region = _source_region(source, y, x, rms, footprint, mask)
+    if y.size == 0:
+        return region.astype(np.int32)
+    return deblend_region(region, source, rms, y, x, width=width)
+
+
+def _source_region(source, y, x, rms, footprint, mask):
     """Return the pixels of all footprints that hold a peak."""
     markers = np.zeros(source.shape, dtype=bool)
-    markers[peaks['y'], peaks['x']] = True
+    markers[y, x] = True
     bright = source > _FOOTPRINT_SIGMA * np.asarray(rms)
     region = ndimage.binary_propagation(
         markers, structure=_EIGHT_CONNECTED, mask=bright | markers
     )
+    # Threads and strips of light that is barely seen are not part of what they touch.
+    # An opening would take small sources with them.
+    wide = ndimage.binary_opening(region, structure=_LEAST_WIDTH)
+    near = ndimage.binary_dilation(markers, structure=_LEAST_WIDTH, iterations=2)
+    region &= wide | near
     region |= ndimage.binary_dilation(markers, structure=_MINIMAL_FOOTPRINT)
     if footprint is not None:
         footprint = np.asarray(footprint, dtype=bool)

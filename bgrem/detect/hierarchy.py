@@ -1,0 +1,206 @@
+"""
+Which peaks are sources of their own, and which are part of a brighter one.
+
+The network lists each place where a source may be. In the halo of a saturated star, in
+the arms of a large galaxy and on a saturated core some of them are nothing but what the
+bright source itself looks like.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+from bgrem.detect.discovery import source_width
+from bgrem.detect.peaks import peak_widths
+
+__all__ = ['find_hidden_cores', 'find_owners', 'image_width', 'touching']
+
+# A source is tested only against a brighter one whose segment is larger than this, in
+# squares of the FWHM: a star of 500 times the noise, or a galaxy.
+_LARGE = 20.0
+# It is, only if the light between both is so high a part of its own.
+_MERGED = 0.6
+# A source of its own is at least as high, as a star, in units of the noise, of the light
+# that it stands on and of the peak of the brighter source. A PSF has features of its own
+# about a thousandth of its peak.
+_MIN_HEIGHT = 0.6
+_MIN_CONTRAST = 0.1
+_MIN_PEAK = 1.5e-3
+# The least and, where the image does not tell, the assumed FWHM of a star in pixels.
+_MIN_WIDTH, _DEFAULT_WIDTH = 1.8, 2.5
+# Light as bright, in units of the noise, is a source also where its centre is hidden.
+_BRIGHT = 20.0
+_EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
+
+
+def image_width(source, noise, peaks):
+    """
+    Return the FWHM of the compact sources of an image, in pixels.
+
+    Parameters
+    ----------
+    source : 2D `~numpy.ndarray` of float
+        Denoised image.
+    noise : float or 2D `~numpy.ndarray` of float
+        Noise of the observed image.
+    peaks : structured `~numpy.ndarray`
+        As of `bgrem.detect.peaks.find_peaks`.
+
+    Returns
+    -------
+    width : float
+        At least 1.8; 2.5 where too few sources have a width.
+    """
+    widths = peak_widths(source, noise, peaks['y'], peaks['x'])
+    width = source_width(widths, peaks['probability'])
+    return max(width, _MIN_WIDTH) if np.isfinite(width) else _DEFAULT_WIDTH
+
+
+def find_hidden_cores(source, noise, y, x, width, mask=None):
+    """
+    Find the bright sources whose centres lie on masked pixels or off the image.
+
+    Parameters
+    ----------
+    source : 2D `~numpy.ndarray` of float
+        Denoised image.
+    noise : float or 2D `~numpy.ndarray` of float
+        Noise of the observed image, in the same unit.
+    y, x : 1D `~numpy.ndarray` of int
+        Pixels of the peaks that have been found.
+    width : float
+        FWHM of a star in pixels.
+    mask : 2D `~numpy.ndarray` of bool, optional
+        True at masked pixels.
+
+    Returns
+    -------
+    y, x : 1D `~numpy.ndarray` of int
+        The brightest pixel of each source in sight.
+
+    Notes
+    -----
+    A saturated star whose core is masked has no peak. Without one, all its light would
+    be that of some faint source in its halo.
+    """
+    hidden = np.zeros(source.shape, dtype=bool) if mask is None else mask
+    bright = (source > _BRIGHT * np.asarray(noise)) & ~hidden
+    # What a hole divides is one.
+    labels, n_labels = ndimage.label(bright | hidden, structure=_EIGHT_CONNECTED)
+    index = np.arange(1, n_labels + 1)
+    if n_labels == 0:
+        return np.zeros(0, int), np.zeros(0, int)
+    area = np.bincount(labels[bright], minlength=n_labels + 1)[1:]
+    light = np.where(bright, source, 0)
+    top = np.array(ndimage.maximum_position(light, labels, index), dtype=int)
+    height = light[top[:, 0], top[:, 1]]
+    at_peaks = np.zeros(n_labels + 1)
+    np.maximum.at(at_peaks, labels[y, x], source[y, x])
+    rim = ndimage.binary_dilation(hidden, structure=_EIGHT_CONNECTED)
+    rim[[0, -1]] = True
+    rim[:, [0, -1]] = True
+    is_core = rim[top[:, 0], top[:, 1]] & (area > width**2)
+    is_core &= at_peaks[1:] < 0.5 * height
+    return top[is_core, 0], top[is_core, 1]
+
+
+def find_owners(labels, source, noise, y, x, width):
+    """
+    Find the source that each peak belongs to.
+
+    Parameters
+    ----------
+    labels : 2D `~numpy.ndarray` of int
+        The segments of the N peaks, numbered from 1, 0 elsewhere.
+    source : 2D `~numpy.ndarray` of float
+        Denoised image.
+    noise : float or 2D `~numpy.ndarray` of float
+        Noise of the observed image, in the same unit.
+    y, x : 1D `~numpy.ndarray` of int
+        Pixels of the peaks.
+    width : float
+        FWHM of a star in pixels.
+
+    Returns
+    -------
+    owners : 1D `~numpy.ndarray` of int
+        N + 1 labels, the first 0: of each segment its own, or that of the brighter
+        source that it is a part of.
+
+    Notes
+    -----
+    The height of a star at a peak is estimated from the curvature of the image in the
+    direction in which it is curved least, smoothed by a Gaussian of the star's own
+    width s: a star of height A is curved by A / 4 s^2 there, a ridge or the smooth
+    flank of a galaxy by nothing.
+    """
+    first, second, saddle = touching(labels, source)
+    height = np.append(0.0, source[y, x])
+    owners = np.arange(height.size)
+    brighter = (height[second] > height[first]) | (
+        (height[second] == height[first]) & (second < first)
+    )
+    first, second, saddle = first[brighter], second[brighter], saddle[brighter]
+    order = np.argsort(saddle, kind='stable')
+    parent, level = owners.copy(), np.full(height.size, -np.inf)
+    parent[first[order]], level[first[order]] = second[order], saddle[order]
+
+    star = np.append(0.0, _star_height(source, y, x, width))
+    noise = np.append(1.0, np.broadcast_to(noise, source.shape)[y, x])
+    area = np.bincount(labels.ravel(), minlength=height.size) / width**2
+    # Where it stands out of the noise and of the light beneath, it is never tested.
+    candidates = np.flatnonzero((parent != owners) & (level > _MERGED * height))
+    # From the top down, so that the owner of a parent is known.
+    for label in candidates[np.argsort(-height[candidates], kind='stable')]:
+        owner = owners[parent[label]]
+        needed = max(
+            _MIN_HEIGHT * noise[label],
+            _MIN_CONTRAST * level[label],
+            _MIN_PEAK * height[owner],
+        )
+        if area[owner] + area[label] > _LARGE and star[label] < needed:
+            owners[label] = owner
+            area[owner] += area[label]
+    return owners
+
+
+def _star_height(source, y, x, width):
+    """Return the height of the star that is as curved as the image at each peak."""
+    sigma = width / np.sqrt(8 * np.log(2))
+    down, across, mixed = (
+        ndimage.gaussian_filter(source, sigma, order=order, mode='nearest')[y, x]
+        for order in ((2, 0), (0, 2), (1, 1))
+    )
+    least = 0.5 * (down + across) + np.hypot(0.5 * (down - across), mixed)
+    return -4 * sigma**2 * least
+
+
+def touching(labels, source):
+    """
+    Find the pairs of segments that touch.
+
+    Parameters
+    ----------
+    labels : 2D `~numpy.ndarray` of int
+        Segments, 0 elsewhere.
+    source : 2D `~numpy.ndarray` of float
+        Denoised image.
+
+    Returns
+    -------
+    first, second : 1D `~numpy.ndarray` of int
+        Their labels, each pair both ways round and as often as its pixels touch.
+    saddle : 1D `~numpy.ndarray` of float
+        The lower of the two pixels that touch.
+    """
+    pairs = []
+    for a, b in (
+        (np.s_[:, :-1], np.s_[:, 1:]),
+        (np.s_[:-1], np.s_[1:]),
+        (np.s_[:-1, :-1], np.s_[1:, 1:]),
+        (np.s_[:-1, 1:], np.s_[1:, :-1]),
+    ):
+        touch = (labels[a] != labels[b]) & (labels[a] > 0) & (labels[b] > 0)
+        level = np.minimum(source[a][touch], source[b][touch])
+        pairs += [(labels[a][touch], labels[b][touch], level)]
+        pairs += [(labels[b][touch], labels[a][touch], level)]
+    return [np.concatenate(column) for column in zip(*pairs, strict=True)]
