@@ -146,15 +146,15 @@ class SourceDetector:
             warnings.warn(msg, NoDetectionsWarning, stacklevel=2)
             return None
         data = np.where(unusable, 0, scale * image.data - found.normalization.center)
-        return self._table(data, segments, found, ~unusable)
+        return self._table(data, segments, found, ~unusable, threshold)
 
-    def _table(self, data, segments, found, usable):
+    def _table(self, data, segments, found, usable, threshold):
         """Return the sources as photutils wants them."""
         index, labels = segments.labels, segments.data
         positions = measure_positions(
             data,
             segments,
-            np.full((len(index), 2), np.nan),  # each has a peak
+            np.full((len(index), 2), np.nan),
             source=found.source,
             probability=found.probability,
             noise=self._noise,
@@ -162,7 +162,7 @@ class SourceDetector:
             usable=usable,
         )
         flux = np.bincount(labels.ravel(), data.ravel())[index]
-        return QTable(
+        table = QTable(
             {
                 'id': index,
                 'x': positions.position[:, 0],
@@ -173,3 +173,5 @@ class SourceDetector:
                 'detection_probability': positions.probability,
             }
         )
+        # A source whose centre is hidden has no peak.
+        return table[positions.probability >= threshold]

@@ -15,7 +15,7 @@ _MIN_CORE_PIXELS = 5
 # Light that is so much brighter than a peak, in units of it and of the noise, is not
 # that of its source.
 _ALIEN, _ALIEN_SIGMA = 2.0, 3.0
-_MAX_FLOODS = 4
+_MAX_ALIENS = 3
 
 
 def deblend_region(region, source, noise, peak_y, peak_x, *, width):
@@ -65,22 +65,28 @@ def _flood(region, source, noise, y, x):
     Where what a peak is given is far brighter than itself, it is the light of a source
     that has no peak, and that gets a label of its own, after those of the peaks.
     """
-    # Takes a second to import, and masks of nothing do not need it.
-    from skimage.segmentation import watershed
-
     core = ndimage.maximum_filter(source, size=3, mode='nearest')
     limit = _ALIEN * core + _ALIEN_SIGMA * np.asarray(noise)
-    for _ in range(_MAX_FLOODS):
-        markers = np.zeros(region.shape, dtype=np.int32)
-        markers[y, x] = np.arange(1, len(y) + 1)
-        labels = watershed(-source, markers, mask=region, connectivity=2)
+    labels = _watershed(region, source, y, x)
+    for _ in range(_MAX_ALIENS):
         top = ndimage.maximum_position(source, labels, np.arange(1, len(y) + 1))
-        top_y, top_x = np.reshape(top, (-1, 2)).T.astype(int)
+        top_y, top_x = np.array(top, dtype=int).T
         alien = source[top_y, top_x] > limit[y, x]
         if not alien.any():
             break
         y, x = np.append(y, top_y[alien]), np.append(x, top_x[alien])
+        labels = _watershed(region, source, y, x)
     return labels, y, x
+
+
+def _watershed(region, source, y, x):
+    """Return the labels of a watershed from some pixels."""
+    # Takes a second to import.
+    from skimage.segmentation import watershed
+
+    markers = np.zeros(region.shape, dtype=np.int32)
+    markers[y, x] = np.arange(1, len(y) + 1)
+    return watershed(-source, markers, mask=region, connectivity=2)
 
 
 def _join_pieces(labels, source, peak_y, peak_x):

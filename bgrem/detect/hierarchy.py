@@ -14,9 +14,10 @@ from bgrem.detect.peaks import peak_widths
 
 __all__ = ['find_hidden_cores', 'find_owners', 'image_width', 'touching']
 
-# A source is tested only against a brighter one whose segment is larger than this, in
-# squares of the FWHM: a star of 500 times the noise, or a galaxy.
-_LARGE = 20.0
+# A source is tested only against a brighter one that is larger than this, in squares of
+# the FWHM, where it is seen above half the noise: a star of 500 times the noise, or a
+# galaxy.
+_LARGE, _SEEN = 20.0, 0.5
 # It is, only if the light between both is so high a part of its own.
 _MERGED = 0.6
 # A source of its own is at least as high, as a star, in units of the noise, of the light
@@ -29,6 +30,8 @@ _MIN_PEAK = 1.5e-3
 _MIN_WIDTH, _DEFAULT_WIDTH = 1.8, 2.5
 # Light as bright, in units of the noise, is a source also where its centre is hidden.
 _BRIGHT = 20.0
+# Half the width of what is masked of a core, in pixels.
+_HOLE = 10
 _EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
 
 
@@ -84,11 +87,14 @@ def find_hidden_cores(source, noise, y, x, width, mask=None):
     """
     hidden = np.zeros(source.shape, dtype=bool) if mask is None else mask
     bright = (source > _BRIGHT * np.asarray(noise)) & ~hidden
-    # What a hole divides is one.
-    labels, n_labels = ndimage.label(bright | hidden, structure=_EIGHT_CONNECTED)
-    index = np.arange(1, n_labels + 1)
-    if n_labels == 0:
+    if not bright.any():
         return np.zeros(0, int), np.zeros(0, int)
+    # What a hole or a masked column divides is one.
+    joined = ndimage.binary_dilation(
+        bright, structure=_EIGHT_CONNECTED, iterations=_HOLE, mask=bright | hidden
+    )
+    labels, n_labels = ndimage.label(joined, structure=_EIGHT_CONNECTED)
+    index = np.arange(1, n_labels + 1)
     area = np.bincount(labels[bright], minlength=n_labels + 1)[1:]
     light = np.where(bright, source, 0)
     top = np.array(ndimage.maximum_position(light, labels, index), dtype=int)
@@ -145,8 +151,9 @@ def find_owners(labels, source, noise, y, x, width):
     parent[first[order]], level[first[order]] = second[order], saddle[order]
 
     star = np.append(0.0, _star_height(source, y, x, width))
+    seen = labels[source > _SEEN * np.asarray(noise)]
     noise = np.append(1.0, np.broadcast_to(noise, source.shape)[y, x])
-    area = np.bincount(labels.ravel(), minlength=height.size) / width**2
+    area = np.bincount(seen, minlength=height.size) / width**2
     # Where it stands out of the noise and of the light beneath, it is never tested.
     candidates = np.flatnonzero((parent != owners) & (level > _MERGED * height))
     # From the top down, so that the owner of a parent is known.

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from bgrem.detect.discovery import source_width
-from bgrem.detect.peaks import find_peaks, peak_widths
+from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks, peak_widths
 from bgrem.detect.window import window_errors, window_sigma, windowed_positions
 from bgrem.sky.noise import away_from_sources, noise_covariance
 
@@ -28,6 +28,8 @@ _MAX_OFFSET = 3.0
 # taught; in FWHM and in pixels.
 _PEAK_FWHM, _PEAK_PIXELS = 0.05, 0.12
 _BLOB_FWHM, _BLOB_PIXELS = 0.25, 0.35
+# A peak is that of its segment only if it is so bright a part of the brightest there.
+_MAIN = 0.5
 # Where nothing in an image has a width, in pixels.
 _DEFAULT_WIDTH = 2.0
 # Noise is correlated no farther, in pixels; its covariance is not known from fewer
@@ -108,7 +110,8 @@ def measure_positions(
 
     Notes
     -----
-    A detection is the highest peak of the probability in its segment. Where the light
+    A detection is the highest peak of the probability in its segment, of those at least
+    half as bright as the brightest. Where the light
     of the source is bright enough, its position is that of the data under a Gaussian
     window about there (`bgrem.detect.window.windowed_positions`), 1.15 times as wide as
     the core of the denoised source. What the denoiser leaves of the sky is smooth, and
@@ -122,7 +125,7 @@ def measure_positions(
     """
     labels, index = segmentation_image.data, segmentation_image.labels
     source = np.where(usable, source, 0)
-    start, highest, has_peak = _highest_peaks(index, labels, probability)
+    start, highest, has_peak = _highest_peaks(index, labels, source, probability)
     start[~has_peak] = centroid[~has_peak]
     core_fwhm, width = _core_widths(source, start, highest)
     radius = np.where(np.isfinite(core_fwhm), core_fwhm, width) * _WINDOW_RADIUS / 2
@@ -168,15 +171,22 @@ def measure_positions(
     )
 
 
-def _highest_peaks(index, labels, probability):
+def _highest_peaks(index, labels, source, probability):
     """Return place and height of the highest peak of each segment that has one."""
     highest = ndimage.maximum(probability, labels, index).astype(np.float32)
     # A segment can hold the flank of a neighbour's higher peak. Of its own peaks the
     # most probable comes first.
     peaks = find_peaks(probability, min_probability=np.finfo(np.float32).tiny)
-    found, first = np.unique(labels[peaks['y'], peaks['x']], return_index=True)
-    inside = found > 0
-    rows, peaks = np.searchsorted(index, found[inside]), peaks[first[inside]]
+    own = labels[peaks['y'], peaks['x']]
+    light = ndimage.maximum_filter(source, size=3)[peaks['y'], peaks['x']]
+    # What is part of a brighter source can be as probable as that.
+    listed = peaks['probability'] >= MIN_PROBABILITY
+    brightest = np.full(labels.max() + 1, -np.inf)
+    np.maximum.at(brightest, own[listed], light[listed])
+    is_main = (own > 0) & (light >= _MAIN * brightest[own])
+    peaks, own = peaks[is_main], own[is_main]
+    found, first = np.unique(own, return_index=True)
+    rows, peaks = np.searchsorted(index, found), peaks[first]
     place = np.full((len(index), 2), np.nan)
     place[rows] = np.column_stack([peaks['x_center'], peaks['y_center']])
     highest[rows] = peaks['probability']

@@ -21,14 +21,14 @@ __all__ = ['check_n_pixels', 'detection_mask', 'segment']
 # Surface brightness, in units of the pixel noise, down to which a pixel of
 # the denoised image belongs to its source. The denoised image has almost no
 # noise, so this can be far below the 1.5 to 3 usual on raw images.
-_FOOTPRINT_SIGMA = 0.5
+_FOOTPRINT_SIGMA = 0.2
 
 # Every detection owns at least these pixels, also where the denoised image
 # has nothing: the probability finds fainter sources than the image shows.
 _MINIMAL_FOOTPRINT = ndimage.generate_binary_structure(2, 1)
 _EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
-# The far light of a source is not narrower than this, 5 pixels across.
-_LEAST_WIDTH = np.hypot(*np.indices((5, 5)) - 2) < 2.5
+# The far light of a source is not narrower than this, 7 pixels across.
+_LEAST_WIDTH = np.hypot(*np.indices((7, 7)) - 3) < 3.5
 
 
 def segment(

@@ -66,15 +66,15 @@ class TestSegment:
         assert np.all(result.data[:, :30][source[:, :30] > 1] == result.data[20, 27])
         assert np.all(result.data[:, 32:][source[:, 32:] > 1] == result.data[20, 34])
 
-    def test_peak_on_a_bare_slope_keeps_its_label(self):
+    def test_peak_on_a_bare_slope_is_part_of_the_source(self):
         shape = (60, 60)
         source = blob(shape, 30, 30, 10, 50)
         probability = np.maximum(
             blob(shape, 30, 30, 1, 0.9), blob(shape, 30, 42, 1, 0.8)
         )
         result = segment(source, probability, 1.0, threshold=0.5)
-        assert result.n_labels == 2
-        assert result.data[30, 42] != result.data[30, 30] == result.data[30, 50]
+        assert result.n_labels == 1
+        assert result.data[30, 42] == result.data[30, 30] == result.data[30, 50]
 
     def test_no_deblending_joins_what_touches(self, scene):
         source, probability, _ = scene
