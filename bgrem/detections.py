@@ -109,7 +109,9 @@ class DetectionMixin:
         Returns
         -------
         segmentation_image : `~photutils.segmentation.SegmentationImage` or `None`
-            One label for each source. `None`, with photutils'
+            One label for each source, among them bright ones whose centres are masked
+            or beyond the border; peaks that do not stand out of a large, bright source
+            are part of it. `None`, with photutils'
             `~photutils.utils.exceptions.NoDetectionsWarning`, where there is none.
 
         Raises

@@ -20,9 +20,9 @@ __all__ = ['find_hidden_cores', 'find_owners', 'image_width', 'touching']
 _LARGE, _SEEN = 20.0, 0.5
 # It is, only if the light between both is so high a part of its own.
 _MERGED = 0.6
-# A source of its own is at least as high, as a star, in units of the noise, of the light
-# that it stands on and of the peak of the brighter source. A PSF has features of its own
-# about a thousandth of its peak.
+# A source of its own is at least as high, as a star, in units of the noise, of the
+# light that it stands on and of the peak of the brighter source. A PSF has features of
+# its own about a thousandth of its peak.
 _MIN_HEIGHT = 0.6
 _MIN_CONTRAST = 0.1
 _MIN_PEAK = 1.5e-3
