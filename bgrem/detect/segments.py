@@ -84,10 +84,10 @@ def segment(
 
     Notes
     -----
-    A peak that does not stand out of the light of a much larger and brighter source, as
-    a star would, is part of that (`bgrem.detect.hierarchy.find_owners`). A bright source
-    whose centre is masked or beyond the border has a segment although it has no peak;
-    other light without a peak has none.
+    A peak that does not stand out of the light of a large and brighter source, as a
+    star would, is part of that (`bgrem.detect.hierarchy.find_owners`). A bright
+    source whose centre is masked or beyond the border has a segment although it has
+    no peak; other light without a peak has none.
     """
     check_n_pixels(n_pixels)
     peaks = find_peaks(probability, mask, threshold)
