@@ -141,8 +141,9 @@ def test_weights_are_scaled_by_the_noise(exposure, options, capsys):
         for hdu in hdus:
             if hdu.name == 'WHT':
                 hdu.data *= 1000
+    # The untrained network leaves half of the star: boxes whose estimators clip it.
     argv = ['detect', exposure, '-o', 'c.ecsv', '--weight', '[WHT]', *options]
-    assert run(capsys, *argv) == (0, [], [])
+    assert run(capsys, *argv, '--box-size', '20') == (0, [], [])
     table = Table.read('c.ecsv')
     # At y = 50 the weight is a quarter of that at y = 20.
     errors = [
