@@ -262,9 +262,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
         self._correction = separation.correction
         unusable, noise = image.unusable, separation.normalization.scale
         step = sparse_step(image.data, unusable, noise)
-        sky = measure_sky(
-            image.data - self._source, ~unusable, noise, self._source, step
-        )
+        residual = image.data - self._source
+        sky = measure_sky(residual, ~unusable, noise, self._source, step)
         self._large = sky.beneath
         # of single counts there are no less than none, beyond the borders neither
         self._edges = 'reflect' if step else 'linear'
@@ -274,11 +273,13 @@ class DiffusionBackground(DetectionMixin, Background2D):
             is_free = not is_fixed(options)
             options |= counts_estimators(image.data, unusable, noise, options)
             if automatic:
+                # a box may lose to the clipping what its mask has left
+                rest, mask = replace(image, data=residual), silent_mask(image)
                 box_size, options = choose_one_box(
                     sky,
-                    image.data.shape,
+                    residual.shape,
                     options,
-                    lambda *choice: count_boxes(silent_mask(image), image, *choice),
+                    lambda *choice: count_boxes(mask, rest, *choice, clip=True),
                 )
             self._measure_boxes(sky, box_size, options, is_free=is_free)
         self._meta = {

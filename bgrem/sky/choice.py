@@ -2,8 +2,11 @@
 What is chosen where the caller of a background leaves the choice to the image.
 """
 
+import warnings
+
 import numpy as np
 from astropy.stats import SigmaClip
+from astropy.utils.exceptions import AstropyUserWarning
 from photutils.background import MeanBackground, StdBackgroundRMS
 from scipy import ndimage
 
@@ -88,6 +91,12 @@ def choose_one_box(sky, shape, options, count_boxes):
     options : dict
         Those given, and what was chosen for ``filter_size``, ``exclude_percentile``,
         ``sigma_clip`` and the estimators: the last three only where none was given.
+
+    Warns
+    -----
+    `~astropy.utils.exceptions.AstropyUserWarning`
+        If the ``exclude_percentile`` that was given leaves no box of 8 px or more, in
+        which there is a sky to be seen.
     """
     given = given_options(options)
     options = {n: v for n, v in options.items() if n in given or v is not None}
@@ -109,6 +118,17 @@ def choose_one_box(sky, shape, options, count_boxes):
         choice = {'filter_size': window, 'exclude_percentile': 100.0, **options}
         if count_boxes(size, choice):
             break
+    else:
+        # photutils 3.0 has no box for 0, whatever the image
+        size, choice = ranked[0][0], {**choice, 'exclude_percentile': 100.0}
+    percentile = options.get('exclude_percentile', 100.0)
+    if choice['exclude_percentile'] != percentile or size < min(sizes):
+        msg = (
+            f'exclude_percentile={percentile} leaves no box that shows a sky: '
+            f'boxes of {size} px and {choice["exclude_percentile"]} are used. Give a '
+            'higher one.'
+        )
+        warnings.warn(msg, AstropyUserWarning, stacklevel=3)
     return size, choice
 
 

@@ -61,15 +61,18 @@ def check_options(image, options):
     check_as_parent(image, image.data.shape, options)
 
 
-def check_as_parent(image, box_size, options):
+def check_as_parent(image, box_size, options, *, clip=False):
     """
     Raise the parent's errors and give its warnings before the long work begins.
 
-    The parent runs on the data with estimators that do nothing. The number of boxes
-    that it uses is returned.
+    The parent runs on the data with estimators that do nothing, and clips no pixel
+    unless ``clip``. The number of boxes that it uses is returned.
     """
     options = {k: v for k, v in options.items() if k not in _DEPRECATED_OPTIONS}
-    options.update(NOTHING_MEASURED)
+    nothing = dict(NOTHING_MEASURED)
+    if clip:
+        del nothing['sigma_clip']
+    options.update(nothing)
     parent = Background2D(
         image.data,
         box_size,
@@ -80,10 +83,11 @@ def check_as_parent(image, box_size, options):
     return np.count_nonzero(measured_boxes(parent))
 
 
-def count_boxes(mask, image, box_size, options):
+def count_boxes(mask, image, box_size, options, *, clip=False):
     """Return how many of its boxes the parent can measure with a wider mask."""
+    image = replace(image, mask=mask)
     try:
-        return check_as_parent(replace(image, mask=mask), box_size, options)
+        return check_as_parent(image, box_size, options, clip=clip)
     except ValueError:  # none is left
         return 0
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.nddata import CCDData, NDData, StdDevUncertainty
+from astropy.stats import SigmaClip
 from astropy.utils.exceptions import AstropyDeprecationWarning, AstropyUserWarning
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
@@ -151,9 +152,22 @@ class TestAuto:
         assert_allclose(bkg.background, data[33, 77])
         assert bkg.n_pixels_mesh.sum() == 1
         # with Background2D's own exclude_percentile too
-        bkg = perfect(data, 'auto', mask=mask, exclude_percentile=10.0)
+        with pytest.warns(AstropyUserWarning, match='boxes of 1 px and 10.0 are used'):
+            bkg = perfect(data, 'auto', mask=mask, exclude_percentile=10.0)
         assert_allclose(bkg.background, data[33, 77])
         assert bkg.exclude_percentile == 10
+
+    @pytest.mark.parametrize(
+        ('percentile', 'sigma_clip'), [(0, None), (0, 5.0), (10, 1.5)]
+    )
+    def test_clipping_counts(self, perfect, data, percentile, sigma_clip):
+        """Boxes of which clipping leaves too little are not chosen."""
+        options = {} if sigma_clip is None else {'sigma_clip': SigmaClip(sigma_clip)}
+        with warnings.catch_warnings():
+            # where photutils has no box for it
+            warnings.filterwarnings('ignore', 'exclude_percentile=.* leaves no box')
+            bkg = perfect(data, 'auto', exclude_percentile=percentile, **options)
+        assert_allclose(bkg.background, 100, atol=2)
 
     def test_unit_mask_and_coverage(self, perfect, data):
         coverage_mask = X < 20

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from astropy.utils.exceptions import AstropyUserWarning
 from photutils.background import MeanBackground, MedianBackground
 
 from bgrem.sky.boxes import measure_sky
@@ -64,5 +65,18 @@ class TestChooseOneBox:
             tried.append((size, options['filter_size']))
             return size == 1
 
-        assert choose(FLAT, count_boxes=count_boxes)[0] == 1
+        with pytest.warns(AstropyUserWarning, match='boxes of 1 px and 10.0 are used'):
+            size, _ = choose(FLAT, count_boxes=count_boxes, exclude_percentile=10.0)
+        assert size == 1
         assert len(tried) == len(set(tried)) == 13
+
+    def test_no_boxes_at_all(self):
+        """What cannot be is not done; it is said."""
+
+        def count_boxes(size, options):
+            return options['exclude_percentile'] > 0
+
+        with pytest.warns(AstropyUserWarning, match='percentile=0 leaves no box that'):
+            size, options = choose(FLAT, count_boxes=count_boxes, exclude_percentile=0)
+        assert size == 128
+        assert options['exclude_percentile'] == 100
