@@ -12,6 +12,7 @@ it may be left over. Numpy and scipy only.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 
 from bgrem.sky.maps import interpolate_mesh
@@ -25,6 +26,10 @@ _LEAST_BOX = 4  # pixels, where neighbouring pixels have noise of their own
 CLIP = 4.0
 _COUNTS, _MOST_BOX = 4.0, 32
 _CLIP_STEPS = 4.0  # of discrete data besides: few photons have long tails
+# A box of the first sky that differs so much from the boxes around, in units of their
+# scatter, where there are enough, holds a star that is not in the sources.
+_STANDS_OUT = 5.0
+_MIN_AROUND = 9
 # Lags in pixels, to see how far noise reaches: as far as the mean square of its
 # differences is less than this part of that of independent pixels. A wild pixel counts
 # as this many standard deviations.
@@ -202,15 +207,12 @@ def _first_sky(rest, usable, noise, box):
     """Return a sky of medians at every pixel, which no wild pixel moves."""
     size = 2 * box
     values = _blocks(np.where(usable, rest, np.inf), size, np.inf).swapaxes(1, 2)
-    values = np.sort(values.reshape(*values.shape[:2], -1), axis=-1)
+    values = values.reshape(*values.shape[:2], -1)
     n_values = np.count_nonzero(np.isfinite(values), axis=-1)
-    last = np.maximum(n_values - 1, 0)[..., np.newaxis]
-    median = np.mean(
-        [np.take_along_axis(values, n // 2, axis=-1) for n in (last, last + 1)], axis=0
-    )[..., 0]
+    median = _median(values, n_values)
     variance = _sum_blocks(np.where(usable, noise**2, 0), size)
     weight = n_values**2 / np.where(variance > 0, variance, 1) / (np.pi / 2)
-    median = np.where(n_values > 0, median, 0.0)
+    weight[_stands_out(median, weight)] = 0
     means = BoxMeans(median, weight, *_places(usable, n_values, size))
     surface = fit_surface(means, lambda _: (0.0, 0.0))
     return interpolate_mesh(
@@ -220,6 +222,30 @@ def _first_sky(rest, usable, noise, box):
         np.float32,
         edges='linear',
     )
+
+
+def _stands_out(median, weight):
+    """Whether a box is far from those around it, which agree: a star that is left."""
+    known = weight > 0
+    values = np.pad(np.where(known, median, np.inf), 2, constant_values=np.inf)
+    around = sliding_window_view(values, (5, 5)).reshape(*median.shape, -1)
+    n_around = np.count_nonzero(np.isfinite(around), axis=-1)
+    middle = _median(around, n_around)
+    distance = np.abs(around - middle[..., np.newaxis])
+    spread = 1.4826 * _median(distance, n_around)
+    error = np.sqrt(1 / np.where(known, weight, 1))
+    found = np.abs(median - middle) > _STANDS_OUT * np.hypot(spread, error)
+    return found & (n_around >= _MIN_AROUND)
+
+
+def _median(values, n_values):
+    """Return the median of the first values of each row when sorted, 0 of none."""
+    values = np.sort(values, axis=-1)
+    last = np.maximum(n_values - 1, 0)[..., np.newaxis]
+    low, high = (
+        np.take_along_axis(values, n // 2, axis=-1)[..., 0] for n in (last, last + 1)
+    )
+    return np.where(n_values > 0, 0.5 * low + 0.5 * high, 0)
 
 
 def _stripes(rest, first, good):

@@ -81,6 +81,13 @@ class TestLevel:
         data[10, 10], data[140, 200] = 1e30, -1e30
         assert rms(to_map(measure(data)) - 100) < 0.03
 
+    def test_stars_that_are_left(self):
+        """Bright ones, of which nothing was taken out."""
+        data = 100 + NOISE
+        for y, x in ((30, 40), (100, 60), (70, 170)):
+            data += 1000 * np.exp(-((Y - y) ** 2 + (X - x) ** 2) / 6)
+        assert rms(to_map(measure(data)) - 100) < 0.03
+
     def test_noise_that_varies(self):
         noise = np.where(X < 100, 1.0, 3.0)
         sky = measure(100 + noise * NOISE, noise=noise)
