@@ -22,7 +22,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def options(tiny_weights):
-    return ['--weights', str(tiny_weights), '-q', '--threshold', '0.001']
+    return ['--weights', str(tiny_weights), '-q', '--threshold', '0.017']
 
 
 def make_wcs(chip):
@@ -255,7 +255,7 @@ def test_many_files(folder, three, options, capsys):
 
 def test_warnings_of_many_files(three, options, capsys):
     argv = ['detect', 'a.fits', 'c.fits', '-o', '{}.csv', *options]
-    argv[argv.index('0.001')] = '1'
+    argv[argv.index('0.017')] = '1'
     status, _, err = run(capsys, *argv)
     assert status == 0
     assert [line[:24] for line in err] == [

@@ -64,7 +64,7 @@ def run(capsys, *argv):
 
 
 def options(weights):
-    return ['--weights', weights, '-q', '--threshold', '0.001']
+    return ['--weights', weights, '-q', '--threshold', '0.017']
 
 
 def test_subtract(folder, image, weights, capsys):
@@ -103,7 +103,7 @@ def test_subtract(folder, image, weights, capsys):
 
 def test_summary_and_progress(image, weights, capsys):
     argv = ['subtract', image, '-o', 'out.fits', '--weights', weights]
-    status, out, err = run(capsys, *argv, '--threshold', '0.001')
+    status, out, err = run(capsys, *argv, '--threshold', '0.017')
     assert status == 0
     assert len(out) == 1
     assert re.fullmatch(
