@@ -127,7 +127,8 @@ def peak_widths(source, noise, y, x):
         The FWHM in pixels of the Gaussian that has the curvature of the logarithm of
         the image at its highest pixel within one of the peak, geometric mean of both
         axes. NaN where that pixel does not exceed half a noise standard deviation, is
-        no maximum along both axes or lies on the border.
+        no maximum along both axes, lies on the border or beside a masked pixel, where
+        the image is 0.
     """
     widths = np.full(y.size, np.nan)
     noise = np.broadcast_to(noise, source.shape)
@@ -139,13 +140,16 @@ def peak_widths(source, noise, y, x):
     inside = (y > 0) & (x > 0) & (y < last_y) & (x < last_x)
     seen = np.flatnonzero(inside & (source[y, x] > _SEEN_SIGMA * noise[y, x]))
     y, x = y[seen], x[seen]
-    neighbors = source[y - 1, x], source[y + 1, x], source[y, x - 1], source[y, x + 1]
+    neighbors = np.stack(
+        [source[y - 1, x], source[y + 1, x], source[y, x - 1], source[y, x + 1]]
+    )
     # Light below a thousandth of the peak's says nothing about the core.
     above, below, left, right = (
         np.log(np.maximum(values / source[y, x], 1e-3)) for values in neighbors
     )
     curvatures = np.maximum(-(above + below), 0) * np.maximum(-(left + right), 0)
-    curved = curvatures > 0
+    # Exactly 0 are pixels that were masked, which say nothing either.
+    curved = (curvatures > 0) & np.all(neighbors != 0, axis=0)
     widths[seen[curved]] = _FWHM * curvatures[curved] ** -0.25
     return widths
 

@@ -163,6 +163,16 @@ class TestWidths:
         assert_allclose(widths, fwhm, rtol=1e-6)
         assert_allclose(source_width(widths, np.ones(widths.size)), fwhm, rtol=1e-6)
 
+    def test_beside_a_masked_pixel(self):
+        """A source that lost a pixel is not narrow; its width is not known."""
+        source = gaussians(self.PLACES, 3.0)
+        source[15, 21] = 0
+        peaks = find_peaks(gaussians(self.PLACES, 3.0) / 11, None, 0.3)
+        widths = peak_widths(source, 0.1, peaks['y'], peaks['x'])
+        lost = (peaks['y'] == 15) & (peaks['x'] == 20)
+        assert_array_equal(np.isnan(widths), lost)
+        assert_allclose(widths[~lost], 3.0, rtol=1e-6)
+
     def test_where_nothing_is_seen(self):
         source = gaussians(((15.2, 20.4), (0.0, 60.0)), 3.0)
         peaks = find_peaks(source / 11, None, 0.5)
