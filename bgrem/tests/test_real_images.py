@@ -7,11 +7,13 @@ checkout; without them these tests are skipped.
 """
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
 
 from bgrem import DiffusionBackground
 
@@ -32,6 +34,9 @@ NAMES = [
     'wise12um_w5',
     'ystar_saao_satstreak',
 ]
+
+# Crowds that fill the image, stars narrower than a pixel, filaments.
+DOUBTFUL = {'spitzer_irac_glimpse', 'twomass_k_gc', 'wise12um_w5'}
 
 pytestmark = [
     pytest.mark.skipif(not DATA.is_dir(), reason=f'no real images in {DATA}'),
@@ -72,17 +77,27 @@ def check(data, **options):
     return bkg
 
 
+def doubts(name):
+    """Expect the warning on images that the weights do not know, on others none."""
+    if name in DOUBTFUL:
+        return pytest.warns(AstropyUserWarning, match='false detections may be far')
+    return nullcontext()
+
+
 @pytest.mark.parametrize('name', NAMES)
 def test_cut_out(name):
     data = read(name)
     y, x = (max(0, n // 2 - 64) for n in data.shape)
-    check(data[y : y + 128, x : x + 128])
+    with doubts(name):
+        check(data[y : y + 128, x : x + 128])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_whole_image(name):
-    check(read(name))
+    data = read(name)
+    with doubts(name):
+        check(data)
 
 
 def test_galaxy_field_has_sources():
