@@ -28,10 +28,21 @@ def folder(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.fixture
+def default_signals():
+    """The signals as in a terminal; `nohup` ignores one of them."""
+    numbers = signal.SIGTERM, signal.SIGHUP
+    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
 def command(weights, *argv):
     return [sys.executable, '-m', 'bgrem', *argv, '--weights', str(weights)]
 
 
+@pytest.mark.usefixtures('default_signals')
 @pytest.mark.parametrize('name', ['SIGTERM', 'SIGHUP'])
 def test_nothing_is_left_behind(folder, tiny_weights, monkeypatch, capsys, name):
     """The signal arrives while the file is being written."""
