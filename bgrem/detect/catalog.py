@@ -110,9 +110,12 @@ def catalog(
     if error is None:
         error = total_error(data, background_rms, effective_gain)
     # Where the denoised image is empty the probability alone gives the
-    # position, so that every source has one.
+    # position, so that every source has one, also in a patch without noise.
+    glow = np.where(
+        background_rms > 0 * background_rms, background_rms, np.max(background_rms)
+    )
     shape_image = np.maximum(source, 0 * source) + (
-        1e-3 * np.maximum(probability, np.finfo(np.float32).tiny) * background_rms
+        1e-3 * np.maximum(probability, np.finfo(np.float32).tiny) * glow
     )
     unusable = ~np.isfinite(data) if mask is None else ~np.isfinite(data) | mask
     shape_image = kwargs.pop('convolved_data', shape_image)

@@ -34,6 +34,24 @@ class TestCatalog:
             background_rms=rms,
         )  # fmt: skip
 
+    def test_patch_without_noise(self, scene):
+        """Every source has a position, also where there is neither light nor noise."""
+        source, probability, _ = scene
+        rms = np.ones_like(source)
+        rms[60:, 60:] = 0
+        source[60:, 60:] = 0
+        probability[70, 75] = 0.9
+        segments = segment(source, probability, rms, threshold=0.5)
+        table = catalog(
+            source,
+            segments,
+            source=source,
+            probability=probability,
+            background_rms=rms,
+        ).to_table()
+        row = table[segments.labels == segments.data[70, 75]]
+        assert_allclose([row['x_centroid'], row['y_centroid']], [[75], [70]], atol=0.01)
+
     def test_fluxes_come_from_the_data(self, inputs, result):
         data, segmentation, *_ = inputs
         sums = [data[segmentation.data == k].sum() for k in segmentation.labels]
