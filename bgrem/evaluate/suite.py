@@ -36,6 +36,7 @@ __all__ = [
     'FALSE_DISCOVERY_RATES',
     'PARTS',
     'DetectionSurvey',
+    'check_choices',
     'noise_false_alarms',
     'run_suite',
 ]
@@ -252,6 +253,26 @@ def noise_false_alarms(weights, *, megapixels=1.0, size=512, seed=DEFAULT_SEED):
     return {kind: n / (n_images * size**2 / 1e6) for kind, n in counts.items()}
 
 
+def check_choices(**choices):
+    """
+    Refuse names that are not known.
+
+    Parameters
+    ----------
+    **choices
+        By the name of a parameter: the names that were given, and those known.
+
+    Raises
+    ------
+    ValueError
+        If a given name is not known.
+    """
+    for name, (given, known) in choices.items():
+        if unknown := sorted(set(given) - set(known)):
+            msg = f'{name} must be among {", ".join(known)}, got {", ".join(unknown)}'
+            raise ValueError(msg)
+
+
 def run_suite(
     weights=('optical',),
     *,
@@ -309,11 +330,7 @@ def run_suite(
         If a part or a family is not known.
     """
     families = list(FAMILIES if families is None else families)
-    choices = {'parts': (parts, PARTS), 'families': (families, FAMILIES)}
-    for name, (given, known) in choices.items():
-        if unknown := sorted(set(given) - set(known)):
-            msg = f'{name} must be among {", ".join(known)}, got {", ".join(unknown)}'
-            raise ValueError(msg)
+    check_choices(parts=(parts, PARTS), families=(families, FAMILIES))
     loaded = {w.name: w for w in map(load_weights, weights)}
     bank = evaluation_bank() if bank is None else bank
     # What needs the same runs of the network shares the separator.

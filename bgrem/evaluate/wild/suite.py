@@ -13,7 +13,7 @@ from bgrem.evaluate.curves import CONTAMINATIONS
 from bgrem.evaluate.matching import NEUTRAL_SNR
 from bgrem.evaluate.peers import Detections, matched_filter, oracle
 from bgrem.evaluate.separator import Separator
-from bgrem.evaluate.suite import DEFAULT_SEED, DetectionSurvey
+from bgrem.evaluate.suite import DEFAULT_SEED, DetectionSurvey, check_choices
 from bgrem.evaluate.wild.families import (
     STRIPED_FAMILIES,
     WILD_FAMILIES,
@@ -80,11 +80,7 @@ def run_wild(
         If a part or a family is not known.
     """
     families = list(WILD_FAMILIES if families is None else families)
-    choices = {'parts': (parts, WILD_PARTS), 'families': (families, WILD_FAMILIES)}
-    for name, (given, known) in choices.items():
-        if unknown := sorted(set(given) - set(known)):
-            msg = f'{name} must be among {", ".join(known)}, got {", ".join(unknown)}'
-            raise ValueError(msg)
+    check_choices(parts=(parts, WILD_PARTS), families=(families, WILD_FAMILIES))
     observers = {w.name: Observer(w) for w in map(load_weights, weights)}
     first = next(iter(observers.values()))
     results = {
