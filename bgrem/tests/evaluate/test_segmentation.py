@@ -158,7 +158,12 @@ class PerfectSeparator(Separator):
     def separate(self, scene):
         probability = np.full(scene.image.shape, 1e-4, dtype=np.float32)
         probability[32, [20, 28]] = 0.99
-        meta = {'weights': 'perfect', 'n_steps': 1, 'normalization': 'local'}
+        meta = {
+            'weights': 'perfect',
+            'n_steps': 1,
+            'normalization': 'local',
+            'binning': 1,
+        }
         source = np.where(scene.mask, 0, scene.source)
         return Separation(
             source, probability, Normalization(scene.sky, scene.sigma), meta
