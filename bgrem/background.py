@@ -609,7 +609,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         return plot_background(self, **{'wcs': self._image.wcs, **kwargs})
 
     def _repr_html_(self):
-        """Return a small picture and a table; None, for the text, without matplotlib."""
+        """Return a small picture and a table; None, for the text, if it cannot."""
         from bgrem.plotting import make_html
 
         return make_html(self)

@@ -321,7 +321,12 @@ def inspect_image(
     residual = source - data
     # The probability is read at the first step, so that one is enough.
     flipped = separate(
-        residual, mask, n_steps=1, binning=1, task='check of false detections', **options
+        residual,
+        mask,
+        n_steps=1,
+        binning=1,
+        task='check of false detections',
+        **options,
     )
     noise = flipped.normalization.scale
     usable = (noise > 0) & np.isfinite(data)

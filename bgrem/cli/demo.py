@@ -83,14 +83,15 @@ def run_demo(folder, *, seed=1, quiet=False, size=DEMO_SIZE, **kwargs):
     background = DiffusionBackground(
         image.data << image.unit, progress=not quiet, **kwargs
     )
-    segments = background.detect()
+    promise = {'false_discovery_rate': 0.05}
+    segments = background.detect(**promise)
     catalog = None
     if segments is not None:
         catalog = background.catalog(segments, wcs=image.wcs)
-    products = Products(background, image, segments, catalog)
+    products = Products(background, image, segments, catalog, promise)
     write_products(products_path, [products], overwrite=True)
-    write_catalog(catalog_path, catalog, background.meta, overwrite=True)
-    save_plot(plot_path, background, data=image.data, segmentation_image=segments)
+    write_catalog(catalog_path, catalog, products.provenance, overwrite=True)
+    save_plot(plot_path, background, wcs=image.wcs, **promise)
 
     truth = {name: values.numpy() for name, values in batch.catalog.items()}
     rows = found_table(
@@ -280,3 +281,11 @@ def _print_report(rows, paths):
     )
     for path in paths:
         print(path)
+    _, products, _, picture = paths
+    print(
+        f'\nNext: look at {picture}, then try an image of your own:\n\n'
+        '    bgrem subtract IMAGE.fits -o result.fits\n'
+        '    bgrem plot result.fits -o result.png\n\n'
+        f'bgrem info {products} tells how a product was made, bgrem subtract --help\n'
+        'what can be chosen.'
+    )

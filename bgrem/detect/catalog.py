@@ -194,7 +194,9 @@ def catalog(
 def _stages(name, n_stages):
     """Give a function to be called as each stage begins, which a bar then names."""
     number = count()
-    with tqdm(total=n_stages, unit='stage', leave=False, disable=name is None) as bar:
+    with tqdm(
+        total=n_stages, desc=name, unit='stage', leave=False, disable=name is None
+    ) as bar:
 
         def begin(stage):
             bar.n = next(number)

@@ -148,13 +148,14 @@ def _panels(maps):
     sigma, usable = maps.sigma, maps.is_usable
     sky, rms = maps.background[usable], maps.rms[usable]
     light = light_scale(maps.source[usable], sigma)
-    flat = _FLAT_PART * (percentile(rms, 50) or sigma)
+    level = level_scale(sky, FLAT_SIGMA * sigma)
+    noise_level = level_scale(rms, _FLAT_PART * (percentile(rms, 50) or sigma))
     noise = Scale(-_NOISE_SIGMA * sigma, _NOISE_SIGMA * sigma)
     return [
         ('data', maps.data, light_scale(maps.source[usable], sigma, sky), 'gray'),
         ('data − background', maps.subtracted, light, 'gray'),
-        ('background', maps.background, level_scale(sky, FLAT_SIGMA * sigma), 'viridis'),
-        ('noise level', maps.rms, level_scale(rms, flat), 'viridis'),
+        ('background', maps.background, level, 'viridis'),
+        ('noise level', maps.rms, noise_level, 'viridis'),
         ('sources', maps.source, light, 'gray'),
         ('noise and segments', maps.noise, noise, 'gray'),
     ]

@@ -85,9 +85,7 @@ class Layout:
                 _LEFT + columns * (width + beside) + _RIGHT,
                 _BOTTOM + rows * (height + _TITLE) + _TOP,
             )
-        return cls(
-            rows, columns, width, height, numbers, figsize, clipped == ratio
-        )
+        return cls(rows, columns, width, height, numbers, figsize, clipped == ratio)
 
     def panel(self, number):
         """

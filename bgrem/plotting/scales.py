@@ -9,7 +9,7 @@ import numpy as np
 
 __all__ = ['FLAT_SIGMA', 'Scale', 'level_scale', 'light_scale', 'percentile']
 
-#: A sky that varies by less than so many sigmas of the noise about its median looks flat.
+#: A sky that varies by less than so many sigmas about its median looks flat.
 FLAT_SIGMA = 3.0
 
 # The stretch of light begins so many sigmas of the noise below the sky, and reaches

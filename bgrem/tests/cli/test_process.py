@@ -71,7 +71,7 @@ def test_signals_of_others_are_left_alone():
         with own_signals():
             assert signal.getsignal(signal.SIGHUP) is handler
             assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-            with pytest.raises(Terminated) as caught:  # noqa: PT012
+            with pytest.raises(Terminated, match='signal 15') as caught:  # noqa: PT012
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(10)
             assert caught.value.number == signal.SIGTERM
