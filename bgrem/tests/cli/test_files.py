@@ -7,7 +7,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose
 
-from bgrem.tests.cli.test_main import check_failure, run
+from bgrem.tests.cli.test_main import check_failure, run, said
 
 SHAPE = (80, 90)
 
@@ -168,9 +168,10 @@ def test_flags(exposure, options, capsys):
     # Every flag masks: nothing is left of one chip.
     with fits.open(exposure, mode='update') as hdus:
         hdus['DQ', 2].data[:45] = 0
+    options.remove('-q')
     status, _, err = detect('--mask', '[DQ]')
     assert status == 0
-    assert err[0] == (
+    assert said(err)[0] == (
         'bgrem: warning: in.fits, HDU SCI,1, has no usable pixel and is left out'
     )
 
@@ -179,9 +180,10 @@ def test_more_than_half_masked(exposure, options, capsys):
     with fits.open(exposure, mode='update') as hdus:
         hdus['DQ', 1].data[:35] = 0
     argv = ['detect', exposure, '-o', 'c.csv', '--hdu', 'SCI,1', '--mask', '[DQ]']
+    options.remove('-q')
     status, _, err = run(capsys, *argv, *options)
     assert status == 0
-    assert err[0] == (
+    assert said(err)[0] == (
         'bgrem: warning: 56% of in.fits, HDU SCI,1, are masked; where the mask holds '
         'flags, --dq-bits chooses those that matter'
     )
@@ -256,12 +258,16 @@ def test_many_files(folder, three, options, capsys):
 def test_warnings_of_many_files(three, options, capsys):
     argv = ['detect', 'a.fits', 'c.fits', '-o', '{}.csv', *options]
     argv[argv.index('0.017')] = '1'
-    status, _, err = run(capsys, *argv)
+    assert run(capsys, *argv) == (0, [], [])
+    argv.remove('-q')
+    status, _, err = run(capsys, *argv, '--overwrite')
     assert status == 0
-    assert [line[:24] for line in err] == [
+    assert [line[:24] for line in said(err)] == [
         'bgrem: warning: a.fits: ',
         'bgrem: warning: c.fits: ',
     ]
+    for number, name in enumerate(['a.fits', 'c.fits'], start=1):
+        assert any(f'[{number}/2] {name}: sources: ' in line for line in err)
 
 
 @pytest.mark.parametrize(
