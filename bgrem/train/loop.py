@@ -93,12 +93,12 @@ def train(
     The default network trains at about half a megapixel per second on two cores with
     native bf16 (``python benchmarks/speed.py --what training``).
     """
-    run = _Run(config, Path(folder), resolve_device(device), n_workers, progress, init)
+    run = _Run(config, Path(folder), resolve_device(device), n_workers, init, progress)
     return run.go(stop_after)
 
 
 class _Run:
-    def __init__(self, config, folder, device, n_workers, progress, init):
+    def __init__(self, config, folder, device, n_workers, init, progress=False):
         self.config = config
         self.progress = progress
         self.folder = folder
