@@ -2,6 +2,7 @@
 The demonstration: a simulated image, everything made of it, and the truth.
 """
 
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
@@ -146,7 +147,10 @@ def find_with_photutils(data):
     # what smoothing leaves of white noise
     noise = background.background_rms * np.sqrt(np.sum(kernel.array**2))
     finder = SourceFinder(n_pixels=10, **NO_PROGRESS_BAR)
-    segments = finder(smooth, 1.5 * noise)
+    with warnings.catch_warnings():
+        # A detail of photutils' deblending that does not concern the user.
+        warnings.filterwarnings('ignore', message='The deblending mode')
+        segments = finder(smooth, 1.5 * noise)
     if segments is None:
         return None
     return SourceCatalog(subtracted, segments, convolved_data=smooth)
@@ -281,11 +285,9 @@ def _print_report(rows, paths):
     )
     for path in paths:
         print(path)
-    _, products, _, picture = paths
     print(
-        f'\nNext: look at {picture}, then try an image of your own:\n\n'
+        f'\nNext, look at {paths[-1]}, and then take an image of your own:\n\n'
         '    bgrem subtract IMAGE.fits -o result.fits\n'
         '    bgrem plot result.fits -o result.png\n\n'
-        f'bgrem info {products} tells how a product was made, bgrem subtract --help\n'
-        'what can be chosen.'
+        "'bgrem subtract --help' shows what can be chosen."
     )
