@@ -131,7 +131,12 @@ class Layout:
 
     def title_height(self):
         """
-        Return where the title of the page stands, in parts of the page.
+        Return where the title of the page stands.
+
+        Returns
+        -------
+        height : float
+            Of its middle, in parts of the page.
         """
         return 1 - 0.5 * _TOP / self.figsize[1]
 

@@ -109,10 +109,7 @@ class Scale:
         return dict(sorted(chosen.items()))
 
     def _steps(self):
-        """Yield distances of round values with their power of ten, the roundest first.
-
-        Down to the noise.
-        """
+        """Yield steps of round values down to the noise, with their power of ten."""
         largest = math.floor(math.log10(max(abs(self.low), abs(self.high))))
         smallest = math.floor(math.log10(self.sigma))
         for exponent in range(max(largest, smallest), smallest - 1, -1):
