@@ -1,19 +1,15 @@
 """What the commands of ``bgrem`` do, once their options are parsed."""
 
-import json
-import platform
-import sys
 import warnings
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 from astropy import units as u
 
+from bgrem.cli.info import info
 from bgrem.cli.inputs import Chip, output_paths, read_chips, with_unit
 from bgrem.cli.process import EXPECTED_ERRORS, describe, say
-from bgrem.files.cards import product_provenance
 from bgrem.files.products import (
     CATALOG_ENDINGS,
     FITS_ENDINGS,
@@ -26,12 +22,11 @@ from bgrem.files.products import (
     write_regions,
 )
 from bgrem.files.stored import read_products
-from bgrem.weights import load_weights, shipped_weights
+from bgrem.weights import load_weights
 
 __all__ = ['demo', 'detect', 'info', 'plot', 'subtract']
 
 PICTURE_ENDINGS = ('.png', '.pdf', '.svg', '.jpg')
-_PACKAGES = ('bgrem', 'numpy', 'astropy', 'photutils', 'torch', 'galsim')
 
 
 def subtract(options):
@@ -165,27 +160,6 @@ def demo(options):
     )
 
 
-def info(options):
-    """
-    Run ``bgrem info``: versions and weights, or the making of a file.
-
-    Parameters
-    ----------
-    options : `argparse.Namespace`
-        The options of the command.
-    """
-    if options.what is None:
-        _print_environment()
-    elif not options.what.lower().endswith((*FITS_ENDINGS, '.fz')):
-        _print_weights(options.what)
-    else:
-        provenance = product_provenance(options.what)
-        if not provenance:
-            msg = f'file {options.what} was not made by bgrem'
-            raise ValueError(msg)
-        _print_pairs(provenance.items())
-
-
 def _run_files(options, write, outputs, *, read=read_chips, measure=True):
     """Process one file after the other; say what failed, and go on."""
     _check_options(options)
@@ -200,10 +174,14 @@ def _run_files(options, write, outputs, *, read=read_chips, measure=True):
                 # file can be processed, so that their errors end it all.
                 if isinstance(chips[0], Chip):
                     weights = weights or _load_weights(options)
-                bar = _bar_prefix(options, number)
-                result = _attempt(
-                    path, _process, options, chips, paths, write, weights, measure, bar
+                make = partial(
+                    _make_products,
+                    options,
+                    weights=weights,
+                    number=number,
+                    measure=measure,
                 )
+                result = _attempt(path, _process, options, chips, paths, write, make)
             if result is None:
                 n_failed += 1
             else:
@@ -211,7 +189,7 @@ def _run_files(options, write, outputs, *, read=read_chips, measure=True):
     return min(n_failed, 1)
 
 
-def _process(options, chips, paths, write, weights, measure, bar):
+def _process(options, chips, paths, write, make):
     """Return what the summary says of each image, and the files that were written."""
     counts = []
 
@@ -219,7 +197,7 @@ def _process(options, chips, paths, write, weights, measure, bar):
         for chip in chips:
             one = chip
             if isinstance(chip, Chip):
-                one = _make_products(options, chip, weights, measure, bar)
+                one = make(chip)
             counts.append(_Count(one))
             yield one
 
@@ -227,14 +205,18 @@ def _process(options, chips, paths, write, weights, measure, bar):
     return counts, written
 
 
-def _bar_prefix(options, number):
-    """Return what stands before the names of the progress bars of a file."""
+def _bars(options, number, image, *more):
+    """Return what stands before the names of progress bars; False for no bars."""
     if options.quiet:
         return False
     n_files = len(options.input)
-    if n_files == 1:
-        return True
-    return f'[{number + 1}/{n_files}] {Path(options.input[number]).name}: '
+    parts = []
+    if n_files > 1:
+        parts.append(f'[{number + 1}/{n_files}] {image.path.name}')
+    if image.n_images > 1:
+        parts.append(f'HDU {image.hdu}')
+    parts += more
+    return f'{", ".join(parts)}: ' if parts else True
 
 
 def _attempt(path, function, *args):
@@ -294,7 +276,7 @@ def _load_weights(options):
     return weights
 
 
-def _make_background(options, data, weights, bar, **maps):
+def _make_background(options, data, weights, bars, **maps):
     from bgrem.background import DiffusionBackground
 
     given = {}
@@ -311,14 +293,15 @@ def _make_background(options, data, weights, bar, **maps):
         normalization=options.normalization,
         device=options.device,
         batch_size=options.batch_size,
-        progress=bar,
+        progress=bars,
         **given,
     )
 
 
-def _make_products(options, chip, weights, measure, bar):
+def _make_products(options, chip, weights, number, measure):
+    bars = _bars(options, number, chip.image)
     background = _make_background(
-        options, chip.data, weights, bar, mask=chip.mask, error=chip.error
+        options, chip.data, weights, bars, mask=chip.mask, error=chip.error
     )
     promise = {'false_discovery_rate': options.false_discovery_rate}
     if options.threshold is not None:
@@ -329,7 +312,8 @@ def _make_products(options, chip, weights, measure, bar):
         fluxes = {'effective_gain': chip.gain}
         if chip.measured is not None:
             data = with_unit(chip.measured)
-            fluxes['data'] = _make_background(options, data, weights, bar)
+            bars = _bars(options, number, chip.image, 'image to measure')
+            fluxes['data'] = _make_background(options, data, weights, bars)
         elif chip.weight is not None:
             fluxes = {'error': _scaled_error(background, chip)}
         catalog = background.catalog(
@@ -394,56 +378,3 @@ def _summary(options, path, counts, paths):
         f'{path}: {n_sources} sources{where}; median sky {sky:.6g}, noise {noise:.4g}; '
         f'{files}'
     )
-
-
-def _print_pairs(pairs):
-    pairs = list(pairs)
-    width = max(len(name) for name, _ in pairs)
-    for name, value in pairs:
-        print(f'{name:<{width}}  {value}')
-
-
-def _print_environment():
-    versions = [('python', platform.python_version())]
-    for package in _PACKAGES:
-        try:
-            versions.append((package, version(package)))
-        except PackageNotFoundError:
-            versions.append((package, 'not installed'))
-    _print_pairs(versions)
-    print(f'devices: {", ".join(_devices())}')
-    print('weights:')
-    for row in shipped_weights().values():
-        print(f'  {row.name}: {row.description}')
-        print(f'    {row.path.name}  sha256 {row.sha256}')
-
-
-def _devices():
-    import torch
-
-    devices = [f'cpu ({torch.get_num_threads()} threads)']
-    devices += [
-        f'cuda:{i} ({torch.cuda.get_device_name(i)})'
-        for i in range(torch.cuda.device_count())
-    ]
-    if torch.backends.mps.is_available():
-        devices.append('mps')
-    return devices
-
-
-def _print_weights(name_or_path):
-    weights = load_weights(name_or_path)
-    header = weights.header
-    training = header.pop('training', None)
-    calibration = header.pop('calibration', None)
-    header.pop('sha256_state', None)
-    n_parameters = sum(p.numel() for p in weights.network().parameters())
-    pairs = [('path', weights.path), ('sha256', weights.sha256)]
-    pairs += [(name, json.dumps(value)) for name, value in header.items()]
-    pairs.append(('n_parameters', n_parameters))
-    knots = 0 if calibration is None else np.size(calibration['logit'])
-    pairs.append(('calibration', f'{knots} knots' if knots else 'none'))
-    _print_pairs(pairs)
-    if training is not None:
-        json.dump(training, sys.stdout, indent=2)
-        print()

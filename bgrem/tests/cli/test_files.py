@@ -174,6 +174,9 @@ def test_flags(exposure, options, capsys):
     assert said(err)[0] == (
         'bgrem: warning: in.fits, HDU SCI,1, has no usable pixel and is left out'
     )
+    bars = [line for line in err if 'tile' in line]
+    assert bars
+    assert all(line.startswith('HDU SCI,2: sources: ') for line in bars)
 
 
 def test_more_than_half_masked(exposure, options, capsys):
