@@ -16,6 +16,7 @@ FLAT_SIGMA = 3.0
 # at least so many above it.
 _LOW_SIGMA = 3.0
 _HIGH_SIGMA = 10.0
+_MOST_VALUES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def _write(value, exponent):
 
 def percentile(values, percent):
     """
-    Return a percentile of the finite values.
+    Return a percentile of the finite values, of a sample of very many.
 
     Parameters
     ----------
@@ -153,6 +154,8 @@ def percentile(values, percent):
     value : float
         The percentile; 0 where no value is finite.
     """
+    # So many tell it as well as all.
+    values = values.ravel()[:: max(1, values.size // _MOST_VALUES)]
     finite = values[np.isfinite(values)]
     return float(np.percentile(finite, percent)) if finite.size else 0.0
 

@@ -156,6 +156,31 @@ def test_weights_are_scaled_by_the_noise(exposure, options, capsys):
     assert 1 < errors[1] < 5
 
 
+def test_plot_products_of_chips(folder, exposure, options, capsys, monkeypatch):
+    """A picture for each, of what the file holds."""
+    drawn = []
+
+    def save_plot(path, background, labels, *, wcs, title):
+        drawn.append((path.name, background, labels, wcs, title))
+
+    pytest.importorskip('matplotlib')
+    assert run(capsys, 'subtract', exposure, '-o', 'o.fits', *options)[0] == 0
+    monkeypatch.setattr('bgrem.denoise.run.denoise', None)
+    monkeypatch.setattr('bgrem.plotting.save_plot', save_plot)
+    status, out, err = run(capsys, 'plot', 'o.fits', '-o', 'a.png')
+    assert (status, err) == (0, [])
+    assert out[0].endswith('a-1.png, a-2.png')
+    with fits.open('o.fits') as hdus:
+        for chip, (name, background, labels, wcs, title) in enumerate(drawn, start=1):
+            assert name == f'a-{chip}.png'
+            assert title.startswith(f'o.fits, HDU SCI,{chip} – weights tiny – ')
+            assert_allclose(labels, hdus['SEGM', chip].data)
+            assert_allclose(background.subtract().value, hdus['SCI', chip].data)
+            assert_allclose(background.source.value, hdus['SOURCE', chip].data)
+            assert background.background.unit == 'electron / s'
+            assert wcs.wcs.crpix[0] == 45 + 100 * (chip - 1)
+
+
 def test_flags(exposure, options, capsys):
     def detect(*more):
         argv = ['detect', exposure, '-o', 'c.ecsv', '--overwrite', *options, *more]

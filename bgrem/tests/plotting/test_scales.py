@@ -59,6 +59,14 @@ def test_level_scale_is_never_narrower():
     assert_allclose([scale.low, scale.high], [0.5, 99.5])
 
 
+def test_percentile_of_many():
+    values = np.random.default_rng(0).normal(size=(2000, 1500))
+    values[0] = np.nan
+    for percent in (0.5, 50, 99.9):
+        expected = np.percentile(values[1:], percent)
+        assert_allclose(percentile(values, percent), expected, atol=0.03)
+
+
 def test_percentile_of_nothing():
     assert percentile(np.array([np.nan, np.inf]), 50) == 0
     assert percentile(np.array([]), 50) == 0
