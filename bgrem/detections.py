@@ -25,7 +25,7 @@ from bgrem.detect.peaks import find_peaks
 from bgrem.detect.segments import check_n_pixels, detection_mask, segment
 from bgrem.finder import SourceDetector
 from bgrem.inputs import parse_error, parse_image
-from bgrem.pipeline import inspect_image
+from bgrem.pipeline import bar_name, inspect_image
 
 __all__ = ['DetectionMixin']
 
@@ -256,6 +256,7 @@ class DetectionMixin:
             saturated=saturation,
             log_odds_shift=check.get('log_odds_shift', 0.0),
             wcs=image.wcs if wcs is None else wcs,
+            progress=bar_name(self._detector['progress'], 'catalog'),
             **kwargs,
         )
 

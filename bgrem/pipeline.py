@@ -16,7 +16,7 @@ from bgrem.sky.noise import away_from_sources, noise_correlation, noise_skewness
 from bgrem.sky.normalize import Normalization, estimate_normalization
 from bgrem.sky.sampling import bin_image, choose_binning, refine_source
 
-__all__ = ['Separation', 'inspect_image', 'network_factor', 'separate']
+__all__ = ['Separation', 'bar_name', 'inspect_image', 'network_factor', 'separate']
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +60,7 @@ def separate(
     device='auto',
     batch_size=None,
     progress=False,
+    task='sources',
     binning=None,
 ):
     """
@@ -82,8 +83,13 @@ def separate(
     normalization : optional
         See `bgrem.sky.normalize.estimate_normalization`. `None` is the method that
         the weights were trained with.
-    device, batch_size, progress
+    device, batch_size
         See `bgrem.denoise.run.denoise`.
+    progress : bool or str, optional
+        Whether to show a progress bar for each pass of the network; a text is put
+        before its name. Default `False`.
+    task : str, optional
+        Its name. Default ``'sources'``.
     binning : int, optional
         The network sees the means of squares of so many pixels, and what it finds is
         brought back to the pixels. Default: 1 if it knows images as broad and smooth as
@@ -115,7 +121,7 @@ def separate(
         'normalization': method,
         'device': resolve_device(device),
         'batch_size': batch_size,
-        'progress': progress,
+        'progress': bar_name(progress, task),
     }
     hidden = ~np.isfinite(data)
     if mask is not None:
@@ -131,6 +137,8 @@ def separate(
     if binning > 1:
         if np.ndim(method) == 2:
             options['normalization'] = bin_image(method, hidden, binning)[0]
+        task = f'{task} in squares of {binning} px'
+        options['progress'] = bar_name(progress, task)
         binned = _separate(*_bin(data, hidden, error, binning), **options)
         # what is bright and broad may be structure of the sky, not sources
         if found is not None and _count_sure(binned) < _count_sure(found):
@@ -138,6 +146,27 @@ def separate(
         maps = estimate_normalization(data, hidden, method, error, LAG * binning)
         return _refine(binned, binning, maps, hidden | (maps.scale == 0))
     return found or _separate(data, hidden, error, **options)
+
+
+def bar_name(progress, task):
+    """
+    Return the name of a progress bar.
+
+    Parameters
+    ----------
+    progress : bool or str
+        Whether there is one; a text is put before the name.
+    task : str
+        What it shows the progress of.
+
+    Returns
+    -------
+    name : str or `None`
+        The name; `None` for no bar.
+    """
+    if not progress:
+        return None
+    return f'{progress}{task}' if isinstance(progress, str) else task
 
 
 def network_factor(data, mask, *, normalization, error=None, binning=1):
@@ -291,7 +320,14 @@ def inspect_image(
         data, mask, options['error'] = _bin(data, hidden, error, binning)
     residual = source - data
     # The probability is read at the first step, so that one is enough.
-    flipped = separate(residual, mask, n_steps=1, binning=1, **options)
+    flipped = separate(
+        residual,
+        mask,
+        n_steps=1,
+        binning=1,
+        task='check of false detections',
+        **options,
+    )
     noise = flipped.normalization.scale
     usable = (noise > 0) & np.isfinite(data)
     if mask is not None:
