@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter, zoom
 from bgrem.sky.sampling import (
     bin_image,
     bright_widths,
-    choose_binning,
+    choose_sampling,
     noise_smoothness,
     refine_source,
 )
@@ -163,7 +163,7 @@ class TestChoice:
     )
     def test_white_noise(self, fwhm, binning):
         """What the networks know is left as it is."""
-        found = choose_binning(50 + white() + stars(fwhm, 60), USABLE)
+        found = choose_sampling(50 + white() + stars(fwhm, 60), USABLE)
         assert abs(found - binning) <= (binning > 1)
 
     @pytest.mark.parametrize('factor', [2, 3, 4])
@@ -172,29 +172,29 @@ class TestChoice:
         """An interpolated image is seen in about its own pixels."""
         native = (50 + white() + stars(2.6, 80))[: 720 // factor, : 720 // factor]
         data = zoom(native, factor, order=order, mode='nearest', grid_mode=True)
-        found = choose_binning(data, np.zeros(data.shape, bool))
+        found = choose_sampling(data, np.zeros(data.shape, bool))
         assert abs(found - factor) <= 1
         assert found > 1
 
     @pytest.mark.parametrize('sigma', [2, 3])
     def test_matched(self, sigma):
         data = gaussian_filter(50 + white() + stars(3, 500), sigma)
-        binning = choose_binning(data, USABLE)
+        binning = choose_sampling(data, USABLE)
         assert 1.8 < np.hypot(3, 2.355 * sigma) / binning < 3.5
 
     def test_smooth_noise_alone(self):
         """Without a bright source the noise decides."""
-        assert choose_binning(white(), USABLE) == 1
-        assert choose_binning(gaussian_filter(white(), 1), USABLE) == 1
-        assert choose_binning(gaussian_filter(white(), 3), USABLE) >= 3
+        assert choose_sampling(white(), USABLE) == 1
+        assert choose_sampling(gaussian_filter(white(), 1), USABLE) == 1
+        assert choose_sampling(gaussian_filter(white(), 3), USABLE) >= 3
 
     def test_seen(self):
         """Sources that the network sees well on white noise say that all is well."""
         data = 50 + white() + stars(10, 60)
-        assert choose_binning(data, USABLE, seen_width=2.5) == 1
-        assert choose_binning(data, USABLE, seen_width=5.0) > 1
+        assert choose_sampling(data, USABLE, seen_width=2.5) == 1
+        assert choose_sampling(data, USABLE, seen_width=5.0) > 1
         data = gaussian_filter(50 + white() + stars(3, 500), 3)
-        assert choose_binning(data, USABLE, seen_width=2.5) > 1
+        assert choose_sampling(data, USABLE, seen_width=2.5) > 1
 
     def test_knots(self):
         """Bright knots of all sizes are not a PSF."""
@@ -202,4 +202,4 @@ class TestChoice:
         for k, fwhm in enumerate((10, 13, 18, 24, 30, 36)):
             y, x = (60, 180)[k % 2], (40, 130, 210)[k // 2]
             data += 60 * np.exp(-2.77 * ((Y - y) ** 2 + (X - x) ** 2) / fwhm**2)
-        assert choose_binning(data, USABLE) == 1
+        assert choose_sampling(data, USABLE) == 1
