@@ -108,7 +108,7 @@ def choose_sampling(data, unusable, seen_width=math.nan):
         return 1, 0.0
     widths = bright_widths(data, unusable)
     if widths:
-        low, high = np.percentile(widths, [_COMPACT_PERCENTILE, 75])
+        low, high = map(float, np.percentile(widths, [_COMPACT_PERCENTILE, 75]))
         is_fine = low > (_MIN_WIDTH_SMOOTH if is_smooth else _MIN_WIDTH)
         if not is_fine or not (is_smooth or high < _MAX_SPREAD * low):
             return 1, 0.0
