@@ -112,9 +112,9 @@ def refine_probability(binned, binning, shape):
     -------
     probability : 2D `~numpy.ndarray` of float32
         That of the square of each pixel, the highest where it has parts in several,
-        except in the squares of the peaks: there it
-        is a paraboloid in the log-odds, as high as the square, so that the peak stays
-        calibrated, and highest where the squares around say that the source is.
+        except in the squares of the peaks: there it is a paraboloid in the log-odds, as
+        high as the square, so that the peak stays calibrated, and highest where the
+        squares around say that the source is.
     """
     n_parts, side = split_pixels(binning)
     tiny = np.finfo(np.float32).epsneg
