@@ -378,7 +378,7 @@ class DetectionMixin:
             self._plain_rms(),
             found,
             self._image_check,
-            self._meta['binning'],
+            **sampling_of(self._meta),
         )
         if doubts:
             msg = (
