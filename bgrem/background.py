@@ -522,7 +522,9 @@ class DiffusionBackground(DetectionMixin, Background2D):
         ``'box_size'`` and ``'filter_size'`` are as the attributes. ``'binning'`` is
         the side in pixels of the squares in which the network saw the image, 1 unless
         that is broader or smoother than the weights know (see
-        `bgrem.sky.sampling.choose_binning`).
+        `bgrem.sky.sampling.choose_sampling`), and ``'sharpening'`` the standard
+        deviation in pixels of the Gaussian that was taken out of an image whose noise
+        is as smooth as its sources, 0 of all others.
 
         Once a ``false_discovery_rate`` has been asked for, ``'false_discovery'``
         says what the image itself tells about its probabilities, see
