@@ -34,6 +34,10 @@ in_source_tree = pytest.mark.skipif(
     not (ROOT / 'pyproject.toml').exists(),
     reason='the installed package does not hold the project files',
 )
+in_repository = pytest.mark.skipif(
+    not (ROOT / '.ci').exists(),
+    reason='the source archive does not hold the tools of the repository',
+)
 
 
 def public_modules():
@@ -216,7 +220,7 @@ def test_oldest_versions_are_the_lower_bounds():
         assert Version(bound) == Version(version), name
 
 
-@in_source_tree
+@in_repository
 def test_readme_commands_are_the_checked_ones():
     main_job, tests = readme_commands()
     assert main_job.endswith('&& .venv/bin/bgrem demo')
@@ -227,7 +231,7 @@ def test_readme_commands_are_the_checked_ones():
     assert tests in lines
 
 
-@in_source_tree
+@in_repository
 def test_workflows_run_what_there_is():
     text = ''.join(
         path.read_text(encoding='utf-8')
