@@ -35,7 +35,7 @@ def scenes(n, size, density):
     flux = stars * LEAST / (torch.rand_like(stars) + 0.003)  # n(> f) ~ 1 / f
     sources = F.conv2d(flux, PSF, padding=10)
     blobs = F.conv2d(stars, BLOB, padding=10).clamp(max=1)
-    knots = 3 * torch.randn(n, 1, size // 16, size // 16)  # a sky that waves
+    knots = 3 * torch.randn(n, 1, size // 32, size // 32)  # a sky that waves
     sky = F.interpolate(knots, size=(size, size), mode='bicubic')
     return sources, sky, torch.randn_like(sources), blobs
 
