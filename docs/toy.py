@@ -18,10 +18,6 @@ from photutils.background import Background2D
 from torch import nn
 from torch.nn import functional as F
 
-torch.manual_seed(1)
-torch.set_num_threads(1)
-N_STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 500
-PICTURE = sys.argv[2] if len(sys.argv) > 2 else 'toy.png'
 y, x = np.mgrid[-10:11, -10:11]
 PSF = (1 + (x**2 + y**2) / 2.5**2) ** -2.5  # Moffat, FWHM 2.8 px
 PSF = torch.tensor(PSF / PSF.sum(), dtype=torch.float32)[None, None]
@@ -61,10 +57,10 @@ class Net(nn.Module):
         return torch.sigmoid(out[:, :1]) * compressed + out[:, 1:2], out[:, 2:]
 
 
-def train(net):
+def train(net, n_steps):
     optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, N_STEPS)
-    for step in range(N_STEPS):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, n_steps)
+    for step in range(n_steps):
         density = 10 ** (-3 + 1.5 * torch.rand(16, 1, 1, 1))  # empty to crowded
         sources, sky, noise, blobs = scenes(16, 64, density)
         rate = torch.sin(torch.rand(16, 1, 1, 1) * torch.pi / 2)
@@ -76,7 +72,7 @@ def train(net):
         loss.backward()
         optimizer.step()
         schedule.step()
-        if step % 100 == 0 or step == N_STEPS - 1:
+        if step % 100 == 0 or step == n_steps - 1:
             print(f'step {step:4d}  loss {loss.item():.3f}')
 
 
@@ -94,9 +90,11 @@ def separate(net, data, n_steps=3):
     return source[0, 0].numpy(), probability[0, 0].numpy()
 
 
-def main():
+def main(n_steps=500, picture='toy.png'):
+    torch.manual_seed(1)
+    torch.set_num_threads(1)
     net, start = Net(), time.process_time()
-    train(net)
+    train(net, int(n_steps))
     print(f'trained in {time.process_time() - start:.0f} s of one core')
     sources, sky, noise, blobs = scenes(1, 192, torch.tensor(0.03))
     data = sources + sky + noise
@@ -120,8 +118,8 @@ def main():
         axis.set_title(name)
     axes[1, 2].imshow(probability, origin='lower', vmin=0, vmax=1)
     axes[1, 2].set_title('probability of a centre')
-    figure.savefig(PICTURE, dpi=80)
+    figure.savefig(picture, dpi=80)
 
 
 if __name__ == '__main__':
-    main()
+    main(*sys.argv[1:])
