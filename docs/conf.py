@@ -20,7 +20,12 @@ html_static_path = ['_static']
 # Without the logo and the links of the Astropy project, whose package this is not; and
 # with the whole list of pages at the left of each.
 html_theme = 'pydata_sphinx_theme'
-html_theme_options = {'logo': {'text': f'bgrem {version}'}, 'navbar_center': []}
+html_theme_options = {
+    'logo': {'text': f'bgrem {version}'},
+    'navbar_center': [],
+    # The code of the examples is as wide as the page.
+    'secondary_sidebar_items': {'gallery/*': [], '**': ['page-toc']},
+}
 html_sidebars = {'**': ['globaltoc.html']}
 # The tables are parts of the page of results.
 exclude_patterns = [
@@ -34,6 +39,8 @@ exclude_patterns = [
 
 sys.path.insert(0, str(Path(__file__).parent / '_ext'))
 extensions += ['weights_cards', 'sphinx_gallery.gen_gallery']  # noqa: F405
+# No progress bars among what the examples print.
+os.environ['TQDM_DISABLE'] = '1'
 # Every example is run, without the network, and one that fails stops the build.
 sphinx_gallery_conf = {
     'examples_dirs': 'examples',
