@@ -23,8 +23,8 @@ html_theme = 'pydata_sphinx_theme'
 html_theme_options = {
     'logo': {'text': f'bgrem {version}'},
     'navbar_center': [],
-    # The code of the examples is as wide as the page.
-    'secondary_sidebar_items': {'gallery/*': [], '**': ['page-toc']},
+    # Not beside the examples: their code is as wide as the page.
+    'secondary_sidebar_items': {'[!g]*': ['page-toc'], 'getting_started': ['page-toc']},
 }
 html_sidebars = {'**': ['globaltoc.html']}
 # The tables are parts of the page of results.
