@@ -24,7 +24,9 @@ html_theme_options = {
     'logo': {'text': f'bgrem {version}'},
     'navbar_center': [],
     # Not beside the examples: their code is as wide as the page.
-    'secondary_sidebar_items': {'[!g]*': ['page-toc'], 'getting_started': ['page-toc']},
+    'secondary_sidebar_items': {
+        pages: ['page-toc'] for pages in ('*', 'user_guide/*', 'development/*')
+    },
 }
 html_sidebars = {'**': ['globaltoc.html']}
 # The tables are parts of the page of results.

@@ -1,8 +1,8 @@
 """
-How it works
-============
+The way of one image
+====================
 
-The way of one image through bgrem, step by step: stars, a galaxy and a cosmic ray on a
+What bgrem makes of an image, step by step: stars, a galaxy and a cosmic ray on a
 sky with waves. The page on the method explains each step.
 """
 
