@@ -2,19 +2,19 @@
 Patches of the gamma-ray sky as the Fermi-LAT sees it.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-
-from bgrem._config import check_keys
 
 from .canvas import Canvas
 from .emission import ISOTROPIC, interstellar, interstellar_structure, scale_to_band
 from .patch import PointSources, compose_patch
 from .psf import EVENT_TYPES, lat_psf
+from .ranges import Ranges, log_uniform
 from .sources import draw_fluxes, draw_pulsar_fluxes, pulsar_density
 
-__all__ = ['LatConfig', 'sky_coordinates', 'simulate_lat_patch']
+__all__ = ['LatConfig', 'simulate_lat_patch', 'sky_coordinates']
 
 # cm2 s in one year at a few GeV.
 EXPOSURE_PER_YEAR = 4e10
@@ -22,7 +22,7 @@ _SOURCE_SPECTRUM = 2.3
 
 
 @dataclass(frozen=True)
-class LatConfig:
+class LatConfig(Ranges):
     """
     What a patch of the gamma-ray sky may be; each patch draws its own values.
 
@@ -74,6 +74,15 @@ class LatConfig:
         If a range is not an ascending pair, or the event type is not known.
     """
 
+    positive: ClassVar = (
+        'pixel_size',
+        'energy',
+        'years',
+        'psf_widening',
+        'diffuse_scale',
+        'source_scale',
+    )
+
     shape: tuple = (64, 64)
     pixel_size: float = 10 / 64
     latitude: tuple = (0.0, 90.0)
@@ -89,65 +98,11 @@ class LatConfig:
     poisson: bool = True
 
     def __post_init__(self):
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if not isinstance(item.default, tuple) or item.name == 'shape':
-                continue
-            value = tuple(float(bound) for bound in value)
-            if len(value) != 2 or not value[0] <= value[1]:
-                msg = f'{item.name} must be an ascending pair, got {value!r}'
-                raise ValueError(msg)
-            object.__setattr__(self, item.name, value)
-        for name in ('years', 'energy', 'psf_widening', 'diffuse_scale',
-                     'source_scale'):  # fmt: skip
-            if getattr(self, name)[0] <= 0:
-                msg = f'{name} must be positive, got {getattr(self, name)!r}'
-                raise ValueError(msg)
-        object.__setattr__(self, 'shape', tuple(int(n) for n in self.shape))
-        if min(self.shape) < 1 or not self.pixel_size > 0:
-            msg = f'shape and pixel_size must be positive, got {self.shape!r}'
-            raise ValueError(msg)
+        super().__post_init__()
         if self.event_type not in ('ALL', *EVENT_TYPES):
             known = ', '.join(['ALL', *EVENT_TYPES])
             msg = f'event_type must be among {known}, got {self.event_type!r}'
             raise ValueError(msg)
-
-    def to_dict(self):
-        """
-        The configuration as a plain `dict` that JSON and TOML can hold.
-
-        Returns
-        -------
-        values : dict
-            Every field by name.
-        """
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
-
-    @classmethod
-    def from_dict(cls, values):
-        """
-        Build a configuration from `to_dict` output.
-
-        Parameters
-        ----------
-        values : dict
-            Fields by name; missing ones take their default.
-
-        Returns
-        -------
-        config : `LatConfig`
-            The configuration.
-
-        Raises
-        ------
-        ValueError
-            If ``values`` holds an unknown key or a value out of range.
-        """
-        check_keys(cls, values, 'gamma')
-        return cls(**values)
 
 
 def simulate_lat_patch(rng, config=None, *, diffuse=None):
@@ -227,27 +182,6 @@ def sky_coordinates(y, x, center, config):
     lon = lon0 + np.arctan2(xi, down)
     lat = np.arctan2(np.sin(lat0) + eta * np.cos(lat0), np.hypot(xi, down))
     return np.degrees(lon), np.degrees(lat)
-
-
-def log_uniform(bounds, rng):
-    """
-    Draw from a range.
-
-    Parameters
-    ----------
-    bounds : tuple of float
-        The range (low, high).
-
-    rng : `~numpy.random.Generator`
-        The source of randomness.
-
-    Returns
-    -------
-    value : float
-        Log-uniform.
-    """
-    low, high = bounds
-    return float(low * (high / low) ** rng.random())
 
 
 def _center(config, rng):

@@ -8,7 +8,7 @@ import numpy as np
 
 from .significance import template_significance
 
-__all__ = ['FAINTEST', 'CountsPatch', 'PointSources', 'compose_patch']
+__all__ = ['FAINTEST', 'CountsPatch', 'ExtendedSource', 'PointSources', 'compose_patch']
 
 # Sources below this S/N in their own patch belong to its sky.
 FAINTEST = 1.0
@@ -171,19 +171,10 @@ def compose_patch(canvas, emission, exposure, points, extended, rng, *,
     sky = (emission + unresolved)[inner] * exposure
     sky = sky + np.where(exposure > 0, particles, 0.0)
     bright = ~faint & ~lost
-    light = canvas.paint(points.x[bright], points.y[bright], points.flux[bright])
-    source = light[inner] * exposure
-    rows = [
-        (x, y, flux, flux * at, s, 0.0)
-        for x, y, flux, at, s in zip(
-            points.x[bright],
-            points.y[bright],
-            points.flux[bright],
-            canvas.values_at(wide, points.x[bright], points.y[bright]),
-            snr[bright],
-            strict=True,
-        )  # fmt: skip
-    ]
+    x, y, flux = points.x[bright], points.y[bright], points.flux[bright]
+    source = canvas.paint(x, y, flux)[inner] * exposure
+    at = canvas.values_at(wide, x, y)
+    rows = [*zip(x, y, flux, flux * at, snr[bright], np.zeros(x.size), strict=True)]
     for one in extended:
         own = canvas.smooth(one.image)[inner] * exposure
         own_snr = template_significance(own, sky)
