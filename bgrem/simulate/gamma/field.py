@@ -183,6 +183,7 @@ def simulate_field(rng, config=None):
     if rng.random() < config.vignetting_probability:
         loss = rng.uniform(*config.vignetting)
         exposure = coverage * draw_vignetting(config.shape, loss, rng)
+        exposure = exposure / exposure.max()
     points, extended = PointSources(*np.empty((3, 0))), []
     if rng.random() >= config.empty_probability:
         points = _points(canvas, config, level, rng)

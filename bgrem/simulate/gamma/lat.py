@@ -99,6 +99,8 @@ class LatConfig(Ranges):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.center is not None:
+            object.__setattr__(self, 'center', tuple(map(float, self.center)))
         if self.event_type not in ('ALL', *EVENT_TYPES):
             known = ', '.join(['ALL', *EVENT_TYPES])
             msg = f'event_type must be among {known}, got {self.event_type!r}'
