@@ -140,10 +140,9 @@ def _healpix(values, header):
 
     def diffuse(lon, lat):
         where = SkyCoord(lon * deg, lat * deg, frame='galactic')
-        where = where.transform_to(sphere.frame)
-        return sphere.interpolate_bilinear_lonlat(
-            where.spherical.lon, where.spherical.lat, values
-        )
+        # Longitudes from 0 to 360 degrees: astropy-healpix 2.0.1 gives NaN at others.
+        where = where.transform_to(sphere.frame).spherical
+        return sphere.interpolate_bilinear_lonlat(where.lon, where.lat, values)
 
     return diffuse
 
