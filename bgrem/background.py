@@ -263,7 +263,14 @@ class DiffusionBackground(DetectionMixin, Background2D):
         unusable, noise = image.unusable, separation.normalization.scale
         step = sparse_step(image.data, unusable, noise)
         residual = image.data - self._source
-        sky = measure_sky(residual, ~unusable, noise, self._source, step)
+        sky = measure_sky(
+            residual,
+            ~unusable,
+            noise,
+            self._source,
+            step,
+            separation.meta['binning'],
+        )
         self._large = sky.beneath
         # of single counts there are no less than none, beyond the borders neither
         self._edges = 'reflect' if step else 'linear'
