@@ -39,7 +39,7 @@ def denoise(
     n_symmetries=1,
     device='auto',
     batch_size=None,
-    progress=False,
+    progress=None,
 ):
     """
     Remove the background from a normalised image.
@@ -66,8 +66,9 @@ def denoise(
         The number of tiles that go through the network together. `None`
         (default) lets the device decide. When the memory does not suffice it is
         halved; the result does not depend on it, to rounding.
-    progress : bool, optional
-        Whether to show a progress bar. Default `False`.
+    progress : str or `None`, optional
+        The name of a progress bar, which counts the tiles of each view in each step;
+        `None` (default) shows none.
 
     Returns
     -------
@@ -111,12 +112,15 @@ def denoise(
     center_logit = np.zeros(layout.shape, dtype=np.float32)
     has_centers = True
     start = 0
-    with tqdm(total=len(layout), unit='tile', disable=not progress) as bar:
+    n_passes = n_symmetries * n_steps
+    with _progress_bar(progress, len(layout), n_symmetries, n_steps) as bar:
         while start < len(layout):
             indices = range(start, min(start + batch_size, len(layout)))
             tiles = layout.take(image, indices)
             try:
-                output = _run(network, schedule, n_steps, n_symmetries, device, tiles)
+                output = _run(
+                    network, schedule, n_steps, n_symmetries, device, tiles, bar.update
+                )
             except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -124,13 +128,13 @@ def denoise(
             # outside the handler, where the traceback held the failed batch
             if output is None:
                 batch_size = _halve(len(indices), layout.tile_shape, device)
+                bar.update(start * n_passes - bar.n)  # back to where the batch began
                 continue
             layout.add(source, output[0], indices)
             has_centers = output[1] is not None
             if has_centers:
                 layout.add(center_logit, output[1], indices)
             start = indices.stop
-            bar.update(len(indices))
     if not (np.isfinite(source).all() and np.isfinite(center_logit).all()):
         msg = f'weights {weights.name!r} ({weights.path}) give values beyond all bounds'
         raise ValueError(msg)
@@ -235,7 +239,20 @@ def check_symmetries(value):
     return int(value)
 
 
-def _run(network, schedule, n_steps, n_symmetries, device, tiles):
+def _progress_bar(name, n_tiles, n_symmetries, n_steps):
+    """Return a progress bar over the passes of the network."""
+    details = [(n_symmetries, 'views'), (n_steps, 'steps')]
+    details = ', '.join(f'{n} {what}' for n, what in details if n > 1)
+    return tqdm(
+        total=n_tiles * n_symmetries * n_steps,
+        desc=f'{name} ({details})' if details else name,
+        unit='tile',
+        leave=False,
+        disable=name is None,
+    )
+
+
+def _run(network, schedule, n_steps, n_symmetries, device, tiles, count):
     """Return the source and the centre logit of one batch of tiles."""
     use_bfloat16 = device.type == 'cpu' and cpu_has_bfloat16()
     with (
@@ -245,7 +262,9 @@ def _run(network, schedule, n_steps, n_symmetries, device, tiles):
         x = torch.from_numpy(tiles[:, None]).to(device)
         total = None
         for number in range(n_symmetries):
-            output = sample(network, _view(x, number), schedule, n_steps)
+            output = sample(
+                network, _view(x, number), schedule, n_steps, lambda *_: count(len(x))
+            )
             maps = [
                 None if image is None else _view_back(image.float(), number)
                 for image in (output.source, output.center_logit)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from bgrem.denoise.run import cpu_has_bfloat16, resolve_device
 from bgrem.files.atomic import atomic_path
 from bgrem.nn import AttentionUNet, center_cross_entropy, difference_loss
-from bgrem.simulate import FAMILIES, SceneComposer, StampBank, build_stamp_bank
+from bgrem.simulate import FAMILIES, SceneComposer, StampBank, cached_stamp_bank
 from bgrem.weights import load_weights, save_weights
 
 from .config import TrainingConfig
@@ -58,7 +58,8 @@ def train(
     folder : str or `~pathlib.Path`
         Where to write ``log.csv``, ``state.pt`` (to resume) and
         ``NAME.safetensors`` (the averaged weights), all at each validation.
-        A stamp bank is kept in ``bank.safetensors``.
+        The stamp bank of the run is ``bank.safetensors``, a copy of that of
+        `bgrem.simulate.cached_stamp_bank`.
 
     init : str, `~pathlib.Path` or `None`, optional
         Weights from which a new run starts, by name or path; a run that is
@@ -71,7 +72,7 @@ def train(
         Processes that draw the stamp bank.
 
     progress : bool, optional
-        Whether to show a progress bar.
+        Whether to show progress bars.
 
     stop_after : float or `None`, optional
         Stop, with a checkpoint, after this many seconds.
@@ -92,13 +93,14 @@ def train(
     The default network trains at about half a megapixel per second on two cores with
     native bf16 (``python benchmarks/speed.py --what training``).
     """
-    run = _Run(config, Path(folder), resolve_device(device), n_workers, init)
-    return run.go(progress, stop_after)
+    run = _Run(config, Path(folder), resolve_device(device), n_workers, init, progress)
+    return run.go(stop_after)
 
 
 class _Run:
-    def __init__(self, config, folder, device, n_workers, init):
+    def __init__(self, config, folder, device, n_workers, init, progress=False):
         self.config = config
+        self.progress = progress
         self.folder = folder
         self.device = device
         # Before anything that takes long or leaves traces.
@@ -137,26 +139,26 @@ class _Run:
         path = self.folder / 'bank.safetensors'
         if not path.exists():
             config = self.config
-            bank = build_stamp_bank(
+            bank = cached_stamp_bank(
                 config.bank_psfs,
                 fwhm=config.scene.fwhm,
                 gaussian_fraction=config.bank_gaussian_fraction,
                 seed=config.bank_seed,
                 n_workers=n_workers,
-                progress=True,
+                progress=self.progress,
             )
             with atomic_path(path) as temporary:
                 bank.save(temporary)
         return StampBank.load(path)
 
-    def go(self, progress, stop_after):
+    def go(self, stop_after):
         config = self.config
         start = time.monotonic()
         bar = tqdm(
             total=config.n_steps,
             initial=self.step,
-            disable=not progress,
-            desc=config.name,
+            disable=not self.progress,
+            desc=f'training {config.name}',
             mininterval=10,
         )
         with bar:
