@@ -50,6 +50,8 @@ sphinx_gallery_conf = {
     'within_subsection_order': 'FileNameSortKey',
     'download_all_examples': False,
     'show_memory': False,
+    # What is not printed is no output.
+    'capture_repr': (),
     'write_computation_times': False,
     'show_signature': False,
     'abort_on_example_error': True,
