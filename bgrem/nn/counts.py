@@ -7,14 +7,16 @@ level itself is an input, so that one network serves from one photon in hundreds
 pixels to thousands in each.
 """
 
+import math
 import os
+
 import torch
 from torch.nn import functional
 
 __all__ = ['N_FEATURES', 'count_features', 'expected_counts']
 
 KIND = os.environ.get('KIND', 'asinh')
-N_FEATURES = 3 if KIND == 'both' else 2
+N_FEATURES = {'both':3,'scales':5}.get(KIND,2)
 
 # In counts: below it the noise of a pixel is not that of its expected level.
 _FLOOR = 0.25
@@ -48,6 +50,8 @@ def count_features(counts, level):
         return torch.cat([a, condition], dim=1)
     if KIND == 'anscombe':
         return torch.cat([b, condition], dim=1)
+    if KIND == 'scales':
+        return torch.cat([a, *smoothed(counts, level), condition], dim=1)
     if KIND == 'both':
         return torch.cat([a, b, condition], dim=1)
     if KIND == 'logratio':
@@ -55,6 +59,35 @@ def count_features(counts, level):
     if KIND == 'linear':
         x = (counts - level) / torch.sqrt(level + 0.02)
         return torch.cat([2 * torch.arcsinh(x / 2), condition], dim=1)
+
+
+SCALES = (1.0, 2.0, 4.0)
+
+
+def smoothed(counts, level):
+    """
+    Deviations from the level in Gaussian windows, in units of their noise.
+    """
+    result = []
+    for sigma in SCALES:
+        half = math.ceil(3 * sigma)
+        axis = torch.arange(-half, half + 1, device=counts.device, dtype=counts.dtype)
+        kernel = torch.exp(-0.5 * (axis / sigma) ** 2)
+        kernel = kernel / kernel.sum()
+        power = kernel.square()
+        deviation = _convolve(counts - level, kernel)
+        variance = _convolve(level, power, 'replicate')
+        # of a few photons at most
+        floor = _FLOOR * power.sum() ** 2
+        result.append(torch.arcsinh(deviation / torch.sqrt(variance + floor)))
+    return result
+
+
+def _convolve(x, kernel, mode='constant'):
+    half = len(kernel) // 2
+    x = functional.pad(x, (half, half, half, half), mode=mode)
+    x = functional.conv2d(x, kernel.view(1, 1, 1, -1))
+    return functional.conv2d(x, kernel.view(1, 1, -1, 1))
 
 
 def expected_counts(deviation, level, maps):

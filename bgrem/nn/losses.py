@@ -5,7 +5,12 @@ Training losses.
 import torch
 from torch.nn import functional
 
-__all__ = ['center_cross_entropy', 'difference_loss']
+__all__ = [
+    'center_cross_entropy',
+    'counts_deviance',
+    'difference_loss',
+    'ratio_deviance',
+]
 
 _KINDS = ('huber', 'mae', 'mse')
 
@@ -93,7 +98,7 @@ def counts_deviance(predicted, true, level, *, valid=None):
     The deviance of a negative binomial distribution (a Bregman divergence, Banerjee et
     al. 2005, of which the mean is the minimum whatever the weights) about the level of
     the sky: to a faint source it is the likelihood of its photons, and for a bright one
-    a tenth of its light counts as much as its noise. In sums it is without bias, as the
+    a fifth of its light counts as much as its noise. In sums it is without bias, as the
     median of a mean absolute error is not.
 
     Parameters
@@ -112,8 +117,8 @@ def counts_deviance(predicted, true, level, *, valid=None):
     loss : `~torch.Tensor`
         A scalar; zero when no pixel is valid.
     """
-    # the variance is mu + mu**2 / size: of a bright source a tenth, of a sky less
-    size = 100 + 4 * level
+    # the variance is mu + mu**2 / size: of a bright source a fifth, of a sky less
+    size = 25 + 4 * level
     y, mu = true + level, predicted + level
     loss = y * torch.log(y / mu) - (y + size) * torch.log((y + size) / (mu + size))
     return _mean(loss, valid)

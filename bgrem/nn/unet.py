@@ -282,7 +282,8 @@ class AttentionUNet(nn.Module):
 
     def _forward_counts(self, x, noise_variance):
         counts, level = x[:, :1], x[:, 1:2]
-        features = count_features(counts, level)
+        with torch.autocast(x.device.type, enabled=False):
+            features = count_features(counts, level)
         maps = self._features(features, noise_variance)
         source, sky = expected_counts(features[:, :1], level, maps[:, :3])
         return CountsOutput(

@@ -158,6 +158,8 @@ class CountsBatch:
         The expected counts of all the rest.
     exposure : `~torch.Tensor`
         The relative exposure, 0 in gaps.
+    is_noisy : `~torch.Tensor`
+        Whether the counts are photons, shape (B, 1, 1, 1).
     fwhm : `~torch.Tensor`
         Of the PSF in pixels, shape (B,).
     catalog : dict of `~torch.Tensor`
@@ -170,8 +172,27 @@ class CountsBatch:
     source: torch.Tensor
     sky: torch.Tensor
     exposure: torch.Tensor
+    is_noisy: torch.Tensor
     fwhm: torch.Tensor
     catalog: dict
+
+    def draw_again(self, generator):
+        """
+        Draw other photons from the same expected counts.
+
+        Parameters
+        ----------
+        generator : `~torch.Generator`
+            The source of randomness.
+
+        Returns
+        -------
+        counts : `~torch.Tensor`
+            As the attribute.
+        """
+        expected = self.source + self.sky
+        photons = torch.poisson(expected, generator)
+        return torch.where(self.is_noisy, photons, expected)
 
 
 class CountsComposer:
@@ -237,11 +258,10 @@ class CountsComposer:
         is_open = exposure > 0
         source = torch.where(is_open, source + extended, 0)
         sky = torch.where(is_open, diffuse + faint, 0)
-        expected = source + sky
-        photons = torch.poisson(expected, generator)
-        noisy = ~self._some('expected', n_fields, generator)
-        counts = torch.where(noisy, photons, expected)
-        return CountsBatch(counts, source, sky, exposure, fwhm, catalog)
+        is_noisy = ~self._some('expected', n_fields, generator)
+        truth = (source, sky, exposure, is_noisy, fwhm, catalog)
+        counts = CountsBatch(source, *truth).draw_again(generator)
+        return CountsBatch(counts, *truth)
 
     def _some(self, name, n_fields, generator):
         chance = getattr(self.config, f'{name}_probability')

@@ -7,14 +7,13 @@ into a sky with structure; what the photons say against that sky, they say more 
 the more there are of them. Numpy and scipy only.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy import ndimage
 
+from bgrem.sky.boxes import BoxSky
 from bgrem.sky.mesh import SKEW_STEPS
 
-__all__ = ['CountsSky', 'adjust_sky', 'expected_level', 'sky_boxes']
+__all__ = ['adjust_sky', 'counts_sky', 'expected_level']
 
 _BOX = 32  # pixels
 _CLIP = 3.0  # standard deviations
@@ -30,30 +29,7 @@ _SOURCE_ERROR = 0.1  # of the light of a source
 _LEAST = 1e-30
 # How far the photons of a window can raise or lower the sky.
 _MAX_FACTOR = 10.0
-_SKY_BOX = 2  # pixels
-
-
-@dataclass(frozen=True, eq=False)
-class CountsSky:
-    """
-    The sky of a map of counts, in boxes.
-
-    Attributes
-    ----------
-    box_size : tuple of int
-        Height and width of a box in pixels.
-    level, noise, error : 2D `~numpy.ndarray`
-        For each box the expected counts of a pixel, their standard deviation, and the
-        standard error of the former.
-    beneath : 2D `~numpy.ndarray` of bool
-        True at pixels beneath sources that hide the sky: nowhere.
-    """
-
-    box_size: tuple
-    level: np.ndarray
-    noise: np.ndarray
-    error: np.ndarray
-    beneath: np.ndarray
+_SKY_BOX = 4  # pixels, the least of `bgrem.sky.boxes`
 
 
 def expected_level(counts, unusable, exposure=None):
@@ -192,33 +168,26 @@ def _window_mean(values, window):
     return ndimage.uniform_filter(values, window // 2 + 1, mode='reflect')
 
 
-def sky_boxes(sky, error, dtype):
+def counts_sky(sky, error):
     """
-    Express a sky in the boxes of a mesh.
+    Express a sky of counts in the boxes of a mesh.
 
     Parameters
     ----------
     sky, error : 2D `~numpy.ndarray` of float
-        Expected counts, and their relative error.
-    dtype : `~numpy.dtype`
-        Of the results.
+        Expected counts and their standard error.
 
     Returns
     -------
-    boxes : `CountsSky`
-        Means in boxes of 2 px.
+    boxes : `~bgrem.sky.boxes.BoxSky`
+        Means in boxes of 4 px, whose noise is that of their counts.
     """
-    size = tuple(min(_SKY_BOX, n) for n in sky.shape)
-    edges = [np.arange(0, n, one) for n, one in zip(sky.shape, size, strict=True)]
-    level, spread, number = (
-        np.add.reduceat(np.add.reduceat(one, edges[0], 0), edges[1], 1)
-        for one in (sky, sky * error, np.ones_like(sky))
+    more = [(0, -n % _SKY_BOX) for n in sky.shape]
+    level, error = (
+        np.pad(one, more, mode='edge')
+        .reshape(-1, _SKY_BOX, (one.shape[1] + more[1][1]) // _SKY_BOX, _SKY_BOX)
+        .mean(axis=(1, 3))
+        for one in (sky, error)
     )
-    level = level / number
-    return CountsSky(
-        size,
-        level.astype(dtype),
-        np.sqrt(level).astype(dtype),
-        (spread / number).astype(dtype),
-        np.zeros(sky.shape, dtype=bool),
-    )
+    beneath = np.zeros(sky.shape, dtype=bool)
+    return BoxSky(_SKY_BOX, level, np.sqrt(level), error, beneath)
