@@ -1,0 +1,226 @@
+"""
+A patch of counted photons, and the truth about it.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .significance import template_significance
+
+__all__ = ['FAINTEST', 'CountsPatch', 'ExtendedSource', 'PointSources', 'compose_patch']
+
+# Sources below this S/N in their own patch belong to its sky.
+FAINTEST = 1.0
+
+
+@dataclass(frozen=True)
+class PointSources:
+    """
+    Sources that nobody can resolve.
+
+    Parameters
+    ----------
+    x, y : 1D `~numpy.ndarray` of float
+        Positions in pixels of the image, margins included.
+
+    flux : 1D `~numpy.ndarray` of float
+        Counts per unit of exposure.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    flux: np.ndarray
+
+
+@dataclass(frozen=True)
+class ExtendedSource:
+    """
+    A source with a shape.
+
+    Parameters
+    ----------
+    x, y : float
+        Its centre in pixels of the image.
+
+    image : 2D `~numpy.ndarray` of float
+        Counts per unit of exposure in each pixel of the canvas, before the PSF.
+
+    extent : float
+        The radius that holds half of its light, in pixels.
+    """
+
+    x: float
+    y: float
+    image: np.ndarray
+    extent: float
+
+
+@dataclass(frozen=True)
+class CountsPatch:
+    """
+    Counted photons and what was expected; images are float32 of one shape.
+
+    A position is in pixels, 0 at the centre of the first one.
+
+    Parameters
+    ----------
+    counts : 2D `~numpy.ndarray`
+        The photons, or the expected ones where none were drawn. 0 where the exposure
+        is.
+
+    source : 2D `~numpy.ndarray`
+        The expected counts of the sources of S/N above 1.
+
+    sky : 2D `~numpy.ndarray`
+        The expected counts of all the rest: diffuse emission, particles, and the
+        sources below S/N 1.
+
+    exposure : 2D `~numpy.ndarray`
+        Counts per unit of flux: cm2 s for a gamma-ray flux in photons per cm2 and s,
+        relative to the best pixel otherwise. 0 where there is no data.
+
+    psf : 2D `~numpy.ndarray`
+        The PSF, of unit sum and an odd number of pixels to a side.
+
+    fwhm : float
+        Its full width at half maximum in pixels.
+
+    catalog : dict of 1D `~numpy.ndarray`
+        The sources of ``source`` whose centre is in the patch: ``x``, ``y``,
+        ``flux`` (counts per unit of exposure), ``counts`` (expected, as the patch
+        sees them), ``snr`` (see `bgrem.simulate.gamma.significance`; in the noise of
+        the sky alone, other sources left out), ``extent`` (the radius that holds
+        half of the light before the PSF, in pixels; 0 for point sources).
+
+    meta : dict
+        What else the patch has drawn: numbers and strings.
+    """
+
+    counts: np.ndarray
+    source: np.ndarray
+    sky: np.ndarray
+    exposure: np.ndarray
+    psf: np.ndarray
+    fwhm: float
+    catalog: dict
+    meta: dict = field(default_factory=dict)
+
+    @property
+    def mask(self):
+        """True where there is no data."""
+        return self.exposure <= 0
+
+
+def compose_patch(canvas, emission, exposure, points, extended, rng, *,
+                  particles=0.0, meta=None):  # fmt: skip
+    """
+    Put a patch together.
+
+    Parameters
+    ----------
+    canvas : `bgrem.simulate.gamma.canvas.Canvas`
+        The pixels and the PSF.
+
+    emission : 2D `~numpy.ndarray` of float
+        The sky in counts per pixel and unit of exposure, on the canvas, after the
+        PSF; without sources.
+
+    exposure : 2D `~numpy.ndarray` of float
+        On the image, not on the canvas.
+
+    points : `PointSources`
+        Sources of any flux, on the canvas.
+
+    extended : sequence of `ExtendedSource`
+        Sources with a shape.
+
+    rng : `~numpy.random.Generator` or `None`
+        Draws the photons; with `None` the counts are the expected ones.
+
+    particles : float or 2D `~numpy.ndarray` of float, optional
+        Counts per pixel of what no telescope focuses, on the image.
+
+    meta : dict, optional
+        Kept with the patch.
+
+    Returns
+    -------
+    patch : `CountsPatch`
+        The patch.
+    """
+    inner, margin = canvas.inner, canvas.margin
+    ends = [
+        (margin, size - margin - part)
+        for size, part in zip(canvas.padded, canvas.shape, strict=True)
+    ]
+    # Beyond its edge a patch goes on as it ends: a source there is judged as one
+    # would be that is at the edge.
+    wide = np.pad(exposure, ends, mode='edge')
+    noise = emission + np.pad(
+        np.divide(particles, exposure, out=np.zeros(exposure.shape),
+                  where=exposure > 0), ends, mode='edge')  # fmt: skip
+    seen = canvas.values_at(canvas.smooth_squared(wide), points.x, points.y)
+    faint = _point_snr(canvas, noise, points, seen) < FAINTEST
+    # Twice: the light of the faintest is noise for those just above.
+    unresolved = canvas.smooth(_scatter(canvas, points, faint))
+    snr = _point_snr(canvas, noise + unresolved, points, seen)
+    lost = ~faint & (snr < FAINTEST)
+    if lost.any():
+        unresolved = unresolved + canvas.smooth(_scatter(canvas, points, lost))
+    sky = (emission + unresolved)[inner] * exposure
+    sky = sky + np.where(exposure > 0, particles, 0.0)
+    bright = ~faint & ~lost
+    x, y, flux = points.x[bright], points.y[bright], points.flux[bright]
+    source = canvas.paint(x, y, flux)[inner] * exposure
+    at = canvas.values_at(wide, x, y)
+    rows = [*zip(x, y, flux, flux * at, snr[bright], np.zeros(x.size), strict=True)]
+    for one in extended:
+        own = canvas.smooth(one.image)[inner] * exposure
+        own_snr = template_significance(own, sky)
+        if own_snr < FAINTEST:
+            sky = sky + own
+            continue
+        source = source + own
+        rows.append((one.x, one.y, one.image.sum(), own.sum(), own_snr, one.extent))
+    expected = sky + source
+    counts = expected if rng is None else rng.poisson(expected)
+    images = (counts, source, sky, exposure)
+    return CountsPatch(
+        *(np.asarray(image, 'f4') for image in images),
+        psf=_stamp(canvas),
+        fwhm=canvas.psf.fwhm,
+        catalog=_catalog(rows, canvas.shape),
+        meta=dict(meta or {}),
+    )
+
+
+def _point_snr(canvas, sky, points, exposure):
+    ratio = points.flux / np.maximum(canvas.values_at(sky, points.x, points.y), 1e-300)
+    return canvas.significance(points.flux * exposure, ratio)
+
+
+def _scatter(canvas, points, kept):
+    return canvas.scatter(points.x[kept], points.y[kept], points.flux[kept])
+
+
+def _catalog(rows, shape):
+    """Return the sources whose centre is on a pixel, the brightest first."""
+    names = ('x', 'y', 'flux', 'counts', 'snr', 'extent')
+    table = np.array(rows, float).reshape(-1, len(names))
+    x, y = table[:, 0], table[:, 1]
+    inside = (np.abs(x - (shape[1] - 1) / 2) < shape[1] / 2) & (
+        np.abs(y - (shape[0] - 1) / 2) < shape[0] / 2
+    )
+    table = table[inside]
+    table = table[np.argsort(-table[:, 4])]
+    return {name: np.asarray(table[:, i], 'f4') for i, name in enumerate(names)}
+
+
+def _stamp(canvas):
+    """Return the PSF in an array as small as 99% of its light allow."""
+    half = int(np.ceil(canvas.psf.containment_radius(0.99)))
+    half = min(half, *((size - 1) // 2 for size in canvas.padded))
+    rolled = np.roll(canvas.kernel, (half, half), axis=(0, 1))
+    stamp = rolled[: 2 * half + 1, : 2 * half + 1]
+    return np.asarray(stamp / stamp.sum(), 'f4')
