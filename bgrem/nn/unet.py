@@ -282,10 +282,8 @@ class AttentionUNet(nn.Module):
 
     def _forward_counts(self, x, noise_variance):
         counts, level = x[:, :1], x[:, 1:2]
-        with torch.autocast(x.device.type, enabled=False):
-            features = count_features(counts, level)
-        maps = self._features(features, noise_variance)
-        source, sky = expected_counts(features[:, :1], level, maps[:, :3])
+        maps = self._features(count_features(counts, level), noise_variance)
+        source, sky = expected_counts(counts, level, maps[:, :3])
         return CountsOutput(
             source, sky, maps[:, 3:] if self.config.center_head else None
         )
