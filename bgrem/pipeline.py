@@ -206,10 +206,10 @@ def _separate_counts(data, hidden, exposure, *, weights, normalization, **option
     if options.pop('n_steps') != 1:
         msg = f'n_steps must be 1 or None for the weights of counts {weights.name!r}'
         raise ValueError(msg)
-    if normalization != 'local':
+    if not (isinstance(normalization, str) and normalization == 'local'):
         msg = (
             "normalization must be 'local' for the weights of counts "
-            f'{weights.name!r}, got {normalization!r}: the level is that of the counts'
+            f'{weights.name!r}: their noise is that of photons'
         )
         raise ValueError(msg)
     level = expected_level(data, hidden, exposure)

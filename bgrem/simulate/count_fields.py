@@ -374,7 +374,9 @@ class CountsComposer:
         middle = torch.rand(2, n_fields, generator=generator, device=device) * size
         crowded = self._some('cluster', n_fields, generator).flatten()[scene]
         x, y = (
-            torch.where(crowded, (middle[k][scene] + spread * normal[k]) % size, place)
+            torch.where(
+                crowded, (middle[k][scene] + spread * normal[k]) % size - 0.5, place
+            )
             for k, place in enumerate((x, y))
         )
         # N(>F) = u N(>lowest), a power law that is steeper above its break
@@ -449,9 +451,7 @@ class _Significance:
         lower = place.long()
         part = place - lower
         of_scene = self._log_sum[scene]
-        low, high = (
-            of_scene.gather(1, (lower + k)[:, None]).flatten() for k in (0, 1)
-        )
+        low, high = (of_scene.gather(1, (lower + k)[:, None]).flatten() for k in (0, 1))
         return torch.sqrt(flux * torch.exp(low + part * (high - low)))
 
     def flux(self, snr, level):

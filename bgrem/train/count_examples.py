@@ -9,13 +9,20 @@ import torch
 from bgrem.evaluate.curves import true_positives_at
 from bgrem.evaluate.matching import judge, match_radius
 from bgrem.nn import center_cross_entropy, counts_deviance, ratio_deviance
-from bgrem.simulate import CountsComposer
+from bgrem.simulate import CountsComposer, SceneBatch
 from bgrem.simulate.sky import low_pass, uniform
 
-from .examples import center_blobs
+from .examples import center_blobs, make_examples
 from .validation import find_score_peaks
 
-__all__ = ['CountsExamples', 'CountsValidation', 'counts_loss', 'draw_counts_examples']
+__all__ = [
+    'CountsExamples',
+    'CountsImages',
+    'CountsValidation',
+    'counts_loss',
+    'draw_counts_examples',
+    'make_counts_examples',
+]
 
 # The sources, the sky and the centres, so that each is learnt.
 _SOURCE_WEIGHT = 0.5
@@ -40,6 +47,63 @@ class CountsExamples(NamedTuple):
     sky: torch.Tensor
     centers: torch.Tensor
     valid: torch.Tensor
+
+
+class CountsImages:
+    """
+    Makes fields of counts into scenes, for networks that know nothing of counts.
+
+    Parameters
+    ----------
+    config : `bgrem.simulate.CountsConfig`
+        The ingredients.
+    """
+
+    def __init__(self, config):
+        self._composer = CountsComposer(config)
+
+    def compose(self, n_fields, size, generator):
+        """
+        Make fields.
+
+        Parameters
+        ----------
+        n_fields, size, generator
+            As for `bgrem.simulate.CountsComposer.compose`.
+
+        Returns
+        -------
+        batch : `bgrem.simulate.SceneBatch`
+            The fields; their noise is that of the photons of their sky.
+        """
+        return as_scenes(self._composer.compose(n_fields, size, generator))
+
+
+def as_scenes(batch):
+    """
+    Return fields of counts as scenes.
+
+    Parameters
+    ----------
+    batch : `bgrem.simulate.CountsBatch`
+        The fields.
+
+    Returns
+    -------
+    scenes : `bgrem.simulate.SceneBatch`
+        The same, without their PSF.
+    """
+    return SceneBatch(
+        image=batch.counts,
+        source=batch.source,
+        background=batch.counts - batch.source,
+        sky=batch.sky,
+        sigma=batch.sky.sqrt(),
+        mask=batch.exposure <= 0,
+        psf=None,
+        fwhm=batch.fwhm,
+        catalog=batch.catalog,
+    )
 
 
 def draw_counts_examples(composer, config, generator):
@@ -174,9 +238,23 @@ class CountsValidation:
         n_fields = 16 * config.validation_scenes
         composer = CountsComposer(config.counts)
         self._batch = composer.compose(n_fields, config.crop_size, generator)
-        self._examples = make_counts_examples(
-            self._batch, self._batch.counts, config.blob_sigma, generator, jitter=False
-        )
+        if config.network.transfer == 'counts':
+            self._examples = make_counts_examples(
+                self._batch,
+                self._batch.counts,
+                config.blob_sigma,
+                generator,
+                jitter=False,
+            )
+        else:
+            self._examples = make_examples(
+                as_scenes(self._batch),
+                generator,
+                blob_sigma=config.blob_sigma,
+                jitter=False,
+                method=config.normalization,
+                measured_fraction=config.measured_fraction,
+            )
         self._chunk = config.batch_size
         sky = self._batch.sky.mean(dim=(1, 2, 3))
         self._brightness = {
@@ -203,15 +281,15 @@ class CountsValidation:
             few, some and many photons.
         """
         total, scores = 0.0, []
-        examples = self._examples
+        examples, n_fields = self._examples, len(self._batch.counts)
         with torch.no_grad():
-            for start in range(0, len(examples.counts), self._chunk):
-                stop = start + self._chunk
-                part = CountsExamples(*(one[start:stop] for one in examples))
+            for start in range(0, n_fields, self._chunk):
+                stop = min(start + self._chunk, n_fields)
+                part = type(examples)(*(one[start:stop] for one in examples))
                 value, score = loss(network, part)
-                total += float(value) * len(part.counts)
+                total += float(value) * (stop - start)
                 scores.append(score)
-        metrics = {'loss': total / len(examples.counts)}
+        metrics = {'loss': total / n_fields}
         score = torch.cat(scores)
         for name, fields in self._brightness.items():
             metrics[name] = self._true_positives(score, fields)
@@ -219,9 +297,7 @@ class CountsValidation:
         return metrics
 
     def _true_positives(self, score, fields):
-        catalog = {
-            name: one.cpu().numpy() for name, one in self._batch.catalog.items()
-        }
+        catalog = {name: one.cpu().numpy() for name, one in self._batch.catalog.items()}
         ranks, found = [], []
         for number in fields:
             place, rank = find_score_peaks(score[number : number + 1])[0]

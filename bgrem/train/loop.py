@@ -25,7 +25,12 @@ from bgrem.simulate import (
 from bgrem.weights import load_weights, save_weights
 
 from .config import TrainingConfig
-from .count_examples import CountsValidation, counts_loss, draw_counts_examples
+from .count_examples import (
+    CountsImages,
+    CountsValidation,
+    counts_loss,
+    draw_counts_examples,
+)
 from .examples import draw_examples
 from .frames import FrameComposer, read_frames
 from .optimizer import Optimizers
@@ -114,7 +119,8 @@ class _Run:
             self._prepare_scenes(n_workers)
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            self.composer = CountsComposer(config.counts)
+            kind = CountsComposer if self.is_for_counts else CountsImages
+            self.composer = kind(config.counts)
             self.validation = CountsValidation(config, device)
         # The caller's random state is not touched.
         with torch.random.fork_rng(devices=[]):
