@@ -11,15 +11,16 @@ import numpy as np
 from scipy import ndimage
 
 from bgrem.sky.boxes import BoxSky
-from bgrem.sky.mesh import SKEW_STEPS
 
 __all__ = ['adjust_sky', 'counts_sky', 'expected_level']
 
 _BOX = 32  # pixels
-_CLIP = 3.0  # standard deviations
-_MAX_ITERATIONS = 6
-# Sides of squares that are clipped together: a pixel, and a source that shows in none.
-_SQUARES = (1, 5)
+# What is more than so many times the level, and by so many standard deviations and
+# photons more, counts as that much: sources, in squares of that side. A bright ridge of
+# the sky, as the plane of the Galaxy, is not cut off as it would be by clipping.
+_MOST = (3.0, 3.0, 2.0)
+_SQUARE = 5
+_N_ITERATIONS = 8
 # A box counts with the mean of all by this weight, in photons: of few it is uncertain.
 _PRIOR = 4.0
 # The sky of the network is right to some per cent: it counts as much as these photons.
@@ -54,30 +55,27 @@ def expected_level(counts, unusable, exposure=None):
 
     Notes
     -----
-    The rate is a mean in boxes of about 32 px, of single pixels and of squares of 5 px
-    that are no more than 3 standard deviations, and 1.9 counts, above the rate as found
-    before. It is interpolated linearly.
+    The rate is a mean in boxes of about 32 px, interpolated linearly. Squares of 5 px
+    count as no more than three times what is found there, and 3 standard deviations
+    and 2 photons, again and again.
     """
     usable = ~unusable
     exposure = np.ones(counts.shape) if exposure is None else exposure.astype(float)
     exposure = np.where(usable, exposure, 0)
-    if not usable.any() or not exposure.any():
+    if not exposure.any():
         return np.full(counts.shape, _LEAST)
     exposure = exposure / exposure[usable].mean()
-    photons = np.where(usable, counts, 0).astype(float)
+    photons = _mean_of_squares(np.where(usable, counts, 0).astype(float))
+    seen = _mean_of_squares(exposure)
     edges = [_edges(n) for n in counts.shape]
-    kept = usable
-    for _ in range(_MAX_ITERATIONS):
-        level = _smooth_rate(photons, np.where(kept, exposure, 0), kept, edges)
-        level = level * exposure
-        previous, kept = kept, usable.copy()
-        for size in _SQUARES:
-            kept &= ~_stands_out(photons, level, size)
-        if np.array_equal(previous, kept):
-            break
-    rate = _smooth_rate(photons, np.where(kept, exposure, 0), kept, edges)
-    filled = np.where(exposure > 0, exposure, 1.0)
-    return np.maximum(rate * filled, _LEAST)
+    times, sigma, more = _MOST
+    rate = _smooth_rate(photons, seen, edges)
+    for _ in range(_N_ITERATIONS):
+        level = rate * seen
+        noise = np.sqrt(np.maximum(level, 0)) / _SQUARE
+        limit = times * level + sigma * noise + more / _SQUARE**2
+        rate = _smooth_rate(np.minimum(photons, limit), seen, edges)
+    return np.maximum(rate * np.where(exposure > 0, exposure, 1.0), _LEAST)
 
 
 def _edges(n_pixels):
@@ -85,19 +83,22 @@ def _edges(n_pixels):
     return np.arange(n_boxes + 1) * n_pixels // n_boxes
 
 
-def _smooth_rate(photons, exposure, kept, edges):
+def _mean_of_squares(values):
+    return ndimage.uniform_filter(values, _SQUARE, mode='reflect')
+
+
+def _smooth_rate(photons, seen, edges):
     """Return the photons per exposure in boxes, interpolated."""
-    totals = []
-    for values in (np.where(kept, photons, 0), exposure):
-        for axis, one in enumerate(edges):
-            values = np.add.reduceat(values, one[:-1], axis)
-        totals.append(values)
-    n_photons, seen = totals
+    n_photons, exposure = photons, seen
+    for axis, one in enumerate(edges):
+        n_photons, exposure = (
+            np.add.reduceat(values, one[:-1], axis) for values in (n_photons, exposure)
+        )
     if not n_photons.any():
         return np.zeros(photons.shape)
-    mean = n_photons.sum() / seen.sum()
-    prior = _PRIOR / mean  # the exposure in which so many photons are expected
-    rate = (n_photons + _PRIOR) / (seen + prior)
+    mean = n_photons.sum() / exposure.sum()
+    # a box with hardly any exposure has the rate of all
+    rate = (n_photons + _PRIOR) / (exposure + _PRIOR / mean)
     for axis, one in enumerate(edges):
         middle = (one[:-1] + one[1:] - 1) / 2
         rate = np.apply_along_axis(
@@ -106,17 +107,6 @@ def _smooth_rate(photons, exposure, kept, edges):
             rate,
         )
     return rate
-
-
-def _stands_out(photons, level, size):
-    """Return where photons are more than a sky of that level has, in squares."""
-    if size > 1:
-        photons, level = (
-            ndimage.uniform_filter(one, size, mode='nearest') * size**2
-            for one in (photons, level)
-        )
-    limit = level + _CLIP * np.sqrt(np.maximum(level, 0)) + SKEW_STEPS
-    return photons > limit
 
 
 def adjust_sky(sky, counts, source, unusable):
