@@ -284,7 +284,12 @@ def _make_background(options, data, weights, **maps):
 
 def _make_products(options, chip, weights, *, measure=True):
     background = _make_background(
-        options, chip.data, weights, mask=chip.mask, error=chip.error
+        options,
+        chip.data,
+        weights,
+        mask=chip.mask,
+        error=chip.error,
+        exposure=chip.exposure,
     )
     segments = background.detect(
         threshold=options.threshold, false_discovery_rate=options.false_discovery_rate
