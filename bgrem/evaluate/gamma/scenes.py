@@ -37,6 +37,8 @@ GAMMA_FAMILIES = {
 }
 # A source has to be brighter to be expected where photons are counted.
 MIN_SNR = 3.0
+# How far beyond the border a source may be that is seen at it.
+_BORDER_FWHM = 2.0
 # Latitudes at which a template is given the brightness of the sky.
 _NORM_LATITUDE = 10.0
 
@@ -172,15 +174,6 @@ def _scene(rng, config, templates):
     center = patch.meta['lon'], patch.meta['lat']
     smooth = canvas.smooth(believed(*sky_coordinates(*canvas.grid(), center, config)))
     shape_of_gas = smooth[canvas.inner] * patch.exposure
-    catalog = {
-        'x': patch.catalog['x'],
-        'y': patch.catalog['y'],
-        'flux': patch.catalog['counts'],
-        'photon_flux': patch.catalog['flux'],
-        'snr': patch.catalog['snr'],
-        'is_star': patch.catalog['extent'] == 0,
-        'half_light_radius': patch.catalog['extent'],
-    }
     return GammaScene(
         image=patch.counts,
         source=patch.source,
@@ -189,7 +182,7 @@ def _scene(rng, config, templates):
         mask=patch.mask,
         psf=patch.psf,
         fwhm=patch.fwhm,
-        catalog=catalog,
+        catalog=_catalog(patch),
         min_snr=MIN_SNR,
         exposure=patch.exposure,
         wrong_model=np.stack(
@@ -197,3 +190,37 @@ def _scene(rng, config, templates):
         ),
         latitude=patch.meta['lat'],
     )
+
+
+def _catalog(patch):
+    """
+    Return the truth as the evaluation wants it.
+
+    Sources just beyond the border are seen at it, by everybody, and are none to be
+    found: they are put there with an S/N that counts neither way.
+    """
+    height, width = patch.counts.shape
+    inside, outside = patch.catalog, patch.outside
+    x = np.clip(outside['x'], 0, width - 1)
+    y = np.clip(outside['y'], 0, height - 1)
+    near = np.hypot(x - outside['x'], y - outside['y']) < _BORDER_FWHM * patch.fwhm
+    outside = {
+        **outside,
+        'x': x,
+        'y': y,
+        'flux': np.zeros_like(x),
+        'snr': np.minimum(outside['snr'], MIN_SNR),
+    }
+    both = {
+        name: np.concatenate([values, outside[name][near]])
+        for name, values in inside.items()
+    }
+    return {
+        'x': both['x'],
+        'y': both['y'],
+        'flux': both['counts'],
+        'photon_flux': both['flux'],
+        'snr': both['snr'],
+        'is_star': both['extent'] == 0,
+        'half_light_radius': both['extent'],
+    }

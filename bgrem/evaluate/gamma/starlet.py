@@ -77,7 +77,7 @@ def _stabilize(values, kernel):
 
 
 def _difference_sigma(before, after):
-    """The same, Theorem 2: the noise of a coefficient, that of the counts divided out."""
+    """The same, Theorem 2: the noise of a coefficient, on any flat sky."""
     wide = np.pad(before, (len(after) - len(before)) // 2)
     squares = (np.sum(before**2) ** 2, np.sum(after**2) ** 2, np.sum(wide * after) ** 2)
     return np.sqrt(squares[0] / 4 + squares[1] / 4 - squares[2] / 2)

@@ -86,7 +86,8 @@ def search(counts, components, psf, *, fit=False):
             break
         x, y, amplitude, root_ts = best
         found.append((x, y, root_ts))
-        sources += amplitude * _place(psf, x, y, counts.shape)
+        rows, columns, light = _place(psf, x, y, counts.shape)
+        sources[rows, columns] += amplitude * light
     return Detections(*np.array(found).reshape(-1, 3).T), sky
 
 
@@ -131,68 +132,70 @@ def _most_significant(counts, model, psf):
     """
     flipped = psf[::-1, ::-1]
     excess = oaconvolve(counts / model - 1, flipped, mode='same')
-    # Of the counts, not of the model: where there are more of them TS grows slower.
     information = oaconvolve(1 / model, flipped**2, mode='same')
     score = excess / np.sqrt(information)
     is_peak = (score == ndimage.maximum_filter(score, 3)) & (score > 0.8 * _LOWEST)
     rows, columns = np.nonzero(is_peak)
-    # The score test exaggerates: no peak is better than it says.
     order = np.argsort(-score[rows, columns])
     best = None
     for row, column in zip(rows[order], columns[order], strict=True):
+        # The score test exaggerates: no peak is better than it says.
         if best is not None and score[row, column] < best[-1]:
             break
-        x, y = _refine(score, row, column)
-        light = _place(psf, x, y, counts.shape)
-        near = light > 0
         start = excess[row, column] / information[row, column]
-        amplitude, ts = _fit(counts[near], model[near], light[near], start)
-        if best is None or ts**0.5 > best[-1]:
-            best = x, y, amplitude, ts**0.5
+        fitted = _fit(counts, model, psf, column, row, start)
+        if best is None or fitted[-1] > best[-1]:
+            best = fitted
+    return None if best is None else _climb(counts, model, psf, best)
+
+
+def _climb(counts, model, psf, best):
+    """Move a source to where its likelihood is highest, within its pixel."""
+    step = 0.5
+    while step > 0.1:
+        x, y, amplitude, _ = best
+        tried = [
+            _fit(counts, model, psf, x + dx, y + dy, amplitude)
+            for dx, dy in ((-step, 0), (step, 0), (0, -step), (0, step))
+            if 0 <= x + dx < counts.shape[1] - 0.5
+            and 0 <= y + dy < counts.shape[0] - 0.5
+        ]
+        top = max(tried, key=lambda one: one[-1])
+        if top[-1] > best[-1]:
+            best = top
+        else:
+            step /= 2
     return best
 
 
-def _fit(counts, model, light, amplitude):
+def _fit(counts, model, psf, x, y, amplitude):
     """Maximise the Poisson likelihood of one amplitude, by Newton's method."""
+    rows, columns, light = _place(psf, x, y, counts.shape)
+    counts, model = counts[rows, columns], model[rows, columns]
     for _ in range(20):
         total = model + amplitude * light
         slope = np.sum(light * (counts / total - 1))
         curvature = np.sum(counts * (light / total) ** 2)
-        step = slope / max(curvature, 1e-12)
-        new = max(amplitude + step, amplitude / 3)
+        new = max(amplitude + slope / max(curvature, 1e-12), amplitude / 3)
         if abs(new - amplitude) < 1e-4 * amplitude:
             break
         amplitude = new
     added = amplitude * light
+    # Cash 1979, eq. 6.
     ts = 2 * np.sum(counts * np.log1p(added / model) - added)
-    return amplitude, max(ts, 0.0)
-
-
-def _refine(score, row, column):
-    """Return the top of a parabola through a peak and its neighbours."""
-    position = []
-    for axis, at in ((1, column), (0, row)):
-        line = score[row] if axis == 1 else score[:, column]
-        shift = 0.0
-        if 0 < at < len(line) - 1:
-            left, middle, right = line[at - 1 : at + 2]
-            bend = left - 2 * middle + right
-            shift = np.clip((left - right) / (2 * bend), -0.5, 0.5) if bend < 0 else 0
-        position.append(at + shift)
-    return position
+    return x, y, amplitude, max(ts, 0.0) ** 0.5
 
 
 def _place(psf, x, y, shape):
-    """Return the PSF at a position of an image."""
+    """Return the part of an image that a source reaches, and its light there."""
     column, row = round(x), round(y)
-    moved = ndimage.shift(psf, (y - row, x - column), order=3, mode='constant')
-    moved = np.maximum(moved, 0)
+    if (x, y) != (column, row):
+        psf = np.maximum(ndimage.shift(psf, (y - row, x - column), order=3), 0)
     half = psf.shape[0] // 2
-    image = np.zeros(shape)
     top, left = row - half, column - half
     rows = slice(max(top, 0), min(top + psf.shape[0], shape[0]))
     columns = slice(max(left, 0), min(left + psf.shape[1], shape[1]))
-    image[rows, columns] = moved[
+    light = psf[
         rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
     ]
-    return image
+    return rows, columns, light

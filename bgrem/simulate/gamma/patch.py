@@ -93,6 +93,9 @@ class CountsPatch:
         the sky alone, other sources left out), ``extent`` (the radius that holds
         half of the light before the PSF, in pixels; 0 for point sources).
 
+    outside : dict of 1D `~numpy.ndarray`
+        The same of those whose centre is beyond the border, and whose light reaches in.
+
     meta : dict
         What else the patch has drawn: numbers and strings.
     """
@@ -104,6 +107,7 @@ class CountsPatch:
     psf: np.ndarray
     fwhm: float
     catalog: dict
+    outside: dict
     meta: dict = field(default_factory=dict)
 
     @property
@@ -186,11 +190,13 @@ def compose_patch(canvas, emission, exposure, points, extended, rng, *,
     expected = sky + source
     counts = expected if rng is None else rng.poisson(expected)
     images = (counts, source, sky, exposure)
+    catalog, outside = _catalogs(rows, canvas.shape)
     return CountsPatch(
         *(np.asarray(image, 'f4') for image in images),
         psf=_stamp(canvas),
         fwhm=canvas.psf.fwhm,
-        catalog=_catalog(rows, canvas.shape),
+        catalog=catalog,
+        outside=outside,
         meta=dict(meta or {}),
     )
 
@@ -204,17 +210,18 @@ def _scatter(canvas, points, kept):
     return canvas.scatter(points.x[kept], points.y[kept], points.flux[kept])
 
 
-def _catalog(rows, shape):
-    """Return the sources whose centre is on a pixel, the brightest first."""
+def _catalogs(rows, shape):
+    """Return the sources whose centre is on a pixel and the others, brightest first."""
     names = ('x', 'y', 'flux', 'counts', 'snr', 'extent')
     table = np.array(rows, float).reshape(-1, len(names))
-    x, y = table[:, 0], table[:, 1]
-    inside = (np.abs(x - (shape[1] - 1) / 2) < shape[1] / 2) & (
-        np.abs(y - (shape[0] - 1) / 2) < shape[0] / 2
-    )
-    table = table[inside]
     table = table[np.argsort(-table[:, 4])]
-    return {name: np.asarray(table[:, i], 'f4') for i, name in enumerate(names)}
+    is_inside = (np.abs(table[:, 0] - (shape[1] - 1) / 2) < shape[1] / 2) & (
+        np.abs(table[:, 1] - (shape[0] - 1) / 2) < shape[0] / 2
+    )
+    return tuple(
+        {name: np.asarray(part[:, i], 'f4') for i, name in enumerate(names)}
+        for part in (table[is_inside], table[~is_inside])
+    )
 
 
 def _stamp(canvas):
