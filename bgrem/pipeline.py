@@ -200,7 +200,7 @@ def _separate(data, hidden, error, *, weights, normalization, **options):
 
 
 def _separate_counts(data, hidden, exposure, *, weights, normalization, **options):
-    """Separate the sources of a map of counts, as its photons and their level have it."""
+    """Separate the sources of a map of counts from its sky."""
     from bgrem.denoise.run import denoise_counts
 
     if options.pop('n_steps') != 1:
@@ -220,7 +220,9 @@ def _separate_counts(data, hidden, exposure, *, weights, normalization, **option
     source, sky, center_logit = denoise_counts(counts, shown, weights, **options)
     source[hidden] = 0
     sky, error = adjust_sky(sky, data, source, hidden)
-    probability = calibrate(pool_centers(center_logit), weights.calibration)
+    # of a source beyond the border, whose light falls in, the centre is not here
+    pooled = pool_centers(center_logit, edges='constant')
+    probability = calibrate(pooled, weights.calibration)
     probability[hidden] = 0
     dtype = np.float64 if data.dtype == np.float64 else np.float32
     maps = Normalization(sky.astype(dtype), np.sqrt(sky).astype(dtype))
