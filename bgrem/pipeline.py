@@ -218,7 +218,8 @@ def _separate_counts(data, hidden, exposure, *, weights, normalization, **option
         np.clip(one, 0, _MOST_COUNTS).astype(np.float32) for one in (counts, level)
     )
     source, sky, center_logit = denoise_counts(counts, shown, weights, **options)
-    source[hidden] = 0
+    # among single photons a network sees some light where there is none
+    source = limit_light(source, counts, hidden, level, np.sqrt(level), 1.0)
     sky, error = adjust_sky(sky, data, source, hidden)
     # of a source beyond the border, whose light falls in, the centre is not here
     pooled = pool_centers(center_logit, edges='constant')
