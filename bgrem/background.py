@@ -282,7 +282,14 @@ class DiffusionBackground(DetectionMixin, Background2D):
             sky = counts_sky(separation.sky, separation.sky_error)
         else:
             step = sparse_step(image.data, unusable, noise)
-            sky = measure_sky(residual, ~unusable, noise, self._source, step)
+            sky = measure_sky(
+                residual,
+                ~unusable,
+                noise,
+                self._source,
+                step,
+                separation.meta['binning'],
+            )
             if step:
                 _warn_of_counts(weights)
         self._large = sky.beneath

@@ -20,8 +20,10 @@ __all__ = ['check_n_pixels', 'detection_mask', 'segment']
 
 # Surface brightness, in units of the pixel noise, down to which a pixel of
 # the denoised image belongs to its source. The denoised image has almost no
-# noise, so this can be far below the 1.5 to 3 usual on raw images.
-_FOOTPRINT_SIGMA = 0.2
+# noise, so this can be far below the 1.5 to 3 usual on raw images. It is that of
+# sources of this FWHM in pixels; broader ones are known to fainter levels, as the noise
+# of a mean over their area.
+_FOOTPRINT_SIGMA, _FOOTPRINT_WIDTH = 0.2, 2.5
 
 # Every detection owns at least these pixels, also where the denoised image
 # has nothing: the probability finds fainter sources than the image shows.
@@ -159,19 +161,19 @@ def _label_sources(source, peaks, rms, footprint, mask):
     y, x = peaks['y'], peaks['x']
     hidden_y, hidden_x = find_hidden_cores(source, rms, y, x, width, mask)
     y, x = np.append(y, hidden_y), np.append(x, hidden_x)
-    region = _source_region(source, y, x, rms, footprint, mask)
+    limit = _FOOTPRINT_SIGMA * min(1, _FOOTPRINT_WIDTH / width) * np.asarray(rms)
+    region = _source_region(source, y, x, limit, footprint, mask)
     if y.size == 0:
         return region.astype(np.int32)
     return deblend_region(region, source, rms, y, x, width=width)
 
 
-def _source_region(source, y, x, rms, footprint, mask):
+def _source_region(source, y, x, limit, footprint, mask):
     """Return the pixels of all footprints that hold a peak."""
     markers = np.zeros(source.shape, dtype=bool)
     markers[y, x] = True
-    bright = source > _FOOTPRINT_SIGMA * np.asarray(rms)
     region = ndimage.binary_propagation(
-        markers, structure=_EIGHT_CONNECTED, mask=bright | markers
+        markers, structure=_EIGHT_CONNECTED, mask=(source > limit) | markers
     )
     # Threads and strips of light that is barely seen are not part of what they touch.
     # An opening would take small sources with them.

@@ -68,7 +68,12 @@ def perfect(monkeypatch, make):
                 source += 500 * np.exp(-((Y - y) ** 2 + (X - x) ** 2) / 4)
                 probability[y, x] = 0.99
             source[mask], probability[mask] = 0, 0
-            meta = {'weights': 'perfect', 'n_steps': 1, 'normalization': 'local'}
+            meta = {
+                'weights': 'perfect',
+                'n_steps': 1,
+                'normalization': 'local',
+                'binning': 1,
+            }
             maps = Normalization(np.full(SHAPE, 100.0), np.full(SHAPE, 2.0))
             return Separation(source, probability, maps, meta)
 

@@ -65,6 +65,14 @@ class Canvas:
         """The slices of the image in the canvas."""
         return tuple(slice(self.margin, self.margin + size) for size in self.shape)
 
+    @property
+    def ends(self):
+        """The pixels of the canvas before and after the image, along each axis."""
+        return [
+            (self.margin, size - self.margin - part)
+            for size, part in zip(self.padded, self.shape, strict=True)
+        ]
+
     def grid(self):
         """
         Return the positions of the pixels of the canvas.

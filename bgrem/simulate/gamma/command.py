@@ -29,6 +29,27 @@ def simulate_gamma(argv):
     status : int
         Zero.
     """
+    options = _gamma_parser().parse_args(argv)
+    if options.exposure is not None:
+        options.years = options.exposure / EXPOSURE_PER_YEAR
+    given = _given(options, 'shape', 'latitude', 'center', 'pixel_size', 'energy',
+                   'event_type')  # fmt: skip
+    if options.years is not None:
+        given['years'] = (options.years,) * 2
+    config = LatConfig(**given, poisson=options.poisson)
+    check_output(options.output, overwrite=options.overwrite)
+    diffuse = None
+    if options.diffuse is not None:
+        diffuse = read_diffuse(options.diffuse, config.energy)
+    rng = np.random.default_rng(options.seed)
+    patch = simulate_lat_patch(rng, config, diffuse=diffuse)
+    wcs = galactic_wcs(config, (patch.meta['lon'], patch.meta['lat']))
+    write_patch(options.output, patch, wcs, overwrite=options.overwrite)
+    _tell(options, patch)
+    return 0
+
+
+def _gamma_parser():
     parser = argparse.ArgumentParser(
         prog='bgrem simulate gamma',
         description='Write a patch of the gamma-ray sky as the Fermi-LAT sees it, with '
@@ -74,24 +95,7 @@ def simulate_gamma(argv):
         help='interstellar emission from a map in photons per cm2, s and sr, or a cube '
         'of the mission (gll_iem), instead of a random one',
     )
-    options = parser.parse_args(argv)
-    if options.exposure is not None:
-        options.years = options.exposure / EXPOSURE_PER_YEAR
-    given = _given(options, 'shape', 'latitude', 'center', 'pixel_size', 'energy',
-                   'event_type')  # fmt: skip
-    if options.years is not None:
-        given['years'] = (options.years,) * 2
-    config = LatConfig(**given, poisson=options.poisson)
-    check_output(options.output, overwrite=options.overwrite)
-    diffuse = None
-    if options.diffuse is not None:
-        diffuse = read_diffuse(options.diffuse, config.energy)
-    rng = np.random.default_rng(options.seed)
-    patch = simulate_lat_patch(rng, config, diffuse=diffuse)
-    wcs = galactic_wcs(config, (patch.meta['lon'], patch.meta['lat']))
-    write_patch(options.output, patch, wcs, overwrite=options.overwrite)
-    _tell(options, patch)
-    return 0
+    return parser
 
 
 def simulate_counts(argv):

@@ -88,10 +88,11 @@ class CountsPatch:
 
     catalog : dict of 1D `~numpy.ndarray`
         The sources of ``source`` whose centre is in the patch: ``x``, ``y``,
-        ``flux`` (counts per unit of exposure), ``counts`` (expected, as the patch
-        sees them), ``snr`` (see `bgrem.simulate.gamma.significance`; in the noise of
-        the sky alone, other sources left out), ``extent`` (the radius that holds
-        half of the light before the PSF, in pixels; 0 for point sources).
+        ``flux`` (counts per unit of exposure), ``counts`` (expected, with the mean
+        exposure under the core of the PSF), ``snr`` (see
+        `bgrem.simulate.gamma.significance`; in the noise of the sky alone, other
+        sources left out), ``extent`` (the radius that holds half of the light before
+        the PSF, in pixels; 0 for point sources).
 
     outside : dict of 1D `~numpy.ndarray`
         The same of those whose centre is beyond the border, and whose light reaches in.
@@ -153,32 +154,23 @@ def compose_patch(canvas, emission, exposure, points, extended, rng, *,
     patch : `CountsPatch`
         The patch.
     """
-    inner, margin = canvas.inner, canvas.margin
-    ends = [
-        (margin, size - margin - part)
-        for size, part in zip(canvas.padded, canvas.shape, strict=True)
-    ]
+    inner = canvas.inner
+    per_exposure = np.divide(
+        particles, exposure, out=np.zeros(exposure.shape), where=exposure > 0
+    )
     # Beyond its edge a patch goes on as it ends: a source there is judged as one
     # would be that is at the edge.
-    wide = np.pad(exposure, ends, mode='edge')
-    noise = emission + np.pad(
-        np.divide(particles, exposure, out=np.zeros(exposure.shape),
-                  where=exposure > 0), ends, mode='edge')  # fmt: skip
+    wide, noise = (
+        np.pad(image, canvas.ends, mode='edge') for image in (exposure, per_exposure)
+    )
     seen = canvas.values_at(canvas.smooth_squared(wide), points.x, points.y)
-    faint = _point_snr(canvas, noise, points, seen) < FAINTEST
-    # Twice: the light of the faintest is noise for those just above.
-    unresolved = canvas.smooth(_scatter(canvas, points, faint))
-    snr = _point_snr(canvas, noise + unresolved, points, seen)
-    lost = ~faint & (snr < FAINTEST)
-    if lost.any():
-        unresolved = unresolved + canvas.smooth(_scatter(canvas, points, lost))
+    unresolved, bright, snr = _divide(canvas, emission + noise, points, seen)
     sky = (emission + unresolved)[inner] * exposure
     sky = sky + np.where(exposure > 0, particles, 0.0)
-    bright = ~faint & ~lost
     x, y, flux = points.x[bright], points.y[bright], points.flux[bright]
     source = canvas.paint(x, y, flux)[inner] * exposure
-    at = canvas.values_at(wide, x, y)
-    rows = [*zip(x, y, flux, flux * at, snr[bright], np.zeros(x.size), strict=True)]
+    counts = flux * seen[bright]
+    rows = [*zip(x, y, flux, counts, snr[bright], np.zeros(x.size), strict=True)]
     for one in extended:
         own = canvas.smooth(one.image)[inner] * exposure
         own_snr = template_significance(own, sky)
@@ -201,9 +193,21 @@ def compose_patch(canvas, emission, exposure, points, extended, rng, *,
     )
 
 
-def _point_snr(canvas, sky, points, exposure):
-    ratio = points.flux / np.maximum(canvas.values_at(sky, points.x, points.y), 1e-300)
-    return canvas.significance(points.flux * exposure, ratio)
+def _divide(canvas, sky, points, exposure):
+    """Return the light that belongs to the sky, which sources do not, and their S/N."""
+
+    def point_snr(sky):
+        level = np.maximum(canvas.values_at(sky, points.x, points.y), 1e-300)
+        return canvas.significance(points.flux * exposure, points.flux / level)
+
+    # Twice: the light of the faintest is noise for those just above.
+    faint = point_snr(sky) < FAINTEST
+    unresolved = canvas.smooth(_scatter(canvas, points, faint))
+    snr = point_snr(sky + unresolved)
+    lost = ~faint & (snr < FAINTEST)
+    if lost.any():
+        unresolved = unresolved + canvas.smooth(_scatter(canvas, points, lost))
+    return unresolved, ~faint & ~lost, snr
 
 
 def _scatter(canvas, points, kept):

@@ -51,6 +51,20 @@ class TestLevel:
         assert_allclose(sky.noise, 1, rtol=0.04)
         assert np.all(sky.error < 0.02)
 
+    def test_binning(self):
+        """What changes within the squares in which sources were seen is not sky."""
+        fine = 3 * (-1.0) ** (Y // 4 + X // 4)
+        source = np.zeros(SHAPE)
+        usable = np.ones(SHAPE, dtype=bool)
+        follows, smooth = (
+            measure_sky(fine + NOISE, usable, source + 1, source, binning=binning)
+            for binning in (4, 6)
+        )
+        assert follows.box_size == 4
+        assert_allclose(np.abs(follows.level).mean(), 3, rtol=0.1)
+        assert smooth.box_size >= 8
+        assert rms(to_map(smooth)) < 0.05
+
     @pytest.mark.parametrize('pedestal', [0, 1e7, -1e7])
     def test_tilt(self, pedestal):
         """Up to the borders, and on any pedestal."""
