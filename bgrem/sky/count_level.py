@@ -24,7 +24,7 @@ _N_ITERATIONS = 8
 # A box counts with the mean of all by this weight, in photons: of few it is uncertain.
 _PRIOR = 4.0
 # The sky of the network is right to some per cent: it counts as much as these photons.
-_TRUST = 2000.0
+_TRUST = 8000.0
 _WINDOWS = (32, 8)  # pixels, in which it is compared with the photons
 _SOURCE_ERROR = 0.1  # of the light of a source
 _LEAST = 1e-30
@@ -131,7 +131,7 @@ def adjust_sky(sky, counts, source, unusable):
 
     Notes
     -----
-    The network is right to some per cent, as if it had seen 2000 photons in each
+    The network is right to some per cent, as if it had seen 8000 photons in each
     window. Where a window holds many more of them the factor is what they say, so that
     no light is lost in sums; where it holds fewer it is near one (the posterior mean of
     a gamma distribution).
