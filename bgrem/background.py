@@ -127,8 +127,9 @@ class DiffusionBackground(DetectionMixin, Background2D):
     batch_size : int, optional
         The number of tiles that go through the network at once. Default: by
         device. It does not change the result.
-    progress : bool, optional
-        Whether to show a progress bar. Default `False`.
+    progress : bool or str, optional
+        Whether to show progress bars, for each pass of the network and for the
+        catalog; a text is put before their names. Default `False`.
     use_nddata_mask : bool, optional
         Whether to honour the mask and the uncertainty of an
         `~astropy.nddata.NDData`, which the parent ignores. Default `True`.
@@ -266,10 +267,9 @@ class DiffusionBackground(DetectionMixin, Background2D):
             'normalization': copy(normalization),
             'device': device,
             'batch_size': batch_size,
+            'progress': progress,
         }
-        separation = self._separate(
-            image.data, image.unusable, n_steps=n_steps, progress=progress
-        )
+        separation = self._separate(image.data, image.unusable, n_steps=n_steps)
         self._image = image
         self._source = separation.source
         self._probability = separation.probability
@@ -545,7 +545,9 @@ class DiffusionBackground(DetectionMixin, Background2D):
         ``'box_size'`` and ``'filter_size'`` are as the attributes. ``'binning'`` is
         the side in pixels of the squares in which the network saw the image, 1 unless
         that is broader or smoother than the weights know (see
-        `bgrem.sky.sampling.choose_binning`).
+        `bgrem.sky.sampling.choose_sampling`), and ``'sharpening'`` the standard
+        deviation in pixels of the Gaussian that was taken out of an image whose noise
+        is as smooth as its sources, 0 of all others.
 
         Once a ``false_discovery_rate`` has been asked for, ``'false_discovery'``
         says what the image itself tells about its probabilities, see
@@ -619,7 +621,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
         Parameters
         ----------
         **kwargs
-            Passed to `bgrem.plotting.plot_background`.
+            Passed to `bgrem.plotting.plot_background`. With NDData input the axes have
+            its WCS.
 
         Returns
         -------
@@ -628,7 +631,13 @@ class DiffusionBackground(DetectionMixin, Background2D):
         """
         from bgrem.plotting import plot_background
 
-        return plot_background(self, **kwargs)
+        return plot_background(self, **{'wcs': self._image.wcs, **kwargs})
+
+    def _repr_html_(self):
+        """Return a small picture and a table; None, for the text, if it cannot."""
+        from bgrem.plotting import make_html
+
+        return make_html(self)
 
     def _plain_rms(self):
         """Return the noise map without its unit."""

@@ -25,7 +25,7 @@ from bgrem.detect.peaks import find_peaks
 from bgrem.detect.segments import check_n_pixels, detection_mask, segment
 from bgrem.finder import SourceDetector
 from bgrem.inputs import parse_error, parse_image
-from bgrem.pipeline import inspect_image
+from bgrem.pipeline import bar_name, inspect_image, sampling_of
 
 __all__ = ['DetectionMixin']
 
@@ -260,6 +260,7 @@ class DetectionMixin:
             saturated=saturation,
             log_odds_shift=check.get('log_odds_shift', 0.0),
             wcs=image.wcs if wcs is None else wcs,
+            progress=bar_name(self._detector['progress'], 'catalog'),
             **kwargs,
         )
 
@@ -302,7 +303,7 @@ class DetectionMixin:
         return SourceDetector(
             self._image,
             self._detector,
-            binning=self._meta['binning'],
+            **sampling_of(self._meta),
             noise=self._plain_rms(),
             threshold=threshold,
             false_discovery_rate=false_discovery_rate,
@@ -394,7 +395,7 @@ class DetectionMixin:
             self._plain_rms(),
             found,
             self._image_check,
-            self._meta['binning'],
+            **sampling_of(self._meta),
         )
         if doubts:
             msg = (
@@ -412,7 +413,7 @@ class DetectionMixin:
             self._image.unusable,
             self._source,
             self._peaks,
-            binning=self._meta['binning'],
+            **sampling_of(self._meta),
             **self._detector,
         )
 

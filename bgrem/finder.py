@@ -33,8 +33,8 @@ class SourceDetector:
         The image whose noise is taken.
     detector : dict
         The options of `bgrem.pipeline.separate` with which its sources were separated.
-    binning : int
-        At which they were.
+    binning, sharpening
+        At which they were, see `bgrem.pipeline.sampling_of`.
     noise : 2D `~numpy.ndarray` of float
         The noise of its sky.
     threshold : float or `None`
@@ -53,6 +53,7 @@ class SourceDetector:
         detector,
         *,
         binning,
+        sharpening,
         noise,
         threshold,
         false_discovery_rate,
@@ -70,6 +71,7 @@ class SourceDetector:
             normalization=detector['normalization'],
             error=detector['error'],
             binning=binning,
+            sharpening=sharpening,
         )
         # The probability is read at the first step, so that one is enough.
         self._detector = {
@@ -77,6 +79,7 @@ class SourceDetector:
             'error': None,
             'normalization': factor,
             'binning': binning,
+            'sharpening': sharpening,
             'n_steps': 1,
         }
         self._noise = noise

@@ -2,6 +2,7 @@
 The whole way from an image to its sources.
 """
 
+import math
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
@@ -15,9 +16,22 @@ from bgrem.sky.counts import limit_light, sparse_step
 from bgrem.sky.mesh import LAG
 from bgrem.sky.noise import away_from_sources, noise_correlation, noise_skewness
 from bgrem.sky.normalize import Normalization, estimate_normalization
-from bgrem.sky.sampling import bin_image, choose_binning, refine_source
+from bgrem.sky.sampling import (
+    bin_image,
+    choose_sampling,
+    refine_source,
+    spread_squares,
+)
+from bgrem.sky.sharpening import sharpen, smooth
 
-__all__ = ['Separation', 'inspect_image', 'network_factor', 'separate']
+__all__ = [
+    'Separation',
+    'bar_name',
+    'inspect_image',
+    'network_factor',
+    'sampling_of',
+    'separate',
+]
 
 _MOST_COUNTS = 1e12  # in a pixel; squares of it are finite in float32
 
@@ -38,7 +52,7 @@ class Separation:
         The maps by which the image was centred and scaled.
     meta : dict
         How it was made: package version, weights, steps, normalisation, device, and
-        the ``binning`` at which the network saw the image.
+        the ``binning`` and ``sharpening`` at which the network saw the image.
     correction : dict or `None`
         What the calibration of the weights makes of the image's own properties, for
         `bgrem.detect.discovery.ImageCheck`; `None` where it makes nothing of them.
@@ -69,7 +83,9 @@ def separate(
     device='auto',
     batch_size=None,
     progress=False,
+    task='sources',
     binning=None,
+    sharpening=0.0,
 ):
     """
     Separate the sources of an image from its sky and noise.
@@ -94,13 +110,22 @@ def separate(
     normalization : optional
         See `bgrem.sky.normalize.estimate_normalization`. `None` is the method that
         the weights were trained with.
-    device, batch_size, progress
+    device, batch_size
         See `bgrem.denoise.run.denoise`.
-    binning : int, optional
+    progress : bool or str, optional
+        Whether to show a progress bar for each pass of the network; a text is put
+        before its name. Default `False`.
+    task : str, optional
+        Its name. Default ``'sources'``.
+    binning : int or float, optional
         The network sees the means of squares of so many pixels, and what it finds is
         brought back to the pixels. Default: 1 if it knows images as broad and smooth as
-        this one, else chosen by `bgrem.sky.sampling.choose_binning`. It is 1 for single
-        counts, and where the normalisation is not ``'local'``.
+        this one, else chosen by `bgrem.sky.sampling.choose_sampling`, with the
+        sharpening. It is 1 for single counts, and where the normalisation is not
+        ``'local'``.
+    sharpening : float, optional
+        With a ``binning``: the standard deviation in pixels of the Gaussian that is
+        taken out of the image first, and put back into its sources. Default 0: none.
 
     Returns
     -------
@@ -127,7 +152,7 @@ def separate(
         'normalization': method,
         'device': resolve_device(device),
         'batch_size': batch_size,
-        'progress': progress,
+        'progress': bar_name(progress, task),
     }
     hidden = ~np.isfinite(data)
     if mask is not None:
@@ -141,20 +166,65 @@ def separate(
         # of single counts, halos of gas are the only bright and broad things
         sparse = sparse_step(data, hidden, found.normalization.scale)
         if isinstance(method, str) and method == 'local' and not sparse:
-            binning = choose_binning(data, hidden, _seen_width(found))
-    if binning > 1:
+            binning, sharpening = choose_sampling(data, hidden, _seen_width(found))
+    if binning > 1 or sharpening:
         if np.ndim(method) == 2:
             options['normalization'] = bin_image(method, hidden, binning)[0]
-        binned = _separate(*_bin(data, hidden, error, binning), **options)
+        task = f'{task} in squares of {binning} px'
+        options['progress'] = bar_name(progress, task)
+        seen = _as_seen(data, hidden, error, binning, sharpening)
+        binned = _separate(*seen, **options)
         # what is bright and broad may be structure of the sky, not sources
         if found is not None and _count_sure(binned) < _count_sure(found):
             return found
-        maps = estimate_normalization(data, hidden, method, error, LAG * binning)
-        return _refine(binned, binning, maps, hidden | (maps.scale == 0))
+        if sharpening:
+            source = smooth(binned.source, seen[1], sharpening / binning)
+            binned = replace(binned, source=source)
+        lag = math.ceil(LAG * math.hypot(binning, sharpening))
+        maps = estimate_normalization(data, hidden, method, error, lag)
+        return _refine(binned, binning, sharpening, maps, hidden | (maps.scale == 0))
     return found or _separate(data, hidden, error, **options)
 
 
-def network_factor(data, mask, *, normalization, error=None, binning=1):
+def bar_name(progress, task):
+    """
+    Return the name of a progress bar.
+
+    Parameters
+    ----------
+    progress : bool or str
+        Whether there is one; a text is put before the name.
+    task : str
+        What it shows the progress of.
+
+    Returns
+    -------
+    name : str or `None`
+        The name; `None` for no bar.
+    """
+    if not progress:
+        return None
+    return f'{progress}{task}' if isinstance(progress, str) else task
+
+
+def sampling_of(meta):
+    """
+    Return how the network saw an image, to have it see another one alike.
+
+    Parameters
+    ----------
+    meta : dict
+        Of a `Separation`.
+
+    Returns
+    -------
+    sampling : dict
+        The ``binning`` and ``sharpening``, for `separate` and `inspect_image`.
+    """
+    return {name: meta[name] for name in ('binning', 'sharpening')}
+
+
+def network_factor(data, mask, *, normalization, error=None, binning=1, sharpening=0.0):
     """
     Return by what the network has multiplied an image, to do so with another one.
 
@@ -162,8 +232,8 @@ def network_factor(data, mask, *, normalization, error=None, binning=1):
     ----------
     data, mask, normalization, error
         As they were given to `separate`.
-    binning : int, optional
-        At which the sources were separated, from their ``meta``. Default 1.
+    binning, sharpening : optional
+        At which the sources were separated, see `sampling_of`. Default: 1 and 0.
 
     Returns
     -------
@@ -171,11 +241,10 @@ def network_factor(data, mask, *, normalization, error=None, binning=1):
         A ``normalization`` for `separate`; 0 where no noise could be measured.
     """
     hidden = ~np.isfinite(data) | mask
-    if binning > 1:
-        binned = _bin(data, hidden, error, binning)
-        scale = estimate_normalization(*binned[:2], normalization, binned[2]).scale
-        scale = np.kron(scale, np.ones((binning, binning), dtype=scale.dtype))
-        scale = scale[: data.shape[0], : data.shape[1]]
+    if binning > 1 or sharpening:
+        seen, lost, error = _as_seen(data, hidden, error, binning, sharpening)
+        scale = estimate_normalization(seen, lost, normalization, error).scale
+        scale = spread_squares(scale, binning, data.shape)
     else:
         scale = estimate_normalization(data, hidden, normalization, error).scale
     return np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)
@@ -245,6 +314,7 @@ def _meta(weights, normalization, *, n_steps, n_symmetries, device, **_):
         'normalization': normalization if np.ndim(normalization) == 0 else 'map',
         'device': str(device),
         'binning': 1,
+        'sharpening': 0.0,
     }
 
 
@@ -261,18 +331,26 @@ def _count_sure(found):
     return len(find_peaks(found.probability, min_probability=SURE))
 
 
-def _bin(data, hidden, error, binning):
-    """Return data, hidden pixels and error in squares of pixels."""
+def _as_seen(data, hidden, error, binning, sharpening):
+    """Return data, hidden pixels and error as the network is to see them."""
     if error is not None:
         # of white noise, but for a factor that the normalisation finds
         error = np.sqrt(bin_image(np.square(error), hidden, binning)[0])
-    return *bin_image(data, hidden, binning), error
+    data, hidden = bin_image(data, hidden, binning)
+    if sharpening:
+        maps = estimate_normalization(data, hidden)
+        hidden = hidden | (maps.scale == 0)
+        light = sharpen(data - maps.center, hidden, sharpening / binning)
+        data = maps.center + light
+    return data, hidden, error
 
 
-def _refine(found, binning, maps, hidden):
+def _refine(found, binning, sharpening, maps, hidden):
     """Bring what was found in squares of pixels back to the pixels."""
-    source = refine_source(found.source, binning, hidden.shape)
-    probability = refine_probability(found.probability, binning, hidden.shape)
+    source, probability = found.source, found.probability
+    if binning > 1:
+        source = refine_source(source, binning, hidden.shape)
+        probability = refine_probability(probability, binning, hidden.shape)
     source[hidden] = 0
     probability[hidden] = 0
     return replace(
@@ -280,7 +358,7 @@ def _refine(found, binning, maps, hidden):
         source=source,
         probability=probability,
         normalization=maps,
-        meta={**found.meta, 'binning': binning},
+        meta={**found.meta, 'binning': binning, 'sharpening': sharpening},
     )
 
 
@@ -292,6 +370,7 @@ def inspect_image(
     *,
     min_probability=MIN_PROBABILITY,
     binning=1,
+    sharpening=0.0,
     **options,
 ):
     """
@@ -310,9 +389,9 @@ def inspect_image(
     min_probability : float, optional
         Peaks of the flipped residual below it are not listed. Default: as in
         `bgrem.detect.peaks.find_peaks`.
-    binning : int, optional
-        At which the sources were separated, from their ``meta``. All of the below is
-        measured in squares of so many pixels. Default 1.
+    binning, sharpening : optional
+        At which the sources were separated, see `sampling_of`. All of the below is
+        measured in squares of so many pixels. Default: 1 and 0.
     **options
         As they were given to `separate`, all but ``n_steps``.
 
@@ -336,15 +415,25 @@ def inspect_image(
     This costs as much as `separate` with a single step. These in their order are
     the last arguments of `bgrem.detect.discovery.ImageCheck.from_peaks`.
     """
-    y, x = peaks['y'] // binning, peaks['x'] // binning
-    if binning > 1:
+    y, x = (((peaks[name] + 0.5) / binning).astype(int) for name in 'yx')
+    if binning > 1 or sharpening:
         hidden = ~np.isfinite(data) if mask is None else ~np.isfinite(data) | mask
         source, _ = bin_image(source, hidden, binning)
-        error = options.pop('error', None)
-        data, mask, options['error'] = _bin(data, hidden, error, binning)
+        data, mask, options['error'] = _as_seen(
+            data, hidden, options.pop('error', None), binning, sharpening
+        )
+        if sharpening:
+            source = sharpen(source, mask, sharpening / binning)
     residual = source - data
     # The probability is read at the first step, so that one is enough.
-    flipped = separate(residual, mask, n_steps=1, binning=1, **options)
+    flipped = separate(
+        residual,
+        mask,
+        n_steps=1,
+        binning=1,
+        task='check of false detections',
+        **options,
+    )
     noise = flipped.normalization.scale
     usable = (noise > 0) & np.isfinite(data)
     if mask is not None:

@@ -40,7 +40,7 @@ def denoise(
     n_symmetries=1,
     device='auto',
     batch_size=None,
-    progress=False,
+    progress=None,
 ):
     """
     Remove the background from a normalised image.
@@ -67,8 +67,9 @@ def denoise(
         The number of tiles that go through the network together. `None`
         (default) lets the device decide. When the memory does not suffice it is
         halved; the result does not depend on it, to rounding.
-    progress : bool, optional
-        Whether to show a progress bar. Default `False`.
+    progress : str or `None`, optional
+        The name of a progress bar, which counts the tiles of each view in each step;
+        `None` (default) shows none.
 
     Returns
     -------
@@ -96,13 +97,13 @@ def denoise(
     """
     n_steps = weights.n_steps if n_steps is None else check_count('n_steps', n_steps)
 
-    def run(network, x):
-        return sample(network, x, weights.schedule, n_steps)
+    def run(network, x, count):
+        return sample(network, x, weights.schedule, n_steps, lambda *_: count(len(x)))
 
     source, center_logit = _over_tiles(
         [image], ('source', 'center_logit'), run, weights,
-        n_symmetries=n_symmetries, device=device, batch_size=batch_size,
-        progress=progress,
+        n_steps=n_steps, n_symmetries=n_symmetries, device=device,
+        batch_size=batch_size, progress=progress,
     )  # fmt: skip
     return source, _source_logit(source) if center_logit is None else center_logit
 
@@ -115,7 +116,7 @@ def denoise_counts(
     n_symmetries=1,
     device='auto',
     batch_size=None,
-    progress=False,
+    progress=None,
 ):
     """
     Separate the sources of a map of counts from its sky.
@@ -149,19 +150,21 @@ def denoise_counts(
     There is one step. `denoise` says what it costs.
     """
 
-    def run(network, x):
+    def run(network, x, count):
         # all of the sky is there, as at the first step of a diffusion
-        return network(x, x.new_ones(len(x)))
+        output = network(x, x.new_ones(len(x)))
+        count(len(x))
+        return output
 
     return _over_tiles(
         [counts, level], ('source', 'sky', 'center_logit'), run, weights,
-        n_symmetries=n_symmetries, device=device, batch_size=batch_size,
-        progress=progress,
+        n_steps=1, n_symmetries=n_symmetries, device=device,
+        batch_size=batch_size, progress=progress,
     )  # fmt: skip
 
 
 def _over_tiles(
-    images, names, run, weights, *, n_symmetries, device, batch_size, progress
+    images, names, run, weights, *, n_steps, n_symmetries, device, batch_size, progress
 ):
     """Run a network on the tiles of images; a map for each name, or `None`."""
     n_symmetries = check_symmetries(n_symmetries)
@@ -179,12 +182,15 @@ def _over_tiles(
     )
     maps = [np.zeros(layout.shape, dtype=np.float32) for _ in names]
     start = 0
-    with tqdm(total=len(layout), unit='tile', disable=not progress) as bar:
+    n_passes = n_symmetries * n_steps
+    with _progress_bar(progress, len(layout), n_symmetries, n_steps) as bar:
         while start < len(layout):
             indices = range(start, min(start + batch_size, len(layout)))
             tiles = np.stack([layout.take(image, indices) for image in images], 1)
             try:
-                output = _run(network, run, names, n_symmetries, device, tiles)
+                output = _run(
+                    network, run, names, n_symmetries, device, tiles, bar.update
+                )
             except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -192,6 +198,7 @@ def _over_tiles(
             # outside the handler, where the traceback held the failed batch
             if output is None:
                 batch_size = _halve(len(indices), layout.tile_shape, device)
+                bar.update(start * n_passes - bar.n)  # back to where the batch began
                 continue
             for number, part in enumerate(output):
                 if part is None:
@@ -199,7 +206,6 @@ def _over_tiles(
                 else:
                     layout.add(maps[number], part, indices)
             start = indices.stop
-            bar.update(len(indices))
     if not all(np.isfinite(one).all() for one in maps if one is not None):
         msg = f'weights {weights.name!r} ({weights.path}) give values beyond all bounds'
         raise ValueError(msg)
@@ -304,7 +310,20 @@ def check_symmetries(value):
     return int(value)
 
 
-def _run(network, run, names, n_symmetries, device, tiles):
+def _progress_bar(name, n_tiles, n_symmetries, n_steps):
+    """Return a progress bar over the passes of the network."""
+    details = [(n_symmetries, 'views'), (n_steps, 'steps')]
+    details = ', '.join(f'{n} {what}' for n, what in details if n > 1)
+    return tqdm(
+        total=n_tiles * n_symmetries * n_steps,
+        desc=f'{name} ({details})' if details else name,
+        unit='tile',
+        leave=False,
+        disable=name is None,
+    )
+
+
+def _run(network, run, names, n_symmetries, device, tiles, count):
     """Return the named maps of one batch of tiles."""
     use_bfloat16 = device.type == 'cpu' and cpu_has_bfloat16()
     with (
@@ -314,7 +333,7 @@ def _run(network, run, names, n_symmetries, device, tiles):
         x = torch.from_numpy(tiles).to(device)
         total = None
         for number in range(n_symmetries):
-            output = run(network, _view(x, number))
+            output = run(network, _view(x, number), count)
             maps = [
                 None if image is None else _view_back(image.float(), number)
                 for image in (getattr(output, name) for name in names)

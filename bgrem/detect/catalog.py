@@ -2,11 +2,15 @@
 The catalogue: what is measured of each source, on the unclipped data.
 """
 
+from contextlib import contextmanager
+from itertools import count
+
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import ConvertError, SkyCoord
 from photutils.segmentation import SourceCatalog
 from photutils.utils import calc_total_error
+from tqdm.auto import tqdm
 
 from bgrem.detect.flags import detection_flags
 from bgrem.detect.growth import light_fraction, star_growth
@@ -41,6 +45,7 @@ def catalog(
     large=None,
     saturated=None,
     log_odds_shift=0.0,
+    progress=None,
     **kwargs,
 ):
     """
@@ -92,6 +97,8 @@ def catalog(
         True at saturated pixels. Default: what looks like it.
     log_odds_shift : float, optional
         By how much the image's own check raises the log-odds of the probability.
+    progress : str or `None`, optional
+        The name of a progress bar; `None` (default) shows none.
     **kwargs
         Passed to `~photutils.segmentation.SourceCatalog`: ``wcs``,
         ``local_bkg_width``, ``kron_params``, ...
@@ -130,33 +137,40 @@ def catalog(
     shapes = given or SourceCatalog(shape_image, segmentation_image, **options)
     plain = {'source': source, 'noise': background_rms, 'error': error}
     plain = {name: _plain(values) for name, values in plain.items()}
-    positions = measure_positions(
-        _plain(data),
-        segmentation_image,
-        shapes.centroid,
-        probability=probability,
-        usable=~unusable,
-        neighbours=shapes.aperture_mask_method,
-        **plain,
-    )
-    # Where Kron and circular apertures are, and how large.
-    places = given or PlacedCatalog(
-        shape_image, segmentation_image, position=positions.position, **options
-    )
-    parts = (segmentation_image, shapes, places)
-    has_background = 'background' in kwargs
-    result = _catalog_of(measured or (data, error, mask), *parts, **kwargs)
-    _add_positions(result, positions)
-    detected = result
-    if measured is not None:
-        kwargs.pop('background', None)  # of the other image
-        detected = _catalog_of((data, error, mask), *parts, **kwargs)
-        _add_positions(detected, positions)
-    radii = [k * positions.width for k in _APERTURE_FWHM]
-    growth = star_growth(plain['source'], segmentation_image, detected)
-    result.add_property('half_light_radius', places.flux_radius(0.5))
-    _add_fluxes(result, radii if aperture_radii is None else list(aperture_radii))
-    _add_concentration(result, detected, radii[0], radii[-1], growth)
+    n_circles = len(_APERTURE_FWHM if aperture_radii is None else aperture_radii)
+    with _stages(progress, n_circles + 5) as begin:
+        begin('positions')
+        positions = measure_positions(
+            _plain(data),
+            segmentation_image,
+            shapes.centroid,
+            probability=probability,
+            usable=~unusable,
+            neighbours=shapes.aperture_mask_method,
+            **plain,
+        )
+        # Where Kron and circular apertures are, and how large.
+        places = given or PlacedCatalog(
+            shape_image, segmentation_image, position=positions.position, **options
+        )
+        parts = (segmentation_image, shapes, places)
+        has_background = 'background' in kwargs
+        result = _catalog_of(measured or (data, error, mask), *parts, **kwargs)
+        _add_positions(result, positions)
+        detected = result
+        if measured is not None:
+            kwargs.pop('background', None)  # of the other image
+            detected = _catalog_of((data, error, mask), *parts, **kwargs)
+            _add_positions(detected, positions)
+        begin('profile of the stars')
+        radii = [k * positions.width for k in _APERTURE_FWHM]
+        growth = star_growth(plain['source'], segmentation_image, detected)
+        begin('half-light radii')
+        result.add_property('half_light_radius', places.flux_radius(0.5))
+        circles = radii if aperture_radii is None else list(aperture_radii)
+        _add_fluxes(result, circles, begin)
+        begin('concentration')
+        _add_concentration(result, detected, radii[0], radii[-1], growth)
     flags = detection_flags(
         segmentation_image,
         positions,
@@ -182,6 +196,21 @@ def catalog(
         _add_magnitudes(result, zero_point)
     result.default_columns = _columns(result, has_background=has_background)
     return result
+
+
+@contextmanager
+def _stages(name, n_stages):
+    """Give a function to be called as each stage begins, which a bar then names."""
+    number = count()
+    with tqdm(
+        total=n_stages, desc=name, unit='stage', leave=False, disable=name is None
+    ) as bar:
+
+        def begin(stage):
+            bar.n = next(number)
+            bar.set_description(f'{name}: {stage}')
+
+        yield begin
 
 
 def _plain(values):
@@ -258,12 +287,14 @@ def _sky_coordinates(wcs, x, y):
     }
 
 
-def _add_fluxes(result, radii):
+def _add_fluxes(result, radii, begin):
     """Add what is measured in apertures about the positions."""
+    begin('Kron fluxes')
     with np.errstate(divide='ignore', invalid='ignore'):
         snr = _plain(result.kron_flux) / _plain(result.kron_flux_err)
     result.add_property('snr', snr)
     for number, radius in enumerate(radii, start=1):
+        begin(f'fluxes in circle {number}')
         result.circular_photometry(radius, name=f'aperture_{number}')
         constant = np.full(result.n_labels, float(radius)) << u.pix
         result.add_property(f'aperture_{number}_radius', constant)

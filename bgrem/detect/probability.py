@@ -7,6 +7,7 @@ from scipy import ndimage
 from scipy.special import expit, logit
 
 from bgrem.detect.peaks import find_peaks
+from bgrem.sky.sampling import split_pixels
 
 __all__ = ['calibrate', 'pool_centers', 'refine_probability']
 
@@ -104,7 +105,7 @@ def refine_probability(binned, binning, shape):
     ----------
     binned : 2D `~numpy.ndarray` of float
         The calibrated probability of each square.
-    binning : int
+    binning : int or float
         The side of the squares in pixels.
     shape : tuple of 2 int
         The shape ``(ny, nx)`` of the image.
@@ -112,19 +113,21 @@ def refine_probability(binned, binning, shape):
     Returns
     -------
     probability : 2D `~numpy.ndarray` of float32
-        That of the square of each pixel, except in the squares of the peaks: there it
-        is a paraboloid in the log-odds, as high as the square, so that the peak stays
-        calibrated, and highest where the squares around say that the source is.
+        That of the square of each pixel, the highest where it has parts in several,
+        except in the squares of the peaks: there it is a paraboloid in the log-odds, as
+        high as the square, so that the peak stays calibrated, and highest where the
+        squares around say that the source is.
     """
+    n_parts, side = split_pixels(binning)
     tiny = np.finfo(np.float32).epsneg
     log_odds = logit(np.clip(binned, tiny, 1 - tiny).astype(float))
-    fine = np.repeat(np.repeat(log_odds, binning, axis=0), binning, axis=1)
+    fine = np.repeat(np.repeat(log_odds, side, axis=0), side, axis=1)
     peaks = find_peaks(binned)
     y, x = peaks['y'], peaks['x']
     top = log_odds[y, x][:, None, None]
     padded = np.pad(log_odds, 1, mode='edge')
     # of the pixels in a square, in squares
-    offset = (np.arange(binning) + 0.5) / binning - 0.5
+    offset = (np.arange(side) + 0.5) / side - 0.5
     bowls = []
     for (dy, dx), shift in (
         ((1, 0), peaks['y_center'] - y),
@@ -140,6 +143,8 @@ def refine_probability(binned, binning, shape):
     floor = around[y, x][:, None, None]
     squares = np.maximum(squares, floor + _ABOVE * (top - floor))
     # a view: pixel (y, i, x, j) is that of row i and column j in the square (y, x)
-    view = fine.reshape(binned.shape[0], binning, binned.shape[1], binning)
+    view = fine.reshape(binned.shape[0], side, binned.shape[1], side)
     view[y, :, x, :] = squares
-    return expit(fine[: shape[0], : shape[1]]).astype(np.float32)
+    ny, nx = (n_parts * n for n in shape)
+    parts = fine[:ny, :nx].reshape(shape[0], n_parts, shape[1], n_parts)
+    return expit(parts.max(axis=(1, 3))).astype(np.float32)

@@ -25,7 +25,7 @@ __all__ = ['COUNTS_SEED', 'counts_peaks', 'draw_patches']
 # Neither that of the training nor that of the suite.
 COUNTS_SEED = 990_017
 _MIN_LOGIT = -9.0
-# Latitudes as they differ, not as the sphere has them: most of it is far from the plane.
+# Not as the sphere has them: most of it is far from the plane.
 _LATITUDES = ((0.0, 4.0), (4.0, 10.0), (10.0, 30.0), (30.0, 90.0))
 
 

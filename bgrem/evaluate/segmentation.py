@@ -230,9 +230,9 @@ class SegmentationSurvey:
     Judge the segments of bgrem and of photutils on the same scenes.
 
     ``bgrem`` is `bgrem.DiffusionBackground.detect` with its defaults, ``bgrem, 20%``
-    the same with a ``false_discovery_rate`` of 0.2, and ``photutils`` what `bgrem.evaluate.peers.photutils_segments` finds. The
-    scores are those of all scenes together: of the sums of the counts and of
-    the mean merging errors.
+    the same with a ``false_discovery_rate`` of 0.2, and ``photutils`` what
+    `bgrem.evaluate.peers.photutils_segments` finds. The scores are those of all scenes
+    together: of the sums of the counts and of the mean merging errors.
 
     Parameters
     ----------

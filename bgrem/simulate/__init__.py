@@ -4,6 +4,7 @@ Simulated images with known truth: exact GalSim stamps, composed on the fly.
 GalSim is imported only when a stamp bank is built.
 """
 
+from .cache import cached_stamp_bank
 from .config import SceneConfig
 from .count_fields import CountsBatch, CountsComposer, CountsConfig
 from .families import FAMILIES
@@ -20,4 +21,5 @@ __all__ = [
     'SceneConfig',
     'StampBank',
     'build_stamp_bank',
+    'cached_stamp_bank',
 ]

@@ -34,7 +34,7 @@ class CountsConfig:
     The ingredients of a field of counts; every field draws its own values.
 
     A range is a pair (low, high) from which each field draws log-uniformly, or
-    uniformly where said. An ingredient with a probability is in that part of the fields.
+    uniformly where said. An ingredient with a probability is in that part of them.
 
     Parameters
     ----------

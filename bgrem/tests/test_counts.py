@@ -53,7 +53,7 @@ def test_sky_in_counts(rng, make, mean):
     data = rng.poisson(mean, SHAPE)
     bkg = make(data)
     error = np.sqrt(mean / data.size)
-    assert_allclose(bkg.background.mean(), mean, atol=5 * error + 0.1 * mean)
+    assert_allclose(bkg.background.mean(), mean, atol=5 * error + 0.3 * mean)
     if mean > 1e3:  # so many photons leave nothing to the network
         total = (bkg.background + bkg.source).mean()
         assert_allclose(total, data.mean(), rtol=0.01)

@@ -13,6 +13,9 @@ from bgrem.weights import load_weights
 
 __all__ = ['TrainingConfig', 'fine_tuning_config', 'load_config']
 
+# Of the bank of a fine-tuning: half a minute on two cores.
+_FINE_TUNING_PSFS = 32
+
 _COUNTS = (
     'bank_psfs',
     'n_steps',
@@ -362,8 +365,8 @@ def fine_tuning_config(init):
     -------
     config : `TrainingConfig`
         That of their own training, with the name NAME-tuned and 1000 steps of
-        AdamW at a learning rate of 3e-4 that falls as a cosine; no noise frames, and
-        no scenes but those of its ``scene``.
+        AdamW at a learning rate of 3e-4 that falls as a cosine; no noise frames,
+        no scenes but those of its ``scene``, and a bank of at most 32 PSFs.
 
     Raises
     ------
@@ -375,13 +378,16 @@ def fine_tuning_config(init):
     if values is None:
         msg = f'init must hold the configuration of its training, got {init!s}'
         raise ValueError(msg)
+    config = TrainingConfig.from_dict(values)
     return replace(
-        TrainingConfig.from_dict(values),
+        config,
         name=f'{weights.name}-tuned',
         noise_frames=None,
         noise_gain=None,
         family_fraction=0.0,
         measured_fraction=1.0,
+        # Drawing the bank must not take longer than the training.
+        bank_psfs=min(config.bank_psfs, _FINE_TUNING_PSFS),
         n_steps=1000,
         optimizer='adamw',
         learning_rate=3e-4,

@@ -20,7 +20,7 @@ from bgrem.simulate import (
     CountsComposer,
     SceneComposer,
     StampBank,
-    build_stamp_bank,
+    cached_stamp_bank,
 )
 from bgrem.weights import load_weights, save_weights
 
@@ -70,7 +70,8 @@ def train(
     folder : str or `~pathlib.Path`
         Where to write ``log.csv``, ``state.pt`` (to resume) and
         ``NAME.safetensors`` (the averaged weights), all at each validation.
-        A stamp bank is kept in ``bank.safetensors``.
+        The stamp bank of the run is ``bank.safetensors``, a copy of that of
+        `bgrem.simulate.cached_stamp_bank`.
 
     init : str, `~pathlib.Path` or `None`, optional
         Weights from which a new run starts, by name or path; a run that is
@@ -83,7 +84,7 @@ def train(
         Processes that draw the stamp bank.
 
     progress : bool, optional
-        Whether to show a progress bar.
+        Whether to show progress bars.
 
     stop_after : float or `None`, optional
         Stop, with a checkpoint, after this many seconds.
@@ -104,13 +105,14 @@ def train(
     The default network trains at about half a megapixel per second on two cores with
     native bf16 (``python benchmarks/speed.py --what training``).
     """
-    run = _Run(config, Path(folder), resolve_device(device), n_workers, init)
-    return run.go(progress, stop_after)
+    run = _Run(config, Path(folder), resolve_device(device), n_workers, init, progress)
+    return run.go(stop_after)
 
 
 class _Run:
-    def __init__(self, config, folder, device, n_workers, init):
+    def __init__(self, config, folder, device, n_workers, init, progress=False):
         self.config = config
+        self.progress = progress
         self.folder = folder
         self.device = device
         self.is_for_counts = config.network.transfer == 'counts'
@@ -160,26 +162,26 @@ class _Run:
         path = self.folder / 'bank.safetensors'
         if not path.exists():
             config = self.config
-            bank = build_stamp_bank(
+            bank = cached_stamp_bank(
                 config.bank_psfs,
                 fwhm=config.scene.fwhm,
                 gaussian_fraction=config.bank_gaussian_fraction,
                 seed=config.bank_seed,
                 n_workers=n_workers,
-                progress=True,
+                progress=self.progress,
             )
             with atomic_path(path) as temporary:
                 bank.save(temporary)
         return StampBank.load(path)
 
-    def go(self, progress, stop_after):
+    def go(self, stop_after):
         config = self.config
         start = time.monotonic()
         bar = tqdm(
             total=config.n_steps,
             initial=self.step,
-            disable=not progress,
-            desc=config.name,
+            disable=not self.progress,
+            desc=f'training {config.name}',
             mininterval=10,
         )
         with bar:

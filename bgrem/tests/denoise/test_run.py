@@ -1,5 +1,6 @@
 """Tests of the border between numpy and torch."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -140,12 +141,39 @@ def test_image_untouched(image, tiny_weights):
     assert_array_equal(image, expected)
 
 
-def test_progress(image, tiny_weights, capsys):
+@pytest.fixture
+def bars(monkeypatch):
+    """What the progress bars had counted in the end, and to what."""
+    bars = []
+
+    class Bar(run.tqdm):
+        def __exit__(self, *exception):
+            bars.append((self.n, self.total))
+            super().__exit__(*exception)
+
+    monkeypatch.setattr(run, 'tqdm', Bar)
+    return bars
+
+
+def test_progress(image, tiny_weights, capsys, bars):
     weights = load_weights(tiny_weights)
     denoise(image, weights)
     assert capsys.readouterr().err == ''
-    denoise(image, weights, progress=True)
-    assert 'tile' in capsys.readouterr().err
+    bars.clear()
+    denoise(image, weights, progress='a star')
+    denoise(image, weights, n_steps=3, n_symmetries=4, progress='a star')
+    n_tiles = bars[0][0]
+    assert bars == [(n_tiles, n_tiles), (12 * n_tiles, 12 * n_tiles)]
+    err = capsys.readouterr().err
+    assert re.search(r'a star: +0%.*tile', err)
+    assert 'a star (4 views, 3 steps): ' in err
+
+
+def test_progress_of_a_batch_that_does_not_fit(image, bars):
+    network = PerfectNetwork(largest_batch=2)
+    denoise(image, fake_weights(network), batch_size=4, progress='a star')
+    ((n, total),) = bars
+    assert n == total
 
 
 def test_bfloat16(image, tiny_weights, monkeypatch):

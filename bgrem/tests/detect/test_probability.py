@@ -108,14 +108,34 @@ class TestRefine:
             np.sort(found['probability']), np.sort(expected['probability']), rtol=1e-5
         )
 
-    @pytest.mark.parametrize('binning', [2, 3, 4, 8])
+    @pytest.mark.parametrize('binning', [1.5, 2.5, 3.5])
+    def test_halves(self, binning):
+        """So it is where squares share pixels, at a pixel that has part in them."""
+        noise = gaussian_filter(np.random.default_rng(2).normal(size=(40, 52)), 1.0)
+        binned = expit(22 * noise - 3).astype(np.float32)
+        fine = refine_probability(
+            binned, binning, (int(40 * binning), int(52 * binning))
+        )
+        expected, found = find_peaks(binned), find_peaks(fine)
+        assert len(expected) > 50
+        assert_allclose(
+            np.sort(found['probability']), np.sort(expected['probability']), rtol=1e-5
+        )
+        for peak in found:
+            distance = np.maximum(
+                abs((peak['y'] + 0.5) / binning - expected['y'] - 0.5),
+                abs((peak['x'] + 0.5) / binning - expected['x'] - 0.5),
+            )
+            assert distance.min() <= 0.5 + 0.25 / binning
+
+    @pytest.mark.parametrize('binning', [1, 1.5, 2, 3, 4, 8])
     @pytest.mark.parametrize('place', [(5.0, 7.0), (5.3, 6.8), (4.6, 7.45)])
     def test_position(self, binning, place):
         """A peak stands where the squares around it say, to a fraction of a square."""
         y, x = np.mgrid[:11, :14]
         distance2 = (y - place[0]) ** 2 + (x - place[1]) ** 2
         binned = expit(3 - 1.5 * distance2)
-        shape = (11 * binning, 14 * binning)
+        shape = (int(11 * binning), int(14 * binning))
         (peak,) = find_peaks(refine_probability(binned, binning, shape), None, 0.1)
         expected = (np.array(place) + 0.5) * binning - 0.5
         error = np.hypot(peak['y_center'] - expected[0], peak['x_center'] - expected[1])
