@@ -387,13 +387,14 @@ class DiffusionBackground(DetectionMixin, Background2D):
             self._trend_mesh = levels_as_parent(
                 trend.image(residual.dtype), hidden, self, options
             )
-        if is_free:
+        if is_free and self._is_counts:
+            # the mean of counts misses nothing, and their noise is known
+            noise = np.sqrt(np.maximum(mesh, 0))
+        elif is_free:
             boxes = sky_in_boxes(sky, ~image.unusable, self.box_size)
             # where galaxies cover all boxes the parent measured their light
             measured = self._is_measured & ~(boxes.beneath & is_covered)
             mesh = correct_levels(mesh, noise, measured, boxes)
-            if self._is_counts:
-                noise = np.sqrt(np.maximum(mesh, 0))
         self._level_mesh = self._with_unit(mesh.copy())
         self._noise_mesh = self._with_unit(noise.copy())
 

@@ -104,8 +104,8 @@ def test_exposure(rng, make, segments):
     exposure[5, 5] = np.nan
     data = rng.poisson(6.0 * np.nan_to_num(exposure) / 4e11)
     bkg = make(data, exposure=exposure << u.Unit('cm2 s'))
-    assert_allclose(bkg.background[:, :45].mean(), 6, rtol=0.1)
-    assert_allclose(bkg.background[:, 90:].mean(), 1.5, rtol=0.1)
+    assert_allclose(bkg.background[:, :45].mean(), 6, rtol=0.2)
+    assert_allclose(bkg.background[:, 90:].mean(), 1.5, rtol=0.2)
     assert bkg.source[:, 80:84].max() == 0
     catalog = bkg.catalog(segments)
     assert_allclose(catalog.exposure.value, 4e11 if catalog.x[0] < 54.5 else 1e11)
