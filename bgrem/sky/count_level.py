@@ -25,11 +25,13 @@ _N_ITERATIONS = 8
 _PRIOR = 4.0
 # The sky of the network is right to some per cent: it counts as much as these photons.
 _TRUST = 8000.0
+_LOCAL_TRUST = 300.0  # what its error from place to place is worth
 _WINDOWS = (32, 8)  # pixels, in which it is compared with the photons
 _SOURCE_ERROR = 0.1  # of the light of a source
 _LEAST = 1e-30
-# How far the photons of a window can raise or lower the sky.
-_MAX_FACTOR = 10.0
+# How far the photons of a window can lower and raise the sky.
+_FACTORS = (0.1, 10.0)
+_VIEW = 64.0**2  # pixels
 _SKY_BOX = 4  # pixels, the least of `bgrem.sky.boxes`
 
 
@@ -134,7 +136,7 @@ def adjust_sky(sky, counts, source, unusable):
     The network is right to some per cent, as if it had seen 8000 photons in each
     window. Where a window holds many more of them the factor is what they say, so that
     no light is lost in sums; where it holds fewer it is near one (the posterior mean of
-    a gamma distribution).
+    a gamma distribution). So it is, first, for the image as a whole.
     """
     sky = np.maximum(sky.astype(float), _LEAST)
     source = np.maximum(source.astype(float), 0)
@@ -142,13 +144,17 @@ def adjust_sky(sky, counts, source, unusable):
     # of the variance of a pixel the part that is the sky's
     share = sky / (sky + source + (_SOURCE_ERROR * source) ** 2)
     share[unusable] = 0
+    held, promised = (np.sum(share * one) for one in (rest, sky))
+    # it has seen no more photons than there are in its field of view
+    trust = min(_TRUST, _VIEW * promised / max(share.sum(), 1))
+    sky *= np.clip((max(held, 0) + trust) / (promised + trust), *_FACTORS)
     for window in _WINDOWS:
         held, promised = (
             _window_mean(share * one, window) * window**2 for one in (rest, sky)
         )
         factor = (np.maximum(held, 0) + _TRUST) / (promised + _TRUST)
-        sky = sky * np.clip(factor, 1 / _MAX_FACTOR, _MAX_FACTOR)
-        error = 1 / np.sqrt(np.maximum(promised, 0) + _TRUST)
+        sky = sky * np.clip(factor, *_FACTORS)
+    error = 1 / np.sqrt(np.maximum(promised, 0) + min(trust, _LOCAL_TRUST) + _LEAST)
     return sky, error
 
 

