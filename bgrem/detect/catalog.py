@@ -78,7 +78,7 @@ def catalog(
         NaN, with a warning, where the image has no star for it. Default `False`.
     exposure : 2D `~numpy.ndarray` or `~astropy.units.Quantity`, optional
         The exposure of each pixel. If given, there are the columns ``exposure`` at the
-        position and ``flux`` and ``flux_err``: the Kron flux (with
+        position and ``flux`` and ``flux_err``: the flux in the segment (with
         ``aperture_correction`` the total flux) over it.
     mask : 2D `~numpy.ndarray` of bool, optional
         True on pixels to leave out of every measurement.
@@ -190,7 +190,8 @@ def catalog(
             total = getattr(result, f'kron_{name}') / fraction
             result.add_property(f'total_{name}', total)
     if exposure is not None:
-        kind = 'total' if aperture_correction else 'kron'
+        # among photons a Kron aperture often reaches into the neighbours
+        kind = 'total' if aperture_correction else 'segment'
         _add_exposure(result, exposure, positions.position, kind)
     if zero_point is not None:
         _add_magnitudes(result, zero_point)

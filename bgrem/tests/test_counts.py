@@ -109,8 +109,8 @@ def test_exposure(rng, make, segments):
     assert bkg.source[:, 80:84].max() == 0
     catalog = bkg.catalog(segments)
     assert_allclose(catalog.exposure.value, 4e11 if catalog.x[0] < 54.5 else 1e11)
-    assert_allclose(catalog.flux, catalog.kron_flux / catalog.exposure)
-    assert_allclose(catalog.flux_err, catalog.kron_flux_err / catalog.exposure)
+    assert_allclose(catalog.flux, catalog.segment_flux / catalog.exposure)
+    assert_allclose(catalog.flux_err, catalog.segment_flux_err / catalog.exposure)
     assert catalog.flux.unit == u.Unit('1 / (cm2 s)')
     assert 'flux' in catalog.to_table().colnames
     relative = make(data, exposure=exposure / 4e11)

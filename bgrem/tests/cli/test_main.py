@@ -294,7 +294,7 @@ def test_exposure(folder, counts_weights, capsys):
     status, _, err = run(capsys, 'detect', *argv, *more, '-o', 'list.ecsv')
     assert (status, err) == (0, [])
     table = Table.read('list.ecsv')
-    assert_allclose(table['flux'], table['kron_flux'] / 2e11)
+    assert_allclose(table['flux'], table['segment_flux'] / 2e11)
     assert table['flux'].unit == 'ct / (cm2 s)'
     assert run(capsys, 'subtract', *argv, *more, '-o', 'out.fits')[::2] == (0, [])
     assert not fits.getdata('out.fits', 'PROBABILITY')[:, 40:44].any()

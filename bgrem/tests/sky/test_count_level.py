@@ -86,7 +86,7 @@ def test_few_photons_do_not():
     data = np.full(SHAPE, 0.3)
     data[50:60, 60:70] += 1
     sky, error = adjust_sky(np.full(SHAPE, 0.3), data, np.zeros(SHAPE), NOWHERE)
-    assert_allclose(sky, 0.3, rtol=0.03)
+    assert_allclose(sky, 0.3, rtol=0.06)
     assert np.all((error > 0.01) & (error < 0.1))
 
 
