@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from bgrem.evaluate.scenes import Scene
 from bgrem.simulate.gamma import LatConfig, simulate_lat_patch
@@ -37,6 +38,8 @@ GAMMA_FAMILIES = {
 }
 # A source has to be brighter to be expected where photons are counted.
 MIN_SNR = 3.0
+# Where gas is drawn, its maps are no finer than this, in pixels.
+_KNOWN_TO = 2.0
 # How far beyond the border a source may be that is seen at it.
 _BORDER_FWHM = 2.0
 # Latitudes at which a template is given the brightness of the sky.
@@ -150,7 +153,7 @@ def gamma_scenes(family, n_scenes, size, seed, templates=None):
     seed : int
         Another seed gives other patches.
     templates : `Templates`, optional
-        Interstellar emission; by default it is drawn, and believed to be smooth.
+        Interstellar emission; by default it is drawn, and half of it is believed.
 
     Yields
     ------
@@ -169,11 +172,6 @@ def gamma_scenes(family, n_scenes, size, seed, templates=None):
 def _scene(rng, config, templates):
     diffuse = None if templates is None else templates.true
     patch = simulate_lat_patch(rng, config, diffuse=diffuse)
-    believed = interstellar if templates is None else templates.wrong
-    canvas = Canvas(config.shape, lat_psf(pixel_size=config.pixel_size))
-    center = patch.meta['lon'], patch.meta['lat']
-    smooth = canvas.smooth(believed(*sky_coordinates(*canvas.grid(), center, config)))
-    shape_of_gas = smooth[canvas.inner] * patch.exposure
     return GammaScene(
         image=patch.counts,
         source=patch.source,
@@ -185,11 +183,24 @@ def _scene(rng, config, templates):
         catalog=_catalog(patch),
         min_snr=MIN_SNR,
         exposure=patch.exposure,
-        wrong_model=np.stack(
-            [model / model.mean() for model in (shape_of_gas, patch.exposure)]
-        ),
+        wrong_model=_wrong_model(patch, config, templates),
         latitude=patch.meta['lat'],
     )
+
+
+def _wrong_model(patch, config, templates):
+    """Return interstellar emission of another shape, and isotropic emission."""
+    canvas = Canvas(config.shape, lat_psf(pixel_size=config.pixel_size))
+    center = patch.meta['lon'], patch.meta['lat']
+    believed = interstellar if templates is None else templates.wrong
+    gas = believed(*sky_coordinates(*canvas.grid(), center, config))
+    gas = canvas.smooth(gas)[canvas.inner]
+    if templates is None:
+        # Of the gas that is drawn at random half is known, in the logarithm.
+        known = ndimage.gaussian_filter(patch.sky / patch.exposure, _KNOWN_TO)
+        gas = np.sqrt(gas * known)
+    planes = gas * patch.exposure, patch.exposure
+    return np.stack([plane / plane.mean() for plane in planes])
 
 
 def _catalog(patch):

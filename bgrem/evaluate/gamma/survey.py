@@ -239,20 +239,24 @@ class FluxSurvey:
 
 def _bins(rows):
     snr, true, flux, error = np.concatenate(rows).T
+    # Without any noise there is no pull.
+    pulls = np.full(flux.shape, np.nan)
+    np.divide(flux - true, error, out=pulls, where=error > 0)
     bins = []
     for low, high in SNR_BINS:
         kept = (snr > low) & (snr <= high)
         row = {'low': low, 'high': high if np.isfinite(high) else None}
         row['n'] = int(kept.sum())
         if row['n'] > 2:
-            pull = (flux - true)[kept] / error[kept]
-            low_pull, high_pull = np.percentile(pull, (15.87, 84.13))
             row |= {
                 'bias': float(flux[kept].sum() / true[kept].sum() - 1),
                 'median': float(np.median(flux[kept] / true[kept]) - 1),
-                'pull_mean': float(pull.mean()),
-                'pull_width': float((high_pull - low_pull) / 2),
             }
+            pull = pulls[kept & np.isfinite(pulls)]
+            if pull.size > 2:
+                low_pull, high_pull = np.percentile(pull, (15.87, 84.13))
+                row['pull_mean'] = float(pull.mean())
+                row['pull_width'] = float((high_pull - low_pull) / 2)
         bins.append(row)
     return bins
 

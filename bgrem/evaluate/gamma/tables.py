@@ -94,8 +94,13 @@ def flux_table(parts):
                         one['n'],
                         f'{one["bias"]:+.3f}',
                         f'{one["median"]:+.3f}',
-                        f'{one["pull_mean"]:+.2f}',
-                        f'{one["pull_width"]:.2f}',
+                        *(
+                            f'{one[key]:{spec}}' if key in one else '-'
+                            for key, spec in (
+                                ('pull_mean', '+.2f'),
+                                ('pull_width', '.2f'),
+                            )
+                        ),
                     ]
                 )
     return header, rows

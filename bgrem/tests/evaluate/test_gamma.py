@@ -26,6 +26,7 @@ from bgrem.evaluate.gamma.survey import (
     FluxSurvey,
     MeansSurvey,
 )
+from bgrem.evaluate.gamma.tables import flux_table
 from bgrem.evaluate.gamma.test_statistic import (
     fit_norms,
     search,
@@ -62,6 +63,15 @@ class TestScenes:
         low, high = GAMMA_FAMILIES[name]
         assert low <= abs(counted.latitude) <= high
         assert counted.min_snr == MIN_SNR
+
+    def test_wrong_model_is_wrong_but_not_much(self):
+        """Its norms fitted to the true sky, it is off by a few per cent to tens."""
+        for name, low, high in (('high', 0.02, 0.15), ('plane', 0.05, 0.6)):
+            for scene in gamma_scenes(f'{name}_expected', 3, 64, 5):
+                model = scene.wrong_model
+                norms = fit_norms(scene.sky, model, np.ones(2), 0 * scene.sky)
+                error = np.tensordot(norms, model, 1) / scene.sky - 1
+                assert low < error.std() < high
 
     def test_more_scenes_do_not_change_the_first(self):
         one = next(gamma_scenes('high', 1, 64, 5))
@@ -280,6 +290,21 @@ class TestSurveys:
         assert faint['n'] > 20
         assert abs(faint['pull_mean']) < 4 / np.sqrt(faint['n'])
         assert_allclose(faint['pull_width'], 1, atol=0.35)
+
+    def test_no_pulls_without_noise(self):
+        """A sky above all data, and no noise: no error to divide by."""
+
+        class Drowned(PerfectObserver):
+            def observe(self, scene):
+                sky = scene.image.max() + np.zeros_like(scene.sky)
+                bkg = SimpleNamespace(background=sky, background_rms=0 * sky)
+                return {'background': bkg}
+
+        result = self.measure(FluxSurvey({'drowned': Drowned()}))
+        assert all('pull_mean' not in one for one in result['drowned'])
+        json.dumps(result, allow_nan=False)
+        rows = flux_table({'high_expected': result})[1]
+        assert next(row[-2:] for row in rows if row[1] == 'drowned') == ['-', '-']
 
     def test_completeness(self):
         result = self.measure(CompletenessSurvey({'perfect': PerfectObserver()}))
