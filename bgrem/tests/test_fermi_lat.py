@@ -60,7 +60,9 @@ def test_empty_sky(mean):
     # In each pixel there may be a source that nobody sees: some light is its.
     assert 0 <= bkg.source.mean() < 0.2 * noise
     total = bkg.background.mean() + bkg.source.mean()
-    assert_allclose(total, data.mean(), rtol=2e-3, atol=0.1 * min(mean, noise) + 2 * error)
+    assert_allclose(
+        total, data.mean(), rtol=2e-3, atol=0.1 * min(mean, noise) + 2 * error
+    )
     assert not bkg.detection_mask().any()
 
 
