@@ -715,7 +715,9 @@ def test_false_discovery_moves_the_threshold(checked):
 
 def test_doubts_are_one_warning(checked, monkeypatch):
     """Once for each instance, and only where the promise is asked for."""
-    monkeypatch.setattr('bgrem.detections.find_doubts', lambda *_, **__: ['this', 'that'])
+    monkeypatch.setattr(
+        'bgrem.detections.find_doubts', lambda *_, **__: ['this', 'that']
+    )
     bkg = checked(9.0)
     bkg.detection_mask(threshold=0.5)
     _ = bkg.background, bkg.background_uncertainty, bkg.detection_probability
