@@ -56,6 +56,7 @@ class DiffusionBackground(Background2D):
         bkg_estimator: Callable[..., Any] | None = None,
         bkg_rms_estimator: Callable[..., Any] | None = None,
         error: Any = None,
+        exposure: Any = None,
         remove_stripes: bool = False,
         weights: _Weighting = 'optical',
         n_steps: int | None = None,

@@ -2,11 +2,13 @@
 The sky of an image whose sources a denoiser has taken out.
 """
 
+import warnings
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
+from astropy.utils.exceptions import AstropyUserWarning
 from photutils.background import Background2D
 
 from bgrem.detections import DetectionMixin
@@ -19,6 +21,7 @@ from bgrem.sky.choice import (
     chosen_estimators,
     is_automatic,
 )
+from bgrem.sky.count_level import counts_sky
 from bgrem.sky.counts import CountsLevel, counts_estimators, sparse_step
 from bgrem.sky.given import correct_levels, sky_in_boxes
 from bgrem.sky.maps import interpolate_mesh
@@ -42,6 +45,7 @@ from bgrem.sky.uncertainty import mesh_standard_error
 
 __all__ = ['DiffusionBackground']
 
+_COUNTS_WEIGHTS = 'fermi-lat'
 # in units of the noise; what is left of a brighter source is not noise alone
 _SOURCE_FREE = 0.5
 
@@ -60,7 +64,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
     ----------
     data : array_like, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
         The 2D image, of any real dtype and byte order. It is not changed. A masked
-        array's mask is honoured.
+        array's mask is honoured. A map of gammapy (``WcsNDMap``) of one energy bin is
+        taken too, with its WCS.
     box_size : int, array_like of 2 int or 'auto', optional
         The size ``(ny, nx)`` of the boxes in which the sky is measured. ``'auto'``
         (default) chooses boxes, which may differ over the image, and the options of
@@ -95,6 +100,10 @@ class DiffusionBackground(DetectionMixin, Background2D):
         0) are masked; 0 counts as not known. Default: the uncertainty of
         `~astropy.nddata.NDData` input that has one (a standard deviation, a variance
         or an inverse variance).
+    exposure : 2D array_like, `~astropy.units.Quantity` or map of gammapy, optional
+        For weights of counts: the exposure of each pixel, relative or in cm2 s. The
+        expected level of the sky follows it, and a catalogue has fluxes, counts over
+        exposure, besides the counts. Pixels where it is not positive are masked.
     remove_stripes : bool, optional
         Whether to take rows and columns out first that are brighter or darker along
         their whole length, as the 1/f noise and the bias of some detectors
@@ -214,6 +223,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         mask=None,
         coverage_mask=None,
         error=None,
+        exposure=None,
         remove_stripes=False,
         weights='optical',
         n_steps=None,
@@ -232,8 +242,11 @@ class DiffusionBackground(DetectionMixin, Background2D):
             mask=mask,
             coverage_mask=coverage_mask,
             error=error,
+            exposure=exposure,
             use_nddata_mask=use_nddata_mask,
         )
+        weights = load_weights(weights)
+        _check_counts(image, weights, remove_stripes=remove_stripes)
         self._stripes = None
         if remove_stripes:
             self._stripes = measure_stripes(image.data, image.unusable)
@@ -248,7 +261,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
         # kept for the flipped residual: neither array nor file may change till then
         self._detector = {
             'error': image.error,
-            'weights': load_weights(weights),
+            'exposure': image.exposure,
+            'weights': weights,
             'n_symmetries': n_symmetries,
             'normalization': copy(normalization),
             'device': device,
@@ -261,16 +275,23 @@ class DiffusionBackground(DetectionMixin, Background2D):
         self._probability = separation.probability
         self._correction = separation.correction
         unusable, noise = image.unusable, separation.normalization.scale
-        step = sparse_step(image.data, unusable, noise)
+        self._is_counts = weights.is_for_counts
         residual = image.data - self._source
-        sky = measure_sky(
-            residual,
-            ~unusable,
-            noise,
-            self._source,
-            step,
-            separation.meta['binning'],
-        )
+        if self._is_counts:
+            step = 1.0
+            sky = counts_sky(separation.sky, separation.sky_error)
+        else:
+            step = sparse_step(image.data, unusable, noise)
+            sky = measure_sky(
+                residual,
+                ~unusable,
+                noise,
+                self._source,
+                step,
+                separation.meta['binning'],
+            )
+            if step:
+                _warn_of_counts(weights)
         self._large = sky.beneath
         # of single counts there are no less than none, beyond the borders neither
         self._edges = 'reflect' if step else 'linear'
@@ -278,7 +299,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
             self._take_boxes(sky, options)
         else:
             is_free = not is_fixed(options)
-            options |= counts_estimators(image.data, unusable, noise, options)
+            options |= counts_estimators(step, options)
             if automatic:
                 # a box may lose to the clipping what its mask has left
                 rest, mask = replace(image, data=residual), silent_mask(image)
@@ -366,7 +387,10 @@ class DiffusionBackground(DetectionMixin, Background2D):
             self._trend_mesh = levels_as_parent(
                 trend.image(residual.dtype), hidden, self, options
             )
-        if is_free:
+        if is_free and self._is_counts:
+            # the mean of counts misses nothing, and their noise is known
+            noise = np.sqrt(np.maximum(mesh, 0))
+        elif is_free:
             boxes = sky_in_boxes(sky, ~image.unusable, self.box_size)
             # where galaxies cover all boxes the parent measured their light
             measured = self._is_measured & ~(boxes.beneath & is_covered)
@@ -622,6 +646,37 @@ class DiffusionBackground(DetectionMixin, Background2D):
 
 
 DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)
+
+
+def _check_counts(image, weights, *, remove_stripes):
+    """Refuse what weights of counts, or only they, have no use for."""
+    if not weights.is_for_counts:
+        if image.exposure is not None:
+            msg = (
+                f'exposure needs weights of counts ({_COUNTS_WEIGHTS!r}), got the '
+                f'weights {weights.name!r}'
+            )
+            raise ValueError(msg)
+        return
+    if remove_stripes:
+        msg = f'remove_stripes must be False for the weights of counts {weights.name!r}'
+        raise ValueError(msg)
+    usable = image.data[~image.unusable]
+    if usable.size and usable.min() < 0:
+        msg = (
+            'data must be counts, which are not negative, for the weights '
+            f'{weights.name!r}, got {usable.min():.4g}: the sky must be there still'
+        )
+        raise ValueError(msg)
+
+
+def _warn_of_counts(weights):
+    """Say which weights know the noise of single counts."""
+    msg = (
+        f'the image holds single counts, whose noise the weights {weights.name!r} do '
+        f'not know as well as {_COUNTS_WEIGHTS!r} (photon counts, with their sky)'
+    )
+    warnings.warn(msg, AstropyUserWarning, stacklevel=3)
 
 
 def _hide_blank(image, box_size, options):

@@ -156,7 +156,7 @@ class DetectionMixin:
             As for `detection_mask`; used only without ``segmentation_image``.
         effective_gain : float, 2D array_like or `~astropy.units.Quantity`, optional
             Electrons per data unit, from which the photon noise of the sources is
-            added to `background_rms` for the errors.
+            added to `background_rms` for the errors. Default with weights of counts: 1.
         data : `DiffusionBackground`, 2D array_like, Quantity or NDData, optional
             Another image on the same pixels, as of another band: the fluxes are those
             of its pixels in the same apertures. The other background subtracts its own
@@ -194,7 +194,8 @@ class DetectionMixin:
             detection with its errors, ``x``, ``y``, ``x_err`` and ``y_err`` in pixels
             and, with a WCS, ``ra`` and ``dec`` (ICRS), its probability, its
             signal-to-noise ratio and its flags (`bgrem.decode_detection_flags`). The
-            user guide has a page on all columns. Kron and circular apertures are
+            user guide has a page on all columns. With an ``exposure`` there are fluxes
+            over it besides the counts. Kron and circular apertures are
             centred on ``x``, ``y``, where photutils alone has the centroid.
             `None`, with the warning of `detect`, where nothing is detected.
 
@@ -219,6 +220,8 @@ class DetectionMixin:
         else:
             own_error = _known_error(image, error, effective_gain)
             own_gain = effective_gain
+            if self._is_counts and own_gain is None and own_error is None:
+                own_gain = 1.0
         if segmentation_image is None:
             segmentation_image = self.detect(
                 threshold=threshold, false_discovery_rate=false_discovery_rate
@@ -248,6 +251,7 @@ class DetectionMixin:
             error=None if own_error is None else self._with_unit(own_error),
             effective_gain=own_gain,
             aperture_correction=aperture_correction,
+            exposure=self._exposure(),
             mask=image.unusable,
             measured=measured,
             zero_point=zero_point,
@@ -282,8 +286,14 @@ class DetectionMixin:
         Raises
         ------
         ValueError
-            If a parameter is out of range.
+            If a parameter is out of range, or the weights are those of counts.
         """
+        if self._is_counts:
+            msg = (
+                'finder needs weights that take images without their sky, got those of '
+                f'counts {self._meta["weights"]!r}'
+            )
+            raise ValueError(msg)
         shift = 0.0
         if threshold is None:
             check_rate(false_discovery_rate)
@@ -327,6 +337,13 @@ class DetectionMixin:
         if image.unit is None:
             return NDData(data, **values)
         return CCDData(data.value, unit=image.unit, **values)
+
+    def _exposure(self):
+        """Return the exposure with its unit; None where it is not known."""
+        image = self._image
+        if image.exposure is None or image.exposure_unit is None:
+            return image.exposure
+        return image.exposure << image.exposure_unit
 
     def _threshold(self, threshold, false_discovery_rate):
         """Return the threshold on the probability."""

@@ -11,6 +11,7 @@ import numpy as np
 from bgrem.detect.discovery import SURE, source_width
 from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks, peak_widths
 from bgrem.detect.probability import calibrate, pool_centers, refine_probability
+from bgrem.sky.count_level import adjust_sky, expected_level
 from bgrem.sky.counts import limit_light, sparse_step
 from bgrem.sky.mesh import LAG
 from bgrem.sky.noise import away_from_sources, noise_correlation, noise_skewness
@@ -31,6 +32,8 @@ __all__ = [
     'sampling_of',
     'separate',
 ]
+
+_MOST_COUNTS = 1e12  # in a pixel; squares of it are finite in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +56,9 @@ class Separation:
     correction : dict or `None`
         What the calibration of the weights makes of the image's own properties, for
         `bgrem.detect.discovery.ImageCheck`; `None` where it makes nothing of them.
+    sky, sky_error : 2D `~numpy.ndarray` or `None`
+        The expected counts of the sky and their standard error, from weights of counts;
+        `None` from others.
     """
 
     source: np.ndarray
@@ -60,6 +66,8 @@ class Separation:
     normalization: Normalization
     meta: dict
     correction: dict | None = None
+    sky: np.ndarray | None = None
+    sky_error: np.ndarray | None = None
 
 
 def separate(
@@ -67,6 +75,7 @@ def separate(
     mask=None,
     *,
     error=None,
+    exposure=None,
     weights='optical',
     n_steps=None,
     n_symmetries=1,
@@ -91,6 +100,9 @@ def separate(
     error : 2D `~numpy.ndarray` of float, optional
         The total error of each pixel, 0 where it is not known; used by the
         normalisation ``'local'``.
+    exposure : 2D `~numpy.ndarray` of float, optional
+        The exposure of each pixel, of any unit, for weights of counts; the pixels
+        where it is not positive are to be masked.
     weights : str, path-like or `bgrem.weights.Weights`, optional
         The name of shipped weights, a path, or weights already loaded.
     n_steps, n_symmetries
@@ -145,6 +157,8 @@ def separate(
     hidden = ~np.isfinite(data)
     if mask is not None:
         hidden |= mask
+    if weights.is_for_counts:
+        return _separate_counts(data, hidden, exposure, **options)
     found = None
     if binning is None:
         found = _separate(data, hidden, error, **options)
@@ -249,20 +263,59 @@ def _separate(data, hidden, error, *, weights, normalization, **options):
         source = limit_light(source, data, hidden, maps.center, maps.scale, step)
     probability = calibrate(pool_centers(center_logit), weights.calibration)
     probability[hidden] = 0
-    meta = {
+    correction = (weights.calibration or {}).get('correction')
+    meta = _meta(weights, normalization, **options)
+    return Separation(source, probability, maps, meta, correction)
+
+
+def _separate_counts(data, hidden, exposure, *, weights, normalization, **options):
+    """Separate the sources of a map of counts from its sky."""
+    from bgrem.denoise.run import denoise_counts
+
+    if options.pop('n_steps') != 1:
+        msg = f'n_steps must be 1 or None for the weights of counts {weights.name!r}'
+        raise ValueError(msg)
+    if not (isinstance(normalization, str) and normalization == 'local'):
+        msg = (
+            "normalization must be 'local' for the weights of counts "
+            f'{weights.name!r}: their noise is that of photons'
+        )
+        raise ValueError(msg)
+    level = expected_level(data, hidden, exposure)
+    counts = np.where(hidden, level, data)
+    counts, shown = (
+        np.clip(one, 0, _MOST_COUNTS).astype(np.float32) for one in (counts, level)
+    )
+    source, sky, center_logit = denoise_counts(counts, shown, weights, **options)
+    # among single photons a network sees some light where there is none
+    source = limit_light(source, counts, hidden, level, np.sqrt(level), 1.0)
+    sky, error = adjust_sky(sky, data, source, hidden)
+    # of a source beyond the border, whose light falls in, the centre is not here
+    pooled = pool_centers(center_logit, edges='constant')
+    probability = calibrate(pooled, weights.calibration)
+    probability[hidden] = 0
+    dtype = np.float64 if data.dtype == np.float64 else np.float32
+    maps = Normalization(sky.astype(dtype), np.sqrt(sky).astype(dtype))
+    meta = _meta(weights, normalization, n_steps=1, **options)
+    return Separation(
+        source.astype(dtype), probability, maps, meta, None, sky, sky * error
+    )
+
+
+def _meta(weights, normalization, *, n_steps, n_symmetries, device, **_):
+    """Return how an image is separated."""
+    return {
         'package': 'bgrem',
         'version': version('bgrem'),
         'weights': weights.name,
         'weights_sha256': weights.sha256,
-        'n_steps': options['n_steps'],
-        'n_symmetries': options['n_symmetries'],
+        'n_steps': n_steps,
+        'n_symmetries': n_symmetries,
         'normalization': normalization if np.ndim(normalization) == 0 else 'map',
-        'device': str(options['device']),
+        'device': str(device),
         'binning': 1,
         'sharpening': 0.0,
     }
-    correction = (weights.calibration or {}).get('correction')
-    return Separation(source, probability, maps, meta, correction)
 
 
 def _seen_width(found):

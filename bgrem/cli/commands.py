@@ -301,7 +301,13 @@ def _make_background(options, data, weights, bars, **maps):
 def _make_products(options, chip, weights, number, measure):
     bars = _bars(options, number, chip.image)
     background = _make_background(
-        options, chip.data, weights, bars, mask=chip.mask, error=chip.error
+        options,
+        chip.data,
+        weights,
+        bars,
+        mask=chip.mask,
+        error=chip.error,
+        exposure=chip.exposure,
     )
     promise = {'false_discovery_rate': options.false_discovery_rate}
     if options.threshold is not None:

@@ -143,6 +143,11 @@ def _add_image_options(parser, output_help):
         help='standard deviations, variances or inverse variances (default: std)',
     )
     parser.add_argument(
+        '--exposure',
+        metavar='FITS[HDU]',
+        help='image of the exposure, for weights of counts: fluxes are counts over it',
+    )
+    parser.add_argument(
         '--remove-stripes',
         action='store_true',
         help='take out rows and columns that are brighter or darker as a whole',

@@ -17,6 +17,7 @@ __all__ = [
     'check_symmetries',
     'cpu_has_bfloat16',
     'denoise',
+    'denoise_counts',
     'resolve_device',
 ]
 
@@ -95,31 +96,100 @@ def denoise(
     the network runs in bfloat16, elsewhere in float32.
     """
     n_steps = weights.n_steps if n_steps is None else check_count('n_steps', n_steps)
+
+    def run(network, x, count):
+        return sample(network, x, weights.schedule, n_steps, lambda *_: count(len(x)))
+
+    source, center_logit = _over_tiles(
+        [image], ('source', 'center_logit'), run, weights,
+        n_steps=n_steps, n_symmetries=n_symmetries, device=device,
+        batch_size=batch_size, progress=progress,
+    )  # fmt: skip
+    return source, _source_logit(source) if center_logit is None else center_logit
+
+
+def denoise_counts(
+    counts,
+    level,
+    weights,
+    *,
+    n_symmetries=1,
+    device='auto',
+    batch_size=None,
+    progress=None,
+):
+    """
+    Separate the sources of a map of counts from its sky.
+
+    Parameters
+    ----------
+    counts : 2D `~numpy.ndarray` of float32
+        Photons, or expected counts; finite everywhere; ``level`` where there are no
+        data.
+    level : 2D `~numpy.ndarray` of float32
+        The expected counts of the sky, positive.
+    weights : `bgrem.weights.Weights`
+        Weights whose transfer is 'counts'.
+    n_symmetries, device, batch_size, progress
+        As for `denoise`.
+
+    Returns
+    -------
+    source, sky : 2D `~numpy.ndarray` of float32
+        The expected counts of sources and sky, given the image; positive.
+    center_logit : 2D `~numpy.ndarray` of float32
+        The logit of "a source centre lies at this pixel".
+
+    Raises
+    ------
+    ValueError, MemoryError
+        As `denoise`.
+
+    Notes
+    -----
+    There is one step. `denoise` says what it costs.
+    """
+
+    def run(network, x, count):
+        # all of the sky is there, as at the first step of a diffusion
+        output = network(x, x.new_ones(len(x)))
+        count(len(x))
+        return output
+
+    return _over_tiles(
+        [counts, level], ('source', 'sky', 'center_logit'), run, weights,
+        n_steps=1, n_symmetries=n_symmetries, device=device,
+        batch_size=batch_size, progress=progress,
+    )  # fmt: skip
+
+
+def _over_tiles(
+    images, names, run, weights, *, n_steps, n_symmetries, device, batch_size, progress
+):
+    """Run a network on the tiles of images; a map for each name, or `None`."""
     n_symmetries = check_symmetries(n_symmetries)
     device = resolve_device(device)
     if batch_size is None:
         batch_size = _BATCH_SIZES.get(device.type, 8)
     batch_size = check_count('batch_size', batch_size)
 
-    network, schedule = weights.network(device), weights.schedule
+    network = weights.network(device)
     layout = make_layout(
-        image.shape,
+        images[0].shape,
         weights.tile_size,
         weights.tile_overlap,
         network.config.size_multiple,
     )
-    source = np.zeros(layout.shape, dtype=np.float32)
-    center_logit = np.zeros(layout.shape, dtype=np.float32)
-    has_centers = True
+    maps = [np.zeros(layout.shape, dtype=np.float32) for _ in names]
     start = 0
     n_passes = n_symmetries * n_steps
     with _progress_bar(progress, len(layout), n_symmetries, n_steps) as bar:
         while start < len(layout):
             indices = range(start, min(start + batch_size, len(layout)))
-            tiles = layout.take(image, indices)
+            tiles = np.stack([layout.take(image, indices) for image in images], 1)
             try:
                 output = _run(
-                    network, schedule, n_steps, n_symmetries, device, tiles, bar.update
+                    network, run, names, n_symmetries, device, tiles, bar.update
                 )
             except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
@@ -130,15 +200,16 @@ def denoise(
                 batch_size = _halve(len(indices), layout.tile_shape, device)
                 bar.update(start * n_passes - bar.n)  # back to where the batch began
                 continue
-            layout.add(source, output[0], indices)
-            has_centers = output[1] is not None
-            if has_centers:
-                layout.add(center_logit, output[1], indices)
+            for number, part in enumerate(output):
+                if part is None:
+                    maps[number] = None
+                else:
+                    layout.add(maps[number], part, indices)
             start = indices.stop
-    if not (np.isfinite(source).all() and np.isfinite(center_logit).all()):
+    if not all(np.isfinite(one).all() for one in maps if one is not None):
         msg = f'weights {weights.name!r} ({weights.path}) give values beyond all bounds'
         raise ValueError(msg)
-    return source, center_logit if has_centers else _source_logit(source)
+    return maps
 
 
 def resolve_device(device):
@@ -252,22 +323,20 @@ def _progress_bar(name, n_tiles, n_symmetries, n_steps):
     )
 
 
-def _run(network, schedule, n_steps, n_symmetries, device, tiles, count):
-    """Return the source and the centre logit of one batch of tiles."""
+def _run(network, run, names, n_symmetries, device, tiles, count):
+    """Return the named maps of one batch of tiles."""
     use_bfloat16 = device.type == 'cpu' and cpu_has_bfloat16()
     with (
         torch.inference_mode(),
         torch.autocast(device.type, torch.bfloat16, enabled=use_bfloat16),
     ):
-        x = torch.from_numpy(tiles[:, None]).to(device)
+        x = torch.from_numpy(tiles).to(device)
         total = None
         for number in range(n_symmetries):
-            output = sample(
-                network, _view(x, number), schedule, n_steps, lambda *_: count(len(x))
-            )
+            output = run(network, _view(x, number), count)
             maps = [
                 None if image is None else _view_back(image.float(), number)
-                for image in (output.source, output.center_logit)
+                for image in (getattr(output, name) for name in names)
             ]
             if total is not None:
                 maps = [

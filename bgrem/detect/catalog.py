@@ -37,6 +37,7 @@ def catalog(
     error=None,
     effective_gain=None,
     aperture_correction=False,
+    exposure=None,
     mask=None,
     measured=None,
     zero_point=None,
@@ -75,6 +76,10 @@ def catalog(
         flux and its error over the part of a star's light in a circle as large as the
         Kron aperture, from the stars of the image (`bgrem.detect.growth.star_growth`).
         NaN, with a warning, where the image has no star for it. Default `False`.
+    exposure : 2D `~numpy.ndarray` or `~astropy.units.Quantity`, optional
+        The exposure of each pixel. If given, there are the columns ``exposure`` at the
+        position and ``flux`` and ``flux_err``: the flux in the segment (with
+        ``aperture_correction`` the total flux) over it.
     mask : 2D `~numpy.ndarray` of bool, optional
         True on pixels to leave out of every measurement.
     measured : tuple of 3, optional
@@ -184,6 +189,10 @@ def catalog(
         for name in ('flux', 'flux_err'):
             total = getattr(result, f'kron_{name}') / fraction
             result.add_property(f'total_{name}', total)
+    if exposure is not None:
+        # among photons a Kron aperture often reaches into the neighbours
+        kind = 'total' if aperture_correction else 'segment'
+        _add_exposure(result, exposure, positions.position, kind)
     if zero_point is not None:
         _add_magnitudes(result, zero_point)
     result.default_columns = _columns(result, has_background=has_background)
@@ -311,6 +320,19 @@ def _add_concentration(result, detected, inner, outer, growth):
         result.add_property(
             'concentration_err', np.sqrt(variance) / np.abs(total) / of_star
         )
+
+
+def _add_exposure(result, exposure, position, kind):
+    """Add the exposure at the positions, and fluxes over it."""
+    with np.errstate(invalid='ignore'):
+        column, row = np.rint(np.nan_to_num(position)).astype(int).T
+    height, width = exposure.shape
+    here = exposure[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
+    # a source whose centre is hidden has none
+    here = np.where(here > 0, here, np.nan)
+    result.add_property('exposure', here)
+    for name in ('flux', 'flux_err'):
+        result.add_property(name, getattr(result, f'{kind}_{name}') / here)
 
 
 def _add_magnitudes(result, zero_point):

@@ -70,7 +70,7 @@ def _calibration_knots(calibration):
     return knots, logit(probability)
 
 
-def pool_centers(center_logit):
+def pool_centers(center_logit, *, edges='nearest'):
     """
     Average the probability of a source centre over 3x3 pixels.
 
@@ -82,15 +82,17 @@ def pool_centers(center_logit):
     ----------
     center_logit : 2D `~numpy.ndarray` of float
         The network's logit of "a source centre is here", finite.
+    edges : {'nearest', 'constant'}, optional
+        Whether the image is continued beyond the border by its edge (default), or holds
+        no centre there.
 
     Returns
     -------
     pooled : 2D `~numpy.ndarray` of float32
-        The logit of the averaged probability, between -16 and 16. Beyond the
-        border the image is continued by its edge.
+        The logit of the averaged probability, between -16 and 16.
     """
     probability = expit(np.asarray(center_logit, dtype=np.float32))
-    pooled = ndimage.uniform_filter(probability, size=3, mode='nearest')
+    pooled = ndimage.uniform_filter(probability, size=3, mode=edges)
     low = np.float32(expit(-16.0))
     return logit(np.clip(pooled, low, 1 - low))
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from bgrem._config import check_keys
 
+from .counts import N_FEATURES, count_features, expected_counts
 from .layers import (
     AttentionGate,
     Context,
@@ -22,7 +23,7 @@ from .layers import (
     sinusoidal_embedding,
 )
 
-__all__ = ['AttentionUNet', 'NetworkOutput', 'UNetConfig']
+__all__ = ['AttentionUNet', 'CountsOutput', 'NetworkOutput', 'UNetConfig']
 
 
 class NetworkOutput(NamedTuple):
@@ -31,6 +32,16 @@ class NetworkOutput(NamedTuple):
     """
 
     background: torch.Tensor
+    center_logit: torch.Tensor | None
+
+
+class CountsOutput(NamedTuple):
+    """
+    What a network of counts predicts; each tensor has shape (B, 1, H, W).
+    """
+
+    source: torch.Tensor
+    sky: torch.Tensor
     center_logit: torch.Tensor | None
 
 
@@ -63,10 +74,12 @@ class UNetConfig:
         Factor by which the image is folded into channels at the input and
         unfolded at the output; 1 works at full resolution.
 
-    transfer : {'linear', 'arcsinh'}, optional
+    transfer : {'linear', 'arcsinh', 'counts'}, optional
         'linear' predicts the background itself, as the paper does.
         'arcsinh' compresses the input and predicts the compressed source as
         ``gate * arcsinh(x) + offset``, from which the background follows.
+        'counts' takes counts and their expected level, and predicts the expected
+        counts of sources and sky (`bgrem.nn.counts`).
 
     center_head : bool, optional
         Whether to predict the logit of a source centre in each pixel.
@@ -119,8 +132,10 @@ class UNetConfig:
             ('attention_gates', 0 <= self.attention_gates < len(self.widths),
              'must be between 0 and the number of skips'),
             ('unshuffle', self.unshuffle >= 1, 'must be at least 1'),
-            ('transfer', self.transfer in ('linear', 'arcsinh'),
-             "must be 'linear' or 'arcsinh'"),
+            ('transfer', self.transfer in ('linear', 'arcsinh', 'counts'),
+             "must be 'linear', 'arcsinh' or 'counts'"),
+            ('bands', self.transfer != 'counts' or self.bands == 0,
+             "must be 0 with transfer 'counts'"),
             ('padding', self.padding in ('symmetric', 'zeros'),
              "must be 'symmetric' or 'zeros'"),
             # Each costs twice as much as the one before.
@@ -190,7 +205,8 @@ class AttentionUNet(nn.Module):
         widths = config.widths
         options = (config.padding, config.normalize)
         folded = config.unshuffle**2
-        n_in = folded * (1 + config.bands)
+        is_counts = config.transfer == 'counts'
+        n_in = folded * (N_FEATURES if is_counts else 1 + config.bands)
         self.image_conv = nn.Conv2d(n_in, config.image_channels, 1)
         n_in = config.image_channels + config.embedding_dim
         self.down = nn.ModuleList()
@@ -212,13 +228,18 @@ class AttentionUNet(nn.Module):
             self.merge.append(DoubleConv(2 * width, width, *options))
             n_in = width
         self.context = Context(widths, config.context) if config.context else None
-        n_maps = (2 if config.transfer == 'arcsinh' else 1) + config.center_head
+        n_maps = {'linear': 1, 'arcsinh': 2, 'counts': 3}[config.transfer]
+        n_maps += config.center_head
         self.head = nn.Conv2d(n_in, n_maps * folded, 1)
         if config.center_head:
             # Source centres are rare: start from their prior, not from 1/2.
             nn.init.normal_(self.head.weight, std=0.02)
             with torch.no_grad():
                 self.head.bias[-folded:] = -4.0
+        if is_counts:
+            # most pixels hold no light of a source
+            with torch.no_grad():
+                self.head.bias[folded : 2 * folded] = -4.0
 
     def forward(self, x, noise_variance):
         """
@@ -228,19 +249,23 @@ class AttentionUNet(nn.Module):
         ----------
         x : `~torch.Tensor`
             Images in units of their noise, shape (B, 1, H, W), float32; H
-            and W multiples of ``config.size_multiple``.
+            and W multiples of ``config.size_multiple``. With the transfer
+            'counts': counts and their expected level, shape (B, 2, H, W).
 
         noise_variance : `~torch.Tensor`
             The squared noise rate of each image, shape (B,).
 
         Returns
         -------
-        output : `NetworkOutput`
+        output : `NetworkOutput` or `CountsOutput`
             The predicted background, scaled such that the source is
             ``x - sqrt(noise_variance) * background``, and the centre logit or
-            `None`; float32.
+            `None`; float32. With the transfer 'counts' the expected counts of
+            sources and sky.
         """
         config = self.config
+        if config.transfer == 'counts':
+            return self._forward_counts(x, noise_variance)
         compressed = torch.arcsinh(x) if config.transfer == 'arcsinh' else x
         seen = compressed
         if config.bands:
@@ -254,6 +279,14 @@ class AttentionUNet(nn.Module):
         source = torch.sinh(source.clamp(-16, 16))
         noise_rate = noise_variance.sqrt().view(-1, 1, 1, 1)
         return NetworkOutput((x - source) / noise_rate, center_logit)
+
+    def _forward_counts(self, x, noise_variance):
+        counts, level = x[:, :1], x[:, 1:2]
+        maps = self._features(count_features(counts, level), noise_variance)
+        source, sky = expected_counts(counts, level, maps[:, :3])
+        return CountsOutput(
+            source, sky, maps[:, 3:] if self.config.center_head else None
+        )
 
     def _features(self, x, noise_variance):
         config = self.config

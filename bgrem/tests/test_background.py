@@ -278,7 +278,8 @@ def test_dtype(data, make, dtype):
 
 
 def test_bool(make):
-    bkg = make(np.eye(40, dtype=bool), 10)
+    with pytest.warns(AstropyUserWarning, match='single counts'):
+        bkg = make(np.eye(40, dtype=bool), 10)
     assert np.all(np.isfinite(bkg.background))
 
 
@@ -714,7 +715,9 @@ def test_false_discovery_moves_the_threshold(checked):
 
 def test_doubts_are_one_warning(checked, monkeypatch):
     """Once for each instance, and only where the promise is asked for."""
-    monkeypatch.setattr('bgrem.detections.find_doubts', lambda *_: ['this', 'that'])
+    monkeypatch.setattr(
+        'bgrem.detections.find_doubts', lambda *_, **__: ['this', 'that']
+    )
     bkg = checked(9.0)
     bkg.detection_mask(threshold=0.5)
     _ = bkg.background, bkg.background_uncertainty, bkg.detection_probability
@@ -854,7 +857,8 @@ def test_plot(perfect, data):
 def test_counts(make):
     """With any weights the sky of counts lies between nothing and what they are."""
     data = np.random.default_rng(5).poisson(0.05, (128, 160)).astype('f4')
-    bkg = make(data)
+    with pytest.warns(AstropyUserWarning, match='single counts'):
+        bkg = make(data)
     assert bkg.background.min() >= 0
     assert bkg.background.max() <= data.mean() * 1.5
     assert bkg.background.mean() <= data.mean()
@@ -871,13 +875,15 @@ def test_counts(make):
     assert 'CountsClip' in repr(bkg)
     assert_array_equal(pickle.loads(pickle.dumps(bkg)).background, bkg.background)
     # what the caller gives is the caller's
-    given = make(data, sigma_clip=None)
+    with pytest.warns(AstropyUserWarning, match='single counts'):
+        given = make(data, sigma_clip=None)
     assert given.sigma_clip is None
     assert isinstance(given.bkg_estimator, SExtractorBackground)
     assert np.all(bkg.background_uncertainty > 0)
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings('ignore:the image holds single counts')
 @pytest.mark.parametrize('counts', [0.01, 0.03, 0.1, 0.5, 2, 20])
 def test_blank_counts(counts):
     """Sky and noise of blank images of photons, with the shipped weights."""

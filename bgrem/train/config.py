@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bgrem._config import check_keys
 from bgrem.nn import CosineSchedule, UNetConfig
-from bgrem.simulate import SceneConfig
+from bgrem.simulate import CountsConfig, SceneConfig
 from bgrem.weights import load_weights
 
 __all__ = ['TrainingConfig', 'fine_tuning_config', 'load_config']
@@ -45,6 +45,11 @@ class TrainingConfig:
 
     scene : `bgrem.simulate.SceneConfig`
         The training scenes.
+
+    counts : `bgrem.simulate.CountsConfig` or `None`
+        Fields of photon counts, which take the place of the scenes. With a network
+        whose transfer is 'counts' they are seen as such, and the loss is that of
+        `bgrem.train.count_examples.counts_loss`; with any other as images.
 
     family_fraction : float
         The fraction of steps whose scenes are of one of `bgrem.simulate.FAMILIES`,
@@ -171,6 +176,7 @@ class TrainingConfig:
     network: UNetConfig = field(default_factory=UNetConfig)
     schedule: CosineSchedule = field(default_factory=CosineSchedule)
     scene: SceneConfig = field(default_factory=SceneConfig)
+    counts: CountsConfig | None = None
     family_fraction: float = 0.0
     inference_schedule: CosineSchedule | None = None
     min_peak: float = 0.0
@@ -236,6 +242,11 @@ class TrainingConfig:
             self.family_fraction == 0 or self.noise_frames is None,
             'must be 0 with noise_frames',
         )
+        self._require(
+            'counts',
+            self.counts is not None or self.network.transfer != 'counts',
+            "must be given for a network whose transfer is 'counts'",
+        )
         gain = self.noise_gain
         self._require('noise_gain', gain is None or gain > 0, 'must be positive')
         multiple = self.network.size_multiple
@@ -265,6 +276,7 @@ class TrainingConfig:
             'network': self.network.to_dict(),
             'schedule': self.schedule.to_dict(),
             'scene': self.scene.to_dict(),
+            'counts': None if self.counts is None else self.counts.to_dict(),
         }
 
     @classmethod
@@ -292,13 +304,14 @@ class TrainingConfig:
         if 'name' not in values:
             msg = 'training config must have a name'
             raise ValueError(msg)
-        released = values.get('inference_schedule')
+        released, counts = values.get('inference_schedule'), values.get('counts')
         return cls(
             **values
             | {
                 'network': UNetConfig.from_dict(values.get('network', {})),
                 'schedule': CosineSchedule.from_dict(values.get('schedule', {})),
                 'scene': SceneConfig.from_dict(values.get('scene', {})),
+                'counts': None if counts is None else CountsConfig.from_dict(counts),
                 'inference_schedule': (
                     None if released is None else CosineSchedule.from_dict(released)
                 ),
@@ -314,8 +327,8 @@ def load_config(path):
     ----------
     path : str or `~pathlib.Path`
         The file. Top-level keys are the fields of `TrainingConfig`; the
-        tables ``network``, ``schedule``, ``inference_schedule`` and ``scene``
-        hold theirs.
+        tables ``network``, ``schedule``, ``inference_schedule``, ``scene`` and
+        ``counts`` hold theirs.
 
     Returns
     -------

@@ -15,10 +15,22 @@ from tqdm import tqdm
 from bgrem.denoise.run import cpu_has_bfloat16, resolve_device
 from bgrem.files.atomic import atomic_path
 from bgrem.nn import AttentionUNet, center_cross_entropy, difference_loss
-from bgrem.simulate import FAMILIES, SceneComposer, StampBank, cached_stamp_bank
+from bgrem.simulate import (
+    FAMILIES,
+    CountsComposer,
+    SceneComposer,
+    StampBank,
+    cached_stamp_bank,
+)
 from bgrem.weights import load_weights, save_weights
 
 from .config import TrainingConfig
+from .count_examples import (
+    CountsImages,
+    CountsValidation,
+    counts_loss,
+    draw_counts_examples,
+)
 from .examples import draw_examples
 from .frames import FrameComposer, read_frames
 from .optimizer import Optimizers
@@ -103,19 +115,15 @@ class _Run:
         self.progress = progress
         self.folder = folder
         self.device = device
-        # Before anything that takes long or leaves traces.
-        frames = None if config.noise_frames is None else read_frames(config)
-        folder.mkdir(parents=True, exist_ok=True)
-        bank = self._bank(n_workers).to(device)
-        self.composer = (
-            SceneComposer(bank, config.scene)
-            if frames is None
-            else FrameComposer(bank, config.scene, frames)
-        )
+        self.is_for_counts = config.network.transfer == 'counts'
         self.families = []
-        if config.family_fraction:
-            self.families = [SceneComposer(bank, scene) for scene in FAMILIES.values()]
-        self.validation = Validation(bank, config, device, self.composer)
+        if config.counts is None:
+            self._prepare_scenes(n_workers)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            kind = CountsComposer if self.is_for_counts else CountsImages
+            self.composer = kind(config.counts)
+            self.validation = CountsValidation(config, device)
         # The caller's random state is not touched.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -130,6 +138,21 @@ class _Run:
         self.skipped = 0
         self.best, self.waited = math.inf, 0
         self._resume()
+
+    def _prepare_scenes(self, n_workers):
+        config, device = self.config, self.device
+        # Before anything that takes long or leaves traces.
+        frames = None if config.noise_frames is None else read_frames(config)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        bank = self._bank(n_workers).to(device)
+        self.composer = (
+            SceneComposer(bank, config.scene)
+            if frames is None
+            else FrameComposer(bank, config.scene, frames)
+        )
+        if config.family_fraction:
+            self.families = [SceneComposer(bank, scene) for scene in FAMILIES.values()]
+        self.validation = Validation(bank, config, device, self.composer)
 
     @property
     def weights_path(self):
@@ -179,8 +202,9 @@ class _Run:
         config = self.config
         seed = config.seed * 1_000_000_007 + self.step
         generator = torch.Generator(self.device).manual_seed(seed)
-        examples = draw_examples(self._choose_composer(generator), config, generator)
-        rate = self._noise_rate(len(examples.image), generator)
+        draw = draw_counts_examples if self.is_for_counts else draw_examples
+        examples = draw(self._choose_composer(generator), config, generator)
+        rate = self._noise_rate(config.batch_size, generator)
         self.network.train()
         loss, _ = self._loss(self.network, examples, rate)
         value = float(loss.detach())
@@ -227,15 +251,19 @@ class _Run:
         The training loss, and the map in which sources are looked for.
         """
         config = self.config
+        if self.is_for_counts:
+            # all of the sky is there, as `bgrem.denoise.run.denoise_counts` has it
+            x = torch.cat([examples.counts, examples.level], dim=1)
+            output = self._forward(network, x, x.new_ones(len(x)))
+            loss = counts_loss(output, examples, config.center_weight)
+            return loss, output.center_logit
         image, source, centers, valid = examples
         if rate is None:
             rate = config.schedule.noise_rate(torch.ones(len(image), 1, 1, 1))
             rate = rate.to(image)
         background = image - source
         x = source + rate * background
-        native = self.device.type != 'cpu' or cpu_has_bfloat16()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=native):
-            output = network(x, rate.flatten() ** 2)
+        output = self._forward(network, x, rate.flatten() ** 2)
         predicted = x - rate * output.background
         if config.loss_space == 'arcsinh':
             pair = torch.arcsinh(predicted), torch.arcsinh(source)
@@ -248,6 +276,11 @@ class _Run:
             return loss, predicted
         entropy = center_cross_entropy(output.center_logit, centers, valid=valid)
         return loss + config.center_weight * entropy, output.center_logit
+
+    def _forward(self, network, x, variance):
+        native = self.device.type != 'cpu' or cpu_has_bfloat16()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=native):
+            return network(x, variance)
 
     def _decay(self):
         """

@@ -85,6 +85,11 @@ class Weights:
         return UNetConfig.from_dict(self.header['network'])
 
     @property
+    def is_for_counts(self):
+        """Whether the network takes photon counts and their expected level."""
+        return self.config.transfer == 'counts'
+
+    @property
     def schedule(self):
         """The diffusion schedule (`bgrem.nn.CosineSchedule`)."""
         from bgrem.nn import CosineSchedule

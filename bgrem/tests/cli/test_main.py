@@ -278,6 +278,29 @@ def test_error(image, weights, capsys, kind):
     assert np.max(plain['segment_flux_err'] / np.sqrt(plain['area'])) < 15
 
 
+def test_exposure(folder, counts_weights, capsys):
+    """Counts and their exposure: fluxes in the catalog, gaps without sources."""
+    exposure = np.full(SHAPE, 2e11, np.float32)
+    exposure[:, 40:44] = 0
+    counts = np.random.default_rng(3).poisson(4 * (exposure > 0), SHAPE)
+    counts[20:23, 20:23] += 30
+    hdu = fits.ImageHDU(exposure, name='EXPOSURE')
+    hdu.header['BUNIT'] = 'cm2 s'
+    primary = fits.PrimaryHDU(counts.astype('i4'))
+    primary.header['BUNIT'] = 'count'
+    fits.HDUList([primary, hdu]).writeto('counts.fits')
+    argv = ['counts.fits', '--weights', counts_weights, '-q']
+    more = ['--exposure', '[EXPOSURE]', '--threshold', 0.01]
+    status, _, err = run(capsys, 'detect', *argv, *more, '-o', 'list.ecsv')
+    assert (status, err) == (0, [])
+    table = Table.read('list.ecsv')
+    assert_allclose(table['flux'], table['segment_flux'] / 2e11)
+    assert table['flux'].unit == 'ct / (cm2 s)'
+    assert run(capsys, 'subtract', *argv, *more, '-o', 'out.fits')[::2] == (0, [])
+    assert not fits.getdata('out.fits', 'PROBABILITY')[:, 40:44].any()
+    assert_allclose(fits.getdata('out.fits', 'BACKGROUND').mean(), 4, rtol=0.2)
+
+
 def test_hdu_and_mask(image, weights, capsys):
     mask = np.zeros(SHAPE, np.uint8)
     mask[:30] = 1
@@ -455,6 +478,10 @@ BAD_OPTIONS = {
     ),
     'no error file': (['--error', 'no.fits[2]'], 'file no.fits does not exist'),
     'no error HDU': (['--error', 'ones.fits[ERR]'], "ones.fits has no HDU 'ERR'"),
+    'exposure of no counts': (
+        ['--exposure', 'ones.fits'],
+        'exposure needs weights of counts',
+    ),
     'error file': (
         ['--error', 'ones.fits[0]', '-o', 'ones.fits', '--overwrite'],
         'output file ones.fits is the input file',

@@ -145,3 +145,13 @@ class TestRefine:
     def test_flat(self, value):
         fine = refine_probability(np.full((3, 1), value), 2, (6, 2))
         assert_allclose(fine, value, atol=1e-6)
+
+
+def test_pooling_at_the_border():
+    """Beyond it there may be as much as at the edge, or no centre at all."""
+    logit_map = np.full((9, 9), -9.0)
+    logit_map[0, 4] = 4.0
+    same = expit(pool_centers(logit_map))
+    none = expit(pool_centers(logit_map, edges='constant'))
+    assert_allclose(same[0, 4], 2 * none[0, 4], rtol=0.01)
+    assert_array_equal(same[2:-1, 1:-1], none[2:-1, 1:-1])
