@@ -188,7 +188,7 @@ def test_suite_measures_everything(results):
         assert part['photometry'].keys() == {
             'aperture', 'kron', 'total', 'local', 'positions', 'kinds', 'flux_flux'
         }  # fmt: skip
-        assert part['segmentation'].keys() == {'bgrem', 'photutils'}
+        assert part['segmentation'].keys() == {'bgrem', 'bgrem, 20%', 'photutils'}
         check_sensitivity(part['sensitivity'])
         check_pixels(part['pixels'])
     assert results['noise_false_alarms']['tiny'].keys() == {
