@@ -2,13 +2,11 @@
 The sky of an image whose sources a denoiser has taken out.
 """
 
-import warnings
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-from astropy.utils.exceptions import AstropyUserWarning
 from photutils.background import Background2D
 
 from bgrem.detections import DetectionMixin
@@ -290,8 +288,6 @@ class DiffusionBackground(DetectionMixin, Background2D):
                 step,
                 separation.meta['binning'],
             )
-            if step:
-                _warn_of_counts(weights)
         self._large = sky.beneath
         # of single counts there are no less than none, beyond the borders neither
         self._edges = 'reflect' if step else 'linear'
@@ -668,15 +664,6 @@ def _check_counts(image, weights, *, remove_stripes):
             f'{weights.name!r}, got {usable.min():.4g}: the sky must be there still'
         )
         raise ValueError(msg)
-
-
-def _warn_of_counts(weights):
-    """Say which weights know the noise of single counts."""
-    msg = (
-        f'the image holds single counts, whose noise the weights {weights.name!r} do '
-        f'not know as well as {_COUNTS_WEIGHTS!r} (photon counts, with their sky)'
-    )
-    warnings.warn(msg, AstropyUserWarning, stacklevel=3)
 
 
 def _hide_blank(image, box_size, options):

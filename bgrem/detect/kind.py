@@ -77,7 +77,9 @@ def find_doubts(
     step = sparse_step(data, unusable, noise)
     counts = np.mean(data[usable]) / step if step else np.inf
     if 0 <= counts < _MIN_COUNTS:
-        doubts.append(f'a pixel holds {counts:.2g} counts, the weights know no fewer')
+        doubts.append(
+            f"a pixel holds {counts:.2g} counts, which the weights 'fermi-lat' know best"
+        )
     if check.log_excess > _MAX_EXCESS:
         doubts.append(
             'the negative of the noise holds as much that looks like sources, '
