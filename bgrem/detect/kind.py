@@ -78,7 +78,7 @@ def find_doubts(
     counts = np.mean(data[usable]) / step if step else np.inf
     if 0 <= counts < _MIN_COUNTS:
         doubts.append(
-            f"a pixel holds {counts:.2g} counts, which the weights 'fermi-lat' know best"
+            f"a pixel holds {counts:.2g} counts, which 'fermi-lat' knows best"
         )
     if check.log_excess > _MAX_EXCESS:
         doubts.append(
