@@ -139,8 +139,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
     -----
     The sources are separated and the sky is measured in the constructor. At their
     first use, the check of ``false_discovery_rate`` takes one more pass of the
-    network, and `background_uncertainty` some noise to be simulated. No result
-    ever changes: an instance can be shared by threads and pickled. Its arrays are
+    network over the image, or a megapixel of a large one, and `background_uncertainty`
+    some noise to be simulated. No result ever changes: an instance can be shared by threads and pickled. Its arrays are
     returned as fresh copies, but for `background_mesh`, `background_rms_mesh` and
     `n_pixels_mesh`. It holds a copy of the data, the source image and the probability.
 
