@@ -146,10 +146,11 @@ class DiffusionBackground(DetectionMixin, Background2D):
     -----
     The sources are separated and the sky is measured in the constructor. At their
     first use, the check of ``false_discovery_rate`` takes one more pass of the
-    network, and `background_uncertainty` some noise to be simulated. No result
-    ever changes: an instance can be shared by threads and pickled. Its arrays are
-    returned as fresh copies, but for `background_mesh`, `background_rms_mesh` and
-    `n_pixels_mesh`. It holds a copy of the data, the source image and the probability.
+    network over the image, or a megapixel of a large one, and `background_uncertainty`
+    some noise to be simulated. No result ever changes: an instance can be shared by
+    threads and pickled. Its arrays are returned as fresh copies, but for
+    `background_mesh`, `background_rms_mesh` and `n_pixels_mesh`. It holds a copy of the
+    data, the source image and the probability.
 
     Maps are float64 for float64 data, else float32. Values that are not finite are
     masked, with the parent's warning. So are, silently, patches that were filled with

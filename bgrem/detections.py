@@ -21,7 +21,7 @@ from bgrem.detect.discovery import (
     choose_threshold,
 )
 from bgrem.detect.kind import find_doubts
-from bgrem.detect.peaks import find_peaks
+from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks
 from bgrem.detect.segments import check_n_pixels, detection_mask, segment
 from bgrem.finder import SourceDetector
 from bgrem.inputs import parse_error, parse_image
@@ -119,14 +119,16 @@ class DetectionMixin:
         ValueError
             If a parameter is out of range.
         """
+        threshold = self._threshold(threshold, false_discovery_rate)
         return segment(
             self._source,
             self._probability,
             self._plain_rms(),
-            threshold=self._threshold(threshold, false_discovery_rate),
+            threshold=threshold,
             n_pixels=n_pixels,
             deblend=deblend,
             mask=self._image.unusable,
+            peaks=self._peaks if threshold >= MIN_PROBABILITY else None,
         )
 
     def catalog(

@@ -301,6 +301,16 @@ def _add_fluxes(result, radii, begin):
         result.add_property(f'aperture_{number}_radius', constant)
 
 
+def _circular_photometry(result, radius):
+    """Return flux and error in a circle, from the columns if they have them."""
+    own = result.custom_properties
+    for name in own:
+        flux = f'{name.removesuffix("_radius")}_flux'
+        if flux in own and np.all(_plain(getattr(result, name)) == radius):
+            return getattr(result, flux), getattr(result, f'{flux}_err')
+    return result.circular_photometry(radius)
+
+
 def _add_concentration(result, detected, inner, outer, growth):
     """
     Add the part of the light in a small circle over that of a star of the image.
@@ -308,7 +318,7 @@ def _add_concentration(result, detected, inner, outer, growth):
     The noise of the small circle is part of that of the large one.
     """
     (flux, err), (total, total_err) = (
-        map(_plain, detected.circular_photometry(radius)) for radius in (inner, outer)
+        map(_plain, _circular_photometry(detected, radius)) for radius in (inner, outer)
     )
     of_star = np.nan
     if growth[0].size:

@@ -12,6 +12,7 @@ from bgrem.sky.sampling import split_pixels
 __all__ = ['calibrate', 'pool_centers', 'refine_probability']
 
 _AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)
+_MAX_BLOCK = 2**16  # pixels held in float64
 _ABOVE = 0.02  # of the way from the squares around to the peak
 
 
@@ -46,10 +47,17 @@ def calibrate(center_logit, calibration=None):
     if calibration is None:
         return expit(center_logit.astype(np.float32))
     knots, log_odds = _calibration_knots(calibration)
-    inside = np.interp(center_logit, knots, log_odds)
-    # np.interp holds its end values: add what lies beyond the knots.
-    beyond = center_logit - np.clip(center_logit, knots[0], knots[-1])
-    return expit(inside + beyond).astype(np.float32)
+    probability = np.empty(center_logit.shape, dtype=np.float32)
+    result = probability.reshape(-1)
+    values = center_logit.reshape(-1)
+    # in double precision, a part at a time
+    for start in range(0, values.size, _MAX_BLOCK):
+        part = values[start : start + _MAX_BLOCK]
+        inside = np.interp(part, knots, log_odds)
+        # np.interp holds its end values: add what lies beyond the knots.
+        inside += part - np.clip(part, knots[0], knots[-1])
+        result[start : start + _MAX_BLOCK] = expit(inside)
+    return probability
 
 
 def _calibration_knots(calibration):

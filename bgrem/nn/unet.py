@@ -13,14 +13,14 @@ from torch.nn import functional
 from bgrem._config import check_keys
 
 from .counts import N_FEATURES, count_features, expected_counts
+from .inputs import compress, noise_bands, sinusoidal_embedding
 from .layers import (
     AttentionGate,
     Context,
     DoubleConv,
     UpSample,
-    noise_bands,
-    pixel_norm,
-    sinusoidal_embedding,
+    pixel_gain,
+    pointwise,
 )
 
 __all__ = ['AttentionUNet', 'CountsOutput', 'NetworkOutput', 'UNetConfig']
@@ -93,7 +93,7 @@ class UNetConfig:
         compressed network trains only at low learning rates, or not at all.
 
     bands : int, optional
-        How many `~bgrem.nn.layers.noise_bands` of the image the first layer sees
+        How many `~bgrem.nn.inputs.noise_bands` of the image the first layer sees
         beside it.
 
     context : int, optional
@@ -266,10 +266,10 @@ class AttentionUNet(nn.Module):
         config = self.config
         if config.transfer == 'counts':
             return self._forward_counts(x, noise_variance)
-        compressed = torch.arcsinh(x) if config.transfer == 'arcsinh' else x
-        seen = compressed
+        compressed = compress(x) if config.transfer == 'arcsinh' else x
+        seen = [compressed]
         if config.bands:
-            seen = torch.cat([seen, noise_bands(x, config.bands)], dim=1)
+            seen += noise_bands(x, config.bands).split(1, dim=1)
         maps = self._features(seen, noise_variance)
         center_logit = maps[:, -1:] if config.center_head else None
         if config.transfer == 'linear':
@@ -282,42 +282,69 @@ class AttentionUNet(nn.Module):
 
     def _forward_counts(self, x, noise_variance):
         counts, level = x[:, :1], x[:, 1:2]
-        maps = self._features(count_features(counts, level), noise_variance)
+        features = count_features(counts, level).split(1, dim=1)
+        maps = self._features(features, noise_variance)
         source, sky = expected_counts(counts, level, maps[:, :3])
         return CountsOutput(
             source, sky, maps[:, 3:] if self.config.center_head else None
         )
 
-    def _features(self, x, noise_variance):
+    def _features(self, images, noise_variance):
         config = self.config
-        x = functional.pixel_unshuffle(x, config.unshuffle)
-        embedding = sinusoidal_embedding(
-            noise_variance, config.embedding_dim, config.max_frequency
+        x = self.down[0](
+            self._fold(images, noise_variance), weight=self._folded_weight()
         )
-        embedding = embedding[:, :, None, None].expand(-1, -1, *x.shape[-2:])
-        x = self.image_conv(x)
-        x = torch.cat([x, embedding.to(x.dtype)], dim=1)
-        x = x.contiguous(memory_format=torch.channels_last)
-        skips = []
-        for block in self.down:
-            x = block(x)
+        skips = [x]
+        for block in self.down[1:]:
+            x = block([functional.max_pool2d(x, 2)])
             skips.append(x)
-            x = functional.max_pool2d(x, 2)
-        x = self.bottleneck(x)
+        x = self.bottleneck([functional.max_pool2d(x, 2)])
         changes = self.context([*skips, x]) if self.context else None
         for depth, (up, merge) in enumerate(zip(self.up, self.merge, strict=True)):
             x = up(x)
             skip = skips.pop()
             if str(depth) in self.gates:
                 skip = self.gates[str(depth)](skip, x)
-            x = torch.cat([skip, x], dim=1)
-            if changes is not None:
-                gain, offset = changes[depth]
-                x = x * gain.to(x.dtype) + offset.to(x.dtype)
-            x = merge(x)
-        if config.normalize:
-            x = pixel_norm(x)
+            parts = [skip, x]
+            # no name holds them while they are merged, which is where memory peaks
+            del skip, x
+            x = merge(parts, changes=changes and changes[depth])
         # In bf16 a logit above 4 would come in steps of 1/32.
         with torch.autocast(x.device.type, enabled=False):
-            maps = self.head(x.float())
+            x = x.float()
+            gain = pixel_gain(x) if config.normalize else None
+            maps = pointwise(self.head, x, gain)
         return functional.pixel_shuffle(maps, config.unshuffle)
+
+    def _fold(self, images, noise_variance):
+        """Return what the first 3x3 convolution sees with its `_folded_weight`."""
+        config, step = self.config, self.config.unshuffle
+        parts = [
+            image[..., y::step, x::step]
+            for image in images
+            for y in range(step)
+            for x in range(step)
+        ]
+        embedding = sinusoidal_embedding(
+            noise_variance, config.embedding_dim, config.max_frequency
+        )
+        # with a one for the biases of the 1x1 convolution
+        constants = torch.cat([embedding, torch.ones_like(embedding[:, :1])], dim=1)
+        shape = (-1, -1, *parts[0].shape[2:])
+        return [*parts, constants[:, :, None, None].expand(shape)]
+
+    def _folded_weight(self):
+        """
+        Return the weight of the first 3x3 convolution after the 1x1 convolution.
+
+        Nothing lies between the two, so that they are one with fewer channels.
+        """
+        config, conv = self.config, self.image_conv
+        with torch.autocast(conv.weight.device.type, enabled=False):
+            image, embedding = self.down[0].conv1.weight.split(
+                [config.image_channels, config.embedding_dim], dim=1
+            )
+            mixed = torch.cat([conv.weight.flatten(1), conv.bias[:, None]], dim=1)
+            image = torch.einsum('oiyx,ij->ojyx', image, mixed)
+            weight = torch.cat([image[:, :-1], embedding, image[:, -1:]], dim=1)
+            return weight.contiguous(memory_format=torch.channels_last)

@@ -392,6 +392,8 @@ def _build_network(header, state, path):
         network = AttentionUNet(config)
     own = network.state_dict()
     network.load_state_dict({key: state[key].to(own[key].dtype) for key in own})
+    # As its features lie in memory, or every convolution would reorder them.
+    network.to(memory_format=torch.channels_last)
     return network.eval().requires_grad_(False)
 
 

@@ -26,9 +26,11 @@ class PerfectNetwork:
         self.center_head = center_head
         self.error = error or torch.OutOfMemoryError('CUDA out of memory.')
         self.batches = []
+        self.shapes = set()
 
     def __call__(self, x, noise_variance):
         self.batches.append(len(x))
+        self.shapes.add(tuple(x.shape[2:]))
         assert x.shape[2] % 8 == 0
         assert x.shape[3] % 8 == 0
         if self.largest_batch is not None and len(x) > self.largest_batch:
@@ -45,7 +47,8 @@ def fake_weights(network, n_steps=1):
         network=lambda device: network,
         schedule=CosineSchedule(),
         n_steps=n_steps,
-        tile_size=32,
+        # up to 32 px are in use
+        tile_size=16,
         tile_overlap=8,
     )
 
@@ -80,6 +83,15 @@ def test_batch_size(image, batch_size, tiny_weights):
     expected = denoise(image, weights, batch_size=4)
     result = denoise(image, weights, batch_size=batch_size)
     assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(('n_pixels', 'side'), [(30, 32), (33, 24), (60, 32), (90, 32)])
+def test_tiles_fit_the_image(n_pixels, side):
+    """Tiles are at most 9/4 as large as the weights say, and overlap no more."""
+    network = PerfectNetwork()
+    image = np.full((n_pixels, 8), 9, 'f4')
+    denoise(image, fake_weights(network), device='cpu', batch_size=100)
+    assert network.shapes == {(side, 8)}
 
 
 def test_repeatable(image, tiny_weights):

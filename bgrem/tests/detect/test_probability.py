@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
+from bgrem.detect import probability
 from bgrem.detect.peaks import find_peaks
 from bgrem.detect.probability import calibrate, pool_centers, refine_probability
 
@@ -37,6 +38,12 @@ class TestCalibrate:
         result = calibrate(np.array([3.0, -5.0]), CALIBRATION).astype(float)
         odds = result / (1 - result)
         assert_allclose(odds, [9 * np.e, (0.001 / 0.999) / np.e], rtol=1e-5)
+
+    def test_blocks_do_not_show(self, monkeypatch):
+        logit = np.linspace(-9, 5, 60, dtype=np.float32).reshape(6, 10)
+        expected = calibrate(logit, CALIBRATION)
+        monkeypatch.setattr(probability, '_MAX_BLOCK', 7)
+        assert_array_equal(calibrate(logit, CALIBRATION), expected)
 
     def test_nan_and_shape(self):
         logit = np.full((3, 4), np.nan, dtype=np.float32)
