@@ -26,7 +26,7 @@ from fuzzing.judge import make_table, run_cases
 from fuzzing.weights import WeightsCases
 
 # Cases of a kind before those of the next.
-CHUNK = 200
+CHUNK = 50
 KINDS = {'fits': FitsCases, 'weights': WeightsCases, 'images': ImageCases}
 
 
