@@ -94,7 +94,8 @@ def open_fits(path):
         # file is read at once: scaled data cannot be mapped anyhow.
         hdus = fits.open(content or path, memmap=False, uint=False)
         try:
-            len(hdus)  # reads all headers
+            # reads all headers; a name that cannot be parsed is found out here
+            [(hdu.name, hdu.ver) for hdu in hdus]
         except BaseException:
             hdus.close()
             raise

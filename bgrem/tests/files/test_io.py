@@ -301,6 +301,19 @@ def test_truncated(path):
         read_image(path)
 
 
+@pytest.mark.parametrize('key', ['EXTVER', 'EXTNAME'])
+def test_name_that_cannot_be_parsed(path, key):
+    hdu = fits.ImageHDU(RAMP, name='SCI')
+    hdu.header['EXTVER'] = 1
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+    content = bytearray(path.read_bytes())
+    place = content.index(key.encode())
+    content[place + 8 : place + 80] = b"= 'SCI".ljust(72)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf'image\.fits cannot be read.*{key}'):
+        read_image(path)
+
+
 def test_product_is_recognised(path):
     fits.writeto(path, RAMP, fits.Header({'BGREMVER': '0.1'}))
     with pytest.warns(AstropyUserWarning, match=r'was made by bgrem 0\.1 already'):
