@@ -26,6 +26,7 @@ from bgrem.sky.parent import (
     NOTHING_MEASURED,
     check_as_parent,
     check_options,
+    check_values,
     count_boxes,
     describe,
     filtered_boxes,
@@ -39,6 +40,7 @@ from bgrem.sky.parent import (
 from bgrem.sky.stripes import measure_stripes
 from bgrem.sky.trend import find_trend
 from bgrem.sky.uncertainty import mesh_standard_error
+from bgrem.sky.units import binary_unit, in_unit
 
 __all__ = ['DiffusionBackground']
 
@@ -233,9 +235,12 @@ class DiffusionBackground(DetectionMixin, Background2D):
             error=error,
             use_nddata_mask=use_nddata_mask,
         )
+        check_values(box_size, options)
         self._stripes = None
         if remove_stripes:
-            self._stripes = measure_stripes(image.data, image.unusable)
+            unit = binary_unit(image.data, image.unusable)
+            stripes = measure_stripes(in_unit(image.data, unit), image.unusable)
+            self._stripes = [levels * unit for levels in stripes]
             data = image.data - self._stripe_map(image.data.dtype)
             image = replace(image, data=data)
         automatic = is_automatic(box_size)
@@ -243,27 +248,32 @@ class DiffusionBackground(DetectionMixin, Background2D):
             check_options(image, options)
         else:
             check_as_parent(image, box_size, options)
+            box_size = np.array(box_size, dtype=int)
         image = _hide_blank(image, None if automatic else box_size, options)
+        # what cannot be squared is measured in a unit of its own
+        unit = binary_unit(image.data, image.unusable)
+        self._size = unit if options.get('interpolator') is None else 1.0
         # kept for the flipped residual: neither array nor file may change till then
         self._detector = {
-            'error': image.error,
+            'error': None if image.error is None else in_unit(image.error, self._size),
             'weights': load_weights(weights),
             'n_symmetries': n_symmetries,
-            'normalization': copy(normalization),
+            'normalization': _factor_in_unit(normalization, self._size),
             'device': device,
             'batch_size': batch_size,
         }
+        unit, data = self._size, in_unit(image.data, self._size)
         separation = self._separate(
-            image.data, image.unusable, n_steps=n_steps, progress=progress
+            data, image.unusable, n_steps=n_steps, progress=progress
         )
         self._image = image
-        self._source = separation.source
+        self._source = separation.source * unit
         self._probability = separation.probability
         self._correction = separation.correction
         unusable, noise = image.unusable, separation.normalization.scale
-        step = sparse_step(image.data, unusable, noise)
-        residual = image.data - self._source
-        sky = measure_sky(residual, ~unusable, noise, self._source, step)
+        step = sparse_step(data, unusable, noise)
+        residual = data - separation.source
+        sky = measure_sky(residual, ~unusable, noise, separation.source, step)
         self._large = sky.beneath
         # of single counts there are no less than none, beyond the borders neither
         self._edges = 'reflect' if step else 'linear'
@@ -271,7 +281,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
             self._take_boxes(sky, options)
         else:
             is_free = not is_fixed(options)
-            options |= counts_estimators(image.data, unusable, noise, options)
+            options |= counts_estimators(data, unusable, noise, options)
             if automatic:
                 # a box may lose to the clipping what its mask has left
                 rest, mask = replace(image, data=residual), silent_mask(image)
@@ -281,9 +291,10 @@ class DiffusionBackground(DetectionMixin, Background2D):
                     options,
                     lambda *choice: count_boxes(mask, rest, *choice, clip=True),
                 )
-            self._measure_boxes(sky, box_size, options, is_free=is_free)
+            self._measure_boxes(sky, residual, box_size, options, is_free=is_free)
         self._meta = {
             **separation.meta,
+            'normalization': normalization if np.ndim(normalization) == 0 else 'map',
             'remove_stripes': bool(remove_stripes),
             'boxes': 'auto' if automatic else 'given',
             'box_size': tuple(int(size) for size in self.box_size),
@@ -311,30 +322,35 @@ class DiffusionBackground(DetectionMixin, Background2D):
             setattr(self, name, value)
         level = sky.level if self._edges == 'linear' else np.maximum(sky.level, 0)
         level, noise, self._error_mesh = (
-            values.astype(image.data.dtype) for values in (level, sky.noise, sky.error)
+            (values * self._size).astype(image.data.dtype)
+            for values in (level, sky.noise, sky.error)
         )
         self._level_mesh, self._noise_mesh = map(self._with_unit, (level, noise))
         self._interpolates = True
 
-    def _measure_boxes(self, sky, box_size, options, *, is_free):
+    def _measure_boxes(self, sky, residual, box_size, options, *, is_free):
         """Have the parent measure what is left of the image, in boxes of one size."""
-        image, hidden = self._image, silent_mask(self._image)
-        residual = image.data - self._source
+        image, hidden = replace(self._image, data=residual), silent_mask(self._image)
         is_covered = False
         if is_free and sky.beneath.any():
             wider = sky.beneath if hidden is None else sky.beneath | hidden
-            is_covered = count_boxes(wider, image, box_size, options) == 0
+            is_covered = count_boxes(wider, image, box_size, options, clip=True) == 0
             hidden = hidden if is_covered else wider
         is_counts = isinstance(options.get('bkg_estimator'), CountsLevel)
+        threshold = options.get('filter_threshold')
+        if threshold is not None:
+            options = {**options, 'filter_threshold': in_unit(threshold, self._size)}
         self._interpolates = options.get('interpolator') is None
         trend, level = None, 0
         if self._interpolates and not is_counts:
-            if options.get('filter_threshold') is None:
+            if threshold is None:
                 trend = find_trend(sky, residual.shape, box_size)
             if is_free:
                 # float32 would round the statistics of a high sky
                 level = np.median(sky.level).astype(residual.dtype)
-                residual -= level if trend is None else trend.image(residual.dtype)
+                residual = residual - (
+                    level if trend is None else trend.image(residual.dtype)
+                )
         super().__init__(
             residual if image.unit is None else residual << image.unit,
             box_size,
@@ -344,11 +360,12 @@ class DiffusionBackground(DetectionMixin, Background2D):
         )
         self._is_measured = measured_boxes(self)
         self._is_filtered = filtered_boxes(self, residual, hidden, options)
+        self.filter_threshold = threshold
         mesh, noise = (
             _plain(values)
             for values in (super().background_mesh, super().background_rms_mesh)
         )
-        self._error_mesh, self._trend = None, trend
+        self._error_mesh, self._trend = None, trend and trend.times(self._size)
         if trend is None:
             mesh = mesh + level
         elif is_free:
@@ -364,8 +381,10 @@ class DiffusionBackground(DetectionMixin, Background2D):
             # where galaxies cover all boxes the parent measured their light
             measured = self._is_measured & ~(boxes.beneath & is_covered)
             mesh = correct_levels(mesh, noise, measured, boxes)
-        self._level_mesh = self._with_unit(mesh.copy())
-        self._noise_mesh = self._with_unit(noise.copy())
+        if trend is not None:
+            self._trend_mesh = self._trend_mesh * self._size
+        self._level_mesh = self._with_unit(mesh * self._size)
+        self._noise_mesh = self._with_unit(noise * self._size)
 
     def __repr__(self):
         values = [f'{name}={value!r}' for name, value in self._parameters()]
@@ -472,10 +491,10 @@ class DiffusionBackground(DetectionMixin, Background2D):
             noise = _plain(self.noise) / rms
         usable = ~self._image.unusable & np.isfinite(noise)
         usable &= np.abs(self._source) < _SOURCE_FREE * rms
-        return mesh_standard_error(
+        return self._size * mesh_standard_error(
             noise,
             usable,
-            _plain(self.background_rms_mesh),
+            in_unit(_plain(self.background_rms_mesh), self._size),
             self.n_pixels_mesh,
             self._is_measured,
             box_size=self.box_size,
@@ -620,6 +639,13 @@ def _hide_blank(image, box_size, options):
         # where no box is left the parent would raise, and only because of what we hide
         is_enough = count_boxes(silent_mask(hidden), image, box_size, options) > 0
     return hidden if is_enough else image
+
+
+def _factor_in_unit(normalization, unit):
+    """Return a copy of the factor of the network for data in another unit."""
+    if isinstance(normalization, str) or unit == 1:
+        return copy(normalization)
+    return np.asarray(normalization, dtype=float)[()] * unit
 
 
 def _plain(values):

@@ -13,6 +13,7 @@ from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.stats import mad_std
 from astropy.utils.exceptions import AstropyUserWarning
 
+from bgrem.checks import as_number
 from bgrem.detect.catalog import catalog, total_error
 from bgrem.detect.discovery import (
     ImageCheck,
@@ -26,6 +27,7 @@ from bgrem.detect.segments import check_n_pixels, detection_mask, segment
 from bgrem.finder import SourceDetector
 from bgrem.inputs import parse_error, parse_image
 from bgrem.pipeline import inspect_image
+from bgrem.sky.units import in_unit
 
 __all__ = ['DetectionMixin']
 
@@ -234,10 +236,8 @@ class DetectionMixin:
         if background is not None:
             kwargs.setdefault('background', background)
         if saturation is not None:
-            if isinstance(saturation, u.Quantity):
-                saturation = saturation.to_value(image.unit or '')
             with np.errstate(invalid='ignore'):
-                saturation = image.data >= saturation
+                saturation = image.data >= _saturation_level(saturation, image.unit)
         check = vars(self).get('_false_discovery', {})
         return catalog(
             self.subtract(),
@@ -292,6 +292,7 @@ class DetectionMixin:
         return SourceDetector(
             self._image,
             self._detector,
+            size=self._size,
             binning=self._meta['binning'],
             noise=self._plain_rms(),
             threshold=threshold,
@@ -391,9 +392,9 @@ class DetectionMixin:
     def _inspect(self):
         """Run the network once more; the evaluation has it run elsewhere."""
         return inspect_image(
-            self._image.data,
+            in_unit(self._image.data, self._size),
             self._image.unusable,
-            self._source,
+            in_unit(self._source, self._size),
             self._peaks,
             binning=self._meta['binning'],
             **self._detector,
@@ -418,6 +419,21 @@ def _known_error(image, error, effective_gain):
         )
         raise ValueError(msg)
     return error
+
+
+def _saturation_level(saturation, unit):
+    """Return the saturation level in the unit of the data."""
+    if isinstance(saturation, u.Quantity):
+        try:
+            saturation = saturation.to_value(unit or '')
+        except u.UnitConversionError as exc:
+            msg = f'saturation must have the unit of the data: {exc}'
+            raise u.UnitConversionError(msg) from None
+    level = as_number('saturation', saturation)
+    if np.isnan(level):
+        msg = 'saturation must be a number, got nan'
+        raise ValueError(msg)
+    return level
 
 
 def _other_image(data, shape, error, effective_gain):

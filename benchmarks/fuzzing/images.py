@@ -292,7 +292,9 @@ def _pixels(given, options):
     values = [given, *(options.get(name) for name in ('mask', 'coverage_mask', 'error'))]
     values += [getattr(given, name, None) for name in ('mask', 'uncertainty')]
     values = [getattr(one, 'array', one) for one in values if one is not None]
-    return [np.asarray(getattr(one, 'data', one)).tobytes() for one in values]
+    values = [np.asarray(getattr(one, 'data', one)) for one in values]
+    # Of longdouble some bytes are not part of the number.
+    return [one.astype(float).tobytes() for one in values]
 
 
 def _is_function(value):

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 from astropy import units as u
 
+from bgrem.checks import check_count
 from bgrem.cli.inputs import output_paths, read_chips, with_unit
 from bgrem.cli.process import EXPECTED_ERRORS, describe, say
 from bgrem.files.cards import product_provenance
@@ -249,7 +250,7 @@ def _check_options(options):
 
 def _load_weights(options):
     """Load the weights, and check how they are to be used."""
-    from bgrem.denoise.run import check_count, check_symmetries, resolve_device
+    from bgrem.denoise.run import check_symmetries, resolve_device
 
     weights = load_weights(options.weights)
     resolve_device(options.device)

@@ -2,12 +2,16 @@
 The catalogue: what is measured of each source, on the unclipped data.
 """
 
+import warnings
+
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import ConvertError, SkyCoord
+from astropy.utils.exceptions import AstropyUserWarning
 from photutils.segmentation import SourceCatalog
 from photutils.utils import calc_total_error
 
+from bgrem.checks import check_finite
 from bgrem.detect.flags import detection_flags
 from bgrem.detect.growth import light_fraction, star_growth
 from bgrem.detect.positions import measure_positions
@@ -107,6 +111,10 @@ def catalog(
     weighs the variance of a pixel that an aperture cuts by the square of the part;
     ``flux_radius`` is that of the denoised image on 3.0 and that of the data on 3.1.
     """
+    radii = aperture_radii if aperture_radii is None else _as_radii(aperture_radii)
+    if zero_point is not None:
+        zero_point = check_finite('zero_point', zero_point)
+    kwargs['wcs'] = sky_wcs(kwargs.get('wcs'))
     if error is None:
         error = total_error(data, background_rms, effective_gain)
     # Where the denoised image is empty the probability alone gives the
@@ -147,11 +155,11 @@ def catalog(
         kwargs.pop('background', None)  # of the other image
         detected = _catalog_of((data, error, mask), *parts, **kwargs)
         _add_positions(detected, positions)
-    radii = [k * positions.width for k in _APERTURE_FWHM]
+    own_radii = [k * positions.width for k in _APERTURE_FWHM]
     growth = star_growth(plain['source'], segmentation_image, detected)
     result.add_property('half_light_radius', places.flux_radius(0.5))
-    _add_fluxes(result, radii if aperture_radii is None else list(aperture_radii))
-    _add_concentration(result, detected, radii[0], radii[-1], growth)
+    _add_fluxes(result, own_radii if radii is None else radii)
+    _add_concentration(result, detected, own_radii[0], own_radii[-1], growth)
     flags = detection_flags(
         segmentation_image,
         positions,
@@ -176,6 +184,57 @@ def catalog(
     return result
 
 
+def sky_wcs(wcs):
+    """
+    Return world coordinates if they tell places on the sky.
+
+    Parameters
+    ----------
+    wcs : WCS or `None`
+        Any object with astropy's common interface.
+
+    Returns
+    -------
+    wcs : WCS or `None`
+        The same; `None` where it has axes of another kind, which photutils' tables
+        cannot hold.
+
+    Raises
+    ------
+    TypeError
+        If it is no WCS.
+
+    Warns
+    -----
+    `~astropy.utils.exceptions.AstropyUserWarning`
+        If it fails, as of a frame that astropy does not know.
+    """
+    if wcs is None:
+        return None
+    if not hasattr(wcs, 'pixel_to_world'):
+        msg = f'wcs must be a WCS with a pixel_to_world method, got {wcs!r}'
+        raise TypeError(msg)
+    try:
+        sky = wcs.pixel_to_world(0, 0)
+    except Exception as exc:  # of any kind, by what is wrong with it
+        msg = f'the WCS cannot be used: {" ".join(str(exc).split())}'
+        warnings.warn(msg, AstropyUserWarning, stacklevel=4)
+        return None
+    return wcs if isinstance(sky, SkyCoord) else None
+
+
+def _as_radii(radii):
+    """Return the radii of the circular apertures as a list."""
+    values = np.asarray(radii)
+    if values.ndim != 1 or values.dtype.kind not in 'fiu':
+        msg = f'aperture_radii must be a sequence of numbers of pixels, got {radii!r}'
+        raise TypeError(msg)
+    if not np.all(np.isfinite(values) & (values > 0)):
+        msg = f'aperture_radii must be positive and finite, got {radii!r}'
+        raise ValueError(msg)
+    return values.tolist()
+
+
 def _plain(values):
     """Return values without their unit."""
     return getattr(values, 'value', values)
@@ -198,12 +257,21 @@ def total_error(data, background_rms, effective_gain):
     if effective_gain is None:
         return background_rms
     unit = getattr(data, 'unit', None)
+    values = np.asarray(_plain(effective_gain))
+    if values.dtype.kind not in 'fiu':
+        msg = f'effective_gain must be of real numbers, got {effective_gain!r}'
+        raise TypeError(msg)
+    if values.ndim == 0 and not np.isfinite(values):
+        msg = f'effective_gain must be finite, got {effective_gain}'
+        raise ValueError(msg)
     if unit is not None and not hasattr(effective_gain, 'unit'):
         effective_gain = effective_gain * u.electron / unit
     if np.ndim(effective_gain) == 0:
         # photutils loses the unit of a scalar on images larger than 181 px
         effective_gain = np.broadcast_to(effective_gain, data.shape, subok=True)
-    return calc_total_error(data, background_rms, effective_gain)
+    error = calc_total_error(data, background_rms, effective_gain)
+    # of photutils the square root of a square, for it another unit
+    return error if unit is None else error.to(unit)
 
 
 def _catalog_of(image, segmentation_image, shapes, places, **kwargs):
@@ -237,11 +305,8 @@ def _sky_coordinates(wcs, x, y):
     """Return ICRS coordinates, if there are any."""
     if wcs is None:
         return {}
-    sky = wcs.pixel_to_world(x, y)
-    if not isinstance(sky, SkyCoord):
-        return {}
     try:
-        sky = sky.icrs
+        sky = wcs.pixel_to_world(x, y).icrs
     except ConvertError:  # the frame has no place on the sky, as that of a planet
         return {}
     return {

@@ -33,6 +33,8 @@ _MAX_LEVEL = 5.0
 _RIM_PART = 0.05
 _RIM_HEIGHT = 0.2
 _WILD = 1e12  # no star is so many standard deviations bright
+# nor is a single pixel so many of them, or medians, away: its square means nothing
+_WILD_PIXEL = 1e16
 # Of the values within a tenth of the quartiles' distance above the number, when
 # nothing lies below: so many, and they were cut off there, not filled.
 _MAX_CUT = 0.01
@@ -68,7 +70,8 @@ def blank_pixels(data, unusable=None):
     blank : 2D `~numpy.ndarray` of bool
         `True` at patches of 3x3 px or more of exact zeros, and of any other number
         that fills 100 such patches and is not far above the sky, or farther than any
-        star, or has edges that no saturated star has. Where zero counts are usual,
+        star, or has edges that no saturated star has; and at single pixels that are
+        still farther. Where zero counts are usual,
         patches of zeros so large that chance does not leave them. Nowhere where zero
         is a usual measurement of another kind (a cut-off at zero), nor where the rest
         of the image has no noise of its own (models).
@@ -85,7 +88,7 @@ def blank_pixels(data, unusable=None):
         same = usable & (data == number)
         patches = same & binary_dilation(center & same, _PATCH)
         blank |= _filled(number, data, usable, same, patches)
-    return blank
+    return blank | _wild_pixels(data, usable & ~blank)
 
 
 def _patch_centers(data):
@@ -134,6 +137,19 @@ def _filled(number, data, usable, same, patches):
     is_lowest = not np.any(above < 0)
     is_cut = is_lowest and np.mean(above < 0.1 * (high - low)) > _MAX_CUT
     return none if is_cut else patches
+
+
+def _wild_pixels(data, usable):
+    """Return the pixels that are farther from all others than anything is."""
+    values = data[usable].astype(float)
+    if values.size == 0:
+        return np.zeros(data.shape, dtype=bool)
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    bound = _WILD_PIXEL * max((high - low) / 1.349, abs(middle))
+    if bound == 0:
+        return np.zeros(data.shape, dtype=bool)
+    with np.errstate(over='ignore', invalid='ignore'):
+        return usable & (np.abs(data - middle) > bound)
 
 
 def _sharp_edged(same, usable, bright):

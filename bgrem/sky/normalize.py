@@ -21,6 +21,7 @@ from scipy.ndimage import (
     median_filter,
 )
 
+from bgrem.checks import as_number
 from bgrem.sky.blank import blank_pixels
 from bgrem.sky.depth_steps import sharpen_steps
 from bgrem.sky.error_map import explains_better, sky_error
@@ -155,7 +156,7 @@ def estimate_normalization(data, mask=None, method='local', error=None, lag=LAG)
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If ``method`` is not one of the above, or has the wrong shape or sign.
 
     Notes
@@ -189,13 +190,17 @@ def estimate_normalization(data, mask=None, method='local', error=None, lag=LAG)
         raise ValueError(msg)
 
     if isinstance(method, Real) or np.ndim(method) == 0:
-        factor = float(method)
+        factor = as_number('normalization', method)
         if not (factor > 0 and np.isfinite(factor)):
             msg = f'normalization must be positive and finite, got {factor}'
             raise ValueError(msg)
         return _constant_normalization(data, unusable, 1 / factor)
 
-    factor = np.asarray(method, dtype=float)
+    factor = np.asarray(method)
+    if factor.dtype.kind not in 'fiub':
+        msg = f'normalization must be of real numbers, got dtype {factor.dtype}'
+        raise TypeError(msg)
+    factor = factor.astype(float)
     if factor.shape != data.shape:
         msg = (
             f'normalization must have the shape of the data, {data.shape}, '
