@@ -46,15 +46,20 @@ def main(argv=None):
     options = parser.parse_args(argv)
     if unknown := set(options.kinds) - set(KINDS):
         parser.error(f'no such kind: {", ".join(unknown)}')
-    torch.set_num_threads(1)
-    log.setLevel('ERROR')
-    limit = int(options.memory * 2**30)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    limit_process(options.memory)
     campaign = _Campaign(options)
     for start in range(campaign.next, options.seed + options.cases, CHUNK):
         campaign.run(range(start, min(start + CHUNK, options.seed + options.cases)))
     print('\n'.join(make_table(campaign.counts)))
     return int(any(end == 'fault' for of in campaign.counts.values() for _, end in of))
+
+
+def limit_process(memory):
+    """Take one thread, so many GiB, and no messages."""
+    torch.set_num_threads(1)
+    log.setLevel('ERROR')
+    limit = int(memory * 2**30)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 class _Campaign:

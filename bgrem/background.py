@@ -2,17 +2,19 @@
 The sky of an image whose sources a denoiser has taken out.
 """
 
+import warnings
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
+from astropy.utils.exceptions import AstropyUserWarning
 from photutils.background import Background2D
 
 from bgrem.detections import DetectionMixin
 from bgrem.inputs import parse_image
 from bgrem.pipeline import separate
-from bgrem.sky.blank import blank_pixels
+from bgrem.sky.blank import blank_pixels, wild_errors
 from bgrem.sky.boxes import measure_sky
 from bgrem.sky.choice import (
     choose_one_box,
@@ -46,6 +48,8 @@ __all__ = ['DiffusionBackground']
 
 # in units of the noise; what is left of a brighter source is not noise alone
 _SOURCE_FREE = 0.5
+# in steps of float32: between the 16th and the 84th percentile of what it hides
+_ROUNDING = 3.0
 
 
 class DiffusionBackground(DetectionMixin, Background2D):
@@ -236,13 +240,6 @@ class DiffusionBackground(DetectionMixin, Background2D):
             use_nddata_mask=use_nddata_mask,
         )
         check_values(box_size, options)
-        self._stripes = None
-        if remove_stripes:
-            unit = binary_unit(image.data, image.unusable)
-            stripes = measure_stripes(in_unit(image.data, unit), image.unusable)
-            self._stripes = [levels * unit for levels in stripes]
-            data = image.data - self._stripe_map(image.data.dtype)
-            image = replace(image, data=data)
         automatic = is_automatic(box_size)
         if automatic:
             check_options(image, options)
@@ -250,6 +247,13 @@ class DiffusionBackground(DetectionMixin, Background2D):
             check_as_parent(image, box_size, options)
             box_size = np.array(box_size, dtype=int)
         image = _hide_blank(image, None if automatic else box_size, options)
+        self._stripes = None
+        if remove_stripes:
+            unit = binary_unit(image.data, image.unusable)
+            stripes = measure_stripes(in_unit(image.data, unit), image.unusable)
+            self._stripes = [levels * unit for levels in stripes]
+            data = image.data - self._stripe_map(image.data.dtype)
+            image = replace(image, data=data)
         # what cannot be squared is measured in a unit of its own
         unit = binary_unit(image.data, image.unusable)
         self._size = unit if options.get('interpolator') is None else 1.0
@@ -271,6 +275,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
         self._probability = separation.probability
         self._correction = separation.correction
         unusable, noise = image.unusable, separation.normalization.scale
+        if data.dtype == np.float32 and not noise[~unusable].any():
+            _warn_of_rounding(image.data[~unusable])
         step = sparse_step(data, unusable, noise)
         residual = data - separation.source
         sky = measure_sky(residual, ~unusable, noise, separation.source, step)
@@ -326,6 +332,14 @@ class DiffusionBackground(DetectionMixin, Background2D):
             for values in (level, sky.noise, sky.error)
         )
         self._level_mesh, self._noise_mesh = map(self._with_unit, (level, noise))
+        usable = ~image.unusable
+        self._bounds = np.array(
+            [
+                image.data.min(where=usable, initial=np.inf),
+                image.data.max(where=usable, initial=-np.inf),
+            ],
+            dtype=image.data.dtype,
+        )
         self._interpolates = True
 
     def _measure_boxes(self, sky, residual, box_size, options, *, is_free):
@@ -438,7 +452,9 @@ class DiffusionBackground(DetectionMixin, Background2D):
         if not self._interpolates:
             return super().background
         if self._error_mesh is not None:
-            return self._as_map(self.background_mesh, edges=self._edges)
+            sky = self._as_map(self.background_mesh, edges=self._edges)
+            # straight on beyond the outer boxes, but not beyond all that was measured
+            return np.clip(sky, *self._with_unit(self._bounds))
         if self._trend is None:
             return self._as_map(self.background_mesh)
         deviation = _plain(self.background_mesh) - self._trend_mesh
@@ -487,7 +503,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         if self._error_mesh is not None:
             return self._error_mesh
         rms = self._plain_rms()
-        with np.errstate(divide='ignore', invalid='ignore'):
+        with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
             noise = _plain(self.noise) / rms
         usable = ~self._image.unusable & np.isfinite(noise)
         usable &= np.abs(self._source) < _SOURCE_FREE * rms
@@ -630,6 +646,8 @@ DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)
 def _hide_blank(image, box_size, options):
     """Return the image that knows its blank pixels, if enough others are left."""
     blank = blank_pixels(image.data, image.unusable)
+    if image.error is not None:
+        blank |= wild_errors(image.error, image.data, image.unusable)
     if not blank.any():
         return image
     hidden = replace(image, blank=blank)
@@ -639,6 +657,17 @@ def _hide_blank(image, box_size, options):
         # where no box is left the parent would raise, and only because of what we hide
         is_enough = count_boxes(silent_mask(hidden), image, box_size, options) > 0
     return hidden if is_enough else image
+
+
+def _warn_of_rounding(values):
+    """Warn where an image without noise differs by no more than its rounding."""
+    low, middle, high = np.percentile(values.astype(float), [16, 50, 84])
+    if 0 < high - low < _ROUNDING * np.finfo(np.float32).eps * abs(middle):
+        msg = (
+            f'no noise is seen: float32 rounds values near {middle:.6g} by as much as '
+            'these differ. Give the data as float64, or subtract a constant first.'
+        )
+        warnings.warn(msg, AstropyUserWarning, stacklevel=3)
 
 
 def _factor_in_unit(normalization, unit):

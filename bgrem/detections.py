@@ -14,7 +14,7 @@ from astropy.stats import mad_std
 from astropy.utils.exceptions import AstropyUserWarning
 
 from bgrem.checks import as_number
-from bgrem.detect.catalog import catalog, total_error
+from bgrem.detect.catalog import catalog, check_options, total_error
 from bgrem.detect.discovery import (
     ImageCheck,
     check_rate,
@@ -33,6 +33,8 @@ __all__ = ['DetectionMixin']
 
 # in standard deviations of the noise
 _MAX_SKY = 1.0
+# Fluxes of so many typical pixels have squares, and these have inverses.
+_MAX_SIZE = 1e140
 
 
 class DetectionMixin:
@@ -202,10 +204,10 @@ class DetectionMixin:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If a parameter is out of range, there is an ``effective_gain`` beside
-            an error that has the photon noise of the sources already, or ``data`` has
-            another shape.
+            an error that has the photon noise of the sources already, ``data`` has
+            another shape, or the squares of the image are beyond float64 (1e280).
         UnitConversionError
             If ``error`` has a unit that is not of the kind of that of the data.
 
@@ -215,6 +217,20 @@ class DetectionMixin:
             If an array of ``data`` seems to have its sky still.
         """
         image = self._image
+        zero_point, aperture_radii, wcs = check_options(
+            zero_point,
+            aperture_radii,
+            effective_gain,
+            image.wcs if wcs is None else wcs,
+        )
+        if not 1 / _MAX_SIZE < self._size < _MAX_SIZE:
+            msg = (
+                f'data of the order of {self._size:.0e} cannot be squared, as a '
+                'catalogue needs: give them another unit'
+            )
+            raise ValueError(msg)
+        if saturation is not None:
+            saturation = _saturation_level(saturation, image.unit)
         measured, own_error, own_gain = None, image.error, None
         if data is not None:
             measured = _other_image(data, self._source.shape, error, effective_gain)
@@ -227,7 +243,7 @@ class DetectionMixin:
             )
         if segmentation_image is None:
             return None
-        background = self.background
+        background = self._in_double(self.background)
         if measured is not None:
             values, errors, unusable, background = measured
             measured = values, errors, unusable | image.unusable
@@ -237,15 +253,17 @@ class DetectionMixin:
             kwargs.setdefault('background', background)
         if saturation is not None:
             with np.errstate(invalid='ignore'):
-                saturation = image.data >= _saturation_level(saturation, image.unit)
+                saturation = image.data >= saturation
         check = vars(self).get('_false_discovery', {})
+        if own_error is not None:
+            own_error = self._in_double(self._with_unit(own_error))
         return catalog(
-            self.subtract(),
+            self._in_double(self.subtract()),
             segmentation_image,
-            source=self.source,
+            source=self._in_double(self.source),
             probability=self._probability,
-            background_rms=self.background_rms,
-            error=None if own_error is None else self._with_unit(own_error),
+            background_rms=self._in_double(self.background_rms),
+            error=own_error,
             effective_gain=own_gain,
             aperture_correction=aperture_correction,
             mask=image.unusable,
@@ -255,7 +273,7 @@ class DetectionMixin:
             large=self._large,
             saturated=saturation,
             log_odds_shift=check.get('log_odds_shift', 0.0),
-            wcs=image.wcs if wcs is None else wcs,
+            wcs=wcs,
             **kwargs,
         )
 
@@ -328,6 +346,10 @@ class DetectionMixin:
             return NDData(data, **values)
         return CCDData(data.value, unit=image.unit, **values)
 
+    def _in_double(self, values):
+        """Return values whose squares float32 could not hold as float64."""
+        return values if self._size == 1 else values.astype(float)
+
     def _threshold(self, threshold, false_discovery_rate):
         """Return the threshold on the probability."""
         if threshold is None:
@@ -371,11 +393,15 @@ class DetectionMixin:
         is_first = vars(self).setdefault('_warning', token) is token
         if not is_first or self._correction is None:
             return
+        data, source, noise = (
+            in_unit(values, self._size)
+            for values in (self._image.data, self._source, self._plain_rms())
+        )
         doubts = find_doubts(
-            self._image.data,
+            data,
             self._image.unusable,
-            self._source,
-            self._plain_rms(),
+            source,
+            noise,
             found,
             self._image_check,
             self._meta['binning'],

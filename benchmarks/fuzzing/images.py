@@ -124,7 +124,9 @@ class _Case:
             names.append('background_uncertainty')
         properties.check_maps(background, names, data, self.hidden, self.unit, fill)
         # Whoever gives a factor that is wrong by far has light in place of the sky.
-        if isinstance(options.get('normalization', 'local'), str):
+        # Whoever has stripes removed where there are none to be seen has others.
+        is_right = not options.get('remove_stripes')
+        if is_right and isinstance(options.get('normalization', 'local'), str):
             is_plain = set(options) <= {'exclude_percentile', 'n_steps', 'batch_size'}
             truth = self.scene.truth if is_plain and self.scene.is_large else None
             properties.check_sky(background, data, self.hidden, truth)
@@ -159,15 +161,25 @@ class _Case:
         if segments is None:
             keep = {k: v for k, v in how.items() if k in ('threshold', 'false_discovery_rate')}
             if 'n_pixels' not in how:
-                require(background.catalog(**keep, **options) is None, 'a catalogue')
+                try:
+                    require(background.catalog(**keep, **options) is None, 'a catalogue')
+                except ValueError as exc:
+                    require('another unit' in str(exc), repr(exc))
             return
         self.names.append('reached: catalogue with sources')
         before = segments.data.copy()
-        catalog = background.catalog(segments, **options)
+        try:
+            catalog = background.catalog(segments, **options)
+        except ValueError as exc:
+            sizes = np.abs(self.data[np.isfinite(self.data)].astype(float))
+            is_extreme = not 1e-130 < sizes.max() < 1e130
+            require(is_extreme and 'another unit' in str(exc), repr(exc))
+            self.names.append('refused: catalogue of squares beyond float64')
+            return
         properties.check_catalog(background, catalog, segments, measured, options)
         require(np.array_equal(before, segments.data), 'segments were changed')
         names = catalog.to_table().colnames
-        is_sky = self.wcs[1] or ('wcs' in options and self._wcs_is_good)
+        is_sky = self._wcs_is_good if 'wcs' in options else self.wcs[1]
         require(not is_sky or {'ra', 'dec'} <= set(names), 'no sky coordinates')
 
     def _catalog_options(self, background):
@@ -272,11 +284,15 @@ class _Case:
                 options = {name: value(self.data) if _is_function(value) else value}
                 function = getattr(background, where)
             try:
-                function(**options)
+                result = function(**options)
             except (ValueError, TypeError, OSError) as exc:
-                require(name in str(exc), f'{where} does not name {name}: {exc!r}')
+                # The image may be refused first.
+                is_named = name in str(exc) or 'contains all non-finite' in str(exc)
+                require(is_named, f'{where} does not name {name}: {exc!r}')
             else:
-                raise Fault(f'{where} took {options}')
+                # Where nothing is detected nothing is measured.
+                if result is not None or where != 'catalog':
+                    raise Fault(f'{where} took {options}')
         return [*self.names, f'wrong: {where}, {name}']
 
     def _wrong_option(self, name):

@@ -17,7 +17,7 @@ from bgrem.detect.growth import light_fraction, star_growth
 from bgrem.detect.positions import measure_positions
 from bgrem.detect.sources import DetectionCatalog, PlacedCatalog
 
-__all__ = ['catalog', 'total_error']
+__all__ = ['catalog', 'check_options', 'total_error']
 
 # Radii of the circular apertures in FWHM of the image. A star and a galaxy differ most
 # in the light within the first over that within the last.
@@ -111,10 +111,6 @@ def catalog(
     weighs the variance of a pixel that an aperture cuts by the square of the part;
     ``flux_radius`` is that of the denoised image on 3.0 and that of the data on 3.1.
     """
-    radii = aperture_radii if aperture_radii is None else _as_radii(aperture_radii)
-    if zero_point is not None:
-        zero_point = check_finite('zero_point', zero_point)
-    kwargs['wcs'] = sky_wcs(kwargs.get('wcs'))
     if error is None:
         error = total_error(data, background_rms, effective_gain)
     # Where the denoised image is empty the probability alone gives the
@@ -155,11 +151,11 @@ def catalog(
         kwargs.pop('background', None)  # of the other image
         detected = _catalog_of((data, error, mask), *parts, **kwargs)
         _add_positions(detected, positions)
-    own_radii = [k * positions.width for k in _APERTURE_FWHM]
+    radii = [k * positions.width for k in _APERTURE_FWHM]
     growth = star_growth(plain['source'], segmentation_image, detected)
     result.add_property('half_light_radius', places.flux_radius(0.5))
-    _add_fluxes(result, own_radii if radii is None else radii)
-    _add_concentration(result, detected, own_radii[0], own_radii[-1], growth)
+    _add_fluxes(result, radii if aperture_radii is None else aperture_radii)
+    _add_concentration(result, detected, radii[0], radii[-1], growth)
     flags = detection_flags(
         segmentation_image,
         positions,
@@ -184,31 +180,52 @@ def catalog(
     return result
 
 
-def sky_wcs(wcs):
+def check_options(zero_point, aperture_radii, effective_gain, wcs):
     """
-    Return world coordinates if they tell places on the sky.
+    Check options of a catalogue before anything is detected.
 
     Parameters
     ----------
-    wcs : WCS or `None`
-        Any object with astropy's common interface.
+    zero_point, aperture_radii, effective_gain, wcs
+        As for `catalog`, each or `None`.
 
     Returns
     -------
+    zero_point : float or `None`
+        The same.
+    aperture_radii : list of float or `None`
+        The same.
     wcs : WCS or `None`
-        The same; `None` where it has axes of another kind, which photutils' tables
-        cannot hold.
+        The same; `None` where it does not tell places on the sky, which photutils'
+        tables cannot hold.
 
     Raises
     ------
-    TypeError
-        If it is no WCS.
+    TypeError, ValueError
+        If one cannot be.
 
     Warns
     -----
     `~astropy.utils.exceptions.AstropyUserWarning`
-        If it fails, as of a frame that astropy does not know.
+        If the WCS fails, as of a frame that astropy does not know.
     """
+    if zero_point is not None:
+        zero_point = check_finite('zero_point', zero_point)
+    if aperture_radii is not None:
+        aperture_radii = _as_radii(aperture_radii)
+    if effective_gain is not None:
+        values = np.asarray(_plain(effective_gain))
+        if values.dtype.kind not in 'fiu':
+            msg = f'effective_gain must be of real numbers, got {effective_gain!r}'
+            raise TypeError(msg)
+        if values.ndim == 0 and not np.isfinite(values):
+            msg = f'effective_gain must be finite, got {effective_gain}'
+            raise ValueError(msg)
+    return zero_point, aperture_radii, _sky_wcs(wcs)
+
+
+def _sky_wcs(wcs):
+    """Return world coordinates if they tell places on the sky, else `None`."""
     if wcs is None:
         return None
     if not hasattr(wcs, 'pixel_to_world'):
@@ -257,13 +274,6 @@ def total_error(data, background_rms, effective_gain):
     if effective_gain is None:
         return background_rms
     unit = getattr(data, 'unit', None)
-    values = np.asarray(_plain(effective_gain))
-    if values.dtype.kind not in 'fiu':
-        msg = f'effective_gain must be of real numbers, got {effective_gain!r}'
-        raise TypeError(msg)
-    if values.ndim == 0 and not np.isfinite(values):
-        msg = f'effective_gain must be finite, got {effective_gain}'
-        raise ValueError(msg)
     if unit is not None and not hasattr(effective_gain, 'unit'):
         effective_gain = effective_gain * u.electron / unit
     if np.ndim(effective_gain) == 0:

@@ -10,6 +10,8 @@ __all__ = ['binary_unit', 'in_unit']
 
 # Of float32 the fourth powers are finite, and not 0.
 _MOST = 2.0**25
+# The squares of what is so much larger than the typical pixel are finite.
+_RANGE = 2.0**50
 
 
 def binary_unit(data, unusable):
@@ -27,20 +29,25 @@ def binary_unit(data, unusable):
     -------
     unit : float
         A power of two, so that nothing is rounded by it; 1 for images whose typical
-        pixel is between 3e-8 and 3e7, or 0.
+        pixel is between 3e-8 and 3e7, or 0, and none is larger than 1e15. Larger where
+        a pixel would be beyond 1e15 else.
     """
     sizes = np.abs(data[~unusable & (data != 0)])
     if sizes.size == 0:
         return 1.0
-    size = float(np.median(sizes))
-    if 1 / _MOST < size < _MOST:
+    size, largest = float(np.median(sizes)), float(sizes.max())
+    if 1 / _MOST < size < _MOST and largest < _RANGE:
         return 1.0
-    lowest = np.log2(np.finfo(data.dtype).tiny)
-    return float(2.0 ** max(np.floor(np.log2(size)), lowest))
+    # the least numbers have no reciprocal
+    size = max(size, largest / _RANGE, float(np.finfo(data.dtype).tiny))
+    return float(2.0 ** np.floor(np.log2(size)))
 
 
 def in_unit(values, unit):
     """
     Return values in the unit of `binary_unit`: themselves where that is 1.
     """
-    return values if unit == 1 else values / unit
+    if unit == 1:
+        return values
+    with np.errstate(over='ignore'):  # of pixels that are not used
+        return values / unit
