@@ -14,7 +14,7 @@ from photutils.background import Background2D
 from bgrem.detections import DetectionMixin
 from bgrem.inputs import parse_image
 from bgrem.pipeline import separate
-from bgrem.sky.blank import blank_pixels, wild_errors
+from bgrem.sky.blank import blank_pixels
 from bgrem.sky.boxes import measure_sky
 from bgrem.sky.choice import (
     choose_one_box,
@@ -48,6 +48,7 @@ __all__ = ['DiffusionBackground']
 
 # in units of the noise; what is left of a brighter source is not noise alone
 _SOURCE_FREE = 0.5
+_LARGEST_ERROR = 1e15  # its square is finite in float32
 # in steps of float32: between the 16th and the 84th percentile of what it hides
 _ROUNDING = 3.0
 
@@ -259,7 +260,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         self._size = unit if options.get('interpolator') is None else 1.0
         # kept for the flipped residual: neither array nor file may change till then
         self._detector = {
-            'error': None if image.error is None else in_unit(image.error, self._size),
+            'error': _error_in_unit(image.error, self._size),
             'weights': load_weights(weights),
             'n_symmetries': n_symmetries,
             'normalization': _factor_in_unit(normalization, self._size),
@@ -646,8 +647,6 @@ DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)
 def _hide_blank(image, box_size, options):
     """Return the image that knows its blank pixels, if enough others are left."""
     blank = blank_pixels(image.data, image.unusable)
-    if image.error is not None:
-        blank |= wild_errors(image.error, image.data, image.unusable)
     if not blank.any():
         return image
     hidden = replace(image, blank=blank)
@@ -668,6 +667,13 @@ def _warn_of_rounding(values):
             'these differ. Give the data as float64, or subtract a constant first.'
         )
         warnings.warn(msg, AstropyUserWarning, stacklevel=3)
+
+
+def _error_in_unit(error, unit):
+    """Return an error in another unit, with bounds for what is as good as none."""
+    if error is None:
+        return None
+    return np.minimum(in_unit(error, unit), error.dtype.type(_LARGEST_ERROR))
 
 
 def _factor_in_unit(normalization, unit):

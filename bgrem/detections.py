@@ -35,6 +35,7 @@ __all__ = ['DetectionMixin']
 _MAX_SKY = 1.0
 # Fluxes of so many typical pixels have squares, and these have inverses.
 _MAX_SIZE = 1e140
+_LARGEST_SINGLE = 1e15
 
 
 class DetectionMixin:
@@ -347,8 +348,10 @@ class DetectionMixin:
         return CCDData(data.value, unit=image.unit, **values)
 
     def _in_double(self, values):
-        """Return values whose squares float32 could not hold as float64."""
-        return values if self._size == 1 else values.astype(float)
+        """Return values whose squares float32 may not hold as float64."""
+        largest = np.nanmax(np.abs(u.Quantity(values).value), initial=0)
+        is_small = self._size == 1 and largest < _LARGEST_SINGLE
+        return values if is_small else values.astype(float)
 
     def _threshold(self, threshold, false_discovery_rate):
         """Return the threshold on the probability."""

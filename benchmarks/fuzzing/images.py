@@ -17,6 +17,7 @@ from fuzzing.scenes import odd_scene
 from fuzzing.weights import write_tiny_weights
 
 from bgrem import DiffusionBackground
+from bgrem.inputs import parse_image
 from bgrem.weights import load_weights
 
 __all__ = ['ImageCases']
@@ -111,6 +112,11 @@ class _Case:
         for name in ('mask', 'coverage_mask'):
             if options.get(name) is not None:
                 self.hidden |= options[name]
+        if background is None:
+            # An error of no use hides a pixel too.
+            names = ('error', 'use_nddata_mask')
+            given = {name: options[name] for name in names if name in options}
+            self.hidden |= parse_image(self.given, **given).unusable
         if background is not None:
             # Errors of no use hide pixels, and so does a number in place of data.
             self.hidden |= background._image.unusable & np.isfinite(self.data)

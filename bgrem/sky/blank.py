@@ -18,7 +18,7 @@ from scipy.ndimage import (
 
 from bgrem.sky.mesh import find_quantum
 
-__all__ = ['blank_pixels', 'wild_errors']
+__all__ = ['blank_pixels']
 
 _PATCH = np.ones((3, 3), dtype=bool)
 _NEIGHBORS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)
@@ -35,7 +35,6 @@ _RIM_HEIGHT = 0.2
 _WILD = 1e12  # no star is so many standard deviations bright
 # nor is a single pixel so many of them, or medians, away: its square means nothing
 _WILD_PIXEL = 1e16
-_WILD_ERROR = 1e9  # in typical pixels
 # Of the values within a tenth of the quartiles' distance above the number, when
 # nothing lies below: so many, and they were cut off there, not filled.
 _MAX_CUT = 0.01
@@ -146,32 +145,11 @@ def _wild_pixels(data, usable):
     if values.size == 0:
         return np.zeros(data.shape, dtype=bool)
     low, middle, high = np.percentile(values, [25, 50, 75])
-    bound = _WILD_PIXEL * max((high - low) / 1.349, abs(middle))
-    if bound == 0:
+    typical = max((high - low) / 1.349, abs(middle))
+    if typical == 0:
         return np.zeros(data.shape, dtype=bool)
     with np.errstate(over='ignore', invalid='ignore'):
-        return usable & (np.abs(data - middle) > bound)
-
-
-def wild_errors(error, data, unusable):
-    """
-    Find the pixels whose error is so large that it is as good as none.
-
-    Parameters
-    ----------
-    error, data : 2D `~numpy.ndarray` of float
-        The error of each pixel, and the image.
-    unusable : 2D `~numpy.ndarray` of bool
-        True at pixels to ignore, among them all that are not finite.
-
-    Returns
-    -------
-    wild : 2D `~numpy.ndarray` of bool
-        True where it is beyond 1e9 times the typical pixel.
-    """
-    sizes = np.abs(data[~unusable & (data != 0)]).astype(float)
-    typical = np.median(sizes) if sizes.size else 1.0
-    return error.astype(float) > _WILD_ERROR * typical
+        return usable & (np.abs(data / typical - middle / typical) > _WILD_PIXEL)
 
 
 def _sharp_edged(same, usable, bright):

@@ -192,7 +192,7 @@ def measure_sky(residual, usable, noise, source, quantum=0.0):
         box * factor,
         surface.level * unit + middle,
         noise_mesh * unit,
-        np.sqrt(surface.variance) * ratio * unit,
+        np.sqrt(np.maximum(surface.variance, 0)) * ratio * unit,
         _at_pixels(left_over > 1 / box, box, rest.shape),
     )
 
