@@ -49,8 +49,9 @@ __all__ = ['DiffusionBackground']
 # in units of the noise; what is left of a brighter source is not noise alone
 _SOURCE_FREE = 0.5
 _LARGEST_ERROR = 1e15  # its square is finite in float32
-# in steps of float32: between the 16th and the 84th percentile of what it hides
-_ROUNDING = 3.0
+# So many pixels that differ from the median by so few steps of float32, and no noise,
+# are what rounding has left of one.
+_ROUNDING, _ROUNDED_PART = 4.0, 1e-3
 
 
 class DiffusionBackground(DetectionMixin, Background2D):
@@ -375,11 +376,11 @@ class DiffusionBackground(DetectionMixin, Background2D):
         )
         self._is_measured = measured_boxes(self)
         self._is_filtered = filtered_boxes(self, residual, hidden, options)
-        self.filter_threshold = threshold
         mesh, noise = (
             _plain(values)
             for values in (super().background_mesh, super().background_rms_mesh)
         )
+        self.filter_threshold = threshold  # the parent filters when it is asked
         self._error_mesh, self._trend = None, trend and trend.times(self._size)
         if trend is None:
             mesh = mesh + level
@@ -660,8 +661,10 @@ def _hide_blank(image, box_size, options):
 
 def _warn_of_rounding(values):
     """Warn where an image without noise differs by no more than its rounding."""
-    low, middle, high = np.percentile(values.astype(float), [16, 50, 84])
-    if 0 < high - low < _ROUNDING * np.finfo(np.float32).eps * abs(middle):
+    middle = np.median(values).astype(float)
+    away = np.abs(values - middle)
+    step = np.finfo(np.float32).eps * abs(middle)
+    if np.mean((away > 0) & (away <= _ROUNDING * step)) > _ROUNDED_PART:
         msg = (
             f'no noise is seen: float32 rounds values near {middle:.6g} by as much as '
             'these differ. Give the data as float64, or subtract a constant first.'

@@ -53,7 +53,10 @@ def refusal_is_right(exc, background_input, options):
         'All input pixels are masked': not (finite & ~hidden).any(),
         # In boxes of the image's choice there is always one.
         'All boxes contain': isinstance(options.get('box_size', 'auto'), str) is False,
-        'error must be positive': 'error' in options or True,
+        'error must be positive': True,
+        'normalization must be about': not isinstance(
+            options.get('normalization', 'local'), str
+        ),
     }
     for part, holds in is_right.items():
         if part in text:
