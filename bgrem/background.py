@@ -2,13 +2,10 @@
 The sky of an image whose sources a denoiser has taken out.
 """
 
-import warnings
-from copy import copy
 from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-from astropy.utils.exceptions import AstropyUserWarning
 from photutils.background import Background2D
 
 from bgrem.detections import DetectionMixin
@@ -42,16 +39,18 @@ from bgrem.sky.parent import (
 from bgrem.sky.stripes import measure_stripes
 from bgrem.sky.trend import find_trend
 from bgrem.sky.uncertainty import mesh_standard_error
-from bgrem.sky.units import binary_unit, in_unit
+from bgrem.sky.units import (
+    binary_unit,
+    error_in_unit,
+    factor_in_unit,
+    in_unit,
+    warn_of_rounding,
+)
 
 __all__ = ['DiffusionBackground']
 
 # in units of the noise; what is left of a brighter source is not noise alone
 _SOURCE_FREE = 0.5
-_LARGEST_ERROR = 1e15  # its square is finite in float32
-# So many pixels that differ from the median by so few steps of float32, and no noise,
-# are what rounding has left of one.
-_ROUNDING, _ROUNDED_PART = 4.0, 1e-3
 
 
 class DiffusionBackground(DetectionMixin, Background2D):
@@ -261,10 +260,10 @@ class DiffusionBackground(DetectionMixin, Background2D):
         self._size = unit if options.get('interpolator') is None else 1.0
         # kept for the flipped residual: neither array nor file may change till then
         self._detector = {
-            'error': _error_in_unit(image.error, self._size),
+            'error': error_in_unit(image.error, self._size),
             'weights': load_weights(weights),
             'n_symmetries': n_symmetries,
-            'normalization': _factor_in_unit(normalization, self._size),
+            'normalization': factor_in_unit(normalization, self._size),
             'device': device,
             'batch_size': batch_size,
         }
@@ -278,7 +277,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         self._correction = separation.correction
         unusable, noise = image.unusable, separation.normalization.scale
         if data.dtype == np.float32 and not noise[~unusable].any():
-            _warn_of_rounding(image.data[~unusable])
+            warn_of_rounding(image.data[~unusable])
         step = sparse_step(data, unusable, noise)
         residual = data - separation.source
         sky = measure_sky(residual, ~unusable, noise, separation.source, step)
@@ -329,8 +328,10 @@ class DiffusionBackground(DetectionMixin, Background2D):
         for name, value in chosen_estimators().items():
             setattr(self, name, value)
         level = sky.level if self._edges == 'linear' else np.maximum(sky.level, 0)
+        dtype = image.data.dtype
+        largest = np.finfo(dtype).max
         level, noise, self._error_mesh = (
-            (values * self._size).astype(image.data.dtype)
+            np.clip(values * self._size, -largest, largest).astype(dtype)
             for values in (level, sky.noise, sky.error)
         )
         self._level_mesh, self._noise_mesh = map(self._with_unit, (level, noise))
@@ -340,7 +341,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
                 image.data.min(where=usable, initial=np.inf),
                 image.data.max(where=usable, initial=-np.inf),
             ],
-            dtype=image.data.dtype,
+            dtype=dtype,
         )
         self._interpolates = True
 
@@ -454,9 +455,9 @@ class DiffusionBackground(DetectionMixin, Background2D):
         if not self._interpolates:
             return super().background
         if self._error_mesh is not None:
-            sky = self._as_map(self.background_mesh, edges=self._edges)
             # straight on beyond the outer boxes, but not beyond all that was measured
-            return np.clip(sky, *self._with_unit(self._bounds))
+            options = {'edges': self._edges, 'bounds': self._bounds}
+            return self._as_map(self.background_mesh, **options)
         if self._trend is None:
             return self._as_map(self.background_mesh)
         deviation = _plain(self.background_mesh) - self._trend_mesh
@@ -488,13 +489,15 @@ class DiffusionBackground(DetectionMixin, Background2D):
         """
         return self._as_map(self._standard_error_mesh)
 
-    def _as_map(self, mesh, *, edges='reflect', trend=None):
+    def _as_map(self, mesh, *, edges='reflect', bounds=None, trend=None):
         """Return a map of the image, with its unit, from the values of the boxes."""
         shape, dtype = self._source.shape, self._source.dtype
         mesh = _plain(mesh)
         image = interpolate_mesh(mesh, shape, self.box_size, dtype, edges=edges)
         if trend is not None:
             image += trend.image(dtype)
+        if bounds is not None:
+            np.clip(image, *bounds, out=image)
         if self.coverage_mask is not None:
             image[self.coverage_mask] = self.fill_value
         return self._with_unit(image)
@@ -657,33 +660,6 @@ def _hide_blank(image, box_size, options):
         # where no box is left the parent would raise, and only because of what we hide
         is_enough = count_boxes(silent_mask(hidden), image, box_size, options) > 0
     return hidden if is_enough else image
-
-
-def _warn_of_rounding(values):
-    """Warn where an image without noise differs by no more than its rounding."""
-    middle = np.median(values).astype(float)
-    away = np.abs(values - middle)
-    step = np.finfo(np.float32).eps * abs(middle)
-    if np.mean((away > 0) & (away <= _ROUNDING * step)) > _ROUNDED_PART:
-        msg = (
-            f'no noise is seen: float32 rounds values near {middle:.6g} by as much as '
-            'these differ. Give the data as float64, or subtract a constant first.'
-        )
-        warnings.warn(msg, AstropyUserWarning, stacklevel=3)
-
-
-def _error_in_unit(error, unit):
-    """Return an error in another unit, with bounds for what is as good as none."""
-    if error is None:
-        return None
-    return np.minimum(in_unit(error, unit), error.dtype.type(_LARGEST_ERROR))
-
-
-def _factor_in_unit(normalization, unit):
-    """Return a copy of the factor of the network for data in another unit."""
-    if isinstance(normalization, str) or unit == 1:
-        return copy(normalization)
-    return np.asarray(normalization, dtype=float)[()] * unit
 
 
 def _plain(values):

@@ -349,9 +349,7 @@ class DetectionMixin:
 
     def _in_double(self, values):
         """Return values whose squares float32 may not hold as float64."""
-        largest = np.nanmax(np.abs(u.Quantity(values).value), initial=0)
-        is_small = self._size == 1 and largest < _LARGEST_SINGLE
-        return values if is_small else values.astype(float)
+        return values.astype(float) if self._size != 1 else _large_in_double(values)
 
     def _threshold(self, threshold, false_discovery_rate):
         """Return the threshold on the probability."""
@@ -450,6 +448,12 @@ def _known_error(image, error, effective_gain):
     return error
 
 
+def _large_in_double(values):
+    """Return values of which some have no square in float32 as float64."""
+    largest = np.nanmax(np.abs(u.Quantity(values).value), initial=0)
+    return values if largest < _LARGEST_SINGLE else values.astype(float)
+
+
 def _saturation_level(saturation, unit):
     """Return the saturation level in the unit of the data."""
     if isinstance(saturation, u.Quantity):
@@ -470,15 +474,20 @@ def _other_image(data, shape, error, effective_gain):
     background = rms = None
     if isinstance(data, DetectionMixin):
         image = data._image
-        values, background, rms = data.subtract(), data.background, data.background_rms
+        values, background, rms = (
+            data._in_double(one)
+            for one in (data.subtract(), data.background, data.background_rms)
+        )
     else:
         image = parse_image(data)
-        values = image.data if image.unit is None else image.data << image.unit
+        values = _large_in_double(image.data)
+        values = values if image.unit is None else values << image.unit
     if image.data.shape != shape:
         msg = f'data must have the shape of the image, {shape}, got {image.data.shape}'
         raise ValueError(msg)
     known = _known_error(image, error, effective_gain)
     if known is not None:
+        known = _large_in_double(known)
         known = known if image.unit is None else known << image.unit
     elif rms is not None:
         known = total_error(values, rms, effective_gain)

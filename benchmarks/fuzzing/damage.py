@@ -84,8 +84,9 @@ def damage_fits(content, rng):
     """Return damaged bytes of a FITS file, and what was done to them."""
     content = bytearray(content)
     ways = {
-        'flip bytes': flip_bytes, 'flip header': _flip_header, 'card value': _card_value,
-        'card swap': _card_swap, 'card delete': _card_delete, 'truncate': _truncate,
+        'flip bytes': flip_bytes, 'flip header': _flip_header,
+        'card value': _card_value, 'card swap': _card_swap,
+        'card delete': _card_delete, 'truncate': _truncate,
         'cut block': _cut, 'double block': _double, 'append': _append, 'zeros': _zeros,
     }  # fmt: skip
     # The headers are where the surprises are.
@@ -99,6 +100,7 @@ def damage_fits(content, rng):
 
 
 def flip_bytes(content, rng):
+    """Return bytes of which some were changed."""
     for place in rng.integers(len(content), size=rng.integers(1, 20)):
         content[place] = rng.integers(256)
     return content
@@ -171,4 +173,3 @@ def _zeros(content, rng):
     n = min(int(rng.integers(1, 3000)), len(content) - place)
     content[place : place + n] = bytes(n)
     return content
-

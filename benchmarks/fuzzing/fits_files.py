@@ -6,12 +6,12 @@ import io
 
 import numpy as np
 from astropy.io import fits
-from fuzzing.damage import damage_fits, good_files
-from fuzzing.judge import refusable, require
-from fuzzing.weights import write_tiny_weights
 
 from bgrem.cli.main import main as bgrem_command
 from bgrem.files.io import read_error, read_images, read_mask
+from fuzzing.damage import damage_fits, good_files
+from fuzzing.judge import refusable, require
+from fuzzing.weights import write_tiny_weights
 
 __all__ = ['FitsCases']
 
@@ -35,7 +35,7 @@ class FitsCases:
         path.write_bytes(content)
         try:
             if seed % self.every == 0:
-                return [f"{what} (command)"], self._command(work, path, rng)
+                return [f'{what} (command)'], self._command(work, path, rng)
             return [what], refusable(path, lambda: self._read(path, rng))
         finally:
             for left in work.iterdir():
@@ -71,4 +71,3 @@ class FitsCases:
             with fits.open(output) as hdus:
                 require(hdus[-1].name == 'CATALOG', hdus[-1].name)
         return 'good' if status == 0 else 'refused'
-

@@ -117,7 +117,11 @@ def odd_options(data, rng):
     maybe(0.7, 'exclude_percentile', lambda: float(rng.choice(PERCENTILES)))
     maybe(0.15, 'filter_size', lambda: _either(rng, 1, 3, 5, (3, 1), (1, 7), (9, 9)))
     maybe(0.05, 'filter_threshold', lambda: float(np.nan_to_num(np.nanmedian(data))))
-    maybe(0.1, 'mask', lambda: rng.random(data.shape) < rng.choice([0.001, 0.1, 0.1, 0.99]))
+    maybe(
+        0.1,
+        'mask',
+        lambda: rng.random(data.shape) < rng.choice([0.001, 0.1, 0.1, 0.99]),
+    )
     maybe(0.1, 'coverage_mask', lambda: _uncovered(data.shape, rng))
     maybe(0.1, 'fill_value', lambda: _either(rng, np.nan, -1.0, 1e30))
     maybe(0.15, 'error', lambda: _error(data, rng))
@@ -139,8 +143,8 @@ def _either(rng, *values):
 
 def _box_size(rng):
     return _either(
-        rng, 'auto', 1 + int(rng.integers(7)), 8, 16, 25, 32, 64, 200, (10, 50), (300, 3),
-        np.array([20, 20]), np.int16(31),
+        rng, 'auto', 1 + int(rng.integers(7)), 8, 16, 25, 32, 64, 200, (10, 50),
+        (300, 3), np.array([20, 20]), np.int16(31),
     )  # fmt: skip
 
 
@@ -179,8 +183,9 @@ def _of(shape, value=0.0, dtype=float):
 WRONG = {
     'data': (
         lambda d: d[0], lambda d: d[None], lambda d: d[:0], lambda d: d.astype(str),
-        lambda d: d + 0j, lambda d: d.astype(object), lambda d: None, lambda d: 'x.fits',
-        lambda d: d[:, :0], lambda d: 3.0, lambda d: d.astype('M8[s]'),
+        lambda d: d + 0j, lambda d: d.astype(object), lambda d: None,
+        lambda d: 'x.fits', lambda d: d[:, :0], lambda d: 3.0,
+        lambda d: d.astype('M8[s]'),
     ),
     'box_size': (
         'big', 0, -3, (1, 2, 3), np.nan, 2.5, (), (0, 5), np.inf, True, None, (5, 'a'),
@@ -195,7 +200,7 @@ WRONG = {
     ),
     'coverage_mask': (
         lambda d: _of((3, 3), False, bool), lambda d: _of(d.shape, 0, int),
-        lambda d: _of(d.shape[::-1] + (1,), False, bool), lambda d: True,
+        lambda d: _of((*d.shape[::-1], 1), False, bool), lambda d: True,
     ),
     'error': (
         lambda d: _of((3, 3), 1), lambda d: _of(d.shape), lambda d: _of(d.shape, -1),
@@ -248,7 +253,9 @@ WRONG_CALLS = (
     *[('catalog', 'wcs', value) for value in (3, 'a')],
     *[
         ('catalog', 'segmentation_image', value)
-        for value in (3, 'a', lambda d: _of(d.shape, 1, int), lambda d: _of((3, 3), 1, int))
+        for value in (
+            3, 'a', lambda d: _of(d.shape, 1, int), lambda d: _of((3, 3), 1, int),
+        )
     ],
     *[
         ('detection_mask', 'footprint', value)

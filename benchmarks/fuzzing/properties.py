@@ -5,9 +5,9 @@ import re
 
 import numpy as np
 from astropy import units as u
-from fuzzing.judge import Fault, require
 
 import bgrem
+from fuzzing.judge import Fault, require
 
 __all__ = [
     'check_catalog',
@@ -25,7 +25,8 @@ DOCUMENTED = (
     'Input data contains non-finite', 'the fraction of false detections may be',
     'no star in the image is bright enough', 'the uncertainty, a .* is ignored',
     'exclude_percentile=.* leaves no box', 'the median of data outside the sources',
-    'No sources were found', 'the WCS cannot be used', 'no noise is seen: float32 rounds',
+    'No sources were found', 'the WCS cannot be used',
+    'no noise is seen: float32 rounds',
 )  # fmt: skip
 
 
@@ -148,7 +149,7 @@ def check_segments(segments, mask, hidden, data):
         require(mask[segments.data > 0].all(), 'a segment outside the mask')
 
 
-def check_catalog(background, catalog, segments, measured, options):
+def check_catalog(catalog, segments, measured, options):
     """Check the table of a catalogue."""
     table = catalog.to_table()
     require(len(table) == segments.n_labels, 'rows')

@@ -78,7 +78,7 @@ def _sources(shape, rng):
 
 
 # -------------------------------------------------------- values: data, level, noise,
-#                                        sources and generator to data, or these and dtype
+#                                    sources and generator to data, or these and dtype
 def _plain(data, *_):
     return data
 
@@ -108,7 +108,9 @@ def _checkers(data, level, noise, sources, rng):
 
 def _gradient(data, level, noise, sources, rng):
     y, x = np.indices(data.shape)
-    return data + 10 ** rng.uniform(0, 4) * noise * (rng.normal() * x + rng.normal() * y)
+    return data + 10 ** rng.uniform(0, 4) * noise * (
+        rng.normal() * x + rng.normal() * y
+    )
 
 
 def _negative(data, *_):
@@ -144,7 +146,9 @@ def _integer_limits(data, level, noise, sources, rng):
     )
     bounds = np.iinfo(dtype)
     # Of float64 the highest that fits.
-    highest = float(np.nextafter(float(bounds.max), 0)) if bounds.max > 2**53 else bounds.max
+    highest = (
+        float(np.nextafter(float(bounds.max), 0)) if bounds.max > 2**53 else bounds.max
+    )
     scaled = (data - data.min()) / max(np.ptp(data), 1e-300)
     data = bounds.min + scaled * (highest - bounds.min)
     place = rng.random(data.shape)

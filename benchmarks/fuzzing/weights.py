@@ -5,12 +5,12 @@ import json
 
 import numpy as np
 import torch
-from fuzzing.damage import flip_bytes
-from fuzzing.judge import refusable, require
 
 from bgrem.denoise.run import denoise
 from bgrem.nn import AttentionUNet, CosineSchedule, UNetConfig
 from bgrem.weights import load_weights, save_weights
+from fuzzing.damage import flip_bytes
+from fuzzing.judge import refusable, require
 
 __all__ = ['WeightsCases', 'write_tiny_weights']
 
@@ -50,6 +50,7 @@ def write_tiny_weights(path):
     }  # fmt: skip
     save_weights(path, network.state_dict(), header)
     return path
+
 
 class WeightsCases:
     """Damaged weights files, loaded and, if they load, used."""
@@ -170,4 +171,3 @@ class WeightsCases:
             return self._join(table, text, tensors)
         start = json.dumps(table)[:-1].encode() + b', "x": ' + deep.encode() + b'}'
         return len(start).to_bytes(8, 'little') + start + tensors
-

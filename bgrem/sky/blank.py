@@ -189,8 +189,11 @@ def _empty_areas(zero, usable):
 
 
 def _emptiness(zero, rest, most):
-    """Return how fast windows of zeros become rare with their area: of white noise the
-    logarithm of one over the part of the zeros."""
+    """
+    Return how fast windows of zeros become rare with their area.
+
+    Of white noise that is the logarithm of one over the part of the zeros.
+    """
     rates = []
     for size in range(1, most + 1):
         inside = minimum_filter(rest, size=size, mode='constant')

@@ -147,7 +147,8 @@ def measure_sky(residual, usable, noise, source, quantum=0.0):
     noise = np.where(noise > 0, noise, unit) / unit
     noise = np.clip(noise, _LEAST_NOISE, 1 / _LEAST_NOISE).astype(np.float32)
     rest = np.zeros(residual.shape, dtype=np.float32)
-    np.divide(residual - middle, unit, out=rest, where=usable, casting='same_kind')
+    with np.errstate(over='ignore'):
+        np.divide(residual - middle, unit, out=rest, where=usable, casting='same_kind')
     np.clip(rest, -_FARTHEST, _FARTHEST, out=rest)
     box = _LEAST_BOX * _noise_reach(rest, usable, noise)
     # a box of four counts at least: the scatter of less is not normal

@@ -132,7 +132,9 @@ def test_noise_below_float32():
     assert_allclose(bkg.background_rms, 20, rtol=0.1)
 
 
-@pytest.mark.parametrize('box_size', [np.int8(24), np.int16(24), np.array([24, 24], 'i1')])
+@pytest.mark.parametrize(
+    'box_size', [np.int8(24), np.int16(24), np.array([24, 24], 'i1')]
+)
 def test_box_size_of_any_integer(image, box_size):
     bkg = DiffusionBackground(image, box_size)
     assert_array_equal(bkg.background, DiffusionBackground(image, 24).background)
@@ -143,9 +145,10 @@ def test_sky_stays_within_the_data():
     y, x = np.indices((72, 76))
     data = 1.0 + (x + y) % 2
     data[:, :30] = 65535
-    sky = DiffusionBackground(data.astype('f4')).background
-    assert sky.min() >= 1
-    assert sky.max() <= 65535
+    bkg = DiffusionBackground(data.astype('f4'), coverage_mask=y < 9, fill_value=-5)
+    assert_array_equal(bkg.background[:9], -5)
+    assert bkg.background[9:].min() >= 1
+    assert bkg.background[9:].max() <= 65535
 
 
 WRONG_OPTIONS = [

@@ -11,7 +11,9 @@ def test_check_count(value):
     assert check_count('n_steps', np.int64(3)) == 3
 
 
-@pytest.mark.parametrize('value', ['3', None, (1, 2), [1], {}, 1 + 0j, np.zeros(3), b'1'])
+@pytest.mark.parametrize(
+    'value', ['3', None, (1, 2), [1], {}, 1 + 0j, np.zeros(3), b'1']
+)
 def test_no_number(value):
     with pytest.raises(TypeError, match='zero_point must be a number, got'):
         as_number('zero_point', value)

@@ -189,7 +189,11 @@ def test_zeros_beside_counts(counts, outside):
 @pytest.mark.parametrize('counts', [0.1, 1.0, 10.0])
 @pytest.mark.parametrize(
     'shape',
-    [np.exp(-X / 40), (X / SIZE) ** 2, np.exp(-((X - 100) ** 2 + (Y - 90) ** 2) / 2450)],
+    [
+        np.exp(-X / 40),
+        (X / SIZE) ** 2,
+        np.exp(-((X - 100) ** 2 + (Y - 90) ** 2) / 2450),
+    ],
     ids=['exponential', 'quadratic', 'disc'],
 )
 def test_counts_that_fade_away(counts, shape):
