@@ -71,7 +71,7 @@ def error_in_unit(error, unit):
     """
     Return an error, or `None`, in another unit, as far as it can be one.
 
-    What is beyond a bound is of no use, and what is less than rounding is not known (0).
+    What is beyond a bound is of no use, and what is less than rounding not known (0).
     """
     if error is None:
         return None
