@@ -274,6 +274,11 @@ class DiffusionBackground(DetectionMixin, Background2D):
         self._image = image
         self._source = separation.source * unit
         self._probability = separation.probability
+        usable = ~image.unusable
+        self._bounds = (
+            image.data.min(where=usable, initial=np.inf),
+            image.data.max(where=usable, initial=-np.inf),
+        )
         self._correction = separation.correction
         unusable, noise = image.unusable, separation.normalization.scale
         if data.dtype == np.float32 and not noise[~unusable].any():
@@ -335,14 +340,6 @@ class DiffusionBackground(DetectionMixin, Background2D):
             for values in (level, sky.noise, sky.error)
         )
         self._level_mesh, self._noise_mesh = map(self._with_unit, (level, noise))
-        usable = ~image.unusable
-        self._bounds = np.array(
-            [
-                image.data.min(where=usable, initial=np.inf),
-                image.data.max(where=usable, initial=-np.inf),
-            ],
-            dtype=dtype,
-        )
         self._interpolates = True
 
     def _measure_boxes(self, sky, residual, box_size, options, *, is_free):
@@ -461,7 +458,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         if self._trend is None:
             return self._as_map(self.background_mesh)
         deviation = _plain(self.background_mesh) - self._trend_mesh
-        return self._as_map(deviation, trend=self._trend)
+        return self._as_map(deviation, trend=self._trend, bounds=self._bounds)
 
     @property
     def background_rms(self):

@@ -88,9 +88,9 @@ class DetectionMixin:
             ``footprint`` is not a 2D array with a `True` element.
         """
         return detection_mask(
-            self._source,
+            in_unit(self._source, self._size),
             self._probability,
-            self._plain_rms(),
+            in_unit(self._plain_rms(), self._size),
             threshold=self._threshold(threshold, false_discovery_rate),
             footprint=footprint,
             mask=self._image.unusable,
@@ -125,9 +125,9 @@ class DetectionMixin:
             If a parameter is out of range.
         """
         return segment(
-            self._source,
+            in_unit(self._source, self._size),
             self._probability,
-            self._plain_rms(),
+            in_unit(self._plain_rms(), self._size),
             threshold=self._threshold(threshold, false_discovery_rate),
             n_pixels=n_pixels,
             deblend=deblend,

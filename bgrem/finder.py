@@ -7,7 +7,6 @@ import warnings
 import numpy as np
 from astropy.table import QTable
 from photutils.utils.exceptions import NoDetectionsWarning
-from scipy import ndimage
 
 from bgrem.detect.discovery import choose_threshold
 from bgrem.detect.peaks import find_peaks
@@ -163,12 +162,10 @@ class SourceDetector:
         """Return the sources as photutils wants them."""
         index, labels = segments.labels, segments.data
         noise = in_unit(self._noise, self._size)
-        # where a segment has no peak of its own
-        place = np.array(ndimage.maximum_position(found.probability, labels, index))
         positions = measure_positions(
             data,
             segments,
-            place[:, ::-1].astype(float),
+            np.full((len(index), 2), np.nan),
             source=found.source,
             probability=found.probability,
             noise=noise,

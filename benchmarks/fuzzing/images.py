@@ -171,7 +171,8 @@ class _Case:
                     table = background.catalog(**keep, **options)
                     require(table is None, 'a catalogue of nothing')
                 except ValueError as exc:
-                    require('another unit' in str(exc), repr(exc))
+                    texts = 'another unit', 'error must be positive'
+                    require(any(text in str(exc) for text in texts), repr(exc))
             return
         self.names.append('reached: catalogue with sources')
         before = segments.data.copy()

@@ -116,7 +116,7 @@ def catalog(
     # Where the denoised image is empty the probability alone gives the
     # position, so that every source has one, also in a patch without noise.
     glow = np.where(
-        background_rms > 0 * background_rms, background_rms, np.max(background_rms)
+        background_rms > 0 * background_rms, background_rms, np.nanmax(background_rms)
     )
     shape_image = np.maximum(source, 0 * source) + (
         1e-3 * np.maximum(probability, np.finfo(np.float32).tiny) * glow

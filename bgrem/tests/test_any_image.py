@@ -240,6 +240,33 @@ def test_finder_gives_every_source_a_place(image, bkg):
     assert np.isfinite(found['y']).all()
 
 
+def test_negative_sky_in_steps_of_float32():
+    """Steps of rounding are no counts, which cannot be negative."""
+    data = np.random.default_rng(2).normal(-12800, 0.002, SHAPE).astype('f4')
+    for box_size in ('auto', 16):
+        sky = DiffusionBackground(data, box_size).background
+        assert_allclose(sky, -12800, atol=0.002)
+
+
+def test_trend_stays_within_the_data():
+    y, x = np.indices((80, 80))
+    data = np.random.default_rng(3).normal(50 * x, 1)
+    mask = x > 20
+    bkg = DiffusionBackground(data, 16, mask=mask, exclude_percentile=100)
+    assert bkg.background.max() <= data[~mask].max()
+
+
+@pytest.mark.parametrize('fill_value', [np.nan, -5.0, 1e30])
+def test_catalog_beside_a_fill_value(image, fill_value):
+    """What stands for no coverage is no noise."""
+    uncovered = np.zeros(SHAPE, dtype=bool)
+    uncovered[:, :4] = True
+    options = {'coverage_mask': uncovered, 'fill_value': fill_value}
+    table = DiffusionBackground(image, **options).catalog(threshold=0.5).to_table()
+    expected = DiffusionBackground(image, mask=uncovered).catalog(threshold=0.5)
+    assert_allclose(table['kron_flux'], expected.kron_flux, rtol=1e-5)
+
+
 def test_factor_of_another_image(image):
     with pytest.raises(ValueError, match='normalization must be about one over'):
         DiffusionBackground(1e-18 * image, normalization=1e-2)
