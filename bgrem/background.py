@@ -2,7 +2,6 @@
 The sky of an image whose sources a denoiser has taken out.
 """
 
-from copy import copy
 from dataclasses import replace
 from functools import cached_property
 
@@ -27,6 +26,7 @@ from bgrem.sky.parent import (
     NOTHING_MEASURED,
     check_as_parent,
     check_options,
+    check_values,
     count_boxes,
     describe,
     filtered_boxes,
@@ -40,6 +40,13 @@ from bgrem.sky.parent import (
 from bgrem.sky.stripes import measure_stripes
 from bgrem.sky.trend import find_trend
 from bgrem.sky.uncertainty import mesh_standard_error
+from bgrem.sky.units import (
+    binary_unit,
+    error_in_unit,
+    factor_in_unit,
+    in_unit,
+    warn_of_rounding,
+)
 
 __all__ = ['DiffusionBackground']
 
@@ -244,48 +251,63 @@ class DiffusionBackground(DetectionMixin, Background2D):
             exposure=exposure,
             use_nddata_mask=use_nddata_mask,
         )
+        check_values(box_size, options)
         weights = load_weights(weights)
         _check_counts(image, weights, remove_stripes=remove_stripes)
-        self._stripes = None
-        if remove_stripes:
-            self._stripes = measure_stripes(image.data, image.unusable)
-            data = image.data - self._stripe_map(image.data.dtype)
-            image = replace(image, data=data)
         automatic = is_automatic(box_size)
         if automatic:
             check_options(image, options)
         else:
             check_as_parent(image, box_size, options)
+            box_size = np.array(box_size, dtype=int)
         image = _hide_blank(image, None if automatic else box_size, options)
+        self._stripes = None
+        if remove_stripes:
+            unit = binary_unit(image.data, image.unusable)
+            stripes = measure_stripes(in_unit(image.data, unit), image.unusable)
+            self._stripes = [levels * unit for levels in stripes]
+            data = image.data - self._stripe_map(image.data.dtype)
+            image = replace(image, data=data)
+        # what cannot be squared is measured in a unit of its own
+        unit = binary_unit(image.data, image.unusable)
+        self._size = unit if options.get('interpolator') is None else 1.0
         # kept for the flipped residual: neither array nor file may change till then
         self._detector = {
-            'error': image.error,
+            'error': error_in_unit(image.error, self._size),
             'exposure': image.exposure,
             'weights': weights,
             'n_symmetries': n_symmetries,
-            'normalization': copy(normalization),
+            'normalization': factor_in_unit(normalization, self._size),
             'device': device,
             'batch_size': batch_size,
             'progress': progress,
         }
-        separation = self._separate(image.data, image.unusable, n_steps=n_steps)
+        unit, data = self._size, in_unit(image.data, self._size)
+        separation = self._separate(data, image.unusable, n_steps=n_steps)
         self._image = image
-        self._source = separation.source
+        self._source = separation.source * unit
         self._probability = separation.probability
+        usable = ~image.unusable
+        self._bounds = (
+            image.data.min(where=usable, initial=np.inf),
+            image.data.max(where=usable, initial=-np.inf),
+        )
         self._correction = separation.correction
         unusable, noise = image.unusable, separation.normalization.scale
+        if data.dtype == np.float32 and not noise[~unusable].any():
+            warn_of_rounding(image.data[~unusable])
         self._is_counts = weights.is_for_counts
-        residual = image.data - self._source
+        residual = data - separation.source
         if self._is_counts:
             step = 1.0
             sky = counts_sky(separation.sky, separation.sky_error)
         else:
-            step = sparse_step(image.data, unusable, noise)
+            step = sparse_step(data, unusable, noise)
             sky = measure_sky(
                 residual,
                 ~unusable,
                 noise,
-                self._source,
+                separation.source,
                 step,
                 separation.meta['binning'],
             )
@@ -306,9 +328,10 @@ class DiffusionBackground(DetectionMixin, Background2D):
                     options,
                     lambda *choice: count_boxes(mask, rest, *choice, clip=True),
                 )
-            self._measure_boxes(sky, box_size, options, is_free=is_free)
+            self._measure_boxes(sky, residual, box_size, options, is_free=is_free)
         self._meta = {
             **separation.meta,
+            'normalization': normalization if np.ndim(normalization) == 0 else 'map',
             'remove_stripes': bool(remove_stripes),
             'boxes': 'auto' if automatic else 'given',
             'box_size': tuple(int(size) for size in self.box_size),
@@ -335,31 +358,38 @@ class DiffusionBackground(DetectionMixin, Background2D):
         for name, value in chosen_estimators().items():
             setattr(self, name, value)
         level = sky.level if self._edges == 'linear' else np.maximum(sky.level, 0)
+        dtype = image.data.dtype
+        largest = np.finfo(dtype).max
         level, noise, self._error_mesh = (
-            values.astype(image.data.dtype) for values in (level, sky.noise, sky.error)
+            np.clip(values * self._size, -largest, largest).astype(dtype)
+            for values in (level, sky.noise, sky.error)
         )
         self._level_mesh, self._noise_mesh = map(self._with_unit, (level, noise))
         self._interpolates = True
 
-    def _measure_boxes(self, sky, box_size, options, *, is_free):
+    def _measure_boxes(self, sky, residual, box_size, options, *, is_free):
         """Have the parent measure what is left of the image, in boxes of one size."""
-        image, hidden = self._image, silent_mask(self._image)
-        residual = image.data - self._source
+        image, hidden = replace(self._image, data=residual), silent_mask(self._image)
         is_covered = False
         if is_free and sky.beneath.any():
             wider = sky.beneath if hidden is None else sky.beneath | hidden
-            is_covered = count_boxes(wider, image, box_size, options) == 0
+            is_covered = count_boxes(wider, image, box_size, options, clip=True) == 0
             hidden = hidden if is_covered else wider
         is_counts = isinstance(options.get('bkg_estimator'), CountsLevel)
+        threshold = options.get('filter_threshold')
+        if threshold is not None:
+            options = {**options, 'filter_threshold': in_unit(threshold, self._size)}
         self._interpolates = options.get('interpolator') is None
         trend, level = None, 0
         if self._interpolates and not is_counts:
-            if options.get('filter_threshold') is None:
+            if threshold is None:
                 trend = find_trend(sky, residual.shape, box_size)
             if is_free:
                 # float32 would round the statistics of a high sky
                 level = np.median(sky.level).astype(residual.dtype)
-                residual -= level if trend is None else trend.image(residual.dtype)
+                residual = residual - (
+                    level if trend is None else trend.image(residual.dtype)
+                )
         super().__init__(
             residual if image.unit is None else residual << image.unit,
             box_size,
@@ -373,7 +403,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
             _plain(values)
             for values in (super().background_mesh, super().background_rms_mesh)
         )
-        self._error_mesh, self._trend = None, trend
+        self.filter_threshold = threshold  # the parent filters when it is asked
+        self._error_mesh, self._trend = None, trend and trend.times(self._size)
         if trend is None:
             mesh = mesh + level
         elif is_free:
@@ -392,8 +423,10 @@ class DiffusionBackground(DetectionMixin, Background2D):
             # where galaxies cover all boxes the parent measured their light
             measured = self._is_measured & ~(boxes.beneath & is_covered)
             mesh = correct_levels(mesh, noise, measured, boxes)
-        self._level_mesh = self._with_unit(mesh.copy())
-        self._noise_mesh = self._with_unit(noise.copy())
+        if trend is not None:
+            self._trend_mesh = self._trend_mesh * self._size
+        self._level_mesh = self._with_unit(mesh * self._size)
+        self._noise_mesh = self._with_unit(noise * self._size)
 
     def __repr__(self):
         values = [f'{name}={value!r}' for name, value in self._parameters()]
@@ -447,11 +480,13 @@ class DiffusionBackground(DetectionMixin, Background2D):
         if not self._interpolates:
             return super().background
         if self._error_mesh is not None:
-            return self._as_map(self.background_mesh, edges=self._edges)
+            # straight on beyond the outer boxes, but not beyond all that was measured
+            options = {'edges': self._edges, 'bounds': self._bounds}
+            return self._as_map(self.background_mesh, **options)
         if self._trend is None:
             return self._as_map(self.background_mesh)
         deviation = _plain(self.background_mesh) - self._trend_mesh
-        return self._as_map(deviation, trend=self._trend)
+        return self._as_map(deviation, trend=self._trend, bounds=self._bounds)
 
     @property
     def background_rms(self):
@@ -479,13 +514,15 @@ class DiffusionBackground(DetectionMixin, Background2D):
         """
         return self._as_map(self._standard_error_mesh)
 
-    def _as_map(self, mesh, *, edges='reflect', trend=None):
+    def _as_map(self, mesh, *, edges='reflect', bounds=None, trend=None):
         """Return a map of the image, with its unit, from the values of the boxes."""
         shape, dtype = self._source.shape, self._source.dtype
         mesh = _plain(mesh)
         image = interpolate_mesh(mesh, shape, self.box_size, dtype, edges=edges)
         if trend is not None:
             image += trend.image(dtype)
+        if bounds is not None:
+            np.clip(image, *bounds, out=image)
         if self.coverage_mask is not None:
             image[self.coverage_mask] = self.fill_value
         return self._with_unit(image)
@@ -496,14 +533,14 @@ class DiffusionBackground(DetectionMixin, Background2D):
         if self._error_mesh is not None:
             return self._error_mesh
         rms = self._plain_rms()
-        with np.errstate(divide='ignore', invalid='ignore'):
+        with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
             noise = _plain(self.noise) / rms
         usable = ~self._image.unusable & np.isfinite(noise)
         usable &= np.abs(self._source) < _SOURCE_FREE * rms
-        return mesh_standard_error(
+        return self._size * mesh_standard_error(
             noise,
             usable,
-            _plain(self.background_rms_mesh),
+            in_unit(_plain(self.background_rms_mesh), self._size),
             self.n_pixels_mesh,
             self._is_measured,
             box_size=self.box_size,

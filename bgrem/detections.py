@@ -13,7 +13,8 @@ from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.stats import mad_std
 from astropy.utils.exceptions import AstropyUserWarning
 
-from bgrem.detect.catalog import catalog, total_error
+from bgrem.checks import as_number
+from bgrem.detect.catalog import catalog, check_options, total_error
 from bgrem.detect.discovery import (
     ImageCheck,
     check_rate,
@@ -26,11 +27,15 @@ from bgrem.detect.segments import check_n_pixels, detection_mask, segment
 from bgrem.finder import SourceDetector
 from bgrem.inputs import parse_error, parse_image
 from bgrem.pipeline import bar_name, inspect_image, sampling_of
+from bgrem.sky.units import in_unit
 
 __all__ = ['DetectionMixin']
 
 # in standard deviations of the noise
 _MAX_SKY = 1.0
+# Fluxes of so many typical pixels have squares, and these have inverses.
+_MAX_SIZE = 1e140
+_LARGEST_SINGLE = 1e15
 
 
 class DetectionMixin:
@@ -83,9 +88,9 @@ class DetectionMixin:
             ``footprint`` is not a 2D array with a `True` element.
         """
         return detection_mask(
-            self._source,
+            in_unit(self._source, self._size),
             self._probability,
-            self._plain_rms(),
+            in_unit(self._plain_rms(), self._size),
             threshold=self._threshold(threshold, false_discovery_rate),
             footprint=footprint,
             mask=self._image.unusable,
@@ -121,9 +126,9 @@ class DetectionMixin:
         """
         threshold = self._threshold(threshold, false_discovery_rate)
         return segment(
-            self._source,
+            in_unit(self._source, self._size),
             self._probability,
-            self._plain_rms(),
+            in_unit(self._plain_rms(), self._size),
             threshold=threshold,
             n_pixels=n_pixels,
             deblend=deblend,
@@ -203,10 +208,10 @@ class DetectionMixin:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If a parameter is out of range, there is an ``effective_gain`` beside
-            an error that has the photon noise of the sources already, or ``data`` has
-            another shape.
+            an error that has the photon noise of the sources already, ``data`` has
+            another shape, or the squares of the image are beyond float64 (1e280).
         UnitConversionError
             If ``error`` has a unit that is not of the kind of that of the data.
 
@@ -216,6 +221,20 @@ class DetectionMixin:
             If an array of ``data`` seems to have its sky still.
         """
         image = self._image
+        zero_point, aperture_radii, wcs = check_options(
+            zero_point,
+            aperture_radii,
+            effective_gain,
+            image.wcs if wcs is None else wcs,
+        )
+        if not 1 / _MAX_SIZE < self._size < _MAX_SIZE:
+            msg = (
+                f'data of the order of {self._size:.0e} cannot be squared, as a '
+                'catalogue needs: give them another unit'
+            )
+            raise ValueError(msg)
+        if saturation is not None:
+            saturation = _saturation_level(saturation, image.unit)
         measured, own_error, own_gain = None, image.error, None
         if data is not None:
             measured = _other_image(data, self._source.shape, error, effective_gain)
@@ -230,7 +249,7 @@ class DetectionMixin:
             )
         if segmentation_image is None:
             return None
-        background = self.background
+        background = self._in_double(self.background)
         if measured is not None:
             values, errors, unusable, background = measured
             measured = values, errors, unusable | image.unusable
@@ -239,18 +258,18 @@ class DetectionMixin:
         if background is not None:
             kwargs.setdefault('background', background)
         if saturation is not None:
-            if isinstance(saturation, u.Quantity):
-                saturation = saturation.to_value(image.unit or '')
             with np.errstate(invalid='ignore'):
                 saturation = image.data >= saturation
         check = vars(self).get('_false_discovery', {})
+        if own_error is not None:
+            own_error = self._in_double(self._with_unit(own_error))
         return catalog(
-            self.subtract(),
+            self._in_double(self.subtract()),
             segmentation_image,
-            source=self.source,
+            source=self._in_double(self.source),
             probability=self._probability,
-            background_rms=self.background_rms,
-            error=None if own_error is None else self._with_unit(own_error),
+            background_rms=self._in_double(self.background_rms),
+            error=own_error,
             effective_gain=own_gain,
             aperture_correction=aperture_correction,
             exposure=self._exposure(),
@@ -261,7 +280,7 @@ class DetectionMixin:
             large=self._large,
             saturated=saturation,
             log_odds_shift=check.get('log_odds_shift', 0.0),
-            wcs=image.wcs if wcs is None else wcs,
+            wcs=wcs,
             progress=bar_name(self._detector['progress'], 'catalog'),
             **kwargs,
         )
@@ -306,6 +325,7 @@ class DetectionMixin:
             self._image,
             self._detector,
             **sampling_of(self._meta),
+            size=self._size,
             noise=self._plain_rms(),
             threshold=threshold,
             false_discovery_rate=false_discovery_rate,
@@ -346,6 +366,10 @@ class DetectionMixin:
         if image.exposure is None or image.exposure_unit is None:
             return image.exposure
         return image.exposure << image.exposure_unit
+
+    def _in_double(self, values):
+        """Return values whose squares float32 may not hold as float64."""
+        return values.astype(float) if self._size != 1 else _large_in_double(values)
 
     def _threshold(self, threshold, false_discovery_rate):
         """Return the threshold on the probability."""
@@ -390,11 +414,15 @@ class DetectionMixin:
         is_first = vars(self).setdefault('_warning', token) is token
         if not is_first or self._correction is None:
             return
+        data, source, noise = (
+            in_unit(values, self._size)
+            for values in (self._image.data, self._source, self._plain_rms())
+        )
         doubts = find_doubts(
-            self._image.data,
+            data,
             self._image.unusable,
-            self._source,
-            self._plain_rms(),
+            source,
+            noise,
             found,
             self._image_check,
             **sampling_of(self._meta),
@@ -411,9 +439,9 @@ class DetectionMixin:
     def _inspect(self):
         """Run the network once more; the evaluation has it run elsewhere."""
         return inspect_image(
-            self._image.data,
+            in_unit(self._image.data, self._size),
             self._image.unusable,
-            self._source,
+            in_unit(self._source, self._size),
             self._peaks,
             **sampling_of(self._meta),
             **self._detector,
@@ -440,20 +468,46 @@ def _known_error(image, error, effective_gain):
     return error
 
 
+def _large_in_double(values):
+    """Return values of which some have no square in float32 as float64."""
+    largest = np.nanmax(np.abs(u.Quantity(values).value), initial=0)
+    return values if largest < _LARGEST_SINGLE else values.astype(float)
+
+
+def _saturation_level(saturation, unit):
+    """Return the saturation level in the unit of the data."""
+    if isinstance(saturation, u.Quantity):
+        try:
+            saturation = saturation.to_value(unit or '')
+        except u.UnitConversionError as exc:
+            msg = f'saturation must have the unit of the data: {exc}'
+            raise u.UnitConversionError(msg) from None
+    level = as_number('saturation', saturation)
+    if np.isnan(level):
+        msg = 'saturation must be a number, got nan'
+        raise ValueError(msg)
+    return level
+
+
 def _other_image(data, shape, error, effective_gain):
     """Return data, error, unusable pixels and sky of another image."""
     background = rms = None
     if isinstance(data, DetectionMixin):
         image = data._image
-        values, background, rms = data.subtract(), data.background, data.background_rms
+        values, background, rms = (
+            data._in_double(one)
+            for one in (data.subtract(), data.background, data.background_rms)
+        )
     else:
         image = parse_image(data)
-        values = image.data if image.unit is None else image.data << image.unit
+        values = _large_in_double(image.data)
+        values = values if image.unit is None else values << image.unit
     if image.data.shape != shape:
         msg = f'data must have the shape of the image, {shape}, got {image.data.shape}'
         raise ValueError(msg)
     known = _known_error(image, error, effective_gain)
     if known is not None:
+        known = _large_in_double(known)
         known = known if image.unit is None else known << image.unit
     elif rms is not None:
         known = total_error(values, rms, effective_gain)

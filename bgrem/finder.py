@@ -14,6 +14,7 @@ from bgrem.detect.positions import measure_positions
 from bgrem.detect.segments import segment
 from bgrem.inputs import parse_image
 from bgrem.pipeline import network_factor, separate
+from bgrem.sky.units import in_unit
 
 __all__ = ['SourceDetector']
 
@@ -33,6 +34,9 @@ class SourceDetector:
         The image whose noise is taken.
     detector : dict
         The options of `bgrem.pipeline.separate` with which its sources were separated.
+    size : float
+        The unit in which they were, in that of the image
+        (`bgrem.sky.units.binary_unit`).
     binning, sharpening
         At which they were, see `bgrem.pipeline.sampling_of`.
     noise : 2D `~numpy.ndarray` of float
@@ -52,6 +56,7 @@ class SourceDetector:
         image,
         detector,
         *,
+        size,
         binning,
         sharpening,
         noise,
@@ -65,8 +70,9 @@ class SourceDetector:
             image.unit,
             image.unusable,
         )
+        self._size = size
         factor = network_factor(
-            image.data,
+            in_unit(image.data, size),
             image.unusable,
             normalization=detector['normalization'],
             error=detector['error'],
@@ -129,7 +135,8 @@ class SourceDetector:
         if image.unit is not None and self._unit is not None:
             scale = image.unit.to(self._unit)
         unusable = image.unusable | self._unusable
-        found = separate(scale * image.data, unusable, **self._detector)
+        data = in_unit(scale * image.data, self._size)
+        found = separate(data, unusable, **self._detector)
         threshold = self._threshold
         if threshold is None:
             peaks = find_peaks(found.probability, unusable)
@@ -139,32 +146,36 @@ class SourceDetector:
             segments = segment(
                 found.source,
                 found.probability,
-                self._noise,
+                in_unit(self._noise, self._size),
                 threshold=threshold,
                 mask=unusable,
                 **self._options,
             )
-        if segments is None:
+        table = None
+        if segments is not None:
+            data = np.where(unusable, 0, data - found.normalization.center)
+            table = self._table(data, segments, found, ~unusable, threshold)
+        if table is None or len(table) == 0:
             msg = 'No sources were found.'
             warnings.warn(msg, NoDetectionsWarning, stacklevel=2)
             return None
-        data = np.where(unusable, 0, scale * image.data - found.normalization.center)
-        return self._table(data, segments, found, ~unusable, threshold)
+        return table
 
     def _table(self, data, segments, found, usable, threshold):
         """Return the sources as photutils wants them."""
         index, labels = segments.labels, segments.data
+        noise = in_unit(self._noise, self._size)
         positions = measure_positions(
             data,
             segments,
             np.full((len(index), 2), np.nan),
             source=found.source,
             probability=found.probability,
-            noise=self._noise,
-            error=self._noise,
+            noise=noise,
+            error=noise,
             usable=usable,
         )
-        flux = np.bincount(labels.ravel(), data.ravel())[index]
+        flux = self._size * np.bincount(labels.ravel(), data.ravel())[index]
         table = QTable(
             {
                 'id': index,

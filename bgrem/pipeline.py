@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 import numpy as np
 
+from bgrem.checks import check_count
 from bgrem.detect.discovery import PRIOR_WEIGHT, SURE, source_width
 from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks, peak_widths
 from bgrem.detect.probability import calibrate, pool_centers, refine_probability
@@ -144,7 +145,7 @@ def separate(
         If a parameter is out of range.
     """
     # torch takes seconds to import
-    from bgrem.denoise.run import check_count, check_symmetries, resolve_device
+    from bgrem.denoise.run import check_symmetries, resolve_device
     from bgrem.weights import load_weights
 
     weights = load_weights(weights)

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 from astropy import units as u
 
+from bgrem.checks import check_count
 from bgrem.cli.info import info
 from bgrem.cli.inputs import Chip, output_paths, read_chips, with_unit
 from bgrem.cli.process import EXPECTED_ERRORS, describe, say
@@ -265,7 +266,7 @@ def _check_options(options):
 
 def _load_weights(options):
     """Load the weights, and check how they are to be used."""
-    from bgrem.denoise.run import check_count, check_symmetries, resolve_device
+    from bgrem.denoise.run import check_symmetries, resolve_device
 
     weights = load_weights(options.weights)
     resolve_device(options.device)

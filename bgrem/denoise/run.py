@@ -2,18 +2,17 @@
 Run a network over an image: the one border between numpy and torch.
 """
 
-import operator
 import os
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from bgrem.checks import check_count
 from bgrem.denoise.tiling import make_layout
 from bgrem.nn import sample
 
 __all__ = [
-    'check_count',
     'check_symmetries',
     'cpu_has_bfloat16',
     'denoise',
@@ -257,37 +256,6 @@ def resolve_device(device):
         msg = f'device {str(device)!r} is not available on this machine'
         raise ValueError(msg)
     return found
-
-
-def check_count(name, value):
-    """
-    Check a parameter that must be a positive integer.
-
-    Parameters
-    ----------
-    name : str
-        The name of the parameter.
-    value : int
-        Its value.
-
-    Returns
-    -------
-    count : int
-        The value.
-
-    Raises
-    ------
-    ValueError
-        If it is not a positive integer.
-    """
-    try:
-        count = operator.index(value)
-    except TypeError:
-        count = 0
-    if count < 1:
-        msg = f'{name} must be a positive integer, got {value!r}'
-        raise ValueError(msg)
-    return count
 
 
 def check_symmetries(value):

@@ -2,22 +2,25 @@
 The catalogue: what is measured of each source, on the unclipped data.
 """
 
+import warnings
 from contextlib import contextmanager
 from itertools import count
 
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import ConvertError, SkyCoord
+from astropy.utils.exceptions import AstropyUserWarning
 from photutils.segmentation import SourceCatalog
 from photutils.utils import calc_total_error
 from tqdm.auto import tqdm
 
+from bgrem.checks import check_finite
 from bgrem.detect.flags import detection_flags
 from bgrem.detect.growth import light_fraction, star_growth
 from bgrem.detect.positions import measure_positions
 from bgrem.detect.sources import DetectionCatalog, PlacedCatalog
 
-__all__ = ['catalog', 'total_error']
+__all__ = ['catalog', 'check_options', 'total_error']
 
 # Radii of the circular apertures in FWHM of the image. A star and a galaxy differ most
 # in the light within the first over that within the last.
@@ -124,7 +127,7 @@ def catalog(
     # Where the denoised image is empty the probability alone gives the
     # position, so that every source has one, also in a patch without noise.
     glow = np.where(
-        background_rms > 0 * background_rms, background_rms, np.max(background_rms)
+        background_rms > 0 * background_rms, background_rms, np.nanmax(background_rms)
     )
     shape_image = np.maximum(source, 0 * source) + (
         1e-3 * np.maximum(probability, np.finfo(np.float32).tiny) * glow
@@ -214,6 +217,78 @@ def _stages(name, n_stages):
         yield begin
 
 
+def check_options(zero_point, aperture_radii, effective_gain, wcs):
+    """
+    Check options of a catalogue before anything is detected.
+
+    Parameters
+    ----------
+    zero_point, aperture_radii, effective_gain, wcs
+        As for `catalog`, each or `None`.
+
+    Returns
+    -------
+    zero_point : float or `None`
+        The same.
+    aperture_radii : list of float or `None`
+        The same.
+    wcs : WCS or `None`
+        The same; `None` where it does not tell places on the sky, which photutils'
+        tables cannot hold.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one cannot be.
+
+    Warns
+    -----
+    `~astropy.utils.exceptions.AstropyUserWarning`
+        If the WCS fails, as of a frame that astropy does not know.
+    """
+    if zero_point is not None:
+        zero_point = check_finite('zero_point', zero_point)
+    if aperture_radii is not None:
+        aperture_radii = _as_radii(aperture_radii)
+    if effective_gain is not None:
+        values = np.asarray(_plain(effective_gain))
+        if values.dtype.kind not in 'fiu':
+            msg = f'effective_gain must be of real numbers, got {effective_gain!r}'
+            raise TypeError(msg)
+        if values.ndim == 0 and not np.isfinite(values):
+            msg = f'effective_gain must be finite, got {effective_gain}'
+            raise ValueError(msg)
+    return zero_point, aperture_radii, _sky_wcs(wcs)
+
+
+def _sky_wcs(wcs):
+    """Return world coordinates if they tell places on the sky, else `None`."""
+    if wcs is None:
+        return None
+    if not hasattr(wcs, 'pixel_to_world'):
+        msg = f'wcs must be a WCS with a pixel_to_world method, got {wcs!r}'
+        raise TypeError(msg)
+    try:
+        sky = wcs.pixel_to_world(0, 0)
+    except Exception as exc:  # of any kind, by what is wrong with it
+        msg = f'the WCS cannot be used: {" ".join(str(exc).split())}'
+        warnings.warn(msg, AstropyUserWarning, stacklevel=4)
+        return None
+    return wcs if isinstance(sky, SkyCoord) else None
+
+
+def _as_radii(radii):
+    """Return the radii of the circular apertures as a list."""
+    values = np.asarray(radii)
+    if values.ndim != 1 or values.dtype.kind not in 'fiu':
+        msg = f'aperture_radii must be a sequence of numbers of pixels, got {radii!r}'
+        raise TypeError(msg)
+    if not np.all(np.isfinite(values) & (values > 0)):
+        msg = f'aperture_radii must be positive and finite, got {radii!r}'
+        raise ValueError(msg)
+    return values.tolist()
+
+
 def _plain(values):
     """Return values without their unit."""
     return getattr(values, 'value', values)
@@ -241,7 +316,9 @@ def total_error(data, background_rms, effective_gain):
     if np.ndim(effective_gain) == 0:
         # photutils loses the unit of a scalar on images larger than 181 px
         effective_gain = np.broadcast_to(effective_gain, data.shape, subok=True)
-    return calc_total_error(data, background_rms, effective_gain)
+    error = calc_total_error(data, background_rms, effective_gain)
+    # of photutils the square root of a square, for it another unit
+    return error if unit is None else error.to(unit)
 
 
 def _catalog_of(image, segmentation_image, shapes, places, **kwargs):
@@ -275,11 +352,8 @@ def _sky_coordinates(wcs, x, y):
     """Return ICRS coordinates, if there are any."""
     if wcs is None:
         return {}
-    sky = wcs.pixel_to_world(x, y)
-    if not isinstance(sky, SkyCoord):
-        return {}
     try:
-        sky = sky.icrs
+        sky = wcs.pixel_to_world(x, y).icrs
     except ConvertError:  # the frame has no place on the sky, as that of a planet
         return {}
     return {

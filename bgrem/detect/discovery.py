@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit
 
+from bgrem.checks import as_number
+
 __all__ = [
     'PRIOR_WEIGHT',
     'SURE',
@@ -224,10 +226,10 @@ def check_rate(false_discovery_rate):
 
     Raises
     ------
-    ValueError
-        If it is not between 0 and 1 (exclusive).
+    TypeError, ValueError
+        If it is no number between 0 and 1 (exclusive).
     """
-    if not 0 < false_discovery_rate < 1:
+    if not 0 < as_number('false_discovery_rate', false_discovery_rate) < 1:
         msg = (
             'false_discovery_rate must be between 0 and 1 (exclusive), got '
             f'{false_discovery_rate}'
@@ -246,10 +248,10 @@ def check_threshold(threshold):
 
     Raises
     ------
-    ValueError
-        If it is not between 0 and 1 (inclusive).
+    TypeError, ValueError
+        If it is no number between 0 and 1 (inclusive).
     """
-    if not 0 <= threshold <= 1:
+    if not 0 <= as_number('threshold', threshold) <= 1:
         msg = f'threshold must be between 0 and 1 (inclusive), got {threshold}'
         raise ValueError(msg)
 

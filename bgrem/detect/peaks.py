@@ -140,7 +140,9 @@ def peak_widths(source, noise, y, x):
     highest = np.argmax(source[y, x], axis=0), np.arange(y.shape[1])
     y, x = y[highest], x[highest]
     inside = (y > 0) & (x > 0) & (y < last_y) & (x < last_x)
-    seen = np.flatnonzero(inside & (source[y, x] > _SEEN_SIGMA * noise[y, x]))
+    # a noise that is not known may have any value
+    least = np.maximum(_SEEN_SIGMA * noise[y, x], 0)
+    seen = np.flatnonzero(inside & (source[y, x] > least))
     y, x = y[seen], x[seen]
     neighbors = np.stack(
         [source[y - 1, x], source[y + 1, x], source[y, x - 1], source[y, x + 1]]

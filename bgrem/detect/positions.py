@@ -127,6 +127,10 @@ def measure_positions(
     source = np.where(usable, source, 0)
     start, highest, has_peak = _highest_peaks(index, labels, source, probability)
     start[~has_peak] = centroid[~has_peak]
+    lost = ~np.isfinite(start).all(axis=1)
+    if lost.any():  # there is no light either
+        place = ndimage.maximum_position(probability, labels, index[lost])
+        start[lost] = np.array(place)[:, ::-1]
     core_fwhm, width = _core_widths(source, start, highest)
     radius = np.where(np.isfinite(core_fwhm), core_fwhm, width) * _WINDOW_RADIUS / 2
     residual = np.where(usable, data - source, 0)

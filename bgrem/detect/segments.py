@@ -12,6 +12,7 @@ from photutils.segmentation import SegmentationImage
 from photutils.utils.exceptions import NoDetectionsWarning
 from scipy import ndimage
 
+from bgrem.checks import as_number
 from bgrem.detect.deblend import deblend_region
 from bgrem.detect.hierarchy import find_hidden_cores, image_width
 from bgrem.detect.peaks import find_peaks
@@ -133,7 +134,7 @@ def check_n_pixels(n_pixels):
     ValueError
         If it is not a positive integer.
     """
-    if not (n_pixels >= 1 and n_pixels % 1 == 0):
+    if not (as_number('n_pixels', n_pixels) >= 1 and n_pixels % 1 == 0):
         msg = f'n_pixels must be a positive integer, got {n_pixels}'
         raise ValueError(msg)
     return n_pixels
@@ -185,7 +186,10 @@ def _source_region(source, y, x, limit, footprint, mask):
     # Threads and strips of light that is barely seen are not part of what they touch.
     # An opening would take small sources with them.
     wide = open_disc(region)
-    near = ndimage.binary_dilation(markers, structure=_LEAST_WIDTH, iterations=2)
+    # twice by hand: of several iterations scipy writes beyond images that are narrower
+    # than the structure
+    near = ndimage.binary_dilation(markers, structure=_LEAST_WIDTH)
+    near = ndimage.binary_dilation(near, structure=_LEAST_WIDTH)
     region &= wide | near
     region |= ndimage.binary_dilation(markers, structure=_MINIMAL_FOOTPRINT)
     if footprint is not None:

@@ -93,7 +93,8 @@ def open_fits(path):
         # file is read at once: scaled data cannot be mapped anyhow.
         hdus = fits.open(content or path, memmap=False, uint=False)
         try:
-            len(hdus)  # reads all headers
+            # reads all headers; a name that cannot be parsed is found out here
+            [(hdu.name, hdu.ver) for hdu in hdus]
         except BaseException:
             hdus.close()
             raise
@@ -111,9 +112,18 @@ def _check_headers(file):
     for index in count():
         try:
             header = fits.Header.fromfile(file)
-            problem = _find_problem(header)
-            if problem is None and not header.get('GROUPS', False):
-                axes = [header[f'NAXIS{k + 1}'] for k in range(header.get('NAXIS', 0))]
+        except Exception:
+            # The end of the file, or something that astropy will complain of.
+            break
+        if (problem := _find_problem(header)) is not None:
+            msg = f'HDU {index} cannot have {problem} = {_shown(header, problem)}'
+            raise ValueError(msg)
+        try:
+            if not header.get('GROUPS', False):
+                axes = [
+                    header.get(f'NAXIS{k + 1}', 0)
+                    for k in range(header.get('NAXIS', 0))
+                ]
                 n_values = header.get('PCOUNT', 0) + (math.prod(axes) if axes else 0)
                 n_bytes = (
                     abs(header['BITPIX']) // 8 * header.get('GCOUNT', 1) * n_values
@@ -121,31 +131,45 @@ def _check_headers(file):
                 file.seek(-(-n_bytes // 2880) * 2880, os.SEEK_CUR)
         except Exception:  # the end, or something that astropy will complain of
             break
-        if problem is not None:
-            msg = f'HDU {index} cannot have {problem} = {header[problem]}'
-            raise ValueError(msg)
     file.seek(0)
 
 
 def _find_problem(header):
     """Return the keyword of a number that cannot be, or None."""
-    for key in ('NAXIS', 'TFIELDS', 'ZNAXIS'):
-        if not 0 <= header.get(key, 0) <= _MOST_AXES:
+    for key, allowed in _rules(header):
+        try:
+            if not allowed(header[key]):
+                return key
+        except Exception:  # it has no value that can be read, or none that is a number
             return key
+    return None
+
+
+def _rules(header):
+    """Yield the keywords with numbers, and functions that tell what these may be."""
+    for key in ('NAXIS', 'TFIELDS', 'ZNAXIS'):
+        if key in header:
+            yield key, lambda value: 0 <= value <= _MOST_AXES
     pattern = re.compile(r'PCOUNT|GCOUNT|Z?NAXIS\d+|ZTILE\d+')
     for key in filter(pattern.fullmatch, header):
         lowest = 1 if key.startswith('ZTILE') else 0
-        if not lowest <= header[key] < 2**62:
-            return key
-    for k in range(header.get('ZNAXIS', 0)):
-        if header.get(f'ZTILE{k + 1}', 1) > header[f'ZNAXIS{k + 1}']:
-            return f'ZTILE{k + 1}'
+        yield key, lambda value, lowest=lowest: lowest <= value < 2**62
+    for key in filter(re.compile(r'ZTILE\d+').fullmatch, header):
+        axis = key.replace('ZTILE', 'ZNAXIS')
+        yield key, lambda value, axis=axis: value <= header[axis]
     known = {'BLOCKSIZE': (16, 32), 'BYTEPIX': (1, 2, 4, 8)}
     for key in filter(re.compile(r'ZNAME\d+').fullmatch, header):
         value = key.replace('NAME', 'VAL')
-        if header[value] not in known.get(header[key], (header[value],)):
-            return value
-    return None
+        name = header[key]
+        yield value, lambda n, name=name: n in known.get(name, (n,))
+
+
+def _shown(header, key):
+    """Return the value of a card as a text."""
+    try:
+        return header[key]
+    except Exception:  # a card that cannot be parsed, or none
+        return 'what it is'
 
 
 def check_size(hdu, path):

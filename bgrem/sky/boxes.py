@@ -57,6 +57,10 @@ _N_STRIPES = 3
 _SOURCE_FREE = 0.5  # in units of the noise; beneath more there is not noise alone
 _NOISE_WIDTH = 16  # boxes: half the width of the window in which noise is measured
 _NOISE_PRIOR = 1e-3  # pixels with the noise of the whole image, for empty windows
+# A factor that the caller gave may be of another image: noise is not less than this
+# part of what the pixels scatter, nor elsewhere in the image than this part of it.
+_LEAST_NOISE = 1e-6
+_FARTHEST = 1e12  # standard deviations; the squares of float32 are finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,9 +147,12 @@ def measure_sky(residual, usable, noise, source, quantum=0.0, binning=1):
     their noise, or have few counts, the least boxes are of 8, 16 or 32 px.
     """
     middle, unit = _typical(residual, usable, noise)
-    noise = np.where(noise > 0, noise, unit).astype(np.float32) / np.float32(unit)
+    noise = np.where(noise > 0, noise, unit) / unit
+    noise = np.clip(noise, _LEAST_NOISE, 1 / _LEAST_NOISE).astype(np.float32)
     rest = np.zeros(residual.shape, dtype=np.float32)
-    np.divide(residual - middle, unit, out=rest, where=usable, casting='same_kind')
+    with np.errstate(over='ignore'):
+        np.divide(residual - middle, unit, out=rest, where=usable, casting='same_kind')
+    np.clip(rest, -_FARTHEST, _FARTHEST, out=rest)
     box = _LEAST_BOX * _noise_reach(rest, usable, noise)
     # a box of four counts at least: the scatter of less is not normal
     while box < _MOST_BOX and box * unit < _COUNTS**0.5 * quantum:
@@ -191,7 +198,7 @@ def measure_sky(residual, usable, noise, source, quantum=0.0, binning=1):
         box * factor,
         surface.level * unit + middle,
         noise_mesh * unit,
-        np.sqrt(surface.variance) * ratio * unit,
+        np.sqrt(np.maximum(surface.variance, 0)) * ratio * unit,
         _at_pixels(left_over > 1 / box, box, rest.shape),
     )
 
@@ -202,7 +209,8 @@ def _typical(residual, usable, noise):
     middle = float(np.median(residual[usable][::step].astype(float)))
     known = noise[usable & (noise > 0)]
     if known.size:
-        return middle, float(np.median(known[::step]))
+        low, high = np.percentile(residual[usable][::step].astype(float), [25, 75])
+        return middle, max(float(np.median(known[::step])), _LEAST_NOISE * (high - low))
     # too few pixels for a map of the noise: what they scatter
     spread = float(np.std(residual[usable][::step].astype(float)))
     return middle, spread if spread > 0 else 1.0

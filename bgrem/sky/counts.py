@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 _CLIP = 3.0  # standard deviations
+_MOST_COUNTS = 100  # in a pixel; of far more the noise is not that of photons
 _MAX_ITERATIONS = 10
 # A photon this many standard deviations above the sky (fewer than 0.05 in a pixel)
 # looks like a star, and many of them like a glow. Where there are more photons the
@@ -57,8 +58,13 @@ def sparse_step(data, unusable, noise):
     usable = ~unusable & (noise > 0)
     if not usable.any():
         return 0.0
-    step = find_quantum(data[usable])
-    return step if step > SPARSE * np.median(noise[usable]) else 0.0
+    values = data[usable]
+    step = find_quantum(values)
+    low, middle = np.percentile(values.astype(float), [1, 50])
+    # what float32 has rounded on a high sky comes in steps too
+    is_counts = low > -0.5 * step and middle < _MOST_COUNTS * step
+    is_coarse = step > SPARSE * np.median(noise[usable])
+    return step if is_coarse and is_counts else 0.0
 
 
 class CountsClip:

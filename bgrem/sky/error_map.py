@@ -29,6 +29,7 @@ _OTHER = 0.5  # in the logarithm: not of the kind of the pixels around
 # they are more than this part of a variance, what else is in it is not.
 _SEEN = 10.0
 _SOURCE_PART = 0.3
+_MOST_VARIANCE = 1e30  # that of a wild pixel
 # Of the relation between the error of a pixel and its own noise.
 _NOISE_CLIP = 3.0
 _MIN_SIGNIFICANCE = 3.0
@@ -169,7 +170,9 @@ def _source_variance(variance, typical, deviation, noise, bright):
     if not seen.any():
         return np.zeros_like(variance)
     slope = np.median((variance / typical - 1)[seen] / light[seen])
-    return max(float(slope), 0.0) * typical * np.maximum(light, 0)
+    # of a wild pixel it may be more than float32 holds
+    of_light = max(float(slope), 0.0) * typical.astype(float) * np.maximum(light, 0)
+    return np.minimum(of_light, _MOST_VARIANCE).astype(variance.dtype)
 
 
 def _photon_slope(ratio, deviation, noise, clean):

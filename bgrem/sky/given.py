@@ -18,6 +18,9 @@ __all__ = ['SkyInBoxes', 'correct_levels', 'sky_in_boxes']
 # deviations; after the median filter about four boxes of nine are independent.
 _SIGNIFICANCE = 3.0
 _PER_INDEPENDENT = 2.0
+# What 2.5 median - 1.5 mean can miss of the mean, in standard deviations: a median is
+# never further from it than one. Boxes that miss more have no noise to speak of.
+_MOST_MISSING = 2.5
 _TYPICAL = 3.0  # standard deviations of the boxes: above that one is above the sky
 
 
@@ -96,8 +99,8 @@ def correct_levels(mesh, noise, measured, boxes):
     mesh : 2D `~numpy.ndarray` of float
         Where galaxies left too few pixels, the sky of means. The others are raised by
         the mean of what all boxes are too low by, in units of their noise, if that is
-        significant, and no box by more than it is too low itself, or further above
-        the sky than boxes scatter.
+        significant and no more than a mode can miss, and no box by more than it is too
+        low itself, or further above the sky than boxes scatter.
     """
     hidden = boxes.beneath & ~measured
     known = measured & (noise > 0)
@@ -107,7 +110,7 @@ def correct_levels(mesh, noise, measured, boxes):
         scatter = np.std(relative)
         missing = -np.mean(relative)
         error = scatter * _PER_INDEPENDENT / np.sqrt(relative.size)
-        if missing > _SIGNIFICANCE * error:
+        if _SIGNIFICANCE * error < missing < _MOST_MISSING:
             room = np.maximum(_TYPICAL * scatter * noise - deviation, 0)
             mesh = mesh + np.minimum(missing * noise, room)
     return np.where(hidden, boxes.whole, mesh).astype(mesh.dtype)

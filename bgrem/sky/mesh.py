@@ -130,7 +130,7 @@ def measure_mesh(data, unusable=None, box_size=_BOX_SIZE, lag=LAG):
 
     # a smooth noiseless image leaves only rounding errors
     dtype = data.dtype if data.dtype.kind == 'f' else np.float32
-    rounding = 4 * np.finfo(dtype).eps * np.abs(level)
+    rounding = np.finfo(dtype).eps * np.abs(level)
     noise[noise <= np.nan_to_num(rounding)] = 0
     return Mesh(level, noise, y_edges, x_edges, quantum)
 

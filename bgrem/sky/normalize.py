@@ -21,6 +21,7 @@ from scipy.ndimage import (
     median_filter,
 )
 
+from bgrem.checks import as_number
 from bgrem.sky.blank import blank_pixels
 from bgrem.sky.depth_steps import sharpen_steps
 from bgrem.sky.error_map import explains_better, sky_error
@@ -29,6 +30,8 @@ from bgrem.sky.mesh import LAG, box_centers, find_quantum, measure_mesh
 __all__ = ['Normalization', 'estimate_normalization']
 
 _LARGEST = np.float32(1e30)  # in units of the noise; keeps sums and products finite
+# The network has no light at all for 0, but not exactly; in units of the noise.
+_LEAST_SEEN = 1e-6
 # Hidden pixels are an area, and no bad pixels or columns, where a square of this side
 # fits among them.
 _AREA_SIZE = 3
@@ -156,8 +159,9 @@ def estimate_normalization(data, mask=None, method='local', error=None, lag=LAG)
 
     Raises
     ------
-    ValueError
-        If ``method`` is not one of the above, or has the wrong shape or sign.
+    TypeError, ValueError
+        If ``method`` is not one of the above, has the wrong shape or sign, or makes
+        the whole image less than a millionth of its noise.
 
     Notes
     -----
@@ -190,13 +194,18 @@ def estimate_normalization(data, mask=None, method='local', error=None, lag=LAG)
         raise ValueError(msg)
 
     if isinstance(method, Real) or np.ndim(method) == 0:
-        factor = float(method)
+        factor = as_number('normalization', method)
         if not (factor > 0 and np.isfinite(factor)):
             msg = f'normalization must be positive and finite, got {factor}'
             raise ValueError(msg)
-        return _constant_normalization(data, unusable, 1 / factor)
+        maps = _constant_normalization(data, unusable, 1 / factor)
+        return _check_factor(maps, data, unusable)
 
-    factor = np.asarray(method, dtype=float)
+    factor = np.asarray(method)
+    if factor.dtype.kind not in 'fiub':
+        msg = f'normalization must be of real numbers, got dtype {factor.dtype}'
+        raise TypeError(msg)
+    factor = factor.astype(float)
     if factor.shape != data.shape:
         msg = (
             f'normalization must have the shape of the data, {data.shape}, '
@@ -210,7 +219,20 @@ def estimate_normalization(data, mask=None, method='local', error=None, lag=LAG)
     known = np.isfinite(factor) & (factor > 0)
     scale = np.zeros_like(center)
     np.divide(1, factor, out=scale, where=known, casting='same_kind')
-    return Normalization(center, scale)
+    return _check_factor(Normalization(center, scale), data, unusable)
+
+
+def _check_factor(maps, data, unusable):
+    """Refuse a factor for which the whole image is nothing beside its noise."""
+    seen = ~unusable & (maps.scale > 0)
+    deviation = np.abs(data[seen] - maps.center[seen])
+    if deviation.any() and not np.any(deviation > _LEAST_SEEN * maps.scale[seen]):
+        msg = (
+            'normalization must be about one over the noise: with the factor given '
+            f'all pixels are within {_LEAST_SEEN:g} standard deviations of the sky'
+        )
+        raise ValueError(msg)
+    return maps
 
 
 def _noise_at(y, x):

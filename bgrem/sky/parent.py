@@ -8,10 +8,13 @@ from dataclasses import replace
 import numpy as np
 from photutils.background import Background2D, MeanBackground
 
+from bgrem.checks import as_number
+
 __all__ = [
     'NOTHING_MEASURED',
     'check_as_parent',
     'check_options',
+    'check_values',
     'count_boxes',
     'describe',
     'filtered_boxes',
@@ -47,6 +50,32 @@ NOTHING_MEASURED = {
     'bkg_estimator': _no_estimate,
     'bkg_rms_estimator': _no_estimate,
 }
+
+
+def check_values(box_size, options):
+    """
+    Raise an error that names it for an option of a type that the parent stumbles over.
+    """
+    for name in ('box_size', 'filter_size'):
+        value = box_size if name == 'box_size' else options.get(name, 1)
+        if isinstance(value, str) and name == 'box_size':
+            continue  # 'auto', or refused in its own words
+        try:
+            kind = np.asarray(value).dtype.kind
+        except ValueError:  # nested unevenly
+            kind = 'O'
+        if kind not in 'fiub':
+            msg = f'{name} must be one or two numbers of pixels, got {value!r}'
+            raise TypeError(msg)
+    for name in ('exclude_percentile', 'filter_threshold', 'fill_value'):
+        value = options.get(name)
+        if name in options and not (value is None and name == 'filter_threshold'):
+            as_number(name, getattr(value, 'value', value))
+    for name in ('sigma_clip', 'bkg_estimator', 'bkg_rms_estimator'):
+        value = options.get(name)
+        if value is not None and (isinstance(value, type) or not callable(value)):
+            msg = f'{name} must be callable, as an instance of its class, got {value!r}'
+            raise TypeError(msg)
 
 
 def check_options(image, options):

@@ -192,7 +192,7 @@ def _refine(means, level, variance, width, correlation):
     wider = np.prod([1 + 2 * one**2 for one in correlation])
     part, excess = _believe(weight, rest, predicted, spread, common, wider)
     change = part * smooth
-    if not np.any(np.abs(change) > np.sqrt(spread)):
+    if not np.any(np.abs(change) > np.sqrt(np.maximum(spread, 0))):
         return None, variance
     # the smoothing holds the noise of the surface before, on which it stands
     return change, (1 - part**2) * variance + part**2 * spread * excess

@@ -2,7 +2,7 @@
 A smooth trend of the sky across the whole image.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -59,6 +59,13 @@ class SkyTrend:
         for (i, j), value in zip(self.terms, self.coefficients, strict=True):
             trend += (value * y[:, None] ** i).astype(dtype) * (x**j).astype(dtype)
         return trend
+
+    def times(self, factor):
+        """
+        Return the trend multiplied by a number (`SkyTrend`).
+        """
+        values = tuple(factor * value for value in self.coefficients)
+        return replace(self, coefficients=values)
 
     def image(self, dtype=float):
         """

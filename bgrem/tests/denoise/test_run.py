@@ -9,7 +9,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from bgrem.denoise import run
-from bgrem.denoise.run import check_count, denoise, resolve_device
+from bgrem.denoise.run import denoise, resolve_device
 from bgrem.nn import CosineSchedule, NetworkOutput
 from bgrem.weights import load_weights
 
@@ -248,13 +248,6 @@ def test_unknown_device(device):
 def test_missing_device():
     with pytest.raises(ValueError, match="'cuda:99' is not available on this machine"):
         resolve_device('cuda:99')
-
-
-@pytest.mark.parametrize('value', [0, -2, 1.5, '3', None])
-def test_check_count(value):
-    with pytest.raises(ValueError, match='n_steps must be a positive integer, got'):
-        check_count('n_steps', value)
-    assert check_count('n_steps', np.int64(3)) == 3
 
 
 @pytest.mark.parametrize('name', ['n_steps', 'batch_size'])

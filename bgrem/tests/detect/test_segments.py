@@ -1,5 +1,8 @@
 """Tests of bgrem.detect.segments."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -186,3 +189,23 @@ class TestDetectionMask:
     def test_nothing_found_is_an_empty_mask(self, scene):
         source, probability, _ = scene
         assert not detection_mask(source, probability, 1.0, threshold=0.995).any()
+
+
+NARROW = """
+import numpy as np
+from bgrem.detect.segments import segment
+
+rng = np.random.default_rng(0)
+for _ in range(300):
+    shape = rng.integers(1, 7), rng.integers(5, 70)
+    probability = rng.random(shape) ** 4
+    segment(rng.normal(size=shape), probability, 0.1, threshold=0.5)
+"""
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_narrow_images_in_a_process_of_their_own():
+    """What is written beyond an image of a few rows ends the process, now or later."""
+    command = [sys.executable, '-W', 'ignore', '-c', NARROW]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

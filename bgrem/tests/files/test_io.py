@@ -301,6 +301,36 @@ def test_truncated(path):
         read_image(path)
 
 
+@pytest.mark.parametrize('key', ['EXTVER', 'EXTNAME'])
+def test_name_that_cannot_be_parsed(path, key):
+    hdu = fits.ImageHDU(RAMP, name='SCI')
+    hdu.header['EXTVER'] = 1
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+    content = bytearray(path.read_bytes())
+    place = content.index(key.encode())
+    content[place + 8 : place + 80] = b"= 'SCI".ljust(72)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf'image\.fits cannot be read.*{key}'):
+        read_image(path)
+
+
+@pytest.mark.parametrize('value', ["'x'", 'no value', '1E', '(1, 2)'])
+def test_unreadable_size_before_an_endless_one(path, value):
+    """A card that cannot be read does not hide the axes without number behind it."""
+    table = fits.BinTableHDU.from_columns([fits.Column('a', 'E', array=[1.0, 2.0])])
+    image = fits.ImageHDU(RAMP, name='SCI')
+    fits.HDUList([fits.PrimaryHDU(), table, image]).writeto(path)
+    content = bytearray(path.read_bytes())
+    place = content.index(b'TFIELDS ')
+    content[place + 8 : place + 80] = f'= {value}'.ljust(72).encode()
+    place = content.index(b'NAXIS   ', content.index(b"'IMAGE"))
+    content[place + 8 : place + 80] = f'= {2**63 - 1:20}'.ljust(72).encode()
+    path.write_bytes(content)
+    match = r'image\.fits cannot be read as FITS: HDU 1 cannot have TFIELDS'
+    with pytest.raises(ValueError, match=match):
+        read_image(path)
+
+
 def test_product_is_recognised(path):
     fits.writeto(path, RAMP, fits.Header({'BGREMVER': '0.1'}))
     with pytest.warns(AstropyUserWarning, match=r'was made by bgrem 0\.1 already'):

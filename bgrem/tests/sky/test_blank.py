@@ -137,3 +137,76 @@ def test_filled_counts(counts, number):
     data[CIRCLE] = number
     assert_array_equal(blank_pixels(data), CIRCLE)
     assert_array_equal(blank_pixels(data.astype('i4')), CIRCLE)
+
+
+@pytest.mark.parametrize('outside', [CIRCLE, GAP, Y < 3], ids=['circle', 'gap', 'rows'])
+@pytest.mark.parametrize(
+    ('number', 'sky', 'sigma'), [(65535, 100, 1), (1000, 100, 5), (200, 100, 5)]
+)
+def test_filled_brightly(noise, number, sky, sigma, outside):
+    """A number far above the sky that ends where it ends is no star."""
+    data = np.where(outside, number, sky + sigma * noise)
+    assert_array_equal(blank_pixels(data), outside)
+    assert_array_equal(blank_pixels(np.rint(data).astype('u2')), outside)
+
+
+def test_fill_beside_saturated_stars(noise):
+    """Of the same number the border is a fill, and the stars are none."""
+    star = 5e6 * (1 + ((X - 120) ** 2 + (Y - 80) ** 2) / 9) ** -2.5
+    data = np.minimum(100 + 5 * noise + star, 65535)
+    assert np.count_nonzero(data == 65535) > 100
+    assert not blank_pixels(data).any()
+    border = X < 12
+    data[border] = 65535
+    assert_array_equal(blank_pixels(data), border)
+
+
+@pytest.mark.parametrize('fwhm', [1.5, 3, 10])
+@pytest.mark.parametrize('beta', [2.5, 4.0])
+@pytest.mark.parametrize('peak', [1e5, 1e7])
+def test_saturated_stars(noise, fwhm, beta, peak):
+    radius = fwhm / 2 / np.sqrt(2 ** (1 / beta) - 1)
+    star = peak * (1 + ((X - 90.3) ** 2 + (Y - 80.6) ** 2) / radius**2) ** -beta
+    assert not blank_pixels(np.minimum(100 + 5 * noise + star, 6e4)).any()
+
+
+@pytest.mark.parametrize('counts', [0.3, 1.0, 3.0])
+@pytest.mark.parametrize(
+    'outside',
+    [CIRCLE, X < 60, (X < 10) | (Y < 10) | (X > 189) | (Y > 189), Y < 3],
+    ids=['circle', 'half', 'frame', 'rows'],
+)
+def test_zeros_beside_counts(counts, outside):
+    """So many zeros together are no chance, where one alone is."""
+    sky = np.random.default_rng(4).poisson(counts, (SIZE, SIZE))
+    found = blank_pixels(np.where(outside, 0, sky))
+    assert np.mean(found[outside]) > 0.99
+    # zeros that touch them cannot be told from them
+    assert not found[~outside][sky[~outside] > 0].any()
+    assert np.mean(found[~outside]) < 0.05
+
+
+@pytest.mark.parametrize('counts', [0.1, 1.0, 10.0])
+@pytest.mark.parametrize(
+    'shape',
+    [
+        np.exp(-X / 40),
+        (X / SIZE) ** 2,
+        np.exp(-((X - 100) ** 2 + (Y - 90) ** 2) / 2450),
+    ],
+    ids=['exponential', 'quadratic', 'disc'],
+)
+def test_counts_that_fade_away(counts, shape):
+    """Where a sky becomes too faint for a photon it is still a measurement."""
+    for seed in range(5):
+        data = np.random.default_rng(seed).poisson(counts * shape)
+        assert not blank_pixels(data).any()
+
+
+def test_correlated_counts(noise):
+    """Zeros that hang together because the noise does are measurements."""
+    for sigma in (0.7, 1.5, 3.0):
+        smooth = gaussian_filter(noise, sigma)
+        data = np.maximum(np.rint(1 + smooth / smooth.std()), 0)
+        assert np.mean(data == 0) > 0.25
+        assert not blank_pixels(data).any()

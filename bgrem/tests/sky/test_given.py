@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from photutils.background import Background2D
 
 from bgrem.sky.boxes import measure_sky
-from bgrem.sky.given import correct_levels, sky_in_boxes
+from bgrem.sky.given import SkyInBoxes, correct_levels, sky_in_boxes
 
 SHAPE = (150, 200)
 Y, X = np.mgrid[: SHAPE[0], : SHAPE[1]]
@@ -87,3 +87,14 @@ class TestCorrectLevels:
         mesh = boxes.whole + np.where(measured, 0, 50)
         corrected = correct_levels(mesh, np.ones((6, 8)), measured, boxes)
         assert_allclose(corrected, boxes.whole)
+
+
+def test_boxes_without_noise_tell_nothing():
+    """What they miss in units of a noise of nothing is no measure for the others."""
+    shape = (4, 5)
+    noise = np.full(shape, 1e-17)
+    noise[0, 0] = 0.1
+    mesh = np.zeros(shape)
+    boxes = SkyInBoxes(np.full(shape, 0.05), mesh, np.zeros(shape, bool))
+    corrected = correct_levels(mesh, noise, np.ones(shape, bool), boxes)
+    assert_array_equal(corrected, mesh)

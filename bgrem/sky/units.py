@@ -1,0 +1,113 @@
+"""
+Images of any size in numbers that can be squared.
+
+Numpy and astropy only.
+"""
+
+import warnings
+from copy import copy
+
+import numpy as np
+from astropy.utils.exceptions import AstropyUserWarning
+
+__all__ = [
+    'binary_unit',
+    'error_in_unit',
+    'factor_in_unit',
+    'in_unit',
+    'warn_of_rounding',
+]
+
+# Of float32 the fourth powers are finite, and not 0.
+_MOST = 2.0**25
+# The squares of what is so much larger than the typical pixel are finite.
+_RANGE = 2.0**50
+_LARGEST_ERROR = 1e15  # its square is finite in float32
+# So many pixels that differ from the median by so few steps of float32, and no noise,
+# are what rounding has left of one.
+_ROUNDING, _ROUNDED_PART = 4.0, 1e-3
+
+
+def binary_unit(data, unusable):
+    """
+    Choose the unit in which an image is of the order of one.
+
+    Parameters
+    ----------
+    data : 2D `~numpy.ndarray` of float
+        The image.
+    unusable : 2D `~numpy.ndarray` of bool
+        True at pixels to ignore, among them all that are not finite.
+
+    Returns
+    -------
+    unit : float
+        A power of two, so that nothing is rounded by it; 1 for images whose typical
+        pixel is between 3e-8 and 3e7, or 0, and none is larger than 1e15. Larger where
+        a pixel would be beyond 1e15 else.
+    """
+    sizes = np.abs(data[~unusable & (data != 0)])
+    if sizes.size == 0:
+        return 1.0
+    size, largest = float(np.median(sizes)), float(sizes.max())
+    if 1 / _MOST < size < _MOST and largest < _RANGE:
+        return 1.0
+    # the least numbers have no reciprocal
+    size = max(size, largest / _RANGE, float(np.finfo(data.dtype).tiny))
+    return float(2.0 ** np.floor(np.log2(size)))
+
+
+def in_unit(values, unit):
+    """
+    Return values in the unit of `binary_unit`: themselves where that is 1.
+    """
+    if unit == 1:
+        return values
+    with np.errstate(over='ignore'):  # of pixels that are not used
+        return values / unit
+
+
+def error_in_unit(error, unit):
+    """
+    Return an error, or `None`, in another unit, as far as it can be one.
+
+    What is beyond a bound is of no use, and what is less than rounding not known (0).
+    """
+    if error is None:
+        return None
+    error = np.minimum(in_unit(error, unit), error.dtype.type(_LARGEST_ERROR))
+    return np.where(error > 1 / _LARGEST_ERROR, error, 0)
+
+
+def factor_in_unit(normalization, unit):
+    """
+    Return a copy of the factor of the network, or its name, for data in another unit.
+    """
+    if isinstance(normalization, str) or unit == 1:
+        return copy(normalization)
+    return np.asarray(normalization, dtype=float)[()] * unit
+
+
+def warn_of_rounding(values):
+    """
+    Warn where an image without noise differs by no more than its rounding.
+
+    Parameters
+    ----------
+    values : 1D `~numpy.ndarray` of float32
+        The usable pixels of an image in which no noise is seen.
+
+    Warns
+    -----
+    `~astropy.utils.exceptions.AstropyUserWarning`
+        If one pixel in a thousand is a few steps of float32 from the median.
+    """
+    middle = np.median(values).astype(float)
+    away = np.abs(values - middle)
+    step = np.finfo(np.float32).eps * abs(middle)
+    if np.mean((away > 0) & (away <= _ROUNDING * step)) > _ROUNDED_PART:
+        msg = (
+            f'no noise is seen: float32 rounds values near {middle:.6g} by as much as '
+            'these differ. Give the data as float64, or subtract a constant first.'
+        )
+        warnings.warn(msg, AstropyUserWarning, stacklevel=4)
