@@ -11,7 +11,7 @@ from photutils.background import Background2D
 from bgrem.detections import DetectionMixin
 from bgrem.inputs import parse_image
 from bgrem.pipeline import separate
-from bgrem.sky.blank import blank_pixels
+from bgrem.sky.blank import blank_pixels, wild_pixels
 from bgrem.sky.boxes import measure_sky
 from bgrem.sky.choice import (
     choose_one_box,
@@ -21,6 +21,7 @@ from bgrem.sky.choice import (
 from bgrem.sky.counts import CountsLevel, counts_estimators, sparse_step
 from bgrem.sky.given import correct_levels, sky_in_boxes
 from bgrem.sky.maps import interpolate_mesh
+from bgrem.sky.normalize import check_factor
 from bgrem.sky.parent import (
     NOTHING_MEASURED,
     check_as_parent,
@@ -281,6 +282,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
         )
         self._correction = separation.correction
         unusable, noise = image.unusable, separation.normalization.scale
+        if not isinstance(normalization, str):
+            check_factor(separation.normalization, data, unusable)
         if data.dtype == np.float32 and not noise[~unusable].any():
             warn_of_rounding(image.data[~unusable])
         step = sparse_step(data, unusable, noise)
@@ -648,6 +651,7 @@ DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)
 def _hide_blank(image, box_size, options):
     """Return the image that knows its blank pixels, if enough others are left."""
     blank = blank_pixels(image.data, image.unusable)
+    blank |= wild_pixels(image.data, image.unusable | blank)
     if not blank.any():
         return image
     hidden = replace(image, blank=blank)
