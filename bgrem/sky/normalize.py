@@ -215,8 +215,9 @@ def estimate_normalization(data, mask=None, method='local', error=None, lag=LAG)
     center = _local_normalization(data, unusable, lag).center
     known = np.isfinite(factor) & (factor > 0)
     scale = np.zeros_like(center)
-    with np.errstate(over='ignore'):  # `check_factor` refuses it
-        np.divide(1, factor, out=scale, where=known, casting='same_kind')
+    # that of any image is less; `check_factor` refuses more
+    factor = np.maximum(factor, 1 / _LARGEST)
+    np.divide(1, factor, out=scale, where=known, casting='same_kind')
     return Normalization(center, scale)
 
 
@@ -323,11 +324,10 @@ def _constant_normalization(data, unusable, scale):
     dtype = _map_dtype(data)
     usable = data[~unusable]
     center = np.median(usable) if usable.size else 0.0
-    with np.errstate(over='ignore'):
-        return Normalization(
-            np.full(data.shape, center, dtype=dtype),
-            np.full(data.shape, scale, dtype=dtype),
-        )
+    return Normalization(
+        np.full(data.shape, center, dtype=dtype),
+        np.full(data.shape, min(scale, _LARGEST), dtype=dtype),
+    )
 
 
 def _map_dtype(data):
