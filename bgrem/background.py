@@ -11,7 +11,7 @@ from photutils.background import Background2D
 from bgrem.detections import DetectionMixin
 from bgrem.inputs import parse_image
 from bgrem.pipeline import separate
-from bgrem.sky.blank import blank_pixels
+from bgrem.sky.blank import blank_pixels, wild_pixels
 from bgrem.sky.boxes import measure_sky
 from bgrem.sky.choice import (
     choose_one_box,
@@ -22,6 +22,7 @@ from bgrem.sky.count_level import counts_sky
 from bgrem.sky.counts import CountsLevel, counts_estimators, sparse_step
 from bgrem.sky.given import correct_levels, sky_in_boxes
 from bgrem.sky.maps import interpolate_mesh
+from bgrem.sky.normalize import check_factor
 from bgrem.sky.parent import (
     NOTHING_MEASURED,
     check_as_parent,
@@ -294,6 +295,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
         )
         self._correction = separation.correction
         unusable, noise = image.unusable, separation.normalization.scale
+        if not isinstance(normalization, str):
+            check_factor(separation.normalization, data, unusable)
         if data.dtype == np.float32 and not noise[~unusable].any():
             warn_of_rounding(image.data[~unusable])
         self._is_counts = weights.is_for_counts
@@ -707,6 +710,7 @@ def _check_counts(image, weights, *, remove_stripes):
 def _hide_blank(image, box_size, options):
     """Return the image that knows its blank pixels, if enough others are left."""
     blank = blank_pixels(image.data, image.unusable)
+    blank |= wild_pixels(image.data, image.unusable | blank)
     if not blank.any():
         return image
     hidden = replace(image, blank=blank)

@@ -27,7 +27,7 @@ from bgrem.detect.segments import check_n_pixels, detection_mask, segment
 from bgrem.finder import SourceDetector
 from bgrem.inputs import parse_error, parse_image
 from bgrem.pipeline import bar_name, inspect_image, sampling_of
-from bgrem.sky.units import in_unit
+from bgrem.sky.units import error_in_unit, in_unit
 
 __all__ = ['DetectionMixin']
 
@@ -262,6 +262,7 @@ class DetectionMixin:
                 saturation = image.data >= saturation
         check = vars(self).get('_false_discovery', {})
         if own_error is not None:
+            own_error = error_in_unit(own_error, self._size) * self._size
             own_error = self._in_double(self._with_unit(own_error))
         return catalog(
             self._in_double(self.subtract()),

@@ -122,6 +122,9 @@ def catalog(
     weighs the variance of a pixel that an aperture cuts by the square of the part;
     ``flux_radius`` is that of the denoised image on 3.0 and that of the data on 3.1.
     """
+    data = _not_infinite(data)
+    if measured is not None:
+        measured = (_not_infinite(measured[0]), *measured[1:])
     if error is None:
         error = total_error(data, background_rms, effective_gain)
     # Where the denoised image is empty the probability alone gives the
@@ -287,6 +290,12 @@ def _as_radii(radii):
         msg = f'aperture_radii must be positive and finite, got {radii!r}'
         raise ValueError(msg)
     return values.tolist()
+
+
+def _not_infinite(values):
+    """Return values with NaN for infinity, times 0 of which photutils would warn."""
+    infinite = np.isinf(_plain(values))
+    return np.where(infinite, np.nan, values) if infinite.any() else values
 
 
 def _plain(values):

@@ -18,7 +18,7 @@ from scipy.ndimage import (
 
 from bgrem.sky.mesh import find_quantum
 
-__all__ = ['blank_pixels']
+__all__ = ['blank_pixels', 'wild_pixels']
 
 _PATCH = np.ones((3, 3), dtype=bool)
 _NEIGHBORS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)
@@ -70,8 +70,7 @@ def blank_pixels(data, unusable=None):
     blank : 2D `~numpy.ndarray` of bool
         `True` at patches of 3x3 px or more of exact zeros, and of any other number
         that fills 100 such patches and is not far above the sky, or farther than any
-        star, or has edges that no saturated star has; and at single pixels that are
-        still farther. Where zero counts are usual,
+        star, or has edges that no saturated star has. Where zero counts are usual,
         patches of zeros so large that chance does not leave them. Nowhere where zero
         is a usual measurement of another kind (a cut-off at zero), nor where the rest
         of the image has no noise of its own (models).
@@ -88,7 +87,7 @@ def blank_pixels(data, unusable=None):
         same = usable & (data == number)
         patches = same & binary_dilation(center & same, _PATCH)
         blank |= _filled(number, data, usable, same, patches)
-    return blank | _wild_pixels(data, usable & ~blank)
+    return blank
 
 
 def _patch_centers(data):
@@ -139,8 +138,23 @@ def _filled(number, data, usable, same, patches):
     return none if is_cut else patches
 
 
-def _wild_pixels(data, usable):
-    """Return the pixels that are farther from all others than anything is."""
+def wild_pixels(data, unusable):
+    """
+    Find the pixels that are farther from all others than anything is.
+
+    Parameters
+    ----------
+    data : 2D `~numpy.ndarray` of float
+        The image.
+    unusable : 2D `~numpy.ndarray` of bool
+        `True` at pixels to ignore, among them all that are not finite.
+
+    Returns
+    -------
+    wild : 2D `~numpy.ndarray` of bool
+        `True` at pixels beyond 1e16 medians, or standard deviations from the quartiles.
+    """
+    usable = ~unusable
     values = data[usable].astype(float)
     if values.size == 0:
         return np.zeros(data.shape, dtype=bool)

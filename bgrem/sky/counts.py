@@ -276,4 +276,5 @@ def _even_excess(values, allowed):
     falling = np.sort(values, axis=None)[::-1].astype(float)
     excess = (np.cumsum(falling) - allowed) / np.arange(1, falling.size + 1)
     lit = np.flatnonzero(falling > excess)
-    return float(excess[lit[-1]] if lit.size else falling[0])
+    # by rounding a little less than none
+    return max(float(excess[lit[-1]] if lit.size else falling[0]), 0.0)

@@ -27,7 +27,7 @@ from bgrem.sky.depth_steps import sharpen_steps
 from bgrem.sky.error_map import explains_better, sky_error
 from bgrem.sky.mesh import LAG, box_centers, find_quantum, measure_mesh
 
-__all__ = ['Normalization', 'estimate_normalization']
+__all__ = ['Normalization', 'check_factor', 'estimate_normalization']
 
 _LARGEST = np.float32(1e30)  # in units of the noise; keeps sums and products finite
 # The network has no light at all for 0, but not exactly; in units of the noise.
@@ -160,8 +160,7 @@ def estimate_normalization(data, mask=None, method='local', error=None, lag=LAG)
     Raises
     ------
     TypeError, ValueError
-        If ``method`` is not one of the above, has the wrong shape or sign, or makes
-        the whole image less than a millionth of its noise.
+        If ``method`` is not one of the above, or has the wrong shape or sign.
 
     Notes
     -----
@@ -198,8 +197,7 @@ def estimate_normalization(data, mask=None, method='local', error=None, lag=LAG)
         if not (factor > 0 and np.isfinite(factor)):
             msg = f'normalization must be positive and finite, got {factor}'
             raise ValueError(msg)
-        maps = _constant_normalization(data, unusable, 1 / factor)
-        return _check_factor(maps, data, unusable)
+        return _constant_normalization(data, unusable, 1 / factor)
 
     factor = np.asarray(method)
     if factor.dtype.kind not in 'fiub':
@@ -218,12 +216,30 @@ def estimate_normalization(data, mask=None, method='local', error=None, lag=LAG)
     center = _local_normalization(data, unusable, lag).center
     known = np.isfinite(factor) & (factor > 0)
     scale = np.zeros_like(center)
+    # that of any image is less; `check_factor` refuses more
+    factor = np.maximum(factor, 1 / _LARGEST)
     np.divide(1, factor, out=scale, where=known, casting='same_kind')
-    return _check_factor(Normalization(center, scale), data, unusable)
+    return Normalization(center, scale)
 
 
-def _check_factor(maps, data, unusable):
-    """Refuse a factor for which the whole image is nothing beside its noise."""
+def check_factor(maps, data, unusable):
+    """
+    Refuse a factor for which the whole image is nothing beside its noise.
+
+    Parameters
+    ----------
+    maps : `Normalization`
+        What the factor makes of the image.
+    data : 2D `~numpy.ndarray` of float
+        The image.
+    unusable : 2D `~numpy.ndarray` of bool
+        `True` at pixels to ignore, among them all that are not finite.
+
+    Raises
+    ------
+    ValueError
+        If all pixels are within a millionth of a standard deviation of the sky.
+    """
     seen = ~unusable & (maps.scale > 0)
     deviation = np.abs(data[seen] - maps.center[seen])
     if deviation.any() and not np.any(deviation > _LEAST_SEEN * maps.scale[seen]):
@@ -232,7 +248,6 @@ def _check_factor(maps, data, unusable):
             f'all pixels are within {_LEAST_SEEN:g} standard deviations of the sky'
         )
         raise ValueError(msg)
-    return maps
 
 
 def _noise_at(y, x):
@@ -312,7 +327,7 @@ def _constant_normalization(data, unusable, scale):
     center = np.median(usable) if usable.size else 0.0
     return Normalization(
         np.full(data.shape, center, dtype=dtype),
-        np.full(data.shape, scale, dtype=dtype),
+        np.full(data.shape, min(scale, _LARGEST), dtype=dtype),
     )
 
 

@@ -76,7 +76,8 @@ def error_in_unit(error, unit):
     if error is None:
         return None
     error = np.minimum(in_unit(error, unit), error.dtype.type(_LARGEST_ERROR))
-    return np.where(error > 1 / _LARGEST_ERROR, error, 0)
+    error[error < 1 / _LARGEST_ERROR] = 0
+    return error
 
 
 def factor_in_unit(normalization, unit):
