@@ -5,6 +5,7 @@ Measure speed and memory: ``python benchmarks/speed.py``.
 
 import argparse
 import os
+import pickle
 import platform
 import resource
 import shutil
@@ -16,8 +17,10 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from bgrem.denoise import run
 from bgrem.denoise.run import cpu_has_bfloat16, denoise
 from bgrem.simulate import SceneComposer, SceneConfig, StampBank, build_stamp_bank
 from bgrem.train.config import load_config
@@ -57,16 +60,104 @@ def training(options, folder):
     return step, options.n_crops * options.crop_size**2
 
 
-def inference(options, _folder):
+def inference(options, _):
     """Return a function that runs the shipped weights over an image."""
     weights = load_weights('optical')
     size = options.image_size
     image = torch.randn(size, size, generator=torch.Generator().manual_seed(0)).numpy()
 
-    def run():
+    def once():
         denoise(image, weights, device='cpu')
 
-    return run, size**2
+    return once, size**2
+
+
+def star_field(size, density, seed=0):
+    """Return a field of stars on a sky, float32, with ``density`` stars per pixel."""
+    rng = np.random.default_rng(seed)
+    n_stars = int(density * size**2)
+    y, x = rng.uniform(0, size, (2, n_stars))
+    flux = 400 * (1 + rng.pareto(0.9, n_stars)).clip(max=3000)
+    offset = np.arange(-8, 9)
+    rows, columns = (
+        np.floor(place).astype(int)[:, np.newaxis] + offset for place in (y, x)
+    )
+    along, across = (
+        np.exp(-((pixel - place[:, np.newaxis]) ** 2) / (2 * 1.4**2))
+        for pixel, place in ((rows, y), (columns, x))
+    )
+    stars = (flux / (2 * np.pi * 1.4**2))[:, np.newaxis, np.newaxis]
+    stars = stars * along[:, :, np.newaxis] * across[:, np.newaxis, :]
+    light = np.zeros((size + 16, size + 16))
+    np.add.at(light, (rows[:, :, np.newaxis] + 8, columns[:, np.newaxis] + 8), stars)
+    light = light[8:-8, 8:-8] + np.linspace(1000, 1060, size)
+    return rng.normal(light, np.sqrt(light / 7)).astype(np.float32)
+
+
+def _background2d(image, _):
+    from photutils.background import Background2D
+
+    background = Background2D(image, 64, exclude_percentile=90)
+    return background.background, background.background_rms
+
+
+def _constructor(image, _):
+    from bgrem import DiffusionBackground
+
+    found = DiffusionBackground(image, device='cpu')
+    return found, found.background, found.background_rms
+
+
+# The image, and what the stage before has left, to what this one leaves.
+STAGES = {
+    'Background2D': _background2d,
+    'constructor': _constructor,
+    'first detect': lambda _, found: (found, found.detect()),
+    'detect': lambda _, found: (found, found.detect()),
+    'catalog': lambda _, found: (found, found.catalog(found.detect())),
+    'table': lambda _, found: (found.catalog(found.detect()).to_table(),),
+}
+
+
+def measure_stage(name, options, folder):
+    """
+    Return CPU time (s) and peak memory (MiB) of a stage, less that of 256 px.
+
+    What the stage before has left is read from a file, so that memory is its own.
+    """
+    _prepare(options)
+    times = []
+    for size in (256, *options.repeats * [options.image_size]):
+        path = folder / f'{size}.pickle'
+        image, found = np.load(folder / f'{size}.npy'), None
+        if path.exists():
+            found = pickle.loads(path.read_bytes())
+        if len(times) == 1:
+            small = _peak_memory()
+        start = time.process_time()
+        left = STAGES[name](image, found)
+        times.append(time.process_time() - start)
+        if name in ('constructor', 'first detect'):
+            path.write_bytes(pickle.dumps(left[0]))
+    return statistics.median(times[1:]), _peak_memory() - small
+
+
+def stages(options, folder):
+    """Measure all stages, each in its own process, and print a table."""
+    megapixels = options.image_size**2 / 1e6
+    one_image = options.image_size**2 * 4 / 2**20
+    print('\n              CPU s/Mpix  speed/Background2D  peak memory (images)')
+    for size in (256, options.image_size):
+        np.save(folder / f'{size}.npy', star_field(size, options.density))
+    first = None
+    for name in STAGES:
+        with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
+            seconds, memory = pool.submit(measure_stage, name, options, folder).result()
+        first = first or seconds
+        print(
+            f'{name:14s}{seconds / megapixels:10.3f}{first / seconds:20.3f}'
+            f'{memory / one_image:18.1f}'
+        )
 
 
 BENCHMARKS = {'composer': composer, 'training': training, 'inference': inference}
@@ -74,7 +165,7 @@ BENCHMARKS = {'composer': composer, 'training': training, 'inference': inference
 
 def measure(name, options, folder):
     """Return speed (Mpix/s), CPU time (s/Mpix) and memory (MiB): peak and imports."""
-    torch.set_num_threads(options.threads)
+    _prepare(options)
     before = _peak_memory()
     run, n_pixels = BENCHMARKS[name](options, folder)
     run()
@@ -91,6 +182,12 @@ def measure(name, options, folder):
         _peak_memory(),
         before,
     )
+
+
+def _prepare(options):
+    torch.set_num_threads(options.threads)
+    if options.float32:
+        run.cpu_has_bfloat16 = lambda: False
 
 
 def _peak_memory():
@@ -111,12 +208,15 @@ def _cpu_name():
 def _parse(arguments):
     parser = argparse.ArgumentParser(description='Measure speed and memory on the CPU.')
     add = parser.add_argument
-    add('--what', nargs='+', choices=BENCHMARKS, default=list(BENCHMARKS))
+    names = [*BENCHMARKS, 'stages']
+    add('--what', nargs='+', choices=names, default=names)
     add('--repeats', type=int, default=5, help='the medians of so many are printed')
     add('--threads', type=int, default=os.cpu_count())
     add('--n-crops', type=int, default=12, help='crops of a training batch')
     add('--crop-size', type=int, default=128, help='side of a crop in pixels')
-    add('--image-size', type=int, default=1024, help='side of the denoised image')
+    add('--image-size', type=int, default=1024, help='side of the image')
+    add('--density', type=float, default=5e-3, help='stars per pixel of the stages')
+    add('--float32', action='store_true', help='as without bfloat16 units')
     add('--bank', help='stamp bank; by default one of 8 PSFs is drawn')
     return parser.parse_args(arguments)
 
@@ -126,7 +226,7 @@ def main(arguments=None):
     options = _parse(arguments)
     print(f'CPU:     {_cpu_name()}, {os.cpu_count()} cores')
     print(f'threads: {options.threads}, torch {torch.__version__}')
-    print(f'bfloat16 network: {cpu_has_bfloat16()}')
+    print(f'bfloat16 network: {cpu_has_bfloat16() and not options.float32}')
     load = os.getloadavg()[0]
     print(f'load before the start: {load:.1f}; a busy machine is slower by the clock\n')
     print('            Mpix/s  CPU s/Mpix  peak MiB  imports MiB')
@@ -137,6 +237,9 @@ def main(arguments=None):
         elif set(options.what) & {'composer', 'training'}:
             build_stamp_bank(8, seed=0).save(folder / 'bank.safetensors')
         for name in options.what:
+            if name == 'stages':
+                stages(options, folder)
+                continue
             # A fresh process: the peak of memory is one number per process.
             with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
                 row = pool.submit(measure, name, options, folder).result()

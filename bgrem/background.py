@@ -18,6 +18,7 @@ from bgrem.sky.choice import (
     chosen_estimators,
     is_automatic,
 )
+from bgrem.sky.count_level import counts_sky
 from bgrem.sky.counts import CountsLevel, counts_estimators, sparse_step
 from bgrem.sky.given import correct_levels, sky_in_boxes
 from bgrem.sky.maps import interpolate_mesh
@@ -50,6 +51,7 @@ from bgrem.sky.units import (
 
 __all__ = ['DiffusionBackground']
 
+_COUNTS_WEIGHTS = 'fermi-lat'
 # in units of the noise; what is left of a brighter source is not noise alone
 _SOURCE_FREE = 0.5
 
@@ -68,7 +70,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
     ----------
     data : array_like, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
         The 2D image, of any real dtype and byte order. It is not changed. A masked
-        array's mask is honoured.
+        array's mask is honoured. A map of gammapy (``WcsNDMap``) of one energy bin is
+        taken too, with its WCS.
     box_size : int, array_like of 2 int or 'auto', optional
         The size ``(ny, nx)`` of the boxes in which the sky is measured. ``'auto'``
         (default) chooses boxes, which may differ over the image, and the options of
@@ -103,6 +106,10 @@ class DiffusionBackground(DetectionMixin, Background2D):
         0) are masked; 0 counts as not known. Default: the uncertainty of
         `~astropy.nddata.NDData` input that has one (a standard deviation, a variance
         or an inverse variance).
+    exposure : 2D array_like, `~astropy.units.Quantity` or map of gammapy, optional
+        For weights of counts: the exposure of each pixel, relative or in cm2 s. The
+        expected level of the sky follows it, and a catalogue has fluxes, counts over
+        exposure, besides the counts. Pixels where it is not positive are masked.
     remove_stripes : bool, optional
         Whether to take rows and columns out first that are brighter or darker along
         their whole length, as the 1/f noise and the bias of some detectors
@@ -126,8 +133,9 @@ class DiffusionBackground(DetectionMixin, Background2D):
     batch_size : int, optional
         The number of tiles that go through the network at once. Default: by
         device. It does not change the result.
-    progress : bool, optional
-        Whether to show a progress bar. Default `False`.
+    progress : bool or str, optional
+        Whether to show progress bars, for each pass of the network and for the
+        catalog; a text is put before their names. Default `False`.
     use_nddata_mask : bool, optional
         Whether to honour the mask and the uncertainty of an
         `~astropy.nddata.NDData`, which the parent ignores. Default `True`.
@@ -146,10 +154,11 @@ class DiffusionBackground(DetectionMixin, Background2D):
     -----
     The sources are separated and the sky is measured in the constructor. At their
     first use, the check of ``false_discovery_rate`` takes one more pass of the
-    network, and `background_uncertainty` some noise to be simulated. No result
-    ever changes: an instance can be shared by threads and pickled. Its arrays are
-    returned as fresh copies, but for `background_mesh`, `background_rms_mesh` and
-    `n_pixels_mesh`. It holds a copy of the data, the source image and the probability.
+    network over the image, or a megapixel of a large one, and `background_uncertainty`
+    some noise to be simulated. No result ever changes: an instance can be shared by
+    threads and pickled. Its arrays are returned as fresh copies, but for
+    `background_mesh`, `background_rms_mesh` and `n_pixels_mesh`. It holds a copy of the
+    data, the source image and the probability.
 
     Maps are float64 for float64 data, else float32. Values that are not finite are
     masked, with the parent's warning. So are, silently, patches that were filled with
@@ -221,6 +230,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         mask=None,
         coverage_mask=None,
         error=None,
+        exposure=None,
         remove_stripes=False,
         weights='optical',
         n_steps=None,
@@ -239,9 +249,12 @@ class DiffusionBackground(DetectionMixin, Background2D):
             mask=mask,
             coverage_mask=coverage_mask,
             error=error,
+            exposure=exposure,
             use_nddata_mask=use_nddata_mask,
         )
         check_values(box_size, options)
+        weights = load_weights(weights)
+        _check_counts(image, weights, remove_stripes=remove_stripes)
         automatic = is_automatic(box_size)
         if automatic:
             check_options(image, options)
@@ -257,46 +270,56 @@ class DiffusionBackground(DetectionMixin, Background2D):
             data = image.data - self._stripe_map(image.data.dtype)
             image = replace(image, data=data)
         # what cannot be squared is measured in a unit of its own
-        unit = binary_unit(image.data, image.unusable)
-        self._size = unit if options.get('interpolator') is None else 1.0
+        is_free = options.get('interpolator') is None and not weights.is_for_counts
+        self._size = binary_unit(image.data, image.unusable) if is_free else 1.0
         # kept for the flipped residual: neither array nor file may change till then
         self._detector = {
             'error': error_in_unit(image.error, self._size),
-            'weights': load_weights(weights),
+            'exposure': image.exposure,
+            'weights': weights,
             'n_symmetries': n_symmetries,
             'normalization': factor_in_unit(normalization, self._size),
             'device': device,
             'batch_size': batch_size,
+            'progress': progress,
         }
         unit, data = self._size, in_unit(image.data, self._size)
-        separation = self._separate(
-            data, image.unusable, n_steps=n_steps, progress=progress
-        )
+        separation = self._separate(data, image.unusable, n_steps=n_steps)
         self._image = image
         self._source = separation.source * unit
         self._probability = separation.probability
-        usable = ~image.unusable
-        self._bounds = (
-            image.data.min(where=usable, initial=np.inf),
-            image.data.max(where=usable, initial=-np.inf),
-        )
         self._correction = separation.correction
         unusable, noise = image.unusable, separation.normalization.scale
         if not isinstance(normalization, str):
             check_factor(separation.normalization, data, unusable)
         if data.dtype == np.float32 and not noise[~unusable].any():
             warn_of_rounding(image.data[~unusable])
-        step = sparse_step(data, unusable, noise)
+        self._is_counts = weights.is_for_counts
         residual = data - separation.source
-        sky = measure_sky(residual, ~unusable, noise, separation.source, step)
+        if self._is_counts:
+            step = 1.0
+            sky = counts_sky(separation.sky, separation.sky_error)
+        else:
+            step = sparse_step(data, unusable, noise)
+            sky = measure_sky(
+                residual,
+                ~unusable,
+                noise,
+                separation.source,
+                step,
+                separation.meta['binning'],
+            )
         self._large = sky.beneath
+        usable = image.data[~unusable]
+        is_bound = usable.size > 0 and not self._is_counts
+        self._bounds = (usable.min(), usable.max()) if is_bound else None
         # of single counts there are no less than none, beyond the borders neither
         self._edges = 'reflect' if step else 'linear'
         if automatic and not given_options(options):
             self._take_boxes(sky, options)
         else:
             is_free = not is_fixed(options)
-            options |= counts_estimators(data, unusable, noise, options)
+            options |= counts_estimators(step, options)
             if automatic:
                 # a box may lose to the clipping what its mask has left
                 rest, mask = replace(image, data=residual), silent_mask(image)
@@ -309,7 +332,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
             self._measure_boxes(sky, residual, box_size, options, is_free=is_free)
         self._meta = {
             **separation.meta,
-            'normalization': normalization if np.ndim(normalization) == 0 else 'map',
+            **_given_factor(normalization),
             'remove_stripes': bool(remove_stripes),
             'boxes': 'auto' if automatic else 'given',
             'box_size': tuple(int(size) for size in self.box_size),
@@ -393,7 +416,10 @@ class DiffusionBackground(DetectionMixin, Background2D):
             self._trend_mesh = levels_as_parent(
                 trend.image(residual.dtype), hidden, self, options
             )
-        if is_free:
+        if is_free and self._is_counts:
+            # the mean of counts misses nothing, and their noise is known
+            noise = np.sqrt(np.maximum(mesh, 0))
+        elif is_free:
             boxes = sky_in_boxes(sky, ~image.unusable, self.box_size)
             # where galaxies cover all boxes the parent measured their light
             measured = self._is_measured & ~(boxes.beneath & is_covered)
@@ -555,7 +581,9 @@ class DiffusionBackground(DetectionMixin, Background2D):
         ``'box_size'`` and ``'filter_size'`` are as the attributes. ``'binning'`` is
         the side in pixels of the squares in which the network saw the image, 1 unless
         that is broader or smoother than the weights know (see
-        `bgrem.sky.sampling.choose_binning`).
+        `bgrem.sky.sampling.choose_sampling`), and ``'sharpening'`` the standard
+        deviation in pixels of the Gaussian that was taken out of an image whose noise
+        is as smooth as its sources, 0 of all others.
 
         Once a ``false_discovery_rate`` has been asked for, ``'false_discovery'``
         says what the image itself tells about its probabilities, see
@@ -629,7 +657,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
         Parameters
         ----------
         **kwargs
-            Passed to `bgrem.plotting.plot_background`.
+            Passed to `bgrem.plotting.plot_background`. With NDData input the axes have
+            its WCS.
 
         Returns
         -------
@@ -638,7 +667,13 @@ class DiffusionBackground(DetectionMixin, Background2D):
         """
         from bgrem.plotting import plot_background
 
-        return plot_background(self, **kwargs)
+        return plot_background(self, **{'wcs': self._image.wcs, **kwargs})
+
+    def _repr_html_(self):
+        """Return a small picture and a table; None, for the text, if it cannot."""
+        from bgrem.plotting import make_html
+
+        return make_html(self)
 
     def _plain_rms(self):
         """Return the noise map without its unit."""
@@ -646,6 +681,28 @@ class DiffusionBackground(DetectionMixin, Background2D):
 
 
 DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)
+
+
+def _check_counts(image, weights, *, remove_stripes):
+    """Refuse what weights of counts, or only they, have no use for."""
+    if not weights.is_for_counts:
+        if image.exposure is not None:
+            msg = (
+                f'exposure needs weights of counts ({_COUNTS_WEIGHTS!r}), got the '
+                f'weights {weights.name!r}'
+            )
+            raise ValueError(msg)
+        return
+    if remove_stripes:
+        msg = f'remove_stripes must be False for the weights of counts {weights.name!r}'
+        raise ValueError(msg)
+    usable = image.data[~image.unusable]
+    if usable.size and usable.min() < 0:
+        msg = (
+            'data must be counts, which are not negative, for the weights '
+            f'{weights.name!r}, got {usable.min():.4g}: the sky must be there still'
+        )
+        raise ValueError(msg)
 
 
 def _hide_blank(image, box_size, options):
@@ -661,6 +718,13 @@ def _hide_blank(image, box_size, options):
         # where no box is left the parent would raise, and only because of what we hide
         is_enough = count_boxes(silent_mask(hidden), image, box_size, options) > 0
     return hidden if is_enough else image
+
+
+def _given_factor(normalization):
+    """Return what `meta` says of a factor in the unit of the data."""
+    if normalization is None or isinstance(normalization, str):
+        return {}
+    return {'normalization': normalization if np.ndim(normalization) == 0 else 'map'}
 
 
 def _plain(values):

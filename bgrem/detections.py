@@ -22,11 +22,11 @@ from bgrem.detect.discovery import (
     choose_threshold,
 )
 from bgrem.detect.kind import find_doubts
-from bgrem.detect.peaks import find_peaks
+from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks
 from bgrem.detect.segments import check_n_pixels, detection_mask, segment
 from bgrem.finder import SourceDetector
 from bgrem.inputs import parse_error, parse_image
-from bgrem.pipeline import inspect_image
+from bgrem.pipeline import bar_name, inspect_image, sampling_of
 from bgrem.sky.units import error_in_unit, in_unit
 
 __all__ = ['DetectionMixin']
@@ -124,14 +124,16 @@ class DetectionMixin:
         ValueError
             If a parameter is out of range.
         """
+        threshold = self._threshold(threshold, false_discovery_rate)
         return segment(
             in_unit(self._source, self._size),
             self._probability,
             in_unit(self._plain_rms(), self._size),
-            threshold=self._threshold(threshold, false_discovery_rate),
+            threshold=threshold,
             n_pixels=n_pixels,
             deblend=deblend,
             mask=self._image.unusable,
+            peaks=self._peaks if threshold >= MIN_PROBABILITY else None,
         )
 
     def catalog(
@@ -161,7 +163,7 @@ class DetectionMixin:
             As for `detection_mask`; used only without ``segmentation_image``.
         effective_gain : float, 2D array_like or `~astropy.units.Quantity`, optional
             Electrons per data unit, from which the photon noise of the sources is
-            added to `background_rms` for the errors.
+            added to `background_rms` for the errors. Default with weights of counts: 1.
         data : `DiffusionBackground`, 2D array_like, Quantity or NDData, optional
             Another image on the same pixels, as of another band: the fluxes are those
             of its pixels in the same apertures. The other background subtracts its own
@@ -199,7 +201,8 @@ class DetectionMixin:
             detection with its errors, ``x``, ``y``, ``x_err`` and ``y_err`` in pixels
             and, with a WCS, ``ra`` and ``dec`` (ICRS), its probability, its
             signal-to-noise ratio and its flags (`bgrem.decode_detection_flags`). The
-            user guide has a page on all columns. Kron and circular apertures are
+            user guide has a page on all columns. With an ``exposure`` there are fluxes
+            over it besides the counts. Kron and circular apertures are
             centred on ``x``, ``y``, where photutils alone has the centroid.
             `None`, with the warning of `detect`, where nothing is detected.
 
@@ -238,6 +241,8 @@ class DetectionMixin:
         else:
             own_error = _known_error(image, error, effective_gain)
             own_gain = effective_gain
+            if self._is_counts and own_gain is None and own_error is None:
+                own_gain = 1.0
         if segmentation_image is None:
             segmentation_image = self.detect(
                 threshold=threshold, false_discovery_rate=false_discovery_rate
@@ -268,6 +273,7 @@ class DetectionMixin:
             error=own_error,
             effective_gain=own_gain,
             aperture_correction=aperture_correction,
+            exposure=self._exposure(),
             mask=image.unusable,
             measured=measured,
             zero_point=zero_point,
@@ -276,6 +282,7 @@ class DetectionMixin:
             saturated=saturation,
             log_odds_shift=check.get('log_odds_shift', 0.0),
             wcs=wcs,
+            progress=bar_name(self._detector['progress'], 'catalog'),
             **kwargs,
         )
 
@@ -301,8 +308,14 @@ class DetectionMixin:
         Raises
         ------
         ValueError
-            If a parameter is out of range.
+            If a parameter is out of range, or the weights are those of counts.
         """
+        if self._is_counts:
+            msg = (
+                'finder needs weights that take images without their sky, got those of '
+                f'counts {self._meta["weights"]!r}'
+            )
+            raise ValueError(msg)
         shift = 0.0
         if threshold is None:
             check_rate(false_discovery_rate)
@@ -313,7 +326,7 @@ class DetectionMixin:
             self._image,
             self._detector,
             size=self._size,
-            binning=self._meta['binning'],
+            **sampling_of(self._meta),
             noise=self._plain_rms(),
             threshold=threshold,
             false_discovery_rate=false_discovery_rate,
@@ -351,6 +364,13 @@ class DetectionMixin:
     def _in_double(self, values):
         """Return values whose squares float32 may not hold as float64."""
         return values.astype(float) if self._size != 1 else _large_in_double(values)
+
+    def _exposure(self):
+        """Return the exposure with its unit; None where it is not known."""
+        image = self._image
+        if image.exposure is None or image.exposure_unit is None:
+            return image.exposure
+        return image.exposure << image.exposure_unit
 
     def _threshold(self, threshold, false_discovery_rate):
         """Return the threshold on the probability."""
@@ -406,7 +426,7 @@ class DetectionMixin:
             noise,
             found,
             self._image_check,
-            self._meta['binning'],
+            **sampling_of(self._meta),
         )
         if doubts:
             msg = (
@@ -424,7 +444,7 @@ class DetectionMixin:
             self._image.unusable,
             in_unit(self._source, self._size),
             self._peaks,
-            binning=self._meta['binning'],
+            **sampling_of(self._meta),
             **self._detector,
         )
 

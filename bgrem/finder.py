@@ -37,8 +37,8 @@ class SourceDetector:
     size : float
         The unit in which they were, in that of the image
         (`bgrem.sky.units.binary_unit`).
-    binning : int
-        At which they were.
+    binning, sharpening
+        At which they were, see `bgrem.pipeline.sampling_of`.
     noise : 2D `~numpy.ndarray` of float
         The noise of its sky.
     threshold : float or `None`
@@ -58,6 +58,7 @@ class SourceDetector:
         *,
         size,
         binning,
+        sharpening,
         noise,
         threshold,
         false_discovery_rate,
@@ -76,6 +77,7 @@ class SourceDetector:
             normalization=detector['normalization'],
             error=detector['error'],
             binning=binning,
+            sharpening=sharpening,
         )
         # The probability is read at the first step, so that one is enough.
         self._detector = {
@@ -83,6 +85,7 @@ class SourceDetector:
             'error': None,
             'normalization': factor,
             'binning': binning,
+            'sharpening': sharpening,
             'n_steps': 1,
         }
         self._noise = noise

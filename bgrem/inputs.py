@@ -17,7 +17,7 @@ from astropy.nddata import (
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.utils.masked import Masked
 
-__all__ = ['ImageInput', 'parse_error', 'parse_image']
+__all__ = ['ImageInput', 'parse_error', 'parse_exposure', 'parse_image']
 
 _KINDS = (StdDevUncertainty, VarianceUncertainty, InverseVariance)
 
@@ -51,6 +51,10 @@ class ImageInput:
         `bgrem.sky.blank.blank_pixels`. `None` where that is not known, or nowhere.
     header : mapping or `None`
         A copy of what an `~astropy.nddata.NDData` says of itself in its ``meta``.
+    exposure : 2D `~numpy.ndarray` of float64 or `None`
+        The exposure of each pixel, 0 where there is none: there the pixel is masked.
+    exposure_unit : `~astropy.units.Unit` or `None`
+        Its unit.
     """
 
     data: np.ndarray
@@ -61,6 +65,8 @@ class ImageInput:
     error: np.ndarray | None = None
     blank: np.ndarray | None = None
     header: object = None
+    exposure: np.ndarray | None = None
+    exposure_unit: u.UnitBase | None = None
 
     @property
     def unusable(self):
@@ -75,7 +81,13 @@ class ImageInput:
 
 
 def parse_image(
-    data, *, mask=None, coverage_mask=None, error=None, use_nddata_mask=True
+    data,
+    *,
+    mask=None,
+    coverage_mask=None,
+    error=None,
+    exposure=None,
+    use_nddata_mask=True,
 ):
     """
     Read an image in any accepted form.
@@ -86,8 +98,8 @@ def parse_image(
         The 2D image: of any real dtype and byte order (float16, integers and
         bool too), a nested list, a `~numpy.ma.MaskedArray`, an
         `~astropy.utils.masked.Masked` array, a `~astropy.units.Quantity`, an
-        `~astropy.nddata.NDData` or `~astropy.nddata.CCDData`. It is copied,
-        never changed.
+        `~astropy.nddata.NDData` or `~astropy.nddata.CCDData`, or a map of gammapy
+        (``WcsNDMap``) of one energy bin. It is copied, never changed.
     mask : 2D array_like of bool, optional
         `True` where a pixel must not be used (a bad pixel, a known source).
         The mask of a masked array and, with ``use_nddata_mask``, that of an
@@ -101,6 +113,9 @@ def parse_image(
         is taken for "not known". Default: with ``use_nddata_mask``, the uncertainty
         of an `~astropy.nddata.NDData`, if it is a standard deviation, a variance or
         an inverse variance.
+    exposure : 2D array_like, `~astropy.units.Quantity` or map of gammapy, optional
+        The exposure of each pixel. Pixels where it is not positive or not finite are
+        masked.
     use_nddata_mask : bool, optional
         Whether to honour the mask and the uncertainty of an
         `~astropy.nddata.NDData`. Default `True`; `False` is what
@@ -139,6 +154,8 @@ def parse_image(
             error = data.uncertainty
         unit = data.unit
         data = data.data
+    elif _is_map(data):
+        data, unit, wcs = _read_map(data)
     if isinstance(data, Masked):
         carried.append(data.mask)
         data = data.unmasked
@@ -154,6 +171,10 @@ def parse_image(
     if error is not None:
         error, unusable = parse_error(error, data, unit)
         masks.append(unusable)
+    exposure_unit = None
+    if exposure is not None:
+        exposure, exposure_unit = parse_exposure(exposure, data.shape)
+        masks.append(exposure == 0)
     given = [one for one in masks if one is not None]
     return ImageInput(
         data=data,
@@ -163,7 +184,67 @@ def parse_image(
         wcs=wcs,
         error=error,
         header=header,
+        exposure=exposure,
+        exposure_unit=exposure_unit,
     )
+
+
+def parse_exposure(exposure, shape):
+    """
+    Read the exposure of an image.
+
+    Parameters
+    ----------
+    exposure : 2D array_like, `~astropy.units.Quantity` or map of gammapy
+        The exposure.
+    shape : tuple of int
+        The shape of the image.
+
+    Returns
+    -------
+    exposure : 2D `~numpy.ndarray` of float64
+        0 where it was not positive or not finite.
+    unit : `~astropy.units.Unit` or `None`
+        Its unit.
+
+    Raises
+    ------
+    TypeError
+        If it is not of real numbers.
+    ValueError
+        If it has another shape, or is nowhere positive.
+    """
+    unit = getattr(exposure, 'unit', None)
+    if _is_map(exposure):
+        exposure, unit, _ = _read_map(exposure)
+    values = np.asarray(getattr(exposure, 'value', exposure))
+    if values.dtype.kind not in 'fiub':
+        msg = f'exposure must be an array of real numbers, got dtype {values.dtype}'
+        raise TypeError(msg)
+    if values.shape != shape:
+        msg = f'exposure must have the shape of the data, {shape}, got {values.shape}'
+        raise ValueError(msg)
+    values = values.astype(float)
+    values[~(np.isfinite(values) & (values > 0))] = 0
+    if not values.any():
+        msg = 'exposure must be positive and finite at one pixel at least'
+        raise ValueError(msg)
+    return values, unit
+
+
+def _is_map(data):
+    """Whether something is a map of gammapy, which is not imported for that."""
+    return all(hasattr(data, name) for name in ('geom', 'data', 'unit'))
+
+
+def _read_map(data):
+    """Return the values, the unit and the WCS of a map of one energy bin."""
+    values = np.asarray(data.data)
+    if values.ndim > 2 and values.shape[:-2] == (1,) * (values.ndim - 2):
+        values = values.reshape(values.shape[-2:])
+    unit = u.Unit(data.unit)
+    wcs = getattr(data.geom, 'wcs', None)
+    return values, None if unit == u.dimensionless_unscaled else unit, wcs
 
 
 def parse_error(error, data, unit):

@@ -23,8 +23,8 @@ def make_detection_mask(
     ----------
     bkg_or_data : `DiffusionBackground` or array_like
         A background, or an image in any form that `DiffusionBackground` accepts.
-    box_size : int or array_like of 2 int, optional
-        As for `DiffusionBackground`; used only with an image. Default 32.
+    box_size : int, array_like of 2 int or 'auto', optional
+        As for `DiffusionBackground`; used only with an image.
     threshold, false_discovery_rate, footprint
         As for `DiffusionBackground.detection_mask`.
     **options

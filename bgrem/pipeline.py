@@ -2,22 +2,45 @@
 The whole way from an image to its sources.
 """
 
+import math
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import numpy as np
 
 from bgrem.checks import check_count
-from bgrem.detect.discovery import SURE, source_width
+from bgrem.detect.discovery import PRIOR_WEIGHT, SURE, source_width
 from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks, peak_widths
 from bgrem.detect.probability import calibrate, pool_centers, refine_probability
+from bgrem.sky.count_level import adjust_sky, expected_level
 from bgrem.sky.counts import limit_light, sparse_step
 from bgrem.sky.mesh import LAG
 from bgrem.sky.noise import away_from_sources, noise_correlation, noise_skewness
 from bgrem.sky.normalize import Normalization, estimate_normalization
-from bgrem.sky.sampling import bin_image, choose_binning, refine_source
+from bgrem.sky.sampling import (
+    bin_image,
+    choose_sampling,
+    refine_source,
+    spread_squares,
+)
+from bgrem.sky.sharpening import sharpen, smooth
+from bgrem.sky.windows import spread_windows
 
-__all__ = ['Separation', 'inspect_image', 'network_factor', 'separate']
+__all__ = [
+    'Separation',
+    'bar_name',
+    'inspect_image',
+    'network_factor',
+    'sampling_of',
+    'separate',
+]
+
+_MOST_COUNTS = 1e12  # in a pixel; squares of it are finite in float32
+# The flipped residual is seen in windows of this side in pixels, and at least so many
+# pixels of it: a tile of the network each.
+_WINDOW = 512
+_SAMPLE = 2**20
+_CERTAIN = 0.2  # the relative standard error of the sum of its probabilities
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +59,13 @@ class Separation:
         The maps by which the image was centred and scaled.
     meta : dict
         How it was made: package version, weights, steps, normalisation, device, and
-        the ``binning`` at which the network saw the image.
+        the ``binning`` and ``sharpening`` at which the network saw the image.
     correction : dict or `None`
         What the calibration of the weights makes of the image's own properties, for
         `bgrem.detect.discovery.ImageCheck`; `None` where it makes nothing of them.
+    sky, sky_error : 2D `~numpy.ndarray` or `None`
+        The expected counts of the sky and their standard error, from weights of counts;
+        `None` from others.
     """
 
     source: np.ndarray
@@ -47,6 +73,8 @@ class Separation:
     normalization: Normalization
     meta: dict
     correction: dict | None = None
+    sky: np.ndarray | None = None
+    sky_error: np.ndarray | None = None
 
 
 def separate(
@@ -54,6 +82,7 @@ def separate(
     mask=None,
     *,
     error=None,
+    exposure=None,
     weights='optical',
     n_steps=None,
     n_symmetries=1,
@@ -61,7 +90,9 @@ def separate(
     device='auto',
     batch_size=None,
     progress=False,
+    task='sources',
     binning=None,
+    sharpening=0.0,
 ):
     """
     Separate the sources of an image from its sky and noise.
@@ -76,6 +107,9 @@ def separate(
     error : 2D `~numpy.ndarray` of float, optional
         The total error of each pixel, 0 where it is not known; used by the
         normalisation ``'local'``.
+    exposure : 2D `~numpy.ndarray` of float, optional
+        The exposure of each pixel, of any unit, for weights of counts; the pixels
+        where it is not positive are to be masked.
     weights : str, path-like or `bgrem.weights.Weights`, optional
         The name of shipped weights, a path, or weights already loaded.
     n_steps, n_symmetries
@@ -83,13 +117,22 @@ def separate(
     normalization : optional
         See `bgrem.sky.normalize.estimate_normalization`. `None` is the method that
         the weights were trained with.
-    device, batch_size, progress
+    device, batch_size
         See `bgrem.denoise.run.denoise`.
-    binning : int, optional
+    progress : bool or str, optional
+        Whether to show a progress bar for each pass of the network; a text is put
+        before its name. Default `False`.
+    task : str, optional
+        Its name. Default ``'sources'``.
+    binning : int or float, optional
         The network sees the means of squares of so many pixels, and what it finds is
         brought back to the pixels. Default: 1 if it knows images as broad and smooth as
-        this one, else chosen by `bgrem.sky.sampling.choose_binning`. It is 1 for single
-        counts, and where the normalisation is not ``'local'``.
+        this one, else chosen by `bgrem.sky.sampling.choose_sampling`, with the
+        sharpening. It is 1 for single counts, and where the normalisation is not
+        ``'local'``.
+    sharpening : float, optional
+        With a ``binning``: the standard deviation in pixels of the Gaussian that is
+        taken out of the image first, and put back into its sources. Default 0: none.
 
     Returns
     -------
@@ -116,11 +159,13 @@ def separate(
         'normalization': method,
         'device': resolve_device(device),
         'batch_size': batch_size,
-        'progress': progress,
+        'progress': bar_name(progress, task),
     }
     hidden = ~np.isfinite(data)
     if mask is not None:
         hidden |= mask
+    if weights.is_for_counts:
+        return _separate_counts(data, hidden, exposure, **options)
     found = None
     if binning is None:
         found = _separate(data, hidden, error, **options)
@@ -128,20 +173,65 @@ def separate(
         # of single counts, halos of gas are the only bright and broad things
         sparse = sparse_step(data, hidden, found.normalization.scale)
         if isinstance(method, str) and method == 'local' and not sparse:
-            binning = choose_binning(data, hidden, _seen_width(found))
-    if binning > 1:
+            binning, sharpening = choose_sampling(data, hidden, _seen_width(found))
+    if binning > 1 or sharpening:
         if np.ndim(method) == 2:
             options['normalization'] = bin_image(method, hidden, binning)[0]
-        binned = _separate(*_bin(data, hidden, error, binning), **options)
+        task = f'{task} in squares of {binning} px'
+        options['progress'] = bar_name(progress, task)
+        seen = _as_seen(data, hidden, error, binning, sharpening)
+        binned = _separate(*seen, **options)
         # what is bright and broad may be structure of the sky, not sources
         if found is not None and _count_sure(binned) < _count_sure(found):
             return found
-        maps = estimate_normalization(data, hidden, method, error, LAG * binning)
-        return _refine(binned, binning, maps, hidden | (maps.scale == 0))
+        if sharpening:
+            source = smooth(binned.source, seen[1], sharpening / binning)
+            binned = replace(binned, source=source)
+        lag = math.ceil(LAG * math.hypot(binning, sharpening))
+        maps = estimate_normalization(data, hidden, method, error, lag)
+        return _refine(binned, binning, sharpening, maps, hidden | (maps.scale == 0))
     return found or _separate(data, hidden, error, **options)
 
 
-def network_factor(data, mask, *, normalization, error=None, binning=1):
+def bar_name(progress, task):
+    """
+    Return the name of a progress bar.
+
+    Parameters
+    ----------
+    progress : bool or str
+        Whether there is one; a text is put before the name.
+    task : str
+        What it shows the progress of.
+
+    Returns
+    -------
+    name : str or `None`
+        The name; `None` for no bar.
+    """
+    if not progress:
+        return None
+    return f'{progress}{task}' if isinstance(progress, str) else task
+
+
+def sampling_of(meta):
+    """
+    Return how the network saw an image, to have it see another one alike.
+
+    Parameters
+    ----------
+    meta : dict
+        Of a `Separation`.
+
+    Returns
+    -------
+    sampling : dict
+        The ``binning`` and ``sharpening``, for `separate` and `inspect_image`.
+    """
+    return {name: meta[name] for name in ('binning', 'sharpening')}
+
+
+def network_factor(data, mask, *, normalization, error=None, binning=1, sharpening=0.0):
     """
     Return by what the network has multiplied an image, to do so with another one.
 
@@ -149,8 +239,8 @@ def network_factor(data, mask, *, normalization, error=None, binning=1):
     ----------
     data, mask, normalization, error
         As they were given to `separate`.
-    binning : int, optional
-        At which the sources were separated, from their ``meta``. Default 1.
+    binning, sharpening : optional
+        At which the sources were separated, see `sampling_of`. Default: 1 and 0.
 
     Returns
     -------
@@ -158,11 +248,10 @@ def network_factor(data, mask, *, normalization, error=None, binning=1):
         A ``normalization`` for `separate`; 0 where no noise could be measured.
     """
     hidden = ~np.isfinite(data) | mask
-    if binning > 1:
-        binned = _bin(data, hidden, error, binning)
-        scale = estimate_normalization(*binned[:2], normalization, binned[2]).scale
-        scale = np.kron(scale, np.ones((binning, binning), dtype=scale.dtype))
-        scale = scale[: data.shape[0], : data.shape[1]]
+    if binning > 1 or sharpening:
+        seen, lost, error = _as_seen(data, hidden, error, binning, sharpening)
+        scale = estimate_normalization(seen, lost, normalization, error).scale
+        scale = spread_squares(scale, binning, data.shape)
     else:
         scale = estimate_normalization(data, hidden, normalization, error).scale
     return np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)
@@ -181,19 +270,59 @@ def _separate(data, hidden, error, *, weights, normalization, **options):
         source = limit_light(source, data, hidden, maps.center, maps.scale, step)
     probability = calibrate(pool_centers(center_logit), weights.calibration)
     probability[hidden] = 0
-    meta = {
+    correction = (weights.calibration or {}).get('correction')
+    meta = _meta(weights, normalization, **options)
+    return Separation(source, probability, maps, meta, correction)
+
+
+def _separate_counts(data, hidden, exposure, *, weights, normalization, **options):
+    """Separate the sources of a map of counts from its sky."""
+    from bgrem.denoise.run import denoise_counts
+
+    if options.pop('n_steps') != 1:
+        msg = f'n_steps must be 1 or None for the weights of counts {weights.name!r}'
+        raise ValueError(msg)
+    if not (isinstance(normalization, str) and normalization == 'local'):
+        msg = (
+            "normalization must be 'local' for the weights of counts "
+            f'{weights.name!r}: their noise is that of photons'
+        )
+        raise ValueError(msg)
+    level = expected_level(data, hidden, exposure)
+    counts = np.where(hidden, level, data)
+    counts, shown = (
+        np.clip(one, 0, _MOST_COUNTS).astype(np.float32) for one in (counts, level)
+    )
+    source, sky, center_logit = denoise_counts(counts, shown, weights, **options)
+    # among single photons a network sees some light where there is none
+    source = limit_light(source, counts, hidden, level, np.sqrt(level), 1.0)
+    sky, error = adjust_sky(sky, data, source, hidden)
+    # of a source beyond the border, whose light falls in, the centre is not here
+    pooled = pool_centers(center_logit, edges='constant')
+    probability = calibrate(pooled, weights.calibration)
+    probability[hidden] = 0
+    dtype = np.float64 if data.dtype == np.float64 else np.float32
+    maps = Normalization(sky.astype(dtype), np.sqrt(sky).astype(dtype))
+    meta = _meta(weights, normalization, n_steps=1, **options)
+    return Separation(
+        source.astype(dtype), probability, maps, meta, None, sky, sky * error
+    )
+
+
+def _meta(weights, normalization, *, n_steps, n_symmetries, device, **_):
+    """Return how an image is separated."""
+    return {
         'package': 'bgrem',
         'version': version('bgrem'),
         'weights': weights.name,
         'weights_sha256': weights.sha256,
-        'n_steps': options['n_steps'],
-        'n_symmetries': options['n_symmetries'],
+        'n_steps': n_steps,
+        'n_symmetries': n_symmetries,
         'normalization': normalization if np.ndim(normalization) == 0 else 'map',
-        'device': str(options['device']),
+        'device': str(device),
         'binning': 1,
+        'sharpening': 0.0,
     }
-    correction = (weights.calibration or {}).get('correction')
-    return Separation(source, probability, maps, meta, correction)
 
 
 def _seen_width(found):
@@ -209,18 +338,26 @@ def _count_sure(found):
     return len(find_peaks(found.probability, min_probability=SURE))
 
 
-def _bin(data, hidden, error, binning):
-    """Return data, hidden pixels and error in squares of pixels."""
+def _as_seen(data, hidden, error, binning, sharpening):
+    """Return data, hidden pixels and error as the network is to see them."""
     if error is not None:
         # of white noise, but for a factor that the normalisation finds
         error = np.sqrt(bin_image(np.square(error), hidden, binning)[0])
-    return *bin_image(data, hidden, binning), error
+    data, hidden = bin_image(data, hidden, binning)
+    if sharpening:
+        maps = estimate_normalization(data, hidden)
+        hidden = hidden | (maps.scale == 0)
+        light = sharpen(data - maps.center, hidden, sharpening / binning)
+        data = maps.center + light
+    return data, hidden, error
 
 
-def _refine(found, binning, maps, hidden):
+def _refine(found, binning, sharpening, maps, hidden):
     """Bring what was found in squares of pixels back to the pixels."""
-    source = refine_source(found.source, binning, hidden.shape)
-    probability = refine_probability(found.probability, binning, hidden.shape)
+    source, probability = found.source, found.probability
+    if binning > 1:
+        source = refine_source(source, binning, hidden.shape)
+        probability = refine_probability(probability, binning, hidden.shape)
     source[hidden] = 0
     probability[hidden] = 0
     return replace(
@@ -228,7 +365,7 @@ def _refine(found, binning, maps, hidden):
         source=source,
         probability=probability,
         normalization=maps,
-        meta={**found.meta, 'binning': binning},
+        meta={**found.meta, 'binning': binning, 'sharpening': sharpening},
     )
 
 
@@ -240,6 +377,7 @@ def inspect_image(
     *,
     min_probability=MIN_PROBABILITY,
     binning=1,
+    sharpening=0.0,
     **options,
 ):
     """
@@ -258,9 +396,9 @@ def inspect_image(
     min_probability : float, optional
         Peaks of the flipped residual below it are not listed. Default: as in
         `bgrem.detect.peaks.find_peaks`.
-    binning : int, optional
-        At which the sources were separated, from their ``meta``. All of the below is
-        measured in squares of so many pixels. Default 1.
+    binning, sharpening : optional
+        At which the sources were separated, see `sampling_of`. All of the below is
+        measured in squares of so many pixels. Default: 1 and 0.
     **options
         As they were given to `separate`, all but ``n_steps``.
 
@@ -271,7 +409,7 @@ def inspect_image(
         residual, where all that it finds is false, away from all bright sources, as
         `bgrem.sky.noise.away_from_sources` has it.
     clean_fraction : float
-        The part of the usable pixels that lies there.
+        The part of the usable pixels that lies there and was looked at.
     correlation : float
         Of the noise there, see `bgrem.sky.noise.noise_correlation`.
     skewness : float
@@ -281,31 +419,115 @@ def inspect_image(
 
     Notes
     -----
-    This costs as much as `separate` with a single step. These in their order are
-    the last arguments of `bgrem.detect.discovery.ImageCheck.from_peaks`.
+    This costs as much as `separate` with a single step for images of up to a megapixel.
+    Of larger ones, if the normalisation is ``'local'``, windows that are spread evenly
+    are looked at: a megapixel, and more until the sum of the probabilities of the
+    flipped peaks is known to a fifth. These in their order are the last arguments of
+    `bgrem.detect.discovery.ImageCheck.from_peaks`.
     """
-    y, x = peaks['y'] // binning, peaks['x'] // binning
-    if binning > 1:
-        hidden = ~np.isfinite(data) if mask is None else ~np.isfinite(data) | mask
+    y, x = (((peaks[name] + 0.5) / binning).astype(int) for name in 'yx')
+    hidden = ~np.isfinite(data) if mask is None else ~np.isfinite(data) | mask
+    error = options.pop('error', None)
+    if binning > 1 or sharpening:
         source, _ = bin_image(source, hidden, binning)
-        error = options.pop('error', None)
-        data, mask, options['error'] = _bin(data, hidden, error, binning)
+        data, hidden, error = _as_seen(data, hidden, error, binning, sharpening)
+        hidden = hidden | ~np.isfinite(data)
+        if sharpening:
+            source = sharpen(source, hidden, sharpening / binning)
+    windows = [np.s_[:, :]]
+    method = options.get('normalization', 'local')
+    if data.size > _SAMPLE and isinstance(method, str) and method == 'local':
+        windows = spread_windows(data.shape, _WINDOW)
+    scale = np.full(data.shape, np.nan, dtype=np.float32)
+    views = []
+    for window in windows:
+        if hidden[window].all():
+            continue
+        part = None if error is None else error[window]
+        view = _look_at(
+            data[window],
+            hidden[window],
+            source[window],
+            min_probability,
+            error=part,
+            **options,
+        )
+        scale[window] = view.scale
+        views.append(view)
+        if _is_certain(views, data.size):
+            break
+    if not views:
+        return np.empty(0, dtype=np.float32), 0.0, 0.0, 0.0, np.full(y.size, np.nan)
+    n_clean, n_usable, n_visible = (
+        sum(np.count_nonzero(getattr(view, name)) for view in views)
+        for name in ('clean', 'usable', 'visible')
+    )
+    residual = _beside([view.residual for view in views])
+    clean = _beside([view.clean for view in views])
+    # where it was not measured
+    scale[np.isnan(scale)] = np.nanmedian(scale)
+    n_usable *= np.count_nonzero(~hidden) / max(n_visible, 1)
+    return (
+        np.concatenate([view.flipped for view in views]),
+        float(n_clean / n_usable) if n_usable else 0.0,
+        noise_correlation(residual, clean),
+        # The image's own, not that of its flipped copy.
+        -noise_skewness(residual, clean),
+        peak_widths(source, scale, y, x),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """What a window of the flipped residual shows."""
+
+    flipped: np.ndarray  # the probabilities of its peaks
+    clean: np.ndarray
+    usable: np.ndarray
+    visible: np.ndarray
+    residual: np.ndarray  # in units of its noise
+    scale: np.ndarray
+
+
+def _look_at(data, hidden, source, min_probability, **options):
+    """Run the network on the flipped residual of a window (`_View`)."""
     residual = source - data
     # The probability is read at the first step, so that one is enough.
-    flipped = separate(residual, mask, n_steps=1, binning=1, **options)
-    noise = flipped.normalization.scale
-    usable = (noise > 0) & np.isfinite(data)
-    if mask is not None:
-        usable &= ~mask
-    clean = away_from_sources(source, noise) & usable
-    found = find_peaks(flipped.probability, mask, min_probability)
-    n_usable = np.sum(usable)
-    flipped_noise = flipped.normalization.forward(residual, ~usable)
-    return (
-        found['probability'][clean[found['y'], found['x']]],
-        float(np.sum(clean) / n_usable) if n_usable else 0.0,
-        noise_correlation(flipped_noise, clean),
-        # The image's own, not that of its flipped copy.
-        -noise_skewness(flipped_noise, clean),
-        peak_widths(source, noise, y, x),
+    found = separate(
+        residual,
+        hidden,
+        n_steps=1,
+        binning=1,
+        task='check of false detections',
+        **options,
     )
+    maps = found.normalization
+    usable = (maps.scale > 0) & ~hidden
+    clean = away_from_sources(source, maps.scale) & usable
+    peaks = find_peaks(found.probability, hidden, min_probability)
+    return _View(
+        peaks['probability'][clean[peaks['y'], peaks['x']]],
+        clean,
+        usable,
+        ~hidden,
+        maps.forward(residual, ~usable),
+        maps.scale,
+    )
+
+
+def _is_certain(views, n_pixels):
+    """Whether enough of an image was seen."""
+    n_seen = sum(view.clean.size for view in views)
+    flipped = np.concatenate([view.flipped for view in views]).astype(float)
+    known = np.sum(flipped) + PRIOR_WEIGHT * n_seen / n_pixels
+    return n_seen >= _SAMPLE and np.sqrt(np.sum(flipped**2)) <= _CERTAIN * known
+
+
+def _beside(images):
+    """Lay the images of windows side by side, with a row of zeros between them."""
+    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
+    rows = [
+        np.pad(image, [(0, height - image.shape[0] + 1), (0, width - image.shape[1])])
+        for image in images
+    ]
+    return np.concatenate(rows)

@@ -17,11 +17,48 @@ version = '.'.join(release.split('.')[:2])
 
 html_title = f'bgrem {release}'
 html_static_path = ['_static']
+# Without the logo and the links of the Astropy project, whose package this is not; and
+# with the whole list of pages at the left of each.
+html_theme = 'pydata_sphinx_theme'
+html_theme_options = {
+    'logo': {'text': f'bgrem {version}'},
+    'navbar_center': [],
+    # Not beside the examples: their code is as wide as the page.
+    'secondary_sidebar_items': {
+        pages: ['page-toc'] for pages in ('*', 'user_guide/*', 'development/*')
+    },
+}
+html_sidebars = {'**': ['globaltoc.html']}
 # The tables are parts of the page of results.
-exclude_patterns = ['_build', 'api/*.rst.txt', 'development/tables/*']
+exclude_patterns = [
+    '_build',
+    'api/*.rst.txt',
+    'development/tables/*',
+    'examples/*',
+    'gallery/*.py',
+    'gallery/*.ipynb',
+]
 
 sys.path.insert(0, str(Path(__file__).parent / '_ext'))
-extensions.append('weights_cards')  # noqa: F405
+extensions += ['weights_cards', 'sphinx_gallery.gen_gallery']  # noqa: F405
+# No progress bars among what the examples print.
+os.environ['TQDM_DISABLE'] = '1'
+# Every example is run, without the network, and one that fails stops the build.
+sphinx_gallery_conf = {
+    'examples_dirs': 'examples',
+    'gallery_dirs': 'gallery',
+    'within_subsection_order': 'FileNameSortKey',
+    'download_all_examples': False,
+    'show_memory': False,
+    # What is not printed is no output.
+    'capture_repr': (),
+    'write_computation_times': False,
+    'show_signature': False,
+    'abort_on_example_error': True,
+    'reference_url': {'bgrem': None},
+    'backreferences_dir': None,
+    'matplotlib_animations': False,
+}
 # The diagrams need graphviz, which pip does not install.
 automodapi_inheritance_diagram = False
 # The type names of numpydoc sections are prose ("2D array, same unit as data").

@@ -1,19 +1,16 @@
 """What the commands of ``bgrem`` do, once their options are parsed."""
 
-import json
-import platform
-import sys
 import warnings
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 
 import numpy as np
 from astropy import units as u
 
 from bgrem.checks import check_count
-from bgrem.cli.inputs import output_paths, read_chips, with_unit
+from bgrem.cli.info import info
+from bgrem.cli.inputs import Chip, output_paths, read_chips, with_unit
 from bgrem.cli.process import EXPECTED_ERRORS, describe, say
-from bgrem.files.cards import product_provenance
 from bgrem.files.products import (
     CATALOG_ENDINGS,
     FITS_ENDINGS,
@@ -25,12 +22,12 @@ from bgrem.files.products import (
     write_products,
     write_regions,
 )
-from bgrem.weights import load_weights, shipped_weights
+from bgrem.files.stored import read_products
+from bgrem.weights import load_weights
 
 __all__ = ['demo', 'detect', 'info', 'plot', 'subtract']
 
 PICTURE_ENDINGS = ('.png', '.pdf', '.svg', '.jpg')
-_PACKAGES = ('bgrem', 'numpy', 'astropy', 'photutils', 'torch', 'galsim')
 
 
 def subtract(options):
@@ -47,20 +44,12 @@ def subtract(options):
     status : int
         1 if an image failed.
     """
-    return _run_files(options, _subtract, {'output': FITS_ENDINGS})
+    return _run_files(options, _write_products, {'output': FITS_ENDINGS})
 
 
-def _subtract(options, chips, paths, weights):
-    counts = []
-
-    def products():
-        for chip in chips:
-            one = _make_products(options, chip, weights)
-            counts.append(_Count(one))
-            yield one
-
-    write_products(paths[0], products(), overwrite=options.overwrite)
-    return counts, paths
+def _write_products(options, products, paths, n_images):  # noqa: ARG001
+    write_products(paths[0], products, overwrite=options.overwrite)
+    return paths
 
 
 def detect(options):
@@ -80,33 +69,27 @@ def detect(options):
     outputs = {'output': CATALOG_ENDINGS}
     if options.regions is not None:
         outputs['regions'] = ('.reg',)
-    return _run_files(options, _detect, outputs)
+    return _run_files(options, _write_catalogs, outputs)
 
 
-def _detect(options, chips, paths, weights):
+def _write_catalogs(options, products, paths, n_images):
     # Pixels are those of one image: several have a file of regions each.
-    regions = _number(options, paths[1], len(chips)) if len(paths) > 1 else []
-    tables, counts, written = [], [], []
-    for index, chip in enumerate(chips):
-        one = _make_products(options, chip, weights)
-        counts.append(_Count(one))
-        tables.append((chip.image.hdu, catalog_table(one.catalog)))
-        if regions:
-            written.append((regions[index], one.catalog))
+    regions = _number(options, paths[1], n_images) if len(paths) > 1 else []
+    catalogs, tables = [], []
+    for one in products:
+        catalogs.append(one.catalog)
+        tables.append((one.image.hdu, catalog_table(one.catalog)))
     write_catalog(
-        paths[0],
-        join_tables(tables),
-        one.background.meta,
-        overwrite=options.overwrite,
+        paths[0], join_tables(tables), one.provenance, overwrite=options.overwrite
     )
-    for path, catalog in written:
+    for path, catalog in zip(regions, catalogs, strict=bool(regions)):
         write_regions(path, catalog, overwrite=options.overwrite)
-    return counts, [paths[0], *regions]
+    return [paths[0], *regions]
 
 
 def plot(options):
     """
-    Run ``bgrem plot``: FITS images to pictures.
+    Run ``bgrem plot``: FITS images, or products of them, to pictures.
 
     Parameters
     ----------
@@ -118,24 +101,40 @@ def plot(options):
     status : int
         1 if an image failed.
     """
-    return _run_files(options, _plot, {'output': PICTURE_ENDINGS})
+    endings = {'output': PICTURE_ENDINGS}
+    return _run_files(
+        options, _write_pictures, endings, read=_read_to_plot, measure=False
+    )
 
 
-def _plot(options, chips, paths, weights):
+def _read_to_plot(options, path):
+    """Return the products that a file holds, else its images."""
+    stored = read_products(path) if options.hdu is None else []
+    return stored or read_chips(options, path)
+
+
+def _write_pictures(options, products, paths, n_images):
     from bgrem.plotting import save_plot
+    from bgrem.plotting.maps import describe
 
-    pictures = _number(options, paths[0], len(chips))
-    counts = []
-    for chip, path in zip(chips, pictures, strict=True):
-        one = _make_products(options, chip, weights, measure=False)
-        save_plot(
-            path,
-            one.background,
-            data=chip.image.data,
-            segmentation_image=one.segmentation_image,
-        )
-        counts.append(_Count(one))
-    return counts, pictures
+    pictures = _number(options, paths[0], n_images)
+    for path, one in zip(pictures, products, strict=True):
+        image, labels = one.image, _labels(one)
+        name = image.path.name
+        if n_images > 1:
+            name = f'{name}, HDU {image.hdu}'
+        known = one.provenance
+        promise = {key: known.get(key) for key in ('threshold', 'false_discovery_rate')}
+        title = describe(known, labels, name=name, **promise)
+        save_plot(path, one.background, labels, wcs=image.wcs, title=title)
+    return pictures
+
+
+def _labels(products):
+    """Return the segments as an array, 0 where there is none."""
+    if products.segmentation_image is None:
+        return np.zeros(products.image.data.shape, dtype=np.int32)
+    return np.asarray(products.segmentation_image)
 
 
 def demo(options):
@@ -162,46 +161,63 @@ def demo(options):
     )
 
 
-def info(options):
-    """
-    Run ``bgrem info``: versions and weights, or the making of a file.
-
-    Parameters
-    ----------
-    options : `argparse.Namespace`
-        The options of the command.
-    """
-    if options.what is None:
-        _print_environment()
-    elif not options.what.lower().endswith((*FITS_ENDINGS, '.fz')):
-        _print_weights(options.what)
-    else:
-        provenance = product_provenance(options.what)
-        if not provenance:
-            msg = f'file {options.what} was not made by bgrem'
-            raise ValueError(msg)
-        _print_pairs(provenance.items())
-
-
-def _run_files(options, process, outputs):
+def _run_files(options, write, outputs, *, read=read_chips, measure=True):
     """Process one file after the other; say what failed, and go on."""
     _check_options(options)
     planned = output_paths(options, outputs)
     weights, n_failed = None, 0
-    for path, paths in zip(options.input, planned, strict=True):
+    for number, (path, paths) in enumerate(zip(options.input, planned, strict=True)):
         with _warnings_of(path, named=len(planned) > 1):
             result = None
-            chips = _attempt(path, read_chips, options, path)
+            chips = _attempt(path, read, options, path)
             if chips is not None:
                 # They take seconds: bad files are reported before. Without weights no
                 # file can be processed, so that their errors end it all.
-                weights = weights or _load_weights(options)
-                result = _attempt(path, process, options, chips, paths, weights)
+                if isinstance(chips[0], Chip):
+                    weights = weights or _load_weights(options)
+                make = partial(
+                    _make_products,
+                    options,
+                    weights=weights,
+                    number=number,
+                    measure=measure,
+                )
+                result = _attempt(path, _process, options, chips, paths, write, make)
             if result is None:
                 n_failed += 1
             else:
                 _summary(options, path, *result)
     return min(n_failed, 1)
+
+
+def _process(options, chips, paths, write, make):
+    """Return what the summary says of each image, and the files that were written."""
+    counts = []
+
+    def products():
+        for chip in chips:
+            one = chip
+            if isinstance(chip, Chip):
+                one = make(chip)
+            counts.append(_Count(one))
+            yield one
+
+    written = write(options, products(), paths, len(chips))
+    return counts, written
+
+
+def _bars(options, number, image, *more):
+    """Return what stands before the names of progress bars; False for no bars."""
+    if options.quiet:
+        return False
+    n_files = len(options.input)
+    parts = []
+    if n_files > 1:
+        parts.append(f'[{number + 1}/{n_files}] {image.path.name}')
+    if image.n_images > 1:
+        parts.append(f'HDU {image.hdu}')
+    parts += more
+    return f'{", ".join(parts)}: ' if parts else True
 
 
 def _attempt(path, function, *args):
@@ -261,7 +277,7 @@ def _load_weights(options):
     return weights
 
 
-def _make_background(options, data, weights, **maps):
+def _make_background(options, data, weights, bars, **maps):
     from bgrem.background import DiffusionBackground
 
     given = {}
@@ -278,24 +294,33 @@ def _make_background(options, data, weights, **maps):
         normalization=options.normalization,
         device=options.device,
         batch_size=options.batch_size,
-        progress=not options.quiet,
+        progress=bars,
         **given,
     )
 
 
-def _make_products(options, chip, weights, *, measure=True):
+def _make_products(options, chip, weights, number, measure):
+    bars = _bars(options, number, chip.image)
     background = _make_background(
-        options, chip.data, weights, mask=chip.mask, error=chip.error
+        options,
+        chip.data,
+        weights,
+        bars,
+        mask=chip.mask,
+        error=chip.error,
+        exposure=chip.exposure,
     )
-    segments = background.detect(
-        threshold=options.threshold, false_discovery_rate=options.false_discovery_rate
-    )
+    promise = {'false_discovery_rate': options.false_discovery_rate}
+    if options.threshold is not None:
+        promise = {'threshold': options.threshold}
+    segments = background.detect(**promise)
     catalog = None
     if segments is not None and measure:
         fluxes = {'effective_gain': chip.gain}
         if chip.measured is not None:
             data = with_unit(chip.measured)
-            fluxes['data'] = _make_background(options, data, weights)
+            bars = _bars(options, number, chip.image, 'image to measure')
+            fluxes['data'] = _make_background(options, data, weights, bars)
         elif chip.weight is not None:
             fluxes = {'error': _scaled_error(background, chip)}
         catalog = background.catalog(
@@ -305,7 +330,7 @@ def _make_products(options, chip, weights, *, measure=True):
             aperture_correction=options.aperture_correction,
             **fluxes,
         )
-    return Products(background, chip.image, segments, catalog)
+    return Products(background, chip.image, segments, catalog, promise)
 
 
 def _scaled_error(background, chip):
@@ -338,8 +363,8 @@ class _Count:
     """What the summary says of an image."""
 
     def __init__(self, products):
-        background, segments = products.background, products.segmentation_image
-        self.n_sources = 0 if segments is None else segments.n_labels
+        background, labels = products.background, _labels(products)
+        self.n_sources = np.unique(labels[labels > 0]).size
         self.sky = u.Quantity(background.background_median)
         self.noise = u.Quantity(background.background_rms_median)
 
@@ -360,56 +385,3 @@ def _summary(options, path, counts, paths):
         f'{path}: {n_sources} sources{where}; median sky {sky:.6g}, noise {noise:.4g}; '
         f'{files}'
     )
-
-
-def _print_pairs(pairs):
-    pairs = list(pairs)
-    width = max(len(name) for name, _ in pairs)
-    for name, value in pairs:
-        print(f'{name:<{width}}  {value}')
-
-
-def _print_environment():
-    versions = [('python', platform.python_version())]
-    for package in _PACKAGES:
-        try:
-            versions.append((package, version(package)))
-        except PackageNotFoundError:
-            versions.append((package, 'not installed'))
-    _print_pairs(versions)
-    print(f'devices: {", ".join(_devices())}')
-    print('weights:')
-    for row in shipped_weights().values():
-        print(f'  {row.name}: {row.description}')
-        print(f'    {row.path.name}  sha256 {row.sha256}')
-
-
-def _devices():
-    import torch
-
-    devices = [f'cpu ({torch.get_num_threads()} threads)']
-    devices += [
-        f'cuda:{i} ({torch.cuda.get_device_name(i)})'
-        for i in range(torch.cuda.device_count())
-    ]
-    if torch.backends.mps.is_available():
-        devices.append('mps')
-    return devices
-
-
-def _print_weights(name_or_path):
-    weights = load_weights(name_or_path)
-    header = weights.header
-    training = header.pop('training', None)
-    calibration = header.pop('calibration', None)
-    header.pop('sha256_state', None)
-    n_parameters = sum(p.numel() for p in weights.network().parameters())
-    pairs = [('path', weights.path), ('sha256', weights.sha256)]
-    pairs += [(name, json.dumps(value)) for name, value in header.items()]
-    pairs.append(('n_parameters', n_parameters))
-    knots = 0 if calibration is None else np.size(calibration['logit'])
-    pairs.append(('calibration', f'{knots} knots' if knots else 'none'))
-    _print_pairs(pairs)
-    if training is not None:
-        json.dump(training, sys.stdout, indent=2)
-        print()

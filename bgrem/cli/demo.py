@@ -2,6 +2,7 @@
 The demonstration: a simulated image, everything made of it, and the truth.
 """
 
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
@@ -83,14 +84,15 @@ def run_demo(folder, *, seed=1, quiet=False, size=DEMO_SIZE, **kwargs):
     background = DiffusionBackground(
         image.data << image.unit, progress=not quiet, **kwargs
     )
-    segments = background.detect()
+    promise = {'false_discovery_rate': 0.05}
+    segments = background.detect(**promise)
     catalog = None
     if segments is not None:
         catalog = background.catalog(segments, wcs=image.wcs)
-    products = Products(background, image, segments, catalog)
+    products = Products(background, image, segments, catalog, promise)
     write_products(products_path, [products], overwrite=True)
-    write_catalog(catalog_path, catalog, background.meta, overwrite=True)
-    save_plot(plot_path, background, data=image.data, segmentation_image=segments)
+    write_catalog(catalog_path, catalog, products.provenance, overwrite=True)
+    save_plot(plot_path, background, wcs=image.wcs, **promise)
 
     truth = {name: values.numpy() for name, values in batch.catalog.items()}
     rows = found_table(
@@ -145,7 +147,10 @@ def find_with_photutils(data):
     # what smoothing leaves of white noise
     noise = background.background_rms * np.sqrt(np.sum(kernel.array**2))
     finder = SourceFinder(n_pixels=10, **NO_PROGRESS_BAR)
-    segments = finder(smooth, 1.5 * noise)
+    with warnings.catch_warnings():
+        # A detail of photutils' deblending that does not concern the user.
+        warnings.filterwarnings('ignore', message='The deblending mode')
+        segments = finder(smooth, 1.5 * noise)
     if segments is None:
         return None
     return SourceCatalog(subtracted, segments, convolved_data=smooth)
@@ -280,3 +285,9 @@ def _print_report(rows, paths):
     )
     for path in paths:
         print(path)
+    print(
+        f'\nNext, look at {paths[-1]}, and then take an image of your own:\n\n'
+        '    bgrem subtract IMAGE.fits -o result.fits\n'
+        '    bgrem plot result.fits -o result.png\n\n'
+        "'bgrem subtract --help' shows what can be chosen."
+    )

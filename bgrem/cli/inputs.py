@@ -26,7 +26,7 @@ _UNCERTAINTIES = {
     'var': VarianceUncertainty,
     'ivar': InverseVariance,
 }
-_MAPS = ('mask', 'error', 'weight', 'measure')
+_MAPS = ('mask', 'error', 'exposure', 'weight', 'measure')
 
 
 class Chip(NamedTuple):
@@ -47,6 +47,8 @@ class Chip(NamedTuple):
         Electrons per data unit, of the image that is measured.
     measured : `bgrem.files.io.FitsImage` or `None`
         The image that is measured, if it is another one.
+    exposure : 2D `~numpy.ndarray` or `~astropy.units.Quantity` or `None`
+        The exposure of each pixel.
     """
 
     image: FitsImage
@@ -55,6 +57,7 @@ class Chip(NamedTuple):
     weight: np.ndarray | None
     gain: float | None
     measured: FitsImage | None
+    exposure: object
 
     @property
     def data(self):
@@ -144,7 +147,7 @@ def input_paths(options, path):
     Returns
     -------
     paths : list of str
-        That file, and those of mask, error, weight and what is measured.
+        That file, and those of mask, error, exposure, weight and what is measured.
     """
     return [path, *(place[0] for place in _map_places(options, path).values())]
 
@@ -191,7 +194,7 @@ def read_chips(options, path):
 
 
 def _read_chip(options, image, places, bits):
-    mask = error = weight = None
+    mask = error = weight = exposure = None
     if 'mask' in places:
         mask = read_mask(*places['mask'], bits=bits, image=image)
         _check_shape('mask', mask, image)
@@ -199,6 +202,10 @@ def _read_chip(options, image, places, bits):
         values = read_error(*places['error'], image=image)
         _check_shape('error', values, image)
         error = _UNCERTAINTIES[options.error_type](values)
+    if 'exposure' in places:
+        # an image with a unit, as that of the errors is
+        exposure = read_error(*places['exposure'], image=image)
+        _check_shape('exposure', exposure, image)
     if 'weight' in places:
         weight = read_weight(*places['weight'], image=image)
         _check_shape('weight', weight, image)
@@ -208,7 +215,7 @@ def _read_chip(options, image, places, bits):
         measured = _read_measured(*places['measure'], image)
         _check_shape('the image to measure', measured.data, image)
     gain = _read_gain(options, measured or image)
-    return Chip(image, mask, error, weight, gain, measured)
+    return Chip(image, mask, error, weight, gain, measured, exposure)
 
 
 def _read_measured(path, hdu, image):

@@ -1,28 +1,9 @@
-"""The command line: options, errors in one line, exit codes."""
+"""The command line: errors in one line, exit codes."""
 
-import argparse
-import importlib
+# Nothing that takes time: until main() is called, an interrupt is a traceback.
 import sys
-import warnings
-
-from bgrem.cli.process import (
-    EXPECTED_ERRORS,
-    Terminated,
-    describe,
-    open_streams,
-    own_signals,
-    say,
-)
 
 __all__ = ['main']
-
-# Commands with a parser of their own: here only their names, so that
-# `bgrem --help` does not import what they need.
-_DISPATCHED = {
-    'simulate': ('bgrem.simulate.__main__', 'write a simulated image and its truth'),
-    'train': ('bgrem.train.__main__', 'train weights from a configuration file'),
-    'evaluate': ('bgrem.evaluate.__main__', 'measure how good weights are'),
-}
 
 
 def main(argv=None):
@@ -42,7 +23,27 @@ def main(argv=None):
         and the number of the signal after SIGTERM or SIGHUP.
         Wrong options leave by `SystemExit` with status 2.
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        return _guarded(sys.argv[1:] if argv is None else list(argv))
+    except KeyboardInterrupt:
+        if sys.stderr is not None:
+            sys.stderr.write('bgrem: interrupted\n')
+        return 130
+
+
+def _guarded(argv):
+    """Run a command; turn requests to end, and errors, into one line."""
+    import warnings
+
+    from bgrem.cli.process import (
+        EXPECTED_ERRORS,
+        Terminated,
+        describe,
+        open_streams,
+        own_signals,
+        say,
+    )
+
     open_streams()
     try:
         with own_signals(), warnings.catch_warnings():
@@ -50,38 +51,48 @@ def main(argv=None):
     except Terminated as exc:
         say('terminated')
         return 128 + exc.number
-    except KeyboardInterrupt:
-        say('interrupted')
-        return 130
     except EXPECTED_ERRORS as exc:
         say(f'error: {describe(exc)}')
         return 1
 
 
 def _run(argv):
-    if argv and argv[0] in _DISPATCHED:
-        module = importlib.import_module(_DISPATCHED[argv[0]][0])
+    import importlib
+
+    from bgrem.cli.parser import DISPATCHED, make_parser
+
+    if argv and argv[0] in DISPATCHED:
+        module = importlib.import_module(DISPATCHED[argv[0]][0])
         _print_warnings()
         return module.main(argv[1:])
-    options = _make_parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     commands = importlib.import_module('bgrem.cli.commands')
     # Only now: astropy takes over the printing of warnings when imported.
-    _print_warnings()
+    _print_warnings(quiet=getattr(options, 'quiet', False))
     return getattr(commands, options.command)(options)
 
 
-def _print_warnings():
+def _print_warnings(*, quiet=False):
     """Print what concerns the user in one line each, and nothing else."""
+    import logging
+    import warnings
+
     from astropy import log
     from astropy.io.fits.verify import VerifyWarning
     from astropy.utils.exceptions import AstropyDeprecationWarning, AstropyWarning
+
+    from bgrem.cli.process import say
 
     def show(message, category, filename, lineno, file=None, line=None):  # noqa: ARG001
         say(f'warning: {" ".join(str(message).split())}')
 
     # What astropy tells of odd WCS headers it repairs itself.
     log.setLevel('ERROR')
+    # What matplotlib tells of fonts.
+    logging.getLogger('matplotlib').setLevel('ERROR')
     warnings.simplefilter('ignore')
+    if quiet:
+        return
     for category in (UserWarning, AstropyWarning):
         warnings.simplefilter('default', category)
     # Odd cards of the input are kept as they are: nobody needs to act.
@@ -89,242 +100,6 @@ def _print_warnings():
         warnings.simplefilter('ignore', category)
     warnings.filterwarnings('ignore', message='The following header keyword is inv')
     warnings.showwarning = show
-
-
-def _normalization(text):
-    if text in ('local', 'global'):
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        msg = f"must be 'local', 'global' or a number, got {text!r}"
-        raise argparse.ArgumentTypeError(msg) from None
-
-
-def _plane(text):
-    try:
-        return tuple(int(number) for number in text.split(','))
-    except ValueError:
-        msg = f'must be a number or numbers with commas between, got {text!r}'
-        raise argparse.ArgumentTypeError(msg) from None
-
-
-def _make_parser():
-    parser = argparse.ArgumentParser(
-        prog='bgrem',
-        description='Separate sky, noise and sources in astronomical images.',
-        epilog="'bgrem COMMAND --help' shows the options of a command.",
-    )
-    parser.add_argument('--version', action=_Version, help='show the version and exit')
-    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-
-    subtract = commands.add_parser(
-        'subtract',
-        help='FITS image to sky, noise, sources, segments and catalog in one FITS',
-        description='Write the extensions SCI (data - background, not clipped), '
-        'BACKGROUND, BACKGROUND_RMS, SOURCE, PROBABILITY, SEGM and CATALOG.',
-    )
-    _add_image_options(subtract, 'FITS file to write')
-    _add_flux_options(subtract)
-
-    detect = commands.add_parser(
-        'detect',
-        help='FITS image to a catalog',
-        description='Detect sources and measure them on the unclipped '
-        'data - background.',
-    )
-    _add_image_options(detect, 'catalog to write: .fits, .ecsv or .csv')
-    _add_flux_options(detect)
-    detect.add_argument(
-        '--regions', metavar='REG', help='write the ellipses as a DS9 region file too'
-    )
-
-    plot = commands.add_parser(
-        'plot',
-        help='FITS image to a picture of what was found in it',
-        description='Draw data, background, noise, sources and segments.',
-    )
-    _add_image_options(plot, 'picture to write: .png, .pdf, .svg or .jpg')
-    # Nothing is measured for a picture.
-    plot.set_defaults(gain=None, measure=None)
-
-    info = commands.add_parser(
-        'info',
-        help='versions, devices and weights, or how a product was made',
-        description='Without argument: versions, devices and shipped weights.',
-    )
-    info.add_argument(
-        'what',
-        nargs='?',
-        help='name of weights, .safetensors file, or FITS file made by bgrem',
-    )
-
-    demo = commands.add_parser(
-        'demo',
-        help='simulate an image, run everything on it, compare with the truth',
-        description='Needs GalSim and matplotlib; takes well under a minute.',
-    )
-    demo.add_argument('-o', '--output', metavar='DIR', default='bgrem-demo')
-    demo.add_argument('--seed', type=int, default=1, help='another image (default: 1)')
-    _add_denoiser_options(demo)
-    for name, (_, text) in _DISPATCHED.items():
-        commands.add_parser(name, help=text, add_help=False)
-    return parser
-
-
-def _add_image_options(parser, output_help):
-    parser.add_argument('input', nargs='+', metavar='IN.fits', help='FITS image')
-    parser.add_argument(
-        '-o',
-        '--output',
-        required=True,
-        help=f"{output_help}; of several images '{{}}' stands for the name of each",
-    )
-    parser.add_argument('--overwrite', action='store_true', help='replace the output')
-    parser.add_argument(
-        '--hdu',
-        help='number or name of the image HDU, as 3 or SCI,2 (default: all named '
-        'SCI, else the first image and the other chips of its camera)',
-    )
-    parser.add_argument(
-        '--plane', type=_plane, metavar='N', help='plane of a cube, counted from 0'
-    )
-    parser.add_argument(
-        '--mask',
-        metavar='FITS[HDU]',
-        help='image, not zero where masked; the HDU can be named in brackets, and '
-        '[DQ] alone is an HDU of the input',
-    )
-    parser.add_argument(
-        '--dq-bits',
-        metavar='BITS',
-        help="only these bits of the --mask mask, or of the input's DQ where there is "
-        "none: 1,4 or 5; '~4' for all others",
-    )
-    parser.add_argument(
-        '--error',
-        metavar='FITS[HDU]',
-        help='image of the total errors, as the pipeline gives them',
-    )
-    parser.add_argument(
-        '--error-type',
-        choices=('std', 'var', 'ivar'),
-        default='std',
-        help='standard deviations, variances or inverse variances (default: std)',
-    )
-    parser.add_argument(
-        '--remove-stripes',
-        action='store_true',
-        help='take out rows and columns that are brighter or darker as a whole',
-    )
-    parser.add_argument(
-        '--weight',
-        metavar='FITS[HDU]',
-        help='image of relative inverse variances; the noise of the image gives '
-        'their scale',
-    )
-    parser.add_argument(
-        '--box-size',
-        type=_box_size,
-        default='auto',
-        metavar='PIXELS',
-        help='side of the background meshes (default: auto, chosen from the image)',
-    )
-    parser.add_argument(
-        '--exclude-percentile',
-        type=float,
-        metavar='P',
-        help='leave out meshes with more than this percentage of bad or clipped '
-        'pixels (default: 10, with automatic meshes none)',
-    )
-    parser.add_argument(
-        '--threshold', type=float, help='detection probability that is enough'
-    )
-    parser.add_argument(
-        '--false-discovery-rate',
-        '--fdr',
-        type=float,
-        default=0.05,
-        metavar='Q',
-        help='expected fraction of false detections if there is no --threshold '
-        '(default: 0.05)',
-    )
-    _add_denoiser_options(parser)
-
-
-def _add_flux_options(parser):
-    parser.add_argument(
-        '--gain',
-        metavar='E',
-        help='electrons per data unit, for the photon noise of the sources: a number '
-        'or a keyword of the header',
-    )
-    parser.add_argument(
-        '--zero-point',
-        type=float,
-        metavar='MAG',
-        help='magnitude of a source of one data unit: add magnitudes',
-    )
-    parser.add_argument(
-        '--measure',
-        metavar='FITS[HDU]',
-        help='measure the fluxes on this image of the same pixels instead, as of '
-        'another band, in the apertures of the sources of IN',
-    )
-    parser.add_argument(
-        '--aperture-correction',
-        action='store_true',
-        help='add total fluxes, with an aperture correction from the stars of the '
-        'image',
-    )
-
-
-def _box_size(text):
-    """Return a number of pixels, or 'auto'."""
-    return text if text == 'auto' else int(text)
-
-
-def _add_denoiser_options(parser):
-    parser.add_argument(
-        '--weights',
-        default='optical',
-        help='name of shipped weights or .safetensors file (default: optical)',
-    )
-    parser.add_argument(
-        '--n-steps', type=int, help="diffusion steps (default: the weights' own)"
-    )
-    parser.add_argument(
-        '--n-symmetries',
-        type=int,
-        default=1,
-        help='views to average over: 1, 2, 4 or 8 (default: 1)',
-    )
-    parser.add_argument(
-        '--normalization',
-        type=_normalization,
-        default='local',
-        help="'local', 'global' or a factor (default: local)",
-    )
-    parser.add_argument(
-        '--device', default='auto', help='auto, cpu, cuda, mps, ... (default: auto)'
-    )
-    parser.add_argument('--batch-size', type=int, help='tiles at once')
-    parser.add_argument(
-        '-q', '--quiet', action='store_true', help='no progress bar, no summary'
-    )
-
-
-class _Version(argparse.Action):
-    """Print the version; looking it up takes time, so not at each start."""
-
-    def __init__(self, option_strings, dest, **kwargs):
-        super().__init__(option_strings, dest, nargs=0, **kwargs)
-
-    def __call__(self, parser, namespace, values, option_string=None):  # noqa: ARG002
-        import bgrem
-
-        print(f'bgrem {bgrem.__version__}')
-        parser.exit()
 
 
 if __name__ == '__main__':

@@ -32,7 +32,7 @@ class Terminated(KeyboardInterrupt):
     """The process is asked to end; unwinds as an interrupt does."""
 
     def __init__(self, number):
-        super().__init__()
+        super().__init__(f'signal {number}')
         self.number = number
 
 

@@ -16,13 +16,18 @@ __all__ = [
     'check_symmetries',
     'cpu_has_bfloat16',
     'denoise',
+    'denoise_counts',
     'resolve_device',
 ]
 
 # quarter turns of each of the eight symmetries; the last four are flipped too
 _TURNS = (0, 2, 1, 3, 0, 2, 1, 3)
+# Tiles may be larger than those that the weights were made with, in these parts of
+# their side: less overlaps, and what a network learns from a whole tile, it learns
+# better. Still larger ones do not fit the caches of a processor.
+_LARGER = 9, 4
 # tiles at once: enough to keep the device busy, little enough to fit
-_BATCH_SIZES = {'cpu': 4, 'cuda': 32, 'mps': 8}
+_BATCH_SIZES = {'cpu': 1, 'cuda': 8, 'mps': 2}
 
 # The threads of a parent do not live on in a fork, where OpenMP waits for them for
 # ever; a single thread waits for nobody.
@@ -38,7 +43,7 @@ def denoise(
     n_symmetries=1,
     device='auto',
     batch_size=None,
-    progress=False,
+    progress=None,
 ):
     """
     Remove the background from a normalised image.
@@ -65,8 +70,9 @@ def denoise(
         The number of tiles that go through the network together. `None`
         (default) lets the device decide. When the memory does not suffice it is
         halved; the result does not depend on it, to rounding.
-    progress : bool, optional
-        Whether to show a progress bar. Default `False`.
+    progress : str or `None`, optional
+        The name of a progress bar, which counts the tiles of each view in each step;
+        `None` (default) shows none.
 
     Returns
     -------
@@ -93,29 +99,102 @@ def denoise(
     the network runs in bfloat16, elsewhere in float32.
     """
     n_steps = weights.n_steps if n_steps is None else check_count('n_steps', n_steps)
+
+    def run(network, x, count):
+        return sample(network, x, weights.schedule, n_steps, lambda *_: count(len(x)))
+
+    source, center_logit = _over_tiles(
+        [image], ('source', 'center_logit'), run, weights,
+        n_steps=n_steps, n_symmetries=n_symmetries, device=device,
+        batch_size=batch_size, progress=progress,
+    )  # fmt: skip
+    return source, _source_logit(source) if center_logit is None else center_logit
+
+
+def denoise_counts(
+    counts,
+    level,
+    weights,
+    *,
+    n_symmetries=1,
+    device='auto',
+    batch_size=None,
+    progress=None,
+):
+    """
+    Separate the sources of a map of counts from its sky.
+
+    Parameters
+    ----------
+    counts : 2D `~numpy.ndarray` of float32
+        Photons, or expected counts; finite everywhere; ``level`` where there are no
+        data.
+    level : 2D `~numpy.ndarray` of float32
+        The expected counts of the sky, positive.
+    weights : `bgrem.weights.Weights`
+        Weights whose transfer is 'counts'.
+    n_symmetries, device, batch_size, progress
+        As for `denoise`.
+
+    Returns
+    -------
+    source, sky : 2D `~numpy.ndarray` of float32
+        The expected counts of sources and sky, given the image; positive.
+    center_logit : 2D `~numpy.ndarray` of float32
+        The logit of "a source centre lies at this pixel".
+
+    Raises
+    ------
+    ValueError, MemoryError
+        As `denoise`.
+
+    Notes
+    -----
+    There is one step. `denoise` says what it costs.
+    """
+
+    def run(network, x, count):
+        # all of the sky is there, as at the first step of a diffusion
+        output = network(x, x.new_ones(len(x)))
+        count(len(x))
+        return output
+
+    return _over_tiles(
+        [counts, level], ('source', 'sky', 'center_logit'), run, weights,
+        n_steps=1, n_symmetries=n_symmetries, device=device,
+        batch_size=batch_size, progress=progress,
+    )  # fmt: skip
+
+
+def _over_tiles(
+    images, names, run, weights, *, n_steps, n_symmetries, device, batch_size, progress
+):
+    """Run a network on the tiles of images; a map for each name, or `None`."""
     n_symmetries = check_symmetries(n_symmetries)
     device = resolve_device(device)
     if batch_size is None:
         batch_size = _BATCH_SIZES.get(device.type, 8)
     batch_size = check_count('batch_size', batch_size)
 
-    network, schedule = weights.network(device), weights.schedule
+    network = weights.network(device)
+    multiple = network.config.size_multiple
     layout = make_layout(
-        image.shape,
-        weights.tile_size,
+        images[0].shape,
+        weights.tile_size * _LARGER[0] // (_LARGER[1] * multiple) * multiple,
         weights.tile_overlap,
-        network.config.size_multiple,
+        multiple,
     )
-    source = np.zeros(layout.shape, dtype=np.float32)
-    center_logit = np.zeros(layout.shape, dtype=np.float32)
-    has_centers = True
+    maps = [np.zeros(layout.shape, dtype=np.float32) for _ in names]
     start = 0
-    with tqdm(total=len(layout), unit='tile', disable=not progress) as bar:
+    n_passes = n_symmetries * n_steps
+    with _progress_bar(progress, len(layout), n_symmetries, n_steps) as bar:
         while start < len(layout):
             indices = range(start, min(start + batch_size, len(layout)))
-            tiles = layout.take(image, indices)
+            tiles = np.stack([layout.take(image, indices) for image in images], 1)
             try:
-                output = _run(network, schedule, n_steps, n_symmetries, device, tiles)
+                output = _run(
+                    network, run, names, n_symmetries, device, tiles, bar.update
+                )
             except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -123,17 +202,18 @@ def denoise(
             # outside the handler, where the traceback held the failed batch
             if output is None:
                 batch_size = _halve(len(indices), layout.tile_shape, device)
+                bar.update(start * n_passes - bar.n)  # back to where the batch began
                 continue
-            layout.add(source, output[0], indices)
-            has_centers = output[1] is not None
-            if has_centers:
-                layout.add(center_logit, output[1], indices)
+            for number, part in enumerate(output):
+                if part is None:
+                    maps[number] = None
+                else:
+                    layout.add(maps[number], part, indices)
             start = indices.stop
-            bar.update(len(indices))
-    if not (np.isfinite(source).all() and np.isfinite(center_logit).all()):
+    if not all(np.isfinite(one).all() for one in maps if one is not None):
         msg = f'weights {weights.name!r} ({weights.path}) give values beyond all bounds'
         raise ValueError(msg)
-    return source, center_logit if has_centers else _source_logit(source)
+    return maps
 
 
 def resolve_device(device):
@@ -203,20 +283,33 @@ def check_symmetries(value):
     return int(value)
 
 
-def _run(network, schedule, n_steps, n_symmetries, device, tiles):
-    """Return the source and the centre logit of one batch of tiles."""
+def _progress_bar(name, n_tiles, n_symmetries, n_steps):
+    """Return a progress bar over the passes of the network."""
+    details = [(n_symmetries, 'views'), (n_steps, 'steps')]
+    details = ', '.join(f'{n} {what}' for n, what in details if n > 1)
+    return tqdm(
+        total=n_tiles * n_symmetries * n_steps,
+        desc=f'{name} ({details})' if details else name,
+        unit='tile',
+        leave=False,
+        disable=name is None,
+    )
+
+
+def _run(network, run, names, n_symmetries, device, tiles, count):
+    """Return the named maps of one batch of tiles."""
     use_bfloat16 = device.type == 'cpu' and cpu_has_bfloat16()
     with (
         torch.inference_mode(),
         torch.autocast(device.type, torch.bfloat16, enabled=use_bfloat16),
     ):
-        x = torch.from_numpy(tiles[:, None]).to(device)
+        x = torch.from_numpy(tiles).to(device)
         total = None
         for number in range(n_symmetries):
-            output = sample(network, _view(x, number), schedule, n_steps)
+            output = run(network, _view(x, number), count)
             maps = [
                 None if image is None else _view_back(image.float(), number)
-                for image in (output.source, output.center_logit)
+                for image in (getattr(output, name) for name in names)
             ]
             if total is not None:
                 maps = [

@@ -111,9 +111,8 @@ def make_layout(shape, tile_size, overlap, multiple):
     shape : tuple of 2 int
         The shape ``(ny, nx)`` of the image; each at least 1.
     tile_size : int
-        The side of a tile in pixels, a multiple of ``multiple``. Along an axis
-        where the image is smaller, the tile is as small as the image, rounded
-        up to ``multiple``.
+        The largest side of a tile in pixels, a multiple of ``multiple``. Along each
+        axis tiles are as small as as many of them can be to cover the image.
     overlap : int
         The least overlap of neighbouring tiles in pixels, from 0 to below
         ``tile_size``; rounded up to ``multiple``.
@@ -217,9 +216,11 @@ def _lay_axis(n_pixels, tile_size, overlap, multiple):
     """Return the tile side and the first pixel of each tile along one axis."""
     # in units of `multiple`, so that every distance is a whole number of them
     n_units = -(-n_pixels // multiple)
+    overlap //= multiple
     side = min(tile_size // multiple, n_units)
-    step = max(side - overlap // multiple, 1)
-    n_tiles = 1 + -(-(n_units - side) // step)
+    n_tiles = 1 + -(-(n_units - side) // max(side - overlap, 1))
+    # no more overlap than is asked for
+    side = min(side, -(-(n_units + (n_tiles - 1) * overlap) // n_tiles))
     starts = np.rint(np.linspace(0, n_units - side, n_tiles)).astype(int)
     return side * multiple, starts * multiple
 

@@ -3,6 +3,8 @@ The catalogue: what is measured of each source, on the unclipped data.
 """
 
 import warnings
+from contextlib import contextmanager
+from itertools import count
 
 import numpy as np
 from astropy import units as u
@@ -10,6 +12,7 @@ from astropy.coordinates import ConvertError, SkyCoord
 from astropy.utils.exceptions import AstropyUserWarning
 from photutils.segmentation import SourceCatalog
 from photutils.utils import calc_total_error
+from tqdm.auto import tqdm
 
 from bgrem.checks import check_finite
 from bgrem.detect.flags import detection_flags
@@ -37,6 +40,7 @@ def catalog(
     error=None,
     effective_gain=None,
     aperture_correction=False,
+    exposure=None,
     mask=None,
     measured=None,
     zero_point=None,
@@ -44,6 +48,7 @@ def catalog(
     large=None,
     saturated=None,
     log_odds_shift=0.0,
+    progress=None,
     **kwargs,
 ):
     """
@@ -74,6 +79,10 @@ def catalog(
         flux and its error over the part of a star's light in a circle as large as the
         Kron aperture, from the stars of the image (`bgrem.detect.growth.star_growth`).
         NaN, with a warning, where the image has no star for it. Default `False`.
+    exposure : 2D `~numpy.ndarray` or `~astropy.units.Quantity`, optional
+        The exposure of each pixel. If given, there are the columns ``exposure`` at the
+        position and ``flux`` and ``flux_err``: the flux in the segment (with
+        ``aperture_correction`` the total flux) over it.
     mask : 2D `~numpy.ndarray` of bool, optional
         True on pixels to leave out of every measurement.
     measured : tuple of 3, optional
@@ -91,6 +100,8 @@ def catalog(
         True at saturated pixels. Default: what looks like it.
     log_odds_shift : float, optional
         By how much the image's own check raises the log-odds of the probability.
+    progress : str or `None`, optional
+        The name of a progress bar; `None` (default) shows none.
     **kwargs
         Passed to `~photutils.segmentation.SourceCatalog`: ``wcs``,
         ``local_bkg_width``, ``kron_params``, ...
@@ -132,33 +143,40 @@ def catalog(
     shapes = given or SourceCatalog(shape_image, segmentation_image, **options)
     plain = {'source': source, 'noise': background_rms, 'error': error}
     plain = {name: _plain(values) for name, values in plain.items()}
-    positions = measure_positions(
-        _plain(data),
-        segmentation_image,
-        shapes.centroid,
-        probability=probability,
-        usable=~unusable,
-        neighbours=shapes.aperture_mask_method,
-        **plain,
-    )
-    # Where Kron and circular apertures are, and how large.
-    places = given or PlacedCatalog(
-        shape_image, segmentation_image, position=positions.position, **options
-    )
-    parts = (segmentation_image, shapes, places)
-    has_background = 'background' in kwargs
-    result = _catalog_of(measured or (data, error, mask), *parts, **kwargs)
-    _add_positions(result, positions)
-    detected = result
-    if measured is not None:
-        kwargs.pop('background', None)  # of the other image
-        detected = _catalog_of((data, error, mask), *parts, **kwargs)
-        _add_positions(detected, positions)
-    radii = [k * positions.width for k in _APERTURE_FWHM]
-    growth = star_growth(plain['source'], segmentation_image, detected)
-    result.add_property('half_light_radius', places.flux_radius(0.5))
-    _add_fluxes(result, radii if aperture_radii is None else aperture_radii)
-    _add_concentration(result, detected, radii[0], radii[-1], growth)
+    n_circles = len(_APERTURE_FWHM if aperture_radii is None else aperture_radii)
+    with _stages(progress, n_circles + 5) as begin:
+        begin('positions')
+        positions = measure_positions(
+            _plain(data),
+            segmentation_image,
+            shapes.centroid,
+            probability=probability,
+            usable=~unusable,
+            neighbours=shapes.aperture_mask_method,
+            **plain,
+        )
+        # Where Kron and circular apertures are, and how large.
+        places = given or PlacedCatalog(
+            shape_image, segmentation_image, position=positions.position, **options
+        )
+        parts = (segmentation_image, shapes, places)
+        has_background = 'background' in kwargs
+        result = _catalog_of(measured or (data, error, mask), *parts, **kwargs)
+        _add_positions(result, positions)
+        detected = result
+        if measured is not None:
+            kwargs.pop('background', None)  # of the other image
+            detected = _catalog_of((data, error, mask), *parts, **kwargs)
+            _add_positions(detected, positions)
+        begin('profile of the stars')
+        radii = [k * positions.width for k in _APERTURE_FWHM]
+        growth = star_growth(plain['source'], segmentation_image, detected)
+        begin('half-light radii')
+        result.add_property('half_light_radius', places.flux_radius(0.5))
+        circles = radii if aperture_radii is None else aperture_radii
+        _add_fluxes(result, circles, begin)
+        begin('concentration')
+        _add_concentration(result, detected, radii[0], radii[-1], growth)
     flags = detection_flags(
         segmentation_image,
         positions,
@@ -177,6 +195,10 @@ def catalog(
         for name in ('flux', 'flux_err'):
             total = getattr(result, f'kron_{name}') / fraction
             result.add_property(f'total_{name}', total)
+    if exposure is not None:
+        # among photons a Kron aperture often reaches into the neighbours
+        kind = 'total' if aperture_correction else 'segment'
+        _add_exposure(result, exposure, positions.position, kind)
     if zero_point is not None:
         _add_magnitudes(result, zero_point)
     result.default_columns = _columns(result, has_background=has_background)
@@ -261,6 +283,21 @@ def _not_infinite(values):
     return np.where(infinite, np.nan, values) if infinite.any() else values
 
 
+@contextmanager
+def _stages(name, n_stages):
+    """Give a function to be called as each stage begins, which a bar then names."""
+    number = count()
+    with tqdm(
+        total=n_stages, desc=name, unit='stage', leave=False, disable=name is None
+    ) as bar:
+
+        def begin(stage):
+            bar.n = next(number)
+            bar.set_description(f'{name}: {stage}')
+
+        yield begin
+
+
 def _plain(values):
     """Return values without their unit."""
     return getattr(values, 'value', values)
@@ -324,8 +361,11 @@ def _sky_coordinates(wcs, x, y):
     """Return ICRS coordinates, if there are any."""
     if wcs is None:
         return {}
+    sky = wcs.pixel_to_world(x, y)
+    if not isinstance(sky, SkyCoord):
+        return {}
     try:
-        sky = wcs.pixel_to_world(x, y).icrs
+        sky = sky.icrs
     except ConvertError:  # the frame has no place on the sky, as that of a planet
         return {}
     return {
@@ -334,15 +374,27 @@ def _sky_coordinates(wcs, x, y):
     }
 
 
-def _add_fluxes(result, radii):
+def _add_fluxes(result, radii, begin):
     """Add what is measured in apertures about the positions."""
+    begin('Kron fluxes')
     with np.errstate(divide='ignore', invalid='ignore'):
         snr = _plain(result.kron_flux) / _plain(result.kron_flux_err)
     result.add_property('snr', snr)
     for number, radius in enumerate(radii, start=1):
+        begin(f'fluxes in circle {number}')
         result.circular_photometry(radius, name=f'aperture_{number}')
         constant = np.full(result.n_labels, float(radius)) << u.pix
         result.add_property(f'aperture_{number}_radius', constant)
+
+
+def _circular_photometry(result, radius):
+    """Return flux and error in a circle, from the columns if they have them."""
+    own = result.custom_properties
+    for name in own:
+        flux = f'{name.removesuffix("_radius")}_flux'
+        if flux in own and np.all(_plain(getattr(result, name)) == radius):
+            return getattr(result, flux), getattr(result, f'{flux}_err')
+    return result.circular_photometry(radius)
 
 
 def _add_concentration(result, detected, inner, outer, growth):
@@ -352,7 +404,7 @@ def _add_concentration(result, detected, inner, outer, growth):
     The noise of the small circle is part of that of the large one.
     """
     (flux, err), (total, total_err) = (
-        map(_plain, detected.circular_photometry(radius)) for radius in (inner, outer)
+        map(_plain, _circular_photometry(detected, radius)) for radius in (inner, outer)
     )
     of_star = np.nan
     if growth[0].size:
@@ -364,6 +416,19 @@ def _add_concentration(result, detected, inner, outer, growth):
         result.add_property(
             'concentration_err', np.sqrt(variance) / np.abs(total) / of_star
         )
+
+
+def _add_exposure(result, exposure, position, kind):
+    """Add the exposure at the positions, and fluxes over it."""
+    with np.errstate(invalid='ignore'):
+        column, row = np.rint(np.nan_to_num(position)).astype(int).T
+    height, width = exposure.shape
+    here = exposure[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
+    # a source whose centre is hidden has none
+    here = np.where(here > 0, here, np.nan)
+    result.add_property('exposure', here)
+    for name in ('flux', 'flux_err'):
+        result.add_property(name, getattr(result, f'{kind}_{name}') / here)
 
 
 def _add_magnitudes(result, zero_point):

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from bgrem.detect.hierarchy import find_owners, touching
+from bgrem.detect.pixels import highest_pixels
 
 __all__ = ['deblend_region']
 
@@ -16,6 +17,7 @@ _MIN_CORE_PIXELS = 5
 # that of its source.
 _ALIEN, _ALIEN_SIGMA = 2.0, 3.0
 _MAX_ALIENS = 3
+_EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
 
 
 def deblend_region(region, source, noise, peak_y, peak_x, *, width):
@@ -65,18 +67,25 @@ def _flood(region, source, noise, y, x):
     Where what a peak is given is far brighter than itself, it is the light of a source
     that has no peak, and that gets a label of its own, after those of the peaks.
     """
-    core = ndimage.maximum_filter(source, size=3, mode='nearest')
-    limit = _ALIEN * core + _ALIEN_SIGMA * np.asarray(noise)
+    noise = np.broadcast_to(noise, source.shape)
     labels = _watershed(region, source, y, x)
     for _ in range(_MAX_ALIENS):
-        top = ndimage.maximum_position(source, labels, np.arange(1, len(y) + 1))
-        top_y, top_x = np.array(top, dtype=int).T
-        alien = source[top_y, top_x] > limit[y, x]
+        top_y, top_x = highest_pixels(source, labels, len(y))
+        limit = _ALIEN * _core(source, y, x) + _ALIEN_SIGMA * noise[y, x]
+        alien = source[top_y, top_x] > limit
         if not alien.any():
             break
         y, x = np.append(y, top_y[alien]), np.append(x, top_x[alien])
         labels = _watershed(region, source, y, x)
     return labels, y, x
+
+
+def _core(source, y, x):
+    """Return the highest of the 3x3 pixels around some."""
+    dy, dx = np.indices((3, 3)).reshape(2, 9, 1) - 1
+    last_y, last_x = source.shape[0] - 1, source.shape[1] - 1
+    around = source[np.clip(y + dy, 0, last_y), np.clip(x + dx, 0, last_x)]
+    return around.max(axis=0)
 
 
 def _watershed(region, source, y, x):
@@ -96,10 +105,17 @@ def _join_pieces(labels, source, peak_y, peak_x):
 
     pieces = label(labels, connectivity=2)
     own = labels[peak_y, peak_x] == np.arange(1, len(peak_y) + 1)
-    main = np.zeros(pieces.max() + 1, dtype=bool)
-    main[pieces[peak_y[own], peak_x[own]]] = True
-    markers = np.where(main[pieces], labels, 0)
-    return watershed(-source, markers, mask=labels > 0, connectivity=2)
+    loose = np.ones(pieces.max() + 1, dtype=bool)
+    loose[pieces[peak_y[own], peak_x[own]]] = False
+    loose[0] = False
+    loose = loose[pieces]
+    if not loose.any():
+        return labels
+    # only what touches the loose pieces can flood them
+    near = ndimage.binary_dilation(loose, _EIGHT_CONNECTED) & (labels > 0)
+    markers = np.where(near & ~loose, labels, 0)
+    flooded = watershed(-source, markers, mask=near, connectivity=2)
+    return np.where(loose, flooded, labels)
 
 
 def _return_wings(labels, source, peak_y, peak_x):
@@ -134,6 +150,11 @@ def _return_wings(labels, source, peak_y, peak_x):
     order = np.argsort(strength[second], kind='stable')
     dominant = np.arange(height.size)
     dominant[first[order]] = second[order]
+    # Pixels above the saddle stay, and those of a source that no stronger one touches.
+    saddle = np.where(is_top, to_any, to_brighter)
+    may_change = dominant != np.arange(height.size)
+    inside &= may_change[labels] & (source <= saddle[labels])
+    own = labels[inside]
     y, x = np.nonzero(inside)
     center_y, center_x = np.append(0, peak_y), np.append(0, peak_x)
 
@@ -146,9 +167,7 @@ def _return_wings(labels, source, peak_y, peak_x):
         return amplitude[label] / (1 + (np.sqrt(2) - 1) * scaled) ** 2
 
     best, best_light = own.copy(), _DOMINANCE * light(own)
-    saddle = np.where(is_top, to_any, to_brighter)
-    kept = (source[inside] > saddle[own]) | (squared_distance(own) <= 1)
-    best_light[kept] = np.inf
+    best_light[squared_distance(own) <= 1] = np.inf
     for candidate in (dominant[own], dominant[dominant[own]]):
         candidate_light = light(candidate)
         wins = candidate_light > best_light

@@ -19,6 +19,7 @@ from scipy.special import expit, logit
 from bgrem.checks import as_number
 
 __all__ = [
+    'PRIOR_WEIGHT',
     'SURE',
     'ImageCheck',
     'check_rate',
@@ -28,9 +29,9 @@ __all__ = [
     'source_width',
 ]
 
-# Added to both sums of `ImageCheck.log_excess`, so that the few peaks of a small
-# image do not throw the threshold: a plain field of 256 px has sums of about 30.
-_PRIOR_WEIGHT = 2.0
+#: Added to both sums of `ImageCheck.log_excess`, so that the few peaks of a small
+#: image do not throw the threshold: a plain field of 256 px has sums of about 30.
+PRIOR_WEIGHT = 2.0
 
 #: The probability of a peak that is almost certain.
 SURE = 0.99
@@ -117,7 +118,7 @@ class ImageCheck:
         any peaks.
         """
         return float(
-            np.log((self.flipped + _PRIOR_WEIGHT) / (self.promised + _PRIOR_WEIGHT))
+            np.log((self.flipped + PRIOR_WEIGHT) / (self.promised + PRIOR_WEIGHT))
         )
 
     def terms(self, limits):

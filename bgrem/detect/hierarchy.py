@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from bgrem.detect.discovery import source_width
 from bgrem.detect.peaks import peak_widths
+from bgrem.detect.pixels import curvatures, highest_pixels
 
 __all__ = ['find_hidden_cores', 'find_owners', 'image_width', 'touching']
 
@@ -90,23 +91,26 @@ def find_hidden_cores(source, noise, y, x, width, mask=None):
     if not bright.any():
         return np.zeros(0, int), np.zeros(0, int)
     # What a hole or a masked column divides is one.
-    joined = ndimage.binary_dilation(
-        bright, structure=_EIGHT_CONNECTED, iterations=_HOLE, mask=bright | hidden
-    )
+    joined = bright
+    if hidden.any():
+        joined = ndimage.binary_dilation(
+            bright, structure=_EIGHT_CONNECTED, iterations=_HOLE, mask=bright | hidden
+        )
     labels, n_labels = ndimage.label(joined, structure=_EIGHT_CONNECTED)
-    index = np.arange(1, n_labels + 1)
     area = np.bincount(labels[bright], minlength=n_labels + 1)[1:]
     light = np.where(bright, source, 0)
-    top = np.array(ndimage.maximum_position(light, labels, index), dtype=int)
-    height = light[top[:, 0], top[:, 1]]
+    top_y, top_x = highest_pixels(light, labels, n_labels)
+    height = light[top_y, top_x]
     at_peaks = np.zeros(n_labels + 1)
     np.maximum.at(at_peaks, labels[y, x], source[y, x])
-    rim = ndimage.binary_dilation(hidden, structure=_EIGHT_CONNECTED)
+    rim = hidden.copy()
+    if hidden.any():
+        rim = ndimage.binary_dilation(hidden, structure=_EIGHT_CONNECTED)
     rim[[0, -1]] = True
     rim[:, [0, -1]] = True
-    is_core = rim[top[:, 0], top[:, 1]] & (area > width**2)
+    is_core = rim[top_y, top_x] & (area > width**2)
     is_core &= at_peaks[1:] < 0.5 * height
-    return top[is_core, 0], top[is_core, 1]
+    return top_y[is_core], top_x[is_core]
 
 
 def find_owners(labels, source, noise, y, x, width):
@@ -150,12 +154,13 @@ def find_owners(labels, source, noise, y, x, width):
     parent, level = owners.copy(), np.full(height.size, -np.inf)
     parent[first[order]], level[first[order]] = second[order], saddle[order]
 
-    star = np.append(0.0, _star_height(source, y, x, width))
     seen = labels[source > _SEEN * np.asarray(noise)]
     noise = np.append(1.0, np.broadcast_to(noise, source.shape)[y, x])
     area = np.bincount(seen, minlength=height.size) / width**2
     # Where it stands out of the noise and of the light beneath, it is never tested.
     candidates = np.flatnonzero((parent != owners) & (level > _MERGED * height))
+    star = np.zeros(height.size)
+    star[candidates] = _star_height(source, y[candidates - 1], x[candidates - 1], width)
     # From the top down, so that the owner of a parent is known.
     for label in candidates[np.argsort(-height[candidates], kind='stable')]:
         owner = owners[parent[label]]
@@ -173,10 +178,7 @@ def find_owners(labels, source, noise, y, x, width):
 def _star_height(source, y, x, width):
     """Return the height of the star that is as curved as the image at each peak."""
     sigma = width / np.sqrt(8 * np.log(2))
-    down, across, mixed = (
-        ndimage.gaussian_filter(source, sigma, order=order, mode='nearest')[y, x]
-        for order in ((2, 0), (0, 2), (1, 1))
-    )
+    down, across, mixed = curvatures(source, y, x, sigma)
     least = 0.5 * (down + across) + np.hypot(0.5 * (down - across), mixed)
     return -4 * sigma**2 * least
 

@@ -8,6 +8,8 @@ narrower than a pixel, is found in the negative of the noise as well, or there a
 to no photons. Numpy and scipy only.
 """
 
+import math
+
 import numpy as np
 
 from bgrem.detect.peaks import peak_roundness
@@ -40,7 +42,9 @@ _MIN_COUNTS = 0.3  # in a pixel; training and calibration have hardly any with f
 _MAX_SIDE = 1024
 
 
-def find_doubts(data, unusable, source, noise, found, check, binning=1):
+def find_doubts(
+    data, unusable, source, noise, found, check, *, binning=1, sharpening=0.0
+):
     """
     Say why the promise of a false-discovery rate may not hold for an image.
 
@@ -60,6 +64,8 @@ def find_doubts(data, unusable, source, noise, found, check, binning=1):
         What the flipped residual has shown.
     binning : int, optional
         The side in pixels of the squares in which the network saw the image.
+    sharpening : float, optional
+        The standard deviation in pixels of the Gaussian taken out of it first.
 
     Returns
     -------
@@ -71,7 +77,9 @@ def find_doubts(data, unusable, source, noise, found, check, binning=1):
     step = sparse_step(data, unusable, noise)
     counts = np.mean(data[usable]) / step if step else np.inf
     if 0 <= counts < _MIN_COUNTS:
-        doubts.append(f'a pixel holds {counts:.2g} counts, the weights know no fewer')
+        doubts.append(
+            f"a pixel holds {counts:.2g} counts, which 'fermi-lat' knows best"
+        )
     if check.log_excess > _MAX_EXCESS:
         doubts.append(
             'the negative of the noise holds as much that looks like sources, '
@@ -88,8 +96,10 @@ def find_doubts(data, unusable, source, noise, found, check, binning=1):
     if bright.size >= _MIN_SHAPES:
         roundness = peak_roundness(source, bright['y'], bright['x'], binning)
         ridges = np.mean(roundness < _RIDGE)
+        # noise as smooth as the sources is no structure
+        scale = math.hypot(binning, sharpening) if sharpening else 1
         if ridges > _MAX_RIDGES and (
-            sky_structure(data - source, ~clean) > _MAX_STRUCTURE
+            sky_structure(data - source, ~clean, scale) > _MAX_STRUCTURE
         ):
             doubts.append(
                 f'{ridges:.0%} of what was found lies on the ridges of a structured sky'
@@ -97,7 +107,7 @@ def find_doubts(data, unusable, source, noise, found, check, binning=1):
     return doubts
 
 
-def sky_structure(residual, hidden):
+def sky_structure(residual, hidden, scale=1):
     """
     Measure how much rougher a sky is over some pixels than over few.
 
@@ -107,6 +117,8 @@ def sky_structure(residual, hidden):
         The image without its sources.
     hidden : 2D `~numpy.ndarray` of bool
         True at pixels to ignore.
+    scale : float, optional
+        What the distances are multiplied by. Default 1.
 
     Returns
     -------
@@ -120,7 +132,7 @@ def sky_structure(residual, hidden):
         for n in residual.shape
     )
     near, far = (
-        measure_mesh(residual[middle], hidden[middle], lag=lag).noise
+        measure_mesh(residual[middle], hidden[middle], lag=math.ceil(lag * scale)).noise
         for lag in (LAG, _FAR_LAG)
     )
     known = (near > 0) & (far > 0)

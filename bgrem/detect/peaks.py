@@ -5,6 +5,8 @@ The peaks of the probability: where the sources are, and how wide.
 import numpy as np
 from scipy import ndimage
 
+from bgrem.detect.pixels import curvatures
+
 __all__ = ['MIN_PROBABILITY', 'find_peaks', 'peak_roundness', 'peak_widths']
 
 # Peaks below this are not worth listing: they could only matter for a false
@@ -177,11 +179,8 @@ def peak_roundness(source, y, x, scale=1.0):
         curved least and most (the eigenvalues of its Hessian): 1 at a round peak, 0 on
         a ridge, negative on a saddle. NaN where it is not curved downwards at all.
     """
-    down, across, mixed = (
-        ndimage.gaussian_filter(source, scale, order=order, mode='nearest')[y, x]
-        for order in ((2, 0), (0, 2), (1, 1))
-    )
-    mean = 0.5 * (down + across).astype(float)
+    down, across, mixed = curvatures(source, y, x, scale)
+    mean = 0.5 * (down + across)
     spread = np.hypot(0.5 * (down - across), mixed)
     strongest = mean - spread
     roundness = np.full(y.size, np.nan)

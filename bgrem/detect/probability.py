@@ -7,10 +7,12 @@ from scipy import ndimage
 from scipy.special import expit, logit
 
 from bgrem.detect.peaks import find_peaks
+from bgrem.sky.sampling import split_pixels
 
 __all__ = ['calibrate', 'pool_centers', 'refine_probability']
 
 _AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)
+_MAX_BLOCK = 2**16  # pixels held in float64
 _ABOVE = 0.02  # of the way from the squares around to the peak
 
 
@@ -45,10 +47,17 @@ def calibrate(center_logit, calibration=None):
     if calibration is None:
         return expit(center_logit.astype(np.float32))
     knots, log_odds = _calibration_knots(calibration)
-    inside = np.interp(center_logit, knots, log_odds)
-    # np.interp holds its end values: add what lies beyond the knots.
-    beyond = center_logit - np.clip(center_logit, knots[0], knots[-1])
-    return expit(inside + beyond).astype(np.float32)
+    probability = np.empty(center_logit.shape, dtype=np.float32)
+    result = probability.reshape(-1)
+    values = center_logit.reshape(-1)
+    # in double precision, a part at a time
+    for start in range(0, values.size, _MAX_BLOCK):
+        part = values[start : start + _MAX_BLOCK]
+        inside = np.interp(part, knots, log_odds)
+        # np.interp holds its end values: add what lies beyond the knots.
+        inside += part - np.clip(part, knots[0], knots[-1])
+        result[start : start + _MAX_BLOCK] = expit(inside)
+    return probability
 
 
 def _calibration_knots(calibration):
@@ -69,7 +78,7 @@ def _calibration_knots(calibration):
     return knots, logit(probability)
 
 
-def pool_centers(center_logit):
+def pool_centers(center_logit, *, edges='nearest'):
     """
     Average the probability of a source centre over 3x3 pixels.
 
@@ -81,15 +90,17 @@ def pool_centers(center_logit):
     ----------
     center_logit : 2D `~numpy.ndarray` of float
         The network's logit of "a source centre is here", finite.
+    edges : {'nearest', 'constant'}, optional
+        Whether the image is continued beyond the border by its edge (default), or holds
+        no centre there.
 
     Returns
     -------
     pooled : 2D `~numpy.ndarray` of float32
-        The logit of the averaged probability, between -16 and 16. Beyond the
-        border the image is continued by its edge.
+        The logit of the averaged probability, between -16 and 16.
     """
     probability = expit(np.asarray(center_logit, dtype=np.float32))
-    pooled = ndimage.uniform_filter(probability, size=3, mode='nearest')
+    pooled = ndimage.uniform_filter(probability, size=3, mode=edges)
     low = np.float32(expit(-16.0))
     return logit(np.clip(pooled, low, 1 - low))
 
@@ -102,7 +113,7 @@ def refine_probability(binned, binning, shape):
     ----------
     binned : 2D `~numpy.ndarray` of float
         The calibrated probability of each square.
-    binning : int
+    binning : int or float
         The side of the squares in pixels.
     shape : tuple of 2 int
         The shape ``(ny, nx)`` of the image.
@@ -110,19 +121,21 @@ def refine_probability(binned, binning, shape):
     Returns
     -------
     probability : 2D `~numpy.ndarray` of float32
-        That of the square of each pixel, except in the squares of the peaks: there it
-        is a paraboloid in the log-odds, as high as the square, so that the peak stays
-        calibrated, and highest where the squares around say that the source is.
+        That of the square of each pixel, the highest where it has parts in several,
+        except in the squares of the peaks: there it is a paraboloid in the log-odds, as
+        high as the square, so that the peak stays calibrated, and highest where the
+        squares around say that the source is.
     """
+    n_parts, side = split_pixels(binning)
     tiny = np.finfo(np.float32).epsneg
     log_odds = logit(np.clip(binned, tiny, 1 - tiny).astype(float))
-    fine = np.repeat(np.repeat(log_odds, binning, axis=0), binning, axis=1)
+    fine = np.repeat(np.repeat(log_odds, side, axis=0), side, axis=1)
     peaks = find_peaks(binned)
     y, x = peaks['y'], peaks['x']
     top = log_odds[y, x][:, None, None]
     padded = np.pad(log_odds, 1, mode='edge')
     # of the pixels in a square, in squares
-    offset = (np.arange(binning) + 0.5) / binning - 0.5
+    offset = (np.arange(side) + 0.5) / side - 0.5
     bowls = []
     for (dy, dx), shift in (
         ((1, 0), peaks['y_center'] - y),
@@ -138,6 +151,8 @@ def refine_probability(binned, binning, shape):
     floor = around[y, x][:, None, None]
     squares = np.maximum(squares, floor + _ABOVE * (top - floor))
     # a view: pixel (y, i, x, j) is that of row i and column j in the square (y, x)
-    view = fine.reshape(binned.shape[0], binning, binned.shape[1], binning)
+    view = fine.reshape(binned.shape[0], side, binned.shape[1], side)
     view[y, :, x, :] = squares
-    return expit(fine[: shape[0], : shape[1]]).astype(np.float32)
+    ny, nx = (n_parts * n for n in shape)
+    parts = fine[:ny, :nx].reshape(shape[0], n_parts, shape[1], n_parts)
+    return expit(parts.max(axis=(1, 3))).astype(np.float32)

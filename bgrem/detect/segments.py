@@ -16,20 +16,23 @@ from bgrem.checks import as_number
 from bgrem.detect.deblend import deblend_region
 from bgrem.detect.hierarchy import find_hidden_cores, image_width
 from bgrem.detect.peaks import find_peaks
+from bgrem.detect.pixels import DISC, open_disc
 
 __all__ = ['check_n_pixels', 'detection_mask', 'segment']
 
 # Surface brightness, in units of the pixel noise, down to which a pixel of
 # the denoised image belongs to its source. The denoised image has almost no
-# noise, so this can be far below the 1.5 to 3 usual on raw images.
-_FOOTPRINT_SIGMA = 0.2
+# noise, so this can be far below the 1.5 to 3 usual on raw images. It is that of
+# sources of this FWHM in pixels; broader ones are known to fainter levels, as the noise
+# of a mean over their area.
+_FOOTPRINT_SIGMA, _FOOTPRINT_WIDTH = 0.2, 2.5
 
 # Every detection owns at least these pixels, also where the denoised image
 # has nothing: the probability finds fainter sources than the image shows.
 _MINIMAL_FOOTPRINT = ndimage.generate_binary_structure(2, 1)
 _EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
-# The far light of a source is not narrower than this, 7 pixels across.
-_LEAST_WIDTH = np.hypot(*np.indices((7, 7)) - 3) < 3.5
+# The far light of a source is not narrower than this.
+_LEAST_WIDTH = DISC
 
 
 def segment(
@@ -42,6 +45,7 @@ def segment(
     deblend=True,
     footprint=None,
     mask=None,
+    peaks=None,
 ):
     """
     Make a segmentation image: one label for each detection.
@@ -69,6 +73,9 @@ def segment(
         Structuring element by which the footprints are widened.
     mask : 2D `~numpy.ndarray` of bool, optional
         True where no segment may lie.
+    peaks : structured `~numpy.ndarray`, optional
+        The peaks of the probability outside the mask, if they are known already, as
+        `bgrem.detect.peaks.find_peaks` returns them, with all above ``threshold``.
 
     Returns
     -------
@@ -91,7 +98,9 @@ def segment(
     no peak; other light without a peak has none.
     """
     check_n_pixels(n_pixels)
-    peaks = find_peaks(probability, mask, threshold)
+    if peaks is None:
+        peaks = find_peaks(probability, mask, threshold)
+    peaks = peaks[peaks['probability'] >= threshold]
     labels = _label_sources(source, peaks, rms, footprint, mask)
     if not deblend:
         labels, _ = ndimage.label(labels > 0, structure=_EIGHT_CONNECTED)
@@ -160,23 +169,23 @@ def _label_sources(source, peaks, rms, footprint, mask):
     y, x = peaks['y'], peaks['x']
     hidden_y, hidden_x = find_hidden_cores(source, rms, y, x, width, mask)
     y, x = np.append(y, hidden_y), np.append(x, hidden_x)
-    region = _source_region(source, y, x, rms, footprint, mask)
+    limit = _FOOTPRINT_SIGMA * min(1, _FOOTPRINT_WIDTH / width) * np.asarray(rms)
+    region = _source_region(source, y, x, limit, footprint, mask)
     if y.size == 0:
         return region.astype(np.int32)
     return deblend_region(region, source, rms, y, x, width=width)
 
 
-def _source_region(source, y, x, rms, footprint, mask):
+def _source_region(source, y, x, limit, footprint, mask):
     """Return the pixels of all footprints that hold a peak."""
     markers = np.zeros(source.shape, dtype=bool)
     markers[y, x] = True
-    bright = source > _FOOTPRINT_SIGMA * np.asarray(rms)
     region = ndimage.binary_propagation(
-        markers, structure=_EIGHT_CONNECTED, mask=bright | markers
+        markers, structure=_EIGHT_CONNECTED, mask=(source > limit) | markers
     )
     # Threads and strips of light that is barely seen are not part of what they touch.
     # An opening would take small sources with them.
-    wide = ndimage.binary_opening(region, structure=_LEAST_WIDTH)
+    wide = open_disc(region)
     # twice by hand: of several iterations scipy writes beyond images that are narrower
     # than the structure
     near = ndimage.binary_dilation(markers, structure=_LEAST_WIDTH)
@@ -199,9 +208,12 @@ def _source_region(source, y, x, rms, footprint, mask):
 
 def _drop_small(labels, n_pixels):
     """Drop the labels with fewer pixels and number the rest in reading order."""
-    found, first, size = np.unique(labels, return_index=True, return_counts=True)
-    kept = (found > 0) & (size >= n_pixels)
-    new_label = np.zeros(found[-1] + 1, dtype=np.int32)
-    order = np.argsort(first[kept], kind='stable')
-    new_label[found[kept][order]] = np.arange(1, order.size + 1)
+    place = np.flatnonzero(labels)
+    label = labels.ravel()[place]
+    size = np.bincount(label, minlength=1)
+    first = np.zeros(size.size, dtype=np.intp)
+    first[label[::-1]] = place[::-1]
+    kept = np.flatnonzero(size >= n_pixels)
+    new_label = np.zeros(size.size, dtype=np.int32)
+    new_label[kept[np.argsort(first[kept])]] = np.arange(1, kept.size + 1)
     return new_label[labels]

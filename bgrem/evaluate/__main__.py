@@ -21,7 +21,9 @@ def build_parser():
         prog='bgrem evaluate',
         description='Measure weights and classical detectors on the same images.',
     )
-    parser.add_argument('--suite', choices=['optical', 'wild'], default='optical')
+    parser.add_argument(
+        '--suite', choices=['optical', 'wild', 'gamma'], default='optical'
+    )
     parser.add_argument(
         '--real', metavar='DIR', help='judge on the real images of a folder instead'
     )
@@ -42,9 +44,11 @@ def build_parser():
     parser.add_argument(
         '--n-scenes',
         type=int,
-        help='of each family (default: 40; wild: 5)',
+        help='of each family (default: 40; wild: 5; gamma: 30)',
     )
-    parser.add_argument('--size', type=int, default=256, help='of a scene in pixels')
+    parser.add_argument(
+        '--size', type=int, help='of a scene in pixels (default: 256; gamma: 64)'
+    )
     parser.add_argument('--seed', type=int, help='another seed gives other scenes')
     parser.add_argument(
         '--noise-megapixels', type=float, default=2.0, help='area of pure noise'
@@ -56,6 +60,11 @@ def build_parser():
         default=[1],
         metavar='N',
         help='numbers of views to average over (default: 1)',
+    )
+    parser.add_argument(
+        '--gamma-templates',
+        metavar='NPZ',
+        help='interstellar emission of the suite gamma (default: drawn at random)',
     )
     parser.add_argument('--no-figures', action='store_true')
     parser.add_argument(
@@ -107,12 +116,16 @@ def _measure(options):
         return run_real(options.real, options.weights, **given)
     for name in ('n_scenes', 'size'):
         value = getattr(options, name)
-        if value is not None and value < 1:
-            msg = f'{name} must be a positive integer, got {value}'
-            raise ValueError(msg)
-    given |= {'families': options.families, 'size': options.size, 'progress': True}
-    if options.n_scenes is not None:
-        given['n_scenes'] = options.n_scenes
+        if value is not None:
+            if value < 1:
+                msg = f'{name} must be a positive integer, got {value}'
+                raise ValueError(msg)
+            given[name] = value
+    given |= {'families': options.families, 'progress': True}
+    if options.suite == 'gamma':
+        from bgrem.evaluate.gamma.suite import run_gamma
+
+        return run_gamma(options.weights, templates=options.gamma_templates, **given)
     if options.suite == 'wild':
         from bgrem.evaluate.wild.suite import run_wild
 

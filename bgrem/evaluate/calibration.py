@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from bgrem.detect.discovery import shift_probability
 from bgrem.detect.peaks import find_peaks
+from bgrem.evaluate.count_calibration import counts_peaks
 from bgrem.evaluate.image_check import ScenePeaks, fit_correction, fit_offset
 from bgrem.evaluate.matching import match, match_radius
 from bgrem.evaluate.scenes import evaluation_bank, family_scenes
@@ -205,7 +206,8 @@ def fit_calibration(
     -------
     calibration : dict
         As `fit_table`, with the further key ``correction``, as
-        `bgrem.evaluate.image_check.fit_correction`.
+        `bgrem.evaluate.image_check.fit_correction`. That of weights of counts, on
+        patches of `bgrem.evaluate.count_calibration.draw_patches`, has none.
 
     Notes
     -----
@@ -214,6 +216,8 @@ def fit_calibration(
     the table and the ``offset`` are fitted to the scenes with less than 2 standard
     deviations too many, the rest of the correction to all that are left.
     """
+    if weights.is_for_counts:
+        return fit_table(*counts_peaks(weights, n_patches=n_scenes, progress=progress))
     header = {**weights.header, 'calibration': None}
     raw = replace(weights, header_json=json.dumps(header))
     bank = evaluation_bank() if bank is None else bank
@@ -338,7 +342,7 @@ def main(argv=None):
         return 1
     rows = zip(calibration['logit'], calibration['probability'], strict=True)
     sys.stdout.write(''.join(f'{x:9.4f} {p:.6f}\n' for x, p in rows))
-    sys.stdout.write(json.dumps(calibration['correction']) + '\n')
+    sys.stdout.write(json.dumps(calibration.get('correction')) + '\n')
     return 0
 
 

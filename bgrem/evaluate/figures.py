@@ -7,6 +7,7 @@ names that one.
 
 from pathlib import Path
 
+from bgrem.evaluate.gamma.figures import plot_means
 from bgrem.evaluate.image_figures import (
     panels,
     plot_before_after,
@@ -49,7 +50,8 @@ def write_figures(results, folder, *, training_log=None):
         Of what was measured: ``curves.png``, ``without_false.png``,
         ``reliability.png``, ``sky_error.png``, ``light_kept.png``,
         ``flux_flux.png``, ``normalization.png``, ``steps.png``,
-        ``pixel_histogram.png``, ``before_after.png`` and ``training.png``.
+        ``pixel_histogram.png``, ``before_after.png``, ``means.png`` and
+        ``training.png``.
     """
     import matplotlib.pyplot as plt
 
@@ -90,6 +92,7 @@ def _figures(results):
         'steps': ('sensitivity', plot_steps),
         'pixel_histogram': ('pixels', plot_pixel_histogram),
         'before_after': ('pixels', plot_before_after),
+        'means': ('means', plot_means),
     }
     figures |= {
         name: plot(parts[part]) for name, (part, plot) in plots.items() if part in parts

@@ -277,7 +277,7 @@ def probability_peaks(image, mask, weights, **options):
     detections : `Detections`
         The score is the probability.
     """
-    from bgrem.pipeline import inspect_image, separate
+    from bgrem.pipeline import inspect_image, sampling_of, separate
 
     # None: the normalisation that the weights were trained with.
     options = {'weights': weights, 'normalization': None, **options}
@@ -291,7 +291,7 @@ def probability_peaks(image, mask, weights, **options):
             mask,
             found.source,
             peaks,
-            binning=found.meta['binning'],
+            **sampling_of(found.meta),
             **options,
         )
     return list_peaks(peaks, found.correction, inspection)

@@ -5,6 +5,12 @@ Results of the suite as one JSON file and one Markdown table.
 import json
 from pathlib import Path
 
+from bgrem.evaluate.gamma.tables import (
+    completeness_table,
+    diffuse_table,
+    flux_table,
+    means_table,
+)
 from bgrem.evaluate.wild.tables import (
     boxes_table,
     catalog_table,
@@ -144,6 +150,14 @@ def markdown_report(results):
             [],
         ),
         'injection': ('Injected stars', _injection_table, []),
+        'means': ('Mean of the source image against the true mean', means_table, []),
+        'diffuse': ('Error of the sky over its mean', diffuse_table, []),
+        'fluxes': ('Fluxes of detected sources', flux_table, []),
+        'completeness': (
+            'Found and true at a promise of 5%, by photons per cm2 and s',
+            completeness_table,
+            [],
+        ),
     }
     for part, (title, table, arguments) in sections.items():
         source = _SOURCES.get(part, part)

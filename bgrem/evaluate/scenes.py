@@ -3,16 +3,13 @@ The scenes on which everything is judged: never seen in training, and the same
 for every method.
 """
 
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from bgrem.evaluate.matching import MIN_SNR
-from bgrem.files.atomic import atomic_path
-from bgrem.simulate import FAMILIES, SceneComposer, StampBank, build_stamp_bank
+from bgrem.simulate import FAMILIES, SceneComposer, cached_stamp_bank
 
 __all__ = ['BANK_SEED', 'Scene', 'evaluation_bank', 'family_scenes', 'split_batch']
 
@@ -77,8 +74,8 @@ def evaluation_bank(n_psf=BANK_N_PSF, *, cache=None, n_workers=1):
     n_psf : int, optional
         Number of point-spread functions in it.
     cache : path-like, optional
-        Folder where the bank is kept. By default ``bgrem`` in
-        ``$XDG_CACHE_HOME``, or in ``~/.cache``.
+        Folder where the bank is kept. By default that of
+        `bgrem.simulate.cached_stamp_bank`.
     n_workers : int, optional
         Processes that build it.
 
@@ -87,17 +84,7 @@ def evaluation_bank(n_psf=BANK_N_PSF, *, cache=None, n_workers=1):
     bank : `~bgrem.simulate.StampBank`
         Always the same for the same ``n_psf``.
     """
-    if cache is None:
-        cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-        cache = cache / 'bgrem'
-    path = Path(cache) / f'evaluation-bank-{n_psf}-{BANK_SEED}.safetensors'
-    if path.exists():
-        return StampBank.load(path)
-    bank = build_stamp_bank(n_psf=n_psf, seed=BANK_SEED, n_workers=n_workers)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        bank.save(temporary)
-    return bank
+    return cached_stamp_bank(n_psf, folder=cache, seed=BANK_SEED, n_workers=n_workers)
 
 
 def family_scenes(bank, family, n_scenes, size, seed):

@@ -9,7 +9,7 @@ from astropy.utils.exceptions import AstropyWarning
 from bgrem.background import DiffusionBackground
 from bgrem.detect.peaks import find_peaks
 from bgrem.evaluate.peers import list_peaks
-from bgrem.pipeline import inspect_image, separate
+from bgrem.pipeline import inspect_image, sampling_of, separate
 
 __all__ = ['BGREM_BOX_SIZE', 'GIVEN_BOX_SIZE', 'Separator']
 
@@ -110,7 +110,7 @@ class Separator:
             scene.mask,
             self.separate(scene).source,
             self.find_peaks(scene),
-            binning=self.separate(scene).meta['binning'],
+            **sampling_of(self.separate(scene).meta),
             **self.options,
         )
 

@@ -12,6 +12,7 @@ __all__ = [
     'EXTENSION',
     'add_history',
     'hdu_bytes',
+    'header_provenance',
     'plain_text',
     'product_header',
     'product_provenance',
@@ -30,6 +31,8 @@ _KEYWORDS = {
     'normalization': ('BGREMNRM', 'normalisation'),
     'box_size': ('BGREMBOX', 'boxes of the sky, ny and nx'),
     'device': ('BGREMDEV', 'device of the denoiser'),
+    'threshold': ('BGREMTHR', 'probability that is enough to be detected'),
+    'false_discovery_rate': ('BGREMFDR', 'expected fraction of false detections'),
 }
 
 # The size of a primary HDU without data: one block.
@@ -77,12 +80,29 @@ def product_provenance(path):
     with open_fits(path) as hdus, fits_errors(path, 'has a damaged header'):
         for hdu in hdus:
             if 'BGREMVER' in hdu.header:
-                return {
-                    name: hdu.header[keyword]
-                    for name, (keyword, _) in _KEYWORDS.items()
-                    if keyword in hdu.header
-                }
+                return header_provenance(hdu.header)
     return {}
+
+
+def header_provenance(header):
+    """
+    Return what bgrem wrote into a header about its making.
+
+    Parameters
+    ----------
+    header : `~astropy.io.fits.Header`
+        The header.
+
+    Returns
+    -------
+    provenance : dict of str to object
+        As of `product_provenance`.
+    """
+    return {
+        name: header[keyword]
+        for name, (keyword, _) in _KEYWORDS.items()
+        if keyword in header
+    }
 
 
 def product_header(header):
@@ -112,7 +132,7 @@ def provenance_cards(meta):
     Parameters
     ----------
     meta : dict
-        ``DiffusionBackground.meta``.
+        ``DiffusionBackground.meta``, and what the detection was asked for.
 
     Returns
     -------

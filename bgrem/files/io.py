@@ -19,9 +19,11 @@ __all__ = [
     'FitsImage',
     'parse_bits',
     'read_error',
+    'read_hdu',
     'read_image',
     'read_images',
     'read_mask',
+    'read_pixels',
     'read_weight',
 ]
 
@@ -167,13 +169,53 @@ def read_images(path, hdu=None, plane=None):
 
 
 def _read(hdus, path, index, plane, **place):
-    data, header = _read_pixels(hdus, path, index, plane)
-    if 'BGREMVER' in header:
+    image = read_hdu(hdus, path, index, plane, **place)
+    if 'BGREMVER' in image.header:
         msg = (
-            f'{path} was made by bgrem {header["BGREMVER"]} already: its '
+            f'{path} was made by bgrem {image.header["BGREMVER"]} already: its '
             'background would be removed twice'
         )
         warnings.warn(msg, AstropyUserWarning, stacklevel=3)
+    return image
+
+
+def read_hdu(hdus, path, index, plane=None, **place):
+    """
+    Read one image of an open FITS file.
+
+    Parameters
+    ----------
+    hdus : `~astropy.io.fits.HDUList`
+        The HDUs of the file.
+
+    path : `~pathlib.Path`
+        The file.
+
+    index : int
+        The number of the HDU.
+
+    plane : tuple of int or `None`, optional
+        As for `read_images`.
+
+    **place
+        The ``number`` of the image and ``n_images``, see `FitsImage`.
+
+    Returns
+    -------
+    image : `FitsImage`
+        The image.
+
+    Raises
+    ------
+    MemoryError, ValueError
+        As `read_images`.
+
+    Warns
+    -----
+    `~astropy.utils.exceptions.AstropyUserWarning`
+        If a unit or a WCS cannot be used.
+    """
+    data, header = read_pixels(hdus, path, index, plane)
     return FitsImage(
         path=path,
         hdu=hdu_name(hdus, index),
@@ -188,8 +230,27 @@ def _read(hdus, path, index, plane, **place):
     )
 
 
-def _read_pixels(hdus, path, index, plane):
-    """Return the pixels of an HDU, and its header without cards that are garbage."""
+def read_pixels(hdus, path, index, plane=None):
+    """
+    Read the pixels and the header of an image of an open FITS file.
+
+    Parameters
+    ----------
+    hdus, path, index, plane
+        As for `read_hdu`.
+
+    Returns
+    -------
+    data : 2D `~numpy.ndarray`
+        As of `FitsImage`.
+    header : `~astropy.io.fits.Header`
+        Without cards that cannot be read at all.
+
+    Raises
+    ------
+    MemoryError, ValueError
+        As `read_images`.
+    """
     hdu, name = hdus[index], hdu_name(hdus, index)
     with fits_errors(path, f'has a damaged image, HDU {name}'):
         check_size(hdu, path)
@@ -208,8 +269,7 @@ def _readable_header(header):
         card = header.cards[index]
         try:
             card.value, card.comment, str(card)
-        except Exception:
-            # Each of the ways in which a card can be damaged has its own exception.
+        except Exception:  # each kind of damage has its own
             del header[index]
     return header
 
@@ -345,7 +405,7 @@ def _read_map(path, hdu, image):
             index, plane = map_index(
                 hdus, path, hdu, plane=getattr(image, 'plane', None), **place
             )
-        pixels, header = _read_pixels(hdus, path, index, plane)
+        pixels, header = read_pixels(hdus, path, index, plane)
         return pixels, header, hdus[0].header
 
 
@@ -362,8 +422,7 @@ def _celestial_wcs(header, hdus, path, shape):
             if wcs.has_celestial:
                 # What cannot be inverted, or has an unknown frame, fails here.
                 wcs.pixel_to_world([0, shape[1] / 2], [0, shape[0] / 2])
-        except Exception as exc:
-            # wcslib raises many kinds, and the pixels are good without a WCS.
+        except Exception as exc:  # wcslib raises many kinds; pixels need no WCS
             wcs, problem = None, exc
     if wcs is None:
         msg = f'the WCS of {path} cannot be used: {" ".join(str(problem).split())}'

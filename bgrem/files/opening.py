@@ -45,10 +45,9 @@ def fits_errors(path, problem):
     """
     try:
         yield
-    except Exception as exc:
+    except Exception as exc:  # astropy, zlib and cfitsio raise a dozen kinds
         if isinstance(exc, ValueError) and str(path) in str(exc):
             raise
-        # Of damaged bytes astropy, zlib and cfitsio raise a dozen kinds.
         text = ' '.join(str(exc).split()) or type(exc).__name__
         msg = f'file {path} {problem}: {text}'
         kind = MemoryError if isinstance(exc, MemoryError) else ValueError
@@ -130,7 +129,7 @@ def _check_headers(file):
                     abs(header['BITPIX']) // 8 * header.get('GCOUNT', 1) * n_values
                 )
                 file.seek(-(-n_bytes // 2880) * 2880, os.SEEK_CUR)
-        except Exception:
+        except Exception:  # the end, or something that astropy will complain of
             break
     file.seek(0)
 

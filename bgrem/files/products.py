@@ -76,12 +76,21 @@ class Products(NamedTuple):
         The detections; `None` for none.
     catalog : `~photutils.segmentation.SourceCatalog` or `None`
         Their catalogue; `None` for none.
+    promise : dict or `None`, optional
+        What the detection was asked for: its ``'false_discovery_rate'`` or its
+        ``'threshold'``.
     """
 
     background: object
     image: object
     segmentation_image: object = None
     catalog: object = None
+    promise: dict | None = None
+
+    @property
+    def provenance(self):
+        """How they were made (dict)."""
+        return {**self.background.meta, **(self.promise or {})}
 
 
 def check_output(path, *, overwrite=False, inputs=(), endings=FITS_ENDINGS):
@@ -188,7 +197,7 @@ def write_products(path, products, *, overwrite=False):
             stream = gzip.GzipFile(filename='', mode='wb', fileobj=file, mtime=0)
         for one in products:
             check_output(path, overwrite=True, inputs=(one.image.path,))
-            provenance = provenance_cards(one.background.meta)
+            provenance = provenance_cards(one.provenance)
             if not tables:
                 header = product_header(one.image.primary_header)
                 primary = fits.PrimaryHDU(header=header)
@@ -203,7 +212,7 @@ def write_products(path, products, *, overwrite=False):
 
 
 def _image_hdus(products, provenance):
-    background, image, segmentation_image, _ = products
+    background, image, segmentation_image = products[:3]
     # Not an HDUList, which would make the first one a primary HDU.
     hdus = []
     has_unit = {
@@ -221,7 +230,7 @@ def _image_hdus(products, provenance):
     for name, values in no_unit.items():
         hdus.append(_image_hdu(name, values, image, provenance))
         hdus[-1].header.remove('BUNIT', ignore_missing=True)
-    add_history(hdus[0].header, background.meta, image)
+    add_history(hdus[0].header, products.provenance, image)
     return hdus
 
 
@@ -301,8 +310,8 @@ def write_catalog(path, catalog, meta, *, overwrite=False, inputs=()):
         written as one without a row.
 
     meta : dict
-        The provenance (``DiffusionBackground.meta``); CSV files have no
-        place for it.
+        The provenance (of `Products`, or ``DiffusionBackground.meta``); CSV files have
+        no place for it.
 
     overwrite, inputs : bool, iterable of path-like, optional
         As for `check_output`.

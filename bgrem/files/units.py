@@ -76,8 +76,7 @@ def _find_unit(text):
                 # Of what the standard discourages, as two slashes.
                 warnings.simplefilter('ignore', u.UnitsWarning)
                 unit = u.Unit(candidate, parse_strict='silent')
-        except Exception:
-            # The parsers raise many kinds on what is no unit.
+        except Exception:  # the parsers raise many kinds on what is no unit
             continue
         if isinstance(unit, u.UnrecognizedUnit):
             continue

@@ -12,17 +12,18 @@ from torch.nn import functional
 
 from bgrem._config import check_keys
 
+from .counts import N_FEATURES, count_features, expected_counts
+from .inputs import compress, noise_bands, sinusoidal_embedding
 from .layers import (
     AttentionGate,
     Context,
     DoubleConv,
     UpSample,
-    noise_bands,
-    pixel_norm,
-    sinusoidal_embedding,
+    pixel_gain,
+    pointwise,
 )
 
-__all__ = ['AttentionUNet', 'NetworkOutput', 'UNetConfig']
+__all__ = ['AttentionUNet', 'CountsOutput', 'NetworkOutput', 'UNetConfig']
 
 
 class NetworkOutput(NamedTuple):
@@ -31,6 +32,16 @@ class NetworkOutput(NamedTuple):
     """
 
     background: torch.Tensor
+    center_logit: torch.Tensor | None
+
+
+class CountsOutput(NamedTuple):
+    """
+    What a network of counts predicts; each tensor has shape (B, 1, H, W).
+    """
+
+    source: torch.Tensor
+    sky: torch.Tensor
     center_logit: torch.Tensor | None
 
 
@@ -63,10 +74,12 @@ class UNetConfig:
         Factor by which the image is folded into channels at the input and
         unfolded at the output; 1 works at full resolution.
 
-    transfer : {'linear', 'arcsinh'}, optional
+    transfer : {'linear', 'arcsinh', 'counts'}, optional
         'linear' predicts the background itself, as the paper does.
         'arcsinh' compresses the input and predicts the compressed source as
         ``gate * arcsinh(x) + offset``, from which the background follows.
+        'counts' takes counts and their expected level, and predicts the expected
+        counts of sources and sky (`bgrem.nn.counts`).
 
     center_head : bool, optional
         Whether to predict the logit of a source centre in each pixel.
@@ -80,7 +93,7 @@ class UNetConfig:
         compressed network trains only at low learning rates, or not at all.
 
     bands : int, optional
-        How many `~bgrem.nn.layers.noise_bands` of the image the first layer sees
+        How many `~bgrem.nn.inputs.noise_bands` of the image the first layer sees
         beside it.
 
     context : int, optional
@@ -119,8 +132,10 @@ class UNetConfig:
             ('attention_gates', 0 <= self.attention_gates < len(self.widths),
              'must be between 0 and the number of skips'),
             ('unshuffle', self.unshuffle >= 1, 'must be at least 1'),
-            ('transfer', self.transfer in ('linear', 'arcsinh'),
-             "must be 'linear' or 'arcsinh'"),
+            ('transfer', self.transfer in ('linear', 'arcsinh', 'counts'),
+             "must be 'linear', 'arcsinh' or 'counts'"),
+            ('bands', self.transfer != 'counts' or self.bands == 0,
+             "must be 0 with transfer 'counts'"),
             ('padding', self.padding in ('symmetric', 'zeros'),
              "must be 'symmetric' or 'zeros'"),
             # Each costs twice as much as the one before.
@@ -190,7 +205,8 @@ class AttentionUNet(nn.Module):
         widths = config.widths
         options = (config.padding, config.normalize)
         folded = config.unshuffle**2
-        n_in = folded * (1 + config.bands)
+        is_counts = config.transfer == 'counts'
+        n_in = folded * (N_FEATURES if is_counts else 1 + config.bands)
         self.image_conv = nn.Conv2d(n_in, config.image_channels, 1)
         n_in = config.image_channels + config.embedding_dim
         self.down = nn.ModuleList()
@@ -212,13 +228,18 @@ class AttentionUNet(nn.Module):
             self.merge.append(DoubleConv(2 * width, width, *options))
             n_in = width
         self.context = Context(widths, config.context) if config.context else None
-        n_maps = (2 if config.transfer == 'arcsinh' else 1) + config.center_head
+        n_maps = {'linear': 1, 'arcsinh': 2, 'counts': 3}[config.transfer]
+        n_maps += config.center_head
         self.head = nn.Conv2d(n_in, n_maps * folded, 1)
         if config.center_head:
             # Source centres are rare: start from their prior, not from 1/2.
             nn.init.normal_(self.head.weight, std=0.02)
             with torch.no_grad():
                 self.head.bias[-folded:] = -4.0
+        if is_counts:
+            # most pixels hold no light of a source
+            with torch.no_grad():
+                self.head.bias[folded : 2 * folded] = -4.0
 
     def forward(self, x, noise_variance):
         """
@@ -228,23 +249,27 @@ class AttentionUNet(nn.Module):
         ----------
         x : `~torch.Tensor`
             Images in units of their noise, shape (B, 1, H, W), float32; H
-            and W multiples of ``config.size_multiple``.
+            and W multiples of ``config.size_multiple``. With the transfer
+            'counts': counts and their expected level, shape (B, 2, H, W).
 
         noise_variance : `~torch.Tensor`
             The squared noise rate of each image, shape (B,).
 
         Returns
         -------
-        output : `NetworkOutput`
+        output : `NetworkOutput` or `CountsOutput`
             The predicted background, scaled such that the source is
             ``x - sqrt(noise_variance) * background``, and the centre logit or
-            `None`; float32.
+            `None`; float32. With the transfer 'counts' the expected counts of
+            sources and sky.
         """
         config = self.config
-        compressed = torch.arcsinh(x) if config.transfer == 'arcsinh' else x
-        seen = compressed
+        if config.transfer == 'counts':
+            return self._forward_counts(x, noise_variance)
+        compressed = compress(x) if config.transfer == 'arcsinh' else x
+        seen = [compressed]
         if config.bands:
-            seen = torch.cat([seen, noise_bands(x, config.bands)], dim=1)
+            seen += noise_bands(x, config.bands).split(1, dim=1)
         maps = self._features(seen, noise_variance)
         center_logit = maps[:, -1:] if config.center_head else None
         if config.transfer == 'linear':
@@ -255,36 +280,71 @@ class AttentionUNet(nn.Module):
         noise_rate = noise_variance.sqrt().view(-1, 1, 1, 1)
         return NetworkOutput((x - source) / noise_rate, center_logit)
 
-    def _features(self, x, noise_variance):
-        config = self.config
-        x = functional.pixel_unshuffle(x, config.unshuffle)
-        embedding = sinusoidal_embedding(
-            noise_variance, config.embedding_dim, config.max_frequency
+    def _forward_counts(self, x, noise_variance):
+        counts, level = x[:, :1], x[:, 1:2]
+        features = count_features(counts, level).split(1, dim=1)
+        maps = self._features(features, noise_variance)
+        source, sky = expected_counts(counts, level, maps[:, :3])
+        return CountsOutput(
+            source, sky, maps[:, 3:] if self.config.center_head else None
         )
-        embedding = embedding[:, :, None, None].expand(-1, -1, *x.shape[-2:])
-        x = self.image_conv(x)
-        x = torch.cat([x, embedding.to(x.dtype)], dim=1)
-        x = x.contiguous(memory_format=torch.channels_last)
-        skips = []
-        for block in self.down:
-            x = block(x)
+
+    def _features(self, images, noise_variance):
+        config = self.config
+        x = self.down[0](
+            self._fold(images, noise_variance), weight=self._folded_weight()
+        )
+        skips = [x]
+        for block in self.down[1:]:
+            x = block([functional.max_pool2d(x, 2)])
             skips.append(x)
-            x = functional.max_pool2d(x, 2)
-        x = self.bottleneck(x)
+        x = self.bottleneck([functional.max_pool2d(x, 2)])
         changes = self.context([*skips, x]) if self.context else None
         for depth, (up, merge) in enumerate(zip(self.up, self.merge, strict=True)):
             x = up(x)
             skip = skips.pop()
             if str(depth) in self.gates:
                 skip = self.gates[str(depth)](skip, x)
-            x = torch.cat([skip, x], dim=1)
-            if changes is not None:
-                gain, offset = changes[depth]
-                x = x * gain.to(x.dtype) + offset.to(x.dtype)
-            x = merge(x)
-        if config.normalize:
-            x = pixel_norm(x)
+            parts = [skip, x]
+            # no name holds them while they are merged, which is where memory peaks
+            del skip, x
+            x = merge(parts, changes=changes and changes[depth])
         # In bf16 a logit above 4 would come in steps of 1/32.
         with torch.autocast(x.device.type, enabled=False):
-            maps = self.head(x.float())
+            x = x.float()
+            gain = pixel_gain(x) if config.normalize else None
+            maps = pointwise(self.head, x, gain)
         return functional.pixel_shuffle(maps, config.unshuffle)
+
+    def _fold(self, images, noise_variance):
+        """Return what the first 3x3 convolution sees with its `_folded_weight`."""
+        config, step = self.config, self.config.unshuffle
+        parts = [
+            image[..., y::step, x::step]
+            for image in images
+            for y in range(step)
+            for x in range(step)
+        ]
+        embedding = sinusoidal_embedding(
+            noise_variance, config.embedding_dim, config.max_frequency
+        )
+        # with a one for the biases of the 1x1 convolution
+        constants = torch.cat([embedding, torch.ones_like(embedding[:, :1])], dim=1)
+        shape = (-1, -1, *parts[0].shape[2:])
+        return [*parts, constants[:, :, None, None].expand(shape)]
+
+    def _folded_weight(self):
+        """
+        Return the weight of the first 3x3 convolution after the 1x1 convolution.
+
+        Nothing lies between the two, so that they are one with fewer channels.
+        """
+        config, conv = self.config, self.image_conv
+        with torch.autocast(conv.weight.device.type, enabled=False):
+            image, embedding = self.down[0].conv1.weight.split(
+                [config.image_channels, config.embedding_dim], dim=1
+            )
+            mixed = torch.cat([conv.weight.flatten(1), conv.bias[:, None]], dim=1)
+            image = torch.einsum('oiyx,ij->ojyx', image, mixed)
+            weight = torch.cat([image[:, :-1], embedding, image[:, -1:]], dim=1)
+            return weight.contiguous(memory_format=torch.channels_last)

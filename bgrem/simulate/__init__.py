@@ -4,16 +4,22 @@ Simulated images with known truth: exact GalSim stamps, composed on the fly.
 GalSim is imported only when a stamp bank is built.
 """
 
+from .cache import cached_stamp_bank
 from .config import SceneConfig
+from .count_fields import CountsBatch, CountsComposer, CountsConfig
 from .families import FAMILIES
 from .scene import SceneBatch, SceneComposer
 from .stamps import StampBank, build_stamp_bank
 
 __all__ = [
     'FAMILIES',
+    'CountsBatch',
+    'CountsComposer',
+    'CountsConfig',
     'SceneBatch',
     'SceneComposer',
     'SceneConfig',
     'StampBank',
     'build_stamp_bank',
+    'cached_stamp_bank',
 ]

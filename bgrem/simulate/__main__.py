@@ -10,6 +10,7 @@ import torch
 
 from bgrem.files.products import check_output
 from bgrem.simulate.families import FAMILIES
+from bgrem.simulate.gamma.command import simulate_counts, simulate_gamma
 from bgrem.simulate.meerlicht import simulate_meerlicht
 from bgrem.simulate.meerlicht_config import MeerLICHTConfig
 from bgrem.simulate.scene import SceneComposer
@@ -25,7 +26,8 @@ def main(argv=None):
 
     With ``meerlicht`` as the first argument it is a full frame modelled on
     MeerLICHT instead, drawn exactly by GalSim; its options are the fields of
-    `~bgrem.simulate.meerlicht_config.MeerLICHTConfig`.
+    `~bgrem.simulate.meerlicht_config.MeerLICHTConfig`. With ``gamma`` it is a patch of
+    the gamma-ray sky, with ``counts`` any field of counted photons.
 
     Parameters
     ----------
@@ -38,14 +40,20 @@ def main(argv=None):
         Zero.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    if argv[:1] == ['meerlicht']:
-        return _simulate_meerlicht(argv[1:])
+    others = {
+        'counts': simulate_counts,
+        'gamma': simulate_gamma,
+        'meerlicht': _simulate_meerlicht,
+    }
+    if argv and argv[0] in others:
+        return others[argv[0]](argv[1:])
     parser = argparse.ArgumentParser(
         prog='bgrem simulate',
         description='Write a simulated image of a named family, with its truth, to '
         'a FITS file. Needs GalSim unless there is a bank of stamps.',
         epilog="'bgrem simulate meerlicht --help' shows the options of an exact full "
-        'frame modelled on MeerLICHT.',
+        "frame modelled on MeerLICHT; 'gamma' instead is a patch of the gamma-ray sky, "
+        "'counts' a field in X-rays.",
     )
     _add_common_options(parser)
     parser.add_argument(

@@ -6,16 +6,17 @@ bank is drawn once, and scenes are composed from it thousands of times faster.
 The bank itself needs only torch to be used.
 """
 
+import hashlib
 import json
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
@@ -126,7 +127,8 @@ class StampBank:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         kinds = [kind.name for kind in STAMP_KINDS]
-        save_file(tensors, path, metadata={'bgrem_stamp_kinds': json.dumps(kinds)})
+        metadata = {'bgrem_stamp_kinds': json.dumps(kinds), 'sha256': _digest(tensors)}
+        save_file(tensors, path, metadata=metadata)
 
     @classmethod
     def load(cls, path):
@@ -145,23 +147,38 @@ class StampBank:
 
         Raises
         ------
+        OSError
+            If the file cannot be read.
+
         ValueError
-            If the file is not a stamp bank of this version.
+            If it is not a stamp bank of this version, or damaged.
         """
-        fields = {}
-        with safe_open(path, framework='pt') as handle:
-            kinds = (handle.metadata() or {}).get('bgrem_stamp_kinds')
-            if kinds is None or json.loads(kinds) != [k.name for k in STAMP_KINDS]:
-                msg = f'bank must be a stamp bank of this version of bgrem, got {path}'
-                raise ValueError(msg)
-            for key in handle.keys():  # noqa: SIM118 (not a dict)
-                field, _, kind = key.partition('/')
-                tensor = handle.get_tensor(key)
-                if kind:
-                    fields.setdefault(field, {})[kind] = tensor
-                else:
-                    fields[field] = tensor
-        return cls(**fields)
+        try:
+            with safe_open(path, framework='pt') as handle:
+                metadata = handle.metadata() or {}
+                tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
+            kinds = json.loads(metadata.get('bgrem_stamp_kinds', 'null'))
+        except (SafetensorError, ValueError) as error:
+            msg = f'stamp bank {path} is damaged: {error}'
+            raise ValueError(msg) from error
+        if kinds != [kind.name for kind in STAMP_KINDS]:
+            msg = f'bank must be a stamp bank of this version of bgrem, got {path}'
+            raise ValueError(msg)
+        # Banks of earlier versions have no digest.
+        if metadata.get('sha256') not in (None, _digest(tensors)):
+            msg = f'stamp bank {path} is damaged: its stamps fail their checksum'
+            raise ValueError(msg)
+        values = {}
+        for key, tensor in tensors.items():
+            field, _, kind = key.partition('/')
+            if kind:
+                values.setdefault(field, {})[kind] = tensor
+            else:
+                values[field] = tensor
+        if set(values) != {field.name for field in fields(cls)}:
+            msg = f'stamp bank {path} is damaged: it has {sorted(values)}'
+            raise ValueError(msg)
+        return cls(**values)
 
     def to(self, device):
         """
@@ -184,6 +201,17 @@ class StampBank:
             return value.to(device)
 
         return StampBank(**{name: move(value) for name, value in vars(self).items()})
+
+
+def _digest(tensors):
+    """
+    The sha256 of tensors, as hexadecimal text.
+    """
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        digest.update(key.encode())
+        digest.update(tensors[key].numpy().tobytes())
+    return digest.hexdigest()
 
 
 def build_stamp_bank(
@@ -252,7 +280,12 @@ def build_stamp_bank(
         gaussian_fraction=gaussian_fraction,
         seed=seed,
     )
-    bar = {'total': n_psf, 'disable': not progress, 'desc': 'stamps'}
+    bar = {
+        'total': n_psf,
+        'disable': not progress,
+        'desc': 'drawing stamps',
+        'unit': 'PSF',
+    }
     if n_workers == 1:
         groups = list(tqdm(map(draw, range(n_psf)), **bar))
     else:

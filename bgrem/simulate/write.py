@@ -8,7 +8,13 @@ from astropy.wcs import WCS
 from bgrem.files.atomic import atomic_path
 from bgrem.files.products import check_output
 
-__all__ = ['tangent_wcs', 'write_frame', 'write_scene']
+__all__ = [
+    'image_hdus',
+    'tangent_wcs',
+    'write_frame',
+    'write_hdus',
+    'write_scene',
+]
 
 # Where the simulated sky is: it makes the file a complete example, and means
 # nothing. The size of the pixels of a scene, in arcsec, neither.
@@ -56,9 +62,9 @@ def write_scene(path, batch, index=0, *, overwrite=False):
         for name in ('source', 'sky', 'sigma')
     }
     psf, fwhm = batch.psf[index].cpu().numpy(), float(batch.fwhm[index])
-    images = {'sci': image, **truths}
+    images = image_hdus({'sci': image, **truths}, header)
     table = _truth(batch.catalog, index)
-    _write(path, images, header, psf, fwhm, table, overwrite=overwrite)
+    write_hdus(path, images, psf, fwhm, table, overwrite=overwrite)
 
 
 def write_frame(path, frame, *, overwrite=False):
@@ -89,10 +95,9 @@ def write_frame(path, frame, *, overwrite=False):
     """
     names = ('source', 'sky', 'sigma')
     images = {'sci': frame.image, **{name: getattr(frame, name) for name in names}}
-    _write(
+    write_hdus(
         path,
-        images,
-        frame.header,
+        image_hdus(images, frame.header),
         frame.psf,
         frame.fwhm,
         frame.catalog,
@@ -125,17 +130,65 @@ def tangent_wcs(shape, pixel_scale):
     return wcs
 
 
-def _write(path, images, header, psf, fwhm, table, *, overwrite):
+def write_hdus(path, images, psf, fwhm, table, *, overwrite=False):
+    """
+    Write images, their PSF and the table of their sources.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to make.
+
+    images : list of `~astropy.io.fits.ImageHDU`
+        The first extensions.
+
+    psf : 2D `~numpy.ndarray`
+        The extension PSF.
+
+    fwhm : float
+        Its keyword FWHM, in pixels.
+
+    table : `~astropy.table.Table`
+        The extension TRUTH.
+
+    overwrite : bool, optional
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    OSError, ValueError
+        As for `bgrem.files.products.check_output`.
+    """
     path = check_output(path, overwrite=overwrite)
-    hdus = fits.HDUList([fits.PrimaryHDU()])
-    for name, values in images.items():
-        hdus.append(fits.ImageHDU(values, header, name=name.upper()))
+    hdus = fits.HDUList([fits.PrimaryHDU(), *images])
     hdus.append(fits.ImageHDU(psf, name='PSF'))
     hdus['PSF'].header['FWHM'] = (round(fwhm, 4), 'pixels')
     hdus.append(fits.table_to_hdu(table))
     hdus[-1].name = 'TRUTH'
     with atomic_path(path) as temporary:
         hdus.writeto(temporary, checksum=True)
+
+
+def image_hdus(images, header):
+    """
+    Make extensions of images that share a header.
+
+    Parameters
+    ----------
+    images : dict of str to 2D `~numpy.ndarray`
+        By name, in small letters.
+
+    header : `~astropy.io.fits.Header`
+        Goes into each of them.
+
+    Returns
+    -------
+    hdus : list of `~astropy.io.fits.ImageHDU`
+    """
+    return [
+        fits.ImageHDU(values, header, name=name.upper())
+        for name, values in images.items()
+    ]
 
 
 def _truth(catalog, index):

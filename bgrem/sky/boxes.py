@@ -113,7 +113,7 @@ class BoxSky:
         return level, _LEAST_BOX
 
 
-def measure_sky(residual, usable, noise, source, quantum=0.0):
+def measure_sky(residual, usable, noise, source, quantum=0.0, binning=1):
     """
     Measure the sky of an image whose sources have been taken out.
 
@@ -131,6 +131,9 @@ def measure_sky(residual, usable, noise, source, quantum=0.0):
         What has been taken out.
     quantum : float, optional
         The step of discrete data (1 for counts), 0 for continuous ones.
+    binning : int, optional
+        The side in pixels of the squares in which the sources were seen, default 1.
+        What is left of them within a square is no sky: boxes are not smaller.
 
     Returns
     -------
@@ -153,6 +156,8 @@ def measure_sky(residual, usable, noise, source, quantum=0.0):
     box = _LEAST_BOX * _noise_reach(rest, usable, noise)
     # a box of four counts at least: the scatter of less is not normal
     while box < _MOST_BOX and box * unit < _COUNTS**0.5 * quantum:
+        box *= 2
+    while box < binning:
         box *= 2
     first = _first_sky(rest, usable, noise, box)
     bound = CLIP * noise + np.float32(_CLIP_STEPS * quantum / unit)

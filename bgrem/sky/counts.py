@@ -167,14 +167,14 @@ class CountsLevel(MeanBackground):
         return np.maximum(super().calc_background(data, axis=axis, masked=masked), 0)
 
 
-def counts_estimators(data, unusable, noise, options):
+def counts_estimators(step, options):
     """
     Choose what measures the sky of an image of single counts.
 
     Parameters
     ----------
-    data, unusable, noise
-        As for `sparse_step`.
+    step : float
+        The value of one count, as of `sparse_step`; 0 for any other image.
     options : dict
         The options of `~photutils.background.Background2D` that the caller gave.
 
@@ -188,7 +188,6 @@ def counts_estimators(data, unusable, noise, options):
     estimators = ('bkg_estimator', 'bkg_rms_estimator', 'bkgrms_estimator')
     if 'sigma_clip' in options or any(options.get(name) for name in estimators):
         return {}
-    step = sparse_step(data, unusable, noise)
     if not step:
         return {}
     return {

@@ -39,6 +39,7 @@ _AREA_SIZE = 3
 # standard deviation in pixels, where that has this weight.
 _GAP_SIGMA = 1.0
 _GAP_WEIGHT = 0.05
+_ROWS = 64  # of an image that are interpolated at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -371,7 +372,12 @@ def _interpolate(values, mesh, dtype, *, extrapolate):
     x_lower, x_upper, x_part = _interpolation_weights(mesh.x_edges, extrapolate)
     wide = values[:, x_lower] * (1 - x_part) + values[:, x_upper] * x_part
     wide, y_part = wide.astype(dtype), y_part[:, None].astype(dtype)
-    return wide[y_lower] * (1 - y_part) + wide[y_upper] * y_part
+    image = np.empty((len(y_part), wide.shape[1]), dtype=dtype)
+    for start in range(0, len(image), _ROWS):
+        rows = np.s_[start : start + _ROWS]
+        np.multiply(wide[y_lower[rows]], 1 - y_part[rows], out=image[rows])
+        image[rows] += wide[y_upper[rows]] * y_part[rows]
+    return image
 
 
 def _interpolation_weights(edges, extrapolate):

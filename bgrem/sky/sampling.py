@@ -4,8 +4,8 @@ How finely the pixels of an image sample its PSF and its noise.
 Networks know the widths and the correlations of their training. An image that was
 drizzled or interpolated to finer pixels, matched to a broader PSF, or out of focus is
 broader and smoother. Averaged over squares of pixels it is like any other, and next to
-nothing is lost as long as the PSF stays wider than two of the squares. Numpy and scipy
-only.
+nothing is lost as long as the PSF stays wider than two of the squares. Where the noise
+is as smooth as the sources, the image can be sharpened as well. Numpy and scipy only.
 """
 
 import math
@@ -15,13 +15,16 @@ from scipy import ndimage
 
 from bgrem.sky.mesh import LAG, measure_mesh
 from bgrem.sky.normalize import estimate_normalization
+from bgrem.sky.sharpening import gaussian_smoothness
 
 __all__ = [
     'bin_image',
     'bright_widths',
-    'choose_binning',
+    'choose_sampling',
     'noise_smoothness',
     'refine_source',
+    'split_pixels',
+    'spread_squares',
 ]
 
 # On white noise the networks see sources up to here as they are (FWHM of the denoised
@@ -39,6 +42,12 @@ _MAX_SPREAD = 1.25
 # The width aimed at, in squares, and the largest of them.
 _BEST_WIDTH = 2.1
 _MAX_BINNING = 6
+# Noise of a Gaussian kernel this wide, in widths of the sources, comes from smoothing
+# both; they are then sharpened to this part of their width, and seen as wide as this.
+_MATCHED = 0.8
+_SHARPENED = 0.65
+_SHARP_WIDTH = 2.8
+_FWHM = math.sqrt(8 * math.log(2))  # of a Gaussian of standard deviation 1
 # Smoother noise is not in the training (there the kernel has a sigma of at most
 # 1.2 px); it is binned until it is no more than half as smooth as can be.
 _UNKNOWN_SMOOTHNESS = 0.75
@@ -62,9 +71,9 @@ _MAX_SIDE = 1024
 _MIN_USABLE = 0.5
 
 
-def choose_binning(data, unusable, seen_width=math.nan):
+def choose_sampling(data, unusable, seen_width=math.nan):
     """
-    Choose the squares in which a network sees an image at its best.
+    Choose how a network sees an image at its best.
 
     Parameters
     ----------
@@ -78,32 +87,45 @@ def choose_binning(data, unusable, seen_width=math.nan):
 
     Returns
     -------
-    binning : int
-        The side of the squares in pixels; 1 leaves the image as it is.
+    binning : int or float
+        The side in pixels of the squares in which the network is to see the image; 1
+        leaves it its pixels. Of a sharpened one it can be a whole number and a half.
+    sharpening : float
+        The standard deviation in pixels of the Gaussian to be taken out of it first;
+        0 leaves it as it is.
 
     Notes
     -----
     Bright sources of more than 8.5 px, or of more than 4.3 px on noise that
-    neighbouring pixels share, shall be about 2 squares wide. Without any, squares are
-    as large as makes smooth noise rough enough.
+    neighbouring pixels share, shall be about 2 squares wide. Where the noise is nearly
+    as smooth as they are, they are first made a third narrower, to be about
+    3 squares wide. Without any, squares are as large as makes smooth noise rough
+    enough.
     """
     smoothness = noise_smoothness(data, unusable)
     is_smooth = smoothness > _SMOOTH
     if seen_width < _KNOWN_WIDTH and not is_smooth:
-        return 1
+        return 1, 0.0
     widths = bright_widths(data, unusable)
     if widths:
-        low, high = np.percentile(widths, [_COMPACT_PERCENTILE, 75])
+        low, high = map(float, np.percentile(widths, [_COMPACT_PERCENTILE, 75]))
         is_fine = low > (_MIN_WIDTH_SMOOTH if is_smooth else _MIN_WIDTH)
-        if is_fine and (is_smooth or high < _MAX_SPREAD * low):
-            return min(math.floor(low / _BEST_WIDTH), _MAX_BINNING)
-        return 1
+        if not is_fine or not (is_smooth or high < _MAX_SPREAD * low):
+            return 1, 0.0
+        binning = min(math.floor(low / _BEST_WIDTH), _MAX_BINNING)
+        # in pixels the noise of all kernels that are much wider looks alike
+        smoothness = noise_smoothness(*bin_image(data, unusable, binning))
+        if smoothness < gaussian_smoothness(_MATCHED * low / _FWHM / binning):
+            return binning, 0.0
+        sharpening = math.sqrt(1 - _SHARPENED**2) * low / _FWHM
+        halves = math.floor(2 * _SHARPENED * low / _SHARP_WIDTH)
+        return min(max(halves / 2, 1), _MAX_BINNING), sharpening
     binning = 1
     if smoothness > _UNKNOWN_SMOOTHNESS:
         while smoothness > _MAX_SMOOTHNESS and binning < _MAX_BINNING:
             binning += 1
             smoothness = noise_smoothness(*bin_image(data, unusable, binning))
-    return binning
+    return binning, 0.0
 
 
 def bin_image(data, unusable, binning):
@@ -116,9 +138,9 @@ def bin_image(data, unusable, binning):
         The image.
     unusable : 2D `~numpy.ndarray` of bool
         True at pixels to leave out; must hold at all that are not finite.
-    binning : int
-        The side of the squares in pixels. The first one begins at the first pixel;
-        the last ones may reach beyond the image.
+    binning : int or float
+        The side of the squares in pixels, whole or a whole number and a half. The first
+        one begins at the first pixel; the last ones may reach beyond the image.
 
     Returns
     -------
@@ -127,20 +149,69 @@ def bin_image(data, unusable, binning):
     unusable : 2D `~numpy.ndarray` of bool
         True at squares of which less than half is usable; ``binned`` is 0 there.
     """
-    usable = _blocks(~unusable, binning)
-    count = np.count_nonzero(usable, axis=(1, 3))
-    blocks = _blocks(np.where(unusable, 0, data), binning)
-    lost = count < max(1, _MIN_USABLE * binning**2)
-    # sums in double precision: a pedestal may be high
-    mean = blocks.sum(axis=(1, 3), dtype=float) / np.maximum(count, 1)
+    count = _sum_squares(~unusable, binning)
+    total = _sum_squares(np.where(unusable, 0, data), binning)
+    _, side = split_pixels(binning)
+    lost = count < max(1, _MIN_USABLE * side**2)
+    mean = total / np.maximum(count, 1)
     return np.where(lost, 0, mean).astype(data.dtype), lost
 
 
-def _blocks(image, binning):
-    """Return an image, continued by zeros, in squares: shape (ny, b, nx, b)."""
-    width = [(0, -n % binning) for n in image.shape]
-    ny, nx = (-(-n // binning) for n in image.shape)
-    return np.pad(image, width).reshape(ny, binning, nx, binning)
+def split_pixels(binning):
+    """
+    Cut pixels so that squares hold whole parts of them.
+
+    Parameters
+    ----------
+    binning : int or float
+        The side of the squares in pixels, whole or a whole number and a half.
+
+    Returns
+    -------
+    n_parts, side : int
+        The parts of a pixel along each axis, and those of a square.
+    """
+    n_parts = 1 if binning == int(binning) else 2
+    return n_parts, int(n_parts * binning)
+
+
+def _sum_squares(image, binning):
+    """Return the sums of the parts of pixels in each square, in double precision."""
+    n_parts, side = split_pixels(binning)
+    for axis in (0, 1):
+        # a pedestal may be high
+        parts = np.repeat(image, n_parts, axis)
+        starts = np.arange(0, parts.shape[axis], side)
+        image = np.add.reduceat(parts, starts, axis, dtype=float)
+    return image
+
+
+def spread_squares(binned, binning, shape):
+    """
+    Give each pixel the value of its square, or the mean of those that share it.
+
+    Parameters
+    ----------
+    binned : 2D `~numpy.ndarray` of float
+        The value of each square.
+    binning : int or float
+        The side of the squares in pixels.
+    shape : tuple of 2 int
+        The shape ``(ny, nx)`` of the image.
+
+    Returns
+    -------
+    image : 2D `~numpy.ndarray`
+    """
+    n_parts, side = split_pixels(binning)
+    for axis in (0, 1):
+        parts = np.repeat(binned, side, axis)
+        n = shape[axis]
+        first, last = (
+            np.take(parts, np.arange(n) * n_parts + k, axis) for k in (0, n_parts - 1)
+        )
+        binned = first if n_parts == 1 else (first + last) / 2
+    return binned
 
 
 def refine_source(binned, binning, shape):
@@ -151,7 +222,7 @@ def refine_source(binned, binning, shape):
     ----------
     binned : 2D `~numpy.ndarray` of float
         The mean of the image in each square.
-    binning : int
+    binning : int or float
         The side of the squares in pixels.
     shape : tuple of 2 int
         The shape ``(ny, nx)`` of the image.
@@ -160,20 +231,23 @@ def refine_source(binned, binning, shape):
     -------
     source : 2D `~numpy.ndarray`
         The image, smooth from square to square, dtype of ``binned``. Its mean in each
-        whole square is that of ``binned``.
+        square is that of ``binned``, very nearly where squares share pixels.
     """
-    source = np.zeros(tuple(n * binning for n in binned.shape))
+    source = np.zeros(shape)
+    count = _sum_squares(np.ones(shape), binning)
     rest = binned.astype(float)
     # An interpolation does not keep the means; that of what it misses corrects it.
     for _ in range(3):
-        source += _interpolate(rest, binning)
-        rest = binned - _blocks(source, binning).mean(axis=(1, 3))
-    source += np.kron(rest, np.ones((binning, binning)))
-    return source[: shape[0], : shape[1]].astype(binned.dtype)
-
-
-def _interpolate(image, binning):
-    return ndimage.zoom(image, binning, order=3, mode='nearest', grid_mode=True)
+        source += ndimage.affine_transform(
+            rest,
+            [1 / binning] * 2,
+            0.5 / binning - 0.5,
+            output_shape=shape,
+            mode='nearest',
+        )
+        rest = binned - _sum_squares(source, binning) / count
+    source += spread_squares(rest, binning, shape)
+    return source.astype(binned.dtype)
 
 
 def noise_smoothness(data, unusable):

@@ -68,7 +68,12 @@ def perfect(monkeypatch, make):
                 source += 500 * np.exp(-((Y - y) ** 2 + (X - x) ** 2) / 4)
                 probability[y, x] = 0.99
             source[mask], probability[mask] = 0, 0
-            meta = {'weights': 'perfect', 'n_steps': 1, 'normalization': 'local'}
+            meta = {
+                'weights': 'perfect',
+                'n_steps': 1,
+                'normalization': 'local',
+                'binning': 1,
+            }
             maps = Normalization(np.full(SHAPE, 100.0), np.full(SHAPE, 2.0))
             return Separation(source, probability, maps, meta)
 
@@ -709,7 +714,9 @@ def test_false_discovery_moves_the_threshold(checked):
 
 def test_doubts_are_one_warning(checked, monkeypatch):
     """Once for each instance, and only where the promise is asked for."""
-    monkeypatch.setattr('bgrem.detections.find_doubts', lambda *_: ['this', 'that'])
+    monkeypatch.setattr(
+        'bgrem.detections.find_doubts', lambda *_, **__: ['this', 'that']
+    )
     bkg = checked(9.0)
     bkg.detection_mask(threshold=0.5)
     _ = bkg.background, bkg.background_uncertainty, bkg.detection_probability
@@ -870,6 +877,18 @@ def test_counts(make):
     assert given.sigma_clip is None
     assert isinstance(given.bkg_estimator, SExtractorBackground)
     assert np.all(bkg.background_uncertainty > 0)
+
+
+@pytest.mark.parametrize('counts', [0.1, 5])
+def test_few_counts_want_other_weights(counts):
+    """Said once, with the first detections, and not where photons are many."""
+    y, x = np.mgrid[:96, :96]
+    star = 300 / (2 * np.pi * 1.5**2) * np.exp(-(np.hypot(y - 40, x - 50) ** 2) / 4.5)
+    bkg = DiffusionBackground(np.random.default_rng(2).poisson(counts + star))
+    if counts < 1:
+        with pytest.warns(AstropyUserWarning, match='counts, which .*fermi-lat'):
+            bkg.detect()
+    assert bkg.detect().data[40, 50] > 0
 
 
 @pytest.mark.slow

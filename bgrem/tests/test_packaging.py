@@ -4,6 +4,7 @@ What the package promises as a package: light to import, complete when
 installed, described in one place.
 """
 
+import ast
 import configparser
 import importlib
 import inspect
@@ -32,6 +33,10 @@ README_COMMAND_START = 'python3 -m venv .venv && '
 in_source_tree = pytest.mark.skipif(
     not (ROOT / 'pyproject.toml').exists(),
     reason='the installed package does not hold the project files',
+)
+in_repository = pytest.mark.skipif(
+    not (ROOT / '.ci').exists(),
+    reason='the source archive does not hold the tools of the repository',
 )
 
 
@@ -82,6 +87,52 @@ def test_public_names():
     assert set(bgrem.__all__) <= set(dir(bgrem))
     for name in bgrem.__all__:
         assert getattr(bgrem, name) is not None
+
+
+def typed_names():
+    """Return the definitions of the stub file by name, methods with their class."""
+    stub = ast.parse((PACKAGE / '__init__.pyi').read_text(encoding='utf-8'))
+    typed = {}
+    for node in stub.body:
+        if isinstance(node, ast.ClassDef):
+            typed |= {f'{node.name}.{method.name}': method for method in node.body}
+        elif isinstance(node, ast.FunctionDef):
+            typed[node.name] = node
+    return typed
+
+
+@pytest.mark.parametrize('name', sorted(typed_names()))
+def test_types_have_the_parameters_of_the_code(name):
+    value = bgrem
+    for part in name.split('.'):
+        value = getattr(value, part)
+    if isinstance(value, property):
+        return
+    arguments = typed_names()[name].args
+    typed = {x.arg for x in [*arguments.args, *arguments.kwonlyargs]}
+    if name.endswith('.__init__'):
+        # What the parent takes is in the signature of the class alone, and what only
+        # some versions of photutils know needs no type.
+        known = set(inspect.signature(bgrem.DiffusionBackground).parameters)
+        assert set(inspect.signature(value).parameters) - {'options'} <= typed
+        assert typed <= known | {'self'}
+    else:
+        variable = {'kwargs', 'options'}
+        assert typed == set(inspect.signature(value).parameters) - variable
+
+
+def test_every_public_name_has_a_type():
+    typed = typed_names()
+    own = [
+        f'DiffusionBackground.{name}'
+        for name in dir(bgrem.DiffusionBackground)
+        if not name.startswith('_')
+    ]
+    inherited = {'npixels_map', 'npixels_mesh', 'plot_meshes'}
+    wanted = {name for name in own if name.split('.')[1] not in inherited}
+    wanted |= set(bgrem.__all__) - {'DiffusionBackground', '__version__'}
+    assert wanted <= set(typed)
+    assert (PACKAGE / 'py.typed').is_file()
 
 
 def test_unknown_name():
@@ -169,14 +220,35 @@ def test_oldest_versions_are_the_lower_bounds():
         assert Version(bound) == Version(version), name
 
 
-@in_source_tree
+@in_repository
 def test_readme_commands_are_the_checked_ones():
     main_job, tests = readme_commands()
     assert main_job.endswith('&& .venv/bin/bgrem demo')
     assert tests.endswith('&& .venv/bin/pytest')
-    lines = (ROOT / '.ci' / 'run').read_text(encoding='utf-8').splitlines()
+    text = (ROOT / '.ci' / 'run').read_text(encoding='utf-8')
+    lines = [line.strip() for line in text.splitlines()]
     assert main_job in lines
     assert tests in lines
+
+
+@in_repository
+def test_workflows_run_what_there_is():
+    text = ''.join(
+        path.read_text(encoding='utf-8')
+        for path in (ROOT / '.github' / 'workflows').glob('*.yml')
+    )
+    script = (ROOT / '.ci' / 'run').read_text(encoding='utf-8')
+    parts = re.findall(r'\.ci/run (\w+)', text)
+    parts += re.search(r'part: \[(.+)\]', text)[1].split(', ')
+    assert set(parts) == set(re.findall(r'if wants (\w+);', script)) | {'current'}
+    tox = configparser.ConfigParser(interpolation=None)
+    tox.read(ROOT / 'tox.ini')
+    for name in re.findall(r'tox -e (\w\S+)', text) + re.findall(
+        r'^ +- (py3\S+)', text, re.MULTILINE
+    ):
+        assert f'testenv:{name}' in tox or re.fullmatch(
+            r'py31[13]-test(-alldeps)?(-oldestdeps|-devdeps|-predeps)?', name
+        )
 
 
 @in_source_tree
@@ -213,9 +285,12 @@ def test_wheel_holds_weights_and_no_more(tmp_path):
     command += ['--no-build-isolation', '--no-index', '-w', str(tmp_path), str(tree)]
     subprocess.run(command, check=True, capture_output=True)
     (wheel,) = tmp_path.glob('bgrem-*.whl')
+    assert wheel.stat().st_size < 40e6
     names = set(zipfile.ZipFile(wheel).namelist())
     registry = json.loads((PACKAGE / 'weights' / 'registry.json').read_text())
-    assert 'bgrem/weights/registry.json' in names
+    assert {'bgrem/weights/registry.json', 'bgrem/py.typed', 'bgrem/__init__.pyi'} <= (
+        names
+    )
     for row in registry.values():
         assert f'bgrem/weights/data/{row["file"]}' in names
     assert all(name.startswith(('bgrem/', 'bgrem-')) for name in names)

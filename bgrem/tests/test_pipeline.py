@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.ndimage import gaussian_filter
 
+from bgrem import pipeline
 from bgrem.detect.peaks import find_peaks
 from bgrem.pipeline import inspect_image, separate
 from bgrem.weights import load_weights
@@ -101,6 +102,62 @@ def test_inspect_image(tiny_weights):
     assert_allclose(correlation, 0, atol=0.07)
     # of the Gaussian 3.3 px; the 30 counts beneath it make it look wider
     assert_allclose(widths, 3.4, atol=0.1)
+
+
+class TestSample:
+    """Of a large image only a part is looked at, while that says enough."""
+
+    @pytest.fixture
+    def looks(self, monkeypatch):
+        looks = []
+
+        def counted(data, *args, **options):
+            looks.append(data.shape)
+            return separate(data, *args, **options)
+
+        monkeypatch.setattr(pipeline, 'separate', counted)
+        monkeypatch.setattr(pipeline, '_SAMPLE', 64**2)
+        monkeypatch.setattr(pipeline, '_WINDOW', 32)
+        monkeypatch.setattr(pipeline, '_CERTAIN', 1.0)
+        return looks
+
+    def inspect(self, data, weights, **options):
+        return inspect_image(
+            data, None, np.zeros_like(data), NO_PEAKS, weights=weights, **options
+        )
+
+    def test_says_what_the_whole_says(self, looks, tiny_weights, monkeypatch):
+        data = gaussian_filter(np.random.default_rng(9).normal(size=(160, 192)), 0.7)
+        found, seen, correlation, skewness, _ = self.inspect(data, tiny_weights)
+        assert looks == 4 * [(32, 32)]
+        assert_allclose(seen, 64**2 / data.size)
+        monkeypatch.setattr(pipeline, '_SAMPLE', data.size)
+        whole, all_seen, *expected, _ = self.inspect(data, tiny_weights)
+        assert looks[4:] == [data.shape]
+        assert all_seen == 1
+        assert_allclose(np.sum(found) / seen, np.sum(whole), rtol=0.2)
+        assert_allclose(correlation, expected[0], atol=0.06)
+        assert_allclose(skewness, expected[1], atol=0.2)
+
+    def test_more_where_it_is_not_certain(self, looks, tiny_weights, monkeypatch):
+        data = np.random.default_rng(9).normal(size=(160, 192))
+        monkeypatch.setattr(pipeline, '_CERTAIN', 0.0)
+        _, seen, *_ = self.inspect(data, tiny_weights)
+        assert len(looks) == 30
+        assert seen == 1
+
+    def test_windows_without_data_say_nothing(self, looks, tiny_weights):
+        data = np.random.default_rng(9).normal(size=(160, 192))
+        data[:, 64:] = np.nan
+        _, seen, correlation, *_ = self.inspect(data, tiny_weights)
+        assert looks == 4 * [(32, 32)]
+        assert_allclose(seen, 0.4)
+        assert_allclose(correlation, 0, atol=0.06)
+
+    def test_a_factor_is_that_of_the_whole(self, looks, tiny_weights):
+        data = np.random.default_rng(9).normal(size=(160, 192))
+        self.inspect(data, tiny_weights, normalization=1.0)
+        assert looks == [data.shape]
 
 
 def test_inspect_image_with_correlated_noise(tiny_weights):

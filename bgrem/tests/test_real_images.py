@@ -2,8 +2,7 @@
 Real images: they run, give finite maps, and leave the data alone.
 
 The images are not part of the package. They are looked for in the folder that the
-environment variable BGREM_TEST_DATA names, or in ``../shared/data`` beside the
-checkout; without them these tests are skipped.
+environment variable BGREM_TEST_DATA names; without it these tests are skipped.
 """
 
 import os
@@ -17,9 +16,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from bgrem import DiffusionBackground
 
-DATA = Path(
-    os.environ.get('BGREM_TEST_DATA', Path(__file__).parents[3] / 'shared' / 'data')
-)
+DATA = Path(os.environ.get('BGREM_TEST_DATA', os.devnull))
 NAMES = [
     'cfhtls_w3_r',
     'chandra_acis_g21.5',
@@ -38,8 +35,9 @@ NAMES = [
 # Crowds that fill the image, stars narrower than a pixel, filaments.
 DOUBTFUL = {'spitzer_irac_glimpse', 'twomass_k_gc', 'wise12um_w5'}
 
+NO_IMAGES = 'no real images: set BGREM_TEST_DATA to the folder that holds them'
 pytestmark = [
-    pytest.mark.skipif(not DATA.is_dir(), reason=f'no real images in {DATA}'),
+    pytest.mark.skipif(not DATA.is_dir(), reason=NO_IMAGES),
     # NaN borders are part of real images; that they warn is tested elsewhere.
     pytest.mark.filterwarnings('ignore:Input data contains non-?finite'),
     pytest.mark.filterwarnings('ignore:No sources were found'),

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from bgrem import DiffusionBackground
 from bgrem.detect.peaks import find_peaks
-from bgrem.pipeline import inspect_image, separate
+from bgrem.pipeline import inspect_image, sampling_of, separate
 
 SIZE = 360
 Y, X = np.mgrid[:SIZE, :SIZE]
@@ -39,10 +39,10 @@ def ring(y, x, radius, snr):
     return snr * profile / np.sqrt(np.sum(profile**2))
 
 
-def count_found(background, radius, places=PLACES):
+def count_found(background, radius, places=PLACES, names=('y_centroid', 'x_centroid')):
     """Return how many places have a detection nearby, and how many detections none."""
     table = background.catalog().to_table()
-    y, x = (np.asarray(table[name]) for name in ('y_centroid', 'x_centroid'))
+    y, x = (np.asarray(table[name]) for name in names)
     distance = np.hypot(
         *(
             found[:, None] - true
@@ -87,23 +87,42 @@ def test_finer_pixels(factor):
     assert false <= 2
 
 
-def test_binning(tiny_weights):
+def test_matched():
+    """An image matched to a broad PSF gives the sources of the image itself."""
+    native = 100 + noise(1)
+    # what was smoothed is 7 px wide, and every other star has a neighbour at 5.8 px
+    places = PLACES + [(y + 5, x + 3) for y, x in PLACES[::2]]
+    for k, (y, x) in enumerate(places):
+        native += star(y, x, 2.8, (60, 50, 40)[k % 3])
+    data = gaussian_filter(native, 2.7)
+    background = DiffusionBackground(data, 72, exclude_percentile=90)
+    found, false = count_found(background, 2, places, ('y', 'x'))
+    assert found >= len(places) - 1
+    assert false <= 2
+    assert background.meta['sharpening'] > 1.5
+    assert_allclose(background.background, 100, atol=0.1)
+    assert abs(len(background.finder()(data)) - len(places)) <= 2
+
+
+@pytest.mark.parametrize(('binning', 'sharpening'), [(4, 0.0), (1, 1.5), (1.5, 2.0)])
+def test_binning(tiny_weights, binning, sharpening):
     """What was found in squares is there on the pixels; masked pixels do not matter."""
+    sampling = {'binning': binning, 'sharpening': sharpening}
     data = 100 + noise()[:90, :101] + star(40, 50, 8, 300)[:90, :101]
     mask = np.zeros(data.shape, dtype=bool)
     mask[10:30, 60:85] = True
-    found = separate(data, mask, weights=tiny_weights, binning=4)
-    assert found.meta['binning'] == 4
+    found = separate(data, mask, weights=tiny_weights, **sampling)
+    assert sampling_of(found.meta) == sampling
     assert found.source.shape == found.probability.shape == data.shape
     assert found.normalization.scale.shape == data.shape
     assert_array_equal(found.source[mask], 0)
     assert_array_equal(found.probability[mask], 0)
-    other = separate(np.where(mask, np.nan, data), weights=tiny_weights, binning=4)
+    other = separate(np.where(mask, np.nan, data), weights=tiny_weights, **sampling)
     assert_array_equal(other.source, found.source)
     assert_array_equal(other.probability, found.probability)
     peaks = find_peaks(found.probability, mask)
     _, clean, *_, widths = inspect_image(
-        data, mask, found.source, peaks, binning=4, weights=tiny_weights
+        data, mask, found.source, peaks, weights=tiny_weights, **sampling
     )
     assert 0.5 < clean <= 1
     assert len(widths) == len(peaks)

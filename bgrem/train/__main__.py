@@ -4,6 +4,7 @@
 
 import argparse
 import sys
+import warnings
 from dataclasses import replace
 
 __all__ = ['main']
@@ -51,8 +52,10 @@ def main(argv=None):
     parser.add_argument('--device', default='auto', help='cpu, cuda or auto (default)')
     parser.add_argument('--workers', type=int, default=2, help='processes for stamps')
     parser.add_argument('--stop-after', type=float, metavar='SECONDS')
-    parser.add_argument('--quiet', action='store_true', help='no progress bar')
+    parser.add_argument('-q', '--quiet', action='store_true', help='nothing is shown')
     args = parser.parse_args(argv)
+    if args.quiet:
+        warnings.simplefilter('ignore')
 
     from . import train
 
@@ -66,7 +69,8 @@ def main(argv=None):
         progress=not args.quiet,
         stop_after=args.stop_after,
     )
-    print(path)
+    if not args.quiet:
+        print(path)
     return 0
 
 

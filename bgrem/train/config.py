@@ -8,10 +8,13 @@ from pathlib import Path
 
 from bgrem._config import check_keys
 from bgrem.nn import CosineSchedule, UNetConfig
-from bgrem.simulate import SceneConfig
+from bgrem.simulate import CountsConfig, SceneConfig
 from bgrem.weights import load_weights
 
 __all__ = ['TrainingConfig', 'fine_tuning_config', 'load_config']
+
+# Of the bank of a fine-tuning: half a minute on two cores.
+_FINE_TUNING_PSFS = 32
 
 _COUNTS = (
     'bank_psfs',
@@ -42,6 +45,11 @@ class TrainingConfig:
 
     scene : `bgrem.simulate.SceneConfig`
         The training scenes.
+
+    counts : `bgrem.simulate.CountsConfig` or `None`
+        Fields of photon counts, which take the place of the scenes. With a network
+        whose transfer is 'counts' they are seen as such, and the loss is that of
+        `bgrem.train.count_examples.counts_loss`; with any other as images.
 
     family_fraction : float
         The fraction of steps whose scenes are of one of `bgrem.simulate.FAMILIES`,
@@ -168,6 +176,7 @@ class TrainingConfig:
     network: UNetConfig = field(default_factory=UNetConfig)
     schedule: CosineSchedule = field(default_factory=CosineSchedule)
     scene: SceneConfig = field(default_factory=SceneConfig)
+    counts: CountsConfig | None = None
     family_fraction: float = 0.0
     inference_schedule: CosineSchedule | None = None
     min_peak: float = 0.0
@@ -233,6 +242,11 @@ class TrainingConfig:
             self.family_fraction == 0 or self.noise_frames is None,
             'must be 0 with noise_frames',
         )
+        self._require(
+            'counts',
+            self.counts is not None or self.network.transfer != 'counts',
+            "must be given for a network whose transfer is 'counts'",
+        )
         gain = self.noise_gain
         self._require('noise_gain', gain is None or gain > 0, 'must be positive')
         multiple = self.network.size_multiple
@@ -262,6 +276,7 @@ class TrainingConfig:
             'network': self.network.to_dict(),
             'schedule': self.schedule.to_dict(),
             'scene': self.scene.to_dict(),
+            'counts': None if self.counts is None else self.counts.to_dict(),
         }
 
     @classmethod
@@ -289,13 +304,14 @@ class TrainingConfig:
         if 'name' not in values:
             msg = 'training config must have a name'
             raise ValueError(msg)
-        released = values.get('inference_schedule')
+        released, counts = values.get('inference_schedule'), values.get('counts')
         return cls(
             **values
             | {
                 'network': UNetConfig.from_dict(values.get('network', {})),
                 'schedule': CosineSchedule.from_dict(values.get('schedule', {})),
                 'scene': SceneConfig.from_dict(values.get('scene', {})),
+                'counts': None if counts is None else CountsConfig.from_dict(counts),
                 'inference_schedule': (
                     None if released is None else CosineSchedule.from_dict(released)
                 ),
@@ -311,8 +327,8 @@ def load_config(path):
     ----------
     path : str or `~pathlib.Path`
         The file. Top-level keys are the fields of `TrainingConfig`; the
-        tables ``network``, ``schedule``, ``inference_schedule`` and ``scene``
-        hold theirs.
+        tables ``network``, ``schedule``, ``inference_schedule``, ``scene`` and
+        ``counts`` hold theirs.
 
     Returns
     -------
@@ -349,8 +365,8 @@ def fine_tuning_config(init):
     -------
     config : `TrainingConfig`
         That of their own training, with the name NAME-tuned and 1000 steps of
-        AdamW at a learning rate of 3e-4 that falls as a cosine; no noise frames, and
-        no scenes but those of its ``scene``.
+        AdamW at a learning rate of 3e-4 that falls as a cosine; no noise frames,
+        no scenes but those of its ``scene``, and a bank of at most 32 PSFs.
 
     Raises
     ------
@@ -362,13 +378,16 @@ def fine_tuning_config(init):
     if values is None:
         msg = f'init must hold the configuration of its training, got {init!s}'
         raise ValueError(msg)
+    config = TrainingConfig.from_dict(values)
     return replace(
-        TrainingConfig.from_dict(values),
+        config,
         name=f'{weights.name}-tuned',
         noise_frames=None,
         noise_gain=None,
         family_fraction=0.0,
         measured_fraction=1.0,
+        # Drawing the bank must not take longer than the training.
+        bank_psfs=min(config.bank_psfs, _FINE_TUNING_PSFS),
         n_steps=1000,
         optimizer='adamw',
         learning_rate=3e-4,

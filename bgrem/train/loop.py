@@ -15,10 +15,22 @@ from tqdm import tqdm
 from bgrem.denoise.run import cpu_has_bfloat16, resolve_device
 from bgrem.files.atomic import atomic_path
 from bgrem.nn import AttentionUNet, center_cross_entropy, difference_loss
-from bgrem.simulate import FAMILIES, SceneComposer, StampBank, build_stamp_bank
+from bgrem.simulate import (
+    FAMILIES,
+    CountsComposer,
+    SceneComposer,
+    StampBank,
+    cached_stamp_bank,
+)
 from bgrem.weights import load_weights, save_weights
 
 from .config import TrainingConfig
+from .count_examples import (
+    CountsImages,
+    CountsValidation,
+    counts_loss,
+    draw_counts_examples,
+)
 from .examples import draw_examples
 from .frames import FrameComposer, read_frames
 from .optimizer import Optimizers
@@ -58,7 +70,8 @@ def train(
     folder : str or `~pathlib.Path`
         Where to write ``log.csv``, ``state.pt`` (to resume) and
         ``NAME.safetensors`` (the averaged weights), all at each validation.
-        A stamp bank is kept in ``bank.safetensors``.
+        The stamp bank of the run is ``bank.safetensors``, a copy of that of
+        `bgrem.simulate.cached_stamp_bank`.
 
     init : str, `~pathlib.Path` or `None`, optional
         Weights from which a new run starts, by name or path; a run that is
@@ -71,7 +84,7 @@ def train(
         Processes that draw the stamp bank.
 
     progress : bool, optional
-        Whether to show a progress bar.
+        Whether to show progress bars.
 
     stop_after : float or `None`, optional
         Stop, with a checkpoint, after this many seconds.
@@ -92,28 +105,25 @@ def train(
     The default network trains at about half a megapixel per second on two cores with
     native bf16 (``python benchmarks/speed.py --what training``).
     """
-    run = _Run(config, Path(folder), resolve_device(device), n_workers, init)
-    return run.go(progress, stop_after)
+    run = _Run(config, Path(folder), resolve_device(device), n_workers, init, progress)
+    return run.go(stop_after)
 
 
 class _Run:
-    def __init__(self, config, folder, device, n_workers, init):
+    def __init__(self, config, folder, device, n_workers, init, progress=False):
         self.config = config
+        self.progress = progress
         self.folder = folder
         self.device = device
-        # Before anything that takes long or leaves traces.
-        frames = None if config.noise_frames is None else read_frames(config)
-        folder.mkdir(parents=True, exist_ok=True)
-        bank = self._bank(n_workers).to(device)
-        self.composer = (
-            SceneComposer(bank, config.scene)
-            if frames is None
-            else FrameComposer(bank, config.scene, frames)
-        )
+        self.is_for_counts = config.network.transfer == 'counts'
         self.families = []
-        if config.family_fraction:
-            self.families = [SceneComposer(bank, scene) for scene in FAMILIES.values()]
-        self.validation = Validation(bank, config, device, self.composer)
+        if config.counts is None:
+            self._prepare_scenes(n_workers)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            kind = CountsComposer if self.is_for_counts else CountsImages
+            self.composer = kind(config.counts)
+            self.validation = CountsValidation(config, device)
         # The caller's random state is not touched.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -129,6 +139,21 @@ class _Run:
         self.best, self.waited = math.inf, 0
         self._resume()
 
+    def _prepare_scenes(self, n_workers):
+        config, device = self.config, self.device
+        # Before anything that takes long or leaves traces.
+        frames = None if config.noise_frames is None else read_frames(config)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        bank = self._bank(n_workers).to(device)
+        self.composer = (
+            SceneComposer(bank, config.scene)
+            if frames is None
+            else FrameComposer(bank, config.scene, frames)
+        )
+        if config.family_fraction:
+            self.families = [SceneComposer(bank, scene) for scene in FAMILIES.values()]
+        self.validation = Validation(bank, config, device, self.composer)
+
     @property
     def weights_path(self):
         return self.folder / f'{self.config.name}.safetensors'
@@ -137,26 +162,26 @@ class _Run:
         path = self.folder / 'bank.safetensors'
         if not path.exists():
             config = self.config
-            bank = build_stamp_bank(
+            bank = cached_stamp_bank(
                 config.bank_psfs,
                 fwhm=config.scene.fwhm,
                 gaussian_fraction=config.bank_gaussian_fraction,
                 seed=config.bank_seed,
                 n_workers=n_workers,
-                progress=True,
+                progress=self.progress,
             )
             with atomic_path(path) as temporary:
                 bank.save(temporary)
         return StampBank.load(path)
 
-    def go(self, progress, stop_after):
+    def go(self, stop_after):
         config = self.config
         start = time.monotonic()
         bar = tqdm(
             total=config.n_steps,
             initial=self.step,
-            disable=not progress,
-            desc=config.name,
+            disable=not self.progress,
+            desc=f'training {config.name}',
             mininterval=10,
         )
         with bar:
@@ -177,8 +202,9 @@ class _Run:
         config = self.config
         seed = config.seed * 1_000_000_007 + self.step
         generator = torch.Generator(self.device).manual_seed(seed)
-        examples = draw_examples(self._choose_composer(generator), config, generator)
-        rate = self._noise_rate(len(examples.image), generator)
+        draw = draw_counts_examples if self.is_for_counts else draw_examples
+        examples = draw(self._choose_composer(generator), config, generator)
+        rate = self._noise_rate(config.batch_size, generator)
         self.network.train()
         loss, _ = self._loss(self.network, examples, rate)
         value = float(loss.detach())
@@ -225,15 +251,19 @@ class _Run:
         The training loss, and the map in which sources are looked for.
         """
         config = self.config
+        if self.is_for_counts:
+            # all of the sky is there, as `bgrem.denoise.run.denoise_counts` has it
+            x = torch.cat([examples.counts, examples.level], dim=1)
+            output = self._forward(network, x, x.new_ones(len(x)))
+            loss = counts_loss(output, examples, config.center_weight)
+            return loss, output.center_logit
         image, source, centers, valid = examples
         if rate is None:
             rate = config.schedule.noise_rate(torch.ones(len(image), 1, 1, 1))
             rate = rate.to(image)
         background = image - source
         x = source + rate * background
-        native = self.device.type != 'cpu' or cpu_has_bfloat16()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=native):
-            output = network(x, rate.flatten() ** 2)
+        output = self._forward(network, x, rate.flatten() ** 2)
         predicted = x - rate * output.background
         if config.loss_space == 'arcsinh':
             pair = torch.arcsinh(predicted), torch.arcsinh(source)
@@ -246,6 +276,11 @@ class _Run:
             return loss, predicted
         entropy = center_cross_entropy(output.center_logit, centers, valid=valid)
         return loss + config.center_weight * entropy, output.center_logit
+
+    def _forward(self, network, x, variance):
+        native = self.device.type != 'cpu' or cpu_has_bfloat16()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=native):
+            return network(x, variance)
 
     def _decay(self):
         """

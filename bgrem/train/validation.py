@@ -11,7 +11,7 @@ from bgrem.simulate import FAMILIES, SceneComposer
 
 from .examples import make_examples
 
-__all__ = ['VALIDATION_FAMILIES', 'Validation']
+__all__ = ['VALIDATION_FAMILIES', 'Validation', 'find_score_peaks']
 
 VALIDATION_FAMILIES = ('flat', 'nebulosity', 'crowded', 'large_galaxies', 'correlated')
 _CONTAMINATION = 0.05
@@ -88,23 +88,43 @@ class Validation:
         return metrics
 
 
+def find_score_peaks(score):
+    """
+    List the peaks of score maps.
+
+    Parameters
+    ----------
+    score : `~torch.Tensor`
+        Shape (B, 1, H, W).
+
+    Returns
+    -------
+    peaks : list of tuple
+        For each map the rows and columns, shape (N, 2), and the scores of its highest
+        peaks, at most 2000, highest first.
+    """
+    highest = functional.max_pool2d(score, 3, 1, 1)
+    found = torch.nonzero((score == highest) & (score > score.amin() + 1e-3))
+    values = score[tuple(found.T)]
+    peaks = []
+    for scene in range(len(score)):
+        of_scene = found[:, 0] == scene
+        top = values[of_scene].argsort(descending=True)[:2000]
+        place = found[of_scene][top].cpu().numpy()
+        peaks.append((place[:, 2:], values[of_scene][top].cpu().numpy()))
+    return peaks
+
+
 def _true_positives(batch, score):
     """
     True sources found at 5% contamination by the peaks of a score map.
     """
-    highest = functional.max_pool2d(score, 3, 1, 1)
-    peaks = torch.nonzero((score == highest) & (score > score.amin() + 1e-3))
-    values = score[tuple(peaks.T)]
     ranks, found = [], []
     catalog = {name: tensor.cpu().numpy() for name, tensor in batch.catalog.items()}
-    for scene in range(len(score)):
-        of_scene = peaks[:, 0] == scene
-        top = values[of_scene].argsort(descending=True)[:2000]
-        place = peaks[of_scene][top].cpu().numpy()
-        rank = values[of_scene][top].cpu().numpy()
+    for scene, (place, rank) in enumerate(find_score_peaks(score)):
         true = catalog['scene'] == scene
         index = match(
-            place[:, 3], place[:, 2], rank,
+            place[:, 1], place[:, 0], rank,
             *(catalog[name][true] for name in ('x', 'y', 'snr')),
             match_radius(float(batch.fwhm[scene])),
         )  # fmt: skip

@@ -85,6 +85,11 @@ class Weights:
         return UNetConfig.from_dict(self.header['network'])
 
     @property
+    def is_for_counts(self):
+        """Whether the network takes photon counts and their expected level."""
+        return self.config.transfer == 'counts'
+
+    @property
     def schedule(self):
         """The diffusion schedule (`bgrem.nn.CosineSchedule`)."""
         from bgrem.nn import CosineSchedule
@@ -387,6 +392,8 @@ def _build_network(header, state, path):
         network = AttentionUNet(config)
     own = network.state_dict()
     network.load_state_dict({key: state[key].to(own[key].dtype) for key in own})
+    # As its features lie in memory, or every convolution would reorder them.
+    network.to(memory_format=torch.channels_last)
     return network.eval().requires_grad_(False)
 
 

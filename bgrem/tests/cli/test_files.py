@@ -7,7 +7,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose
 
-from bgrem.tests.cli.test_main import check_failure, run
+from bgrem.tests.cli.test_main import check_failure, run, said
 
 SHAPE = (80, 90)
 
@@ -156,6 +156,31 @@ def test_weights_are_scaled_by_the_noise(exposure, options, capsys):
     assert 1 < errors[1] < 5
 
 
+def test_plot_products_of_chips(folder, exposure, options, capsys, monkeypatch):
+    """A picture for each, of what the file holds."""
+    drawn = []
+
+    def save_plot(path, background, labels, *, wcs, title):
+        drawn.append((path.name, background, labels, wcs, title))
+
+    pytest.importorskip('matplotlib')
+    assert run(capsys, 'subtract', exposure, '-o', 'o.fits', *options)[0] == 0
+    monkeypatch.setattr('bgrem.denoise.run.denoise', None)
+    monkeypatch.setattr('bgrem.plotting.save_plot', save_plot)
+    status, out, err = run(capsys, 'plot', 'o.fits', '-o', 'a.png')
+    assert (status, err) == (0, [])
+    assert out[0].endswith('a-1.png, a-2.png')
+    with fits.open('o.fits') as hdus:
+        for chip, (name, background, labels, wcs, title) in enumerate(drawn, start=1):
+            assert name == f'a-{chip}.png'
+            assert title.startswith(f'o.fits, HDU SCI,{chip} – weights tiny – ')
+            assert_allclose(labels, hdus['SEGM', chip].data)
+            assert_allclose(background.subtract().value, hdus['SCI', chip].data)
+            assert_allclose(background.source.value, hdus['SOURCE', chip].data)
+            assert background.background.unit == 'electron / s'
+            assert wcs.wcs.crpix[0] == 45 + 100 * (chip - 1)
+
+
 def test_flags(exposure, options, capsys):
     def detect(*more):
         argv = ['detect', exposure, '-o', 'c.ecsv', '--overwrite', *options, *more]
@@ -168,20 +193,25 @@ def test_flags(exposure, options, capsys):
     # Every flag masks: nothing is left of one chip.
     with fits.open(exposure, mode='update') as hdus:
         hdus['DQ', 2].data[:45] = 0
+    options.remove('-q')
     status, _, err = detect('--mask', '[DQ]')
     assert status == 0
-    assert err[0] == (
+    assert said(err)[0] == (
         'bgrem: warning: in.fits, HDU SCI,1, has no usable pixel and is left out'
     )
+    bars = [line for line in err if 'tile' in line]
+    assert bars
+    assert all(line.startswith('HDU SCI,2: sources: ') for line in bars)
 
 
 def test_more_than_half_masked(exposure, options, capsys):
     with fits.open(exposure, mode='update') as hdus:
         hdus['DQ', 1].data[:35] = 0
     argv = ['detect', exposure, '-o', 'c.csv', '--hdu', 'SCI,1', '--mask', '[DQ]']
+    options.remove('-q')
     status, _, err = run(capsys, *argv, *options)
     assert status == 0
-    assert err[0] == (
+    assert said(err)[0] == (
         'bgrem: warning: 56% of in.fits, HDU SCI,1, are masked; where the mask holds '
         'flags, --dq-bits chooses those that matter'
     )
@@ -256,12 +286,16 @@ def test_many_files(folder, three, options, capsys):
 def test_warnings_of_many_files(three, options, capsys):
     argv = ['detect', 'a.fits', 'c.fits', '-o', '{}.csv', *options]
     argv[argv.index('0.017')] = '1'
-    status, _, err = run(capsys, *argv)
+    assert run(capsys, *argv) == (0, [], [])
+    argv.remove('-q')
+    status, _, err = run(capsys, *argv, '--overwrite')
     assert status == 0
-    assert [line[:24] for line in err] == [
+    assert [line[:24] for line in said(err)] == [
         'bgrem: warning: a.fits: ',
         'bgrem: warning: c.fits: ',
     ]
+    for number, name in enumerate(['a.fits', 'c.fits'], start=1):
+        assert any(f'[{number}/2] {name}: sources: ' in line for line in err)
 
 
 @pytest.mark.parametrize(

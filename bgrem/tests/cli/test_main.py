@@ -16,10 +16,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import bgrem
 from bgrem.cli.main import main
+from bgrem.evaluate.calibration import rewrite_header
 from bgrem.nn import AttentionUNet
+from bgrem.plotting import save_plot
 from bgrem.tests.files.test_io import make_wcs
 from bgrem.tests.weights.test_store import CONFIG, make_header
-from bgrem.weights import list_weights, save_weights
+from bgrem.weights import list_weights, load_weights, save_weights
 
 SHAPE = (60, 70)
 
@@ -61,6 +63,11 @@ def run(capsys, *argv):
     status = main([str(word) for word in argv])
     captured = capsys.readouterr()
     return status, captured.out.splitlines(), captured.err.splitlines()
+
+
+def said(err):
+    """Return what a command said between the progress bars."""
+    return [line for line in err if line.startswith('bgrem: ')]
 
 
 def options(weights):
@@ -109,7 +116,28 @@ def test_summary_and_progress(image, weights, capsys):
     assert re.fullmatch(
         r'in\.fits: \d+ sources; median sky .* adu, noise .* adu; out\.fits', out[0]
     )
-    assert any('tile' in line for line in err)
+    for name in ('sources: ', 'catalog: positions: '):
+        assert any(line.startswith(name) for line in err)
+
+
+def test_bars_of_each_pass(image, weights, capsys, make_correction):
+    calibration = {'logit': [-6.0, 0.0], 'probability': [0.001, 0.6]}
+    calibration['correction'] = make_correction()
+    rewrite_header(load_weights(weights), 'checked.safetensors', calibration)
+    argv = ['detect', image, '-o', 'c.csv', '--weights', 'checked.safetensors']
+    status, _, err = run(capsys, *argv, '--fdr', '0.9', '--n-symmetries', '2')
+    assert status == 0
+    for name in ('sources (2 views): ', 'check of false detections (2 views): '):
+        assert any(line.startswith(name) and 'tile' in line for line in err)
+
+
+@pytest.mark.parametrize('command', ['subtract', 'detect', 'plot'])
+def test_quiet(image, weights, capsys, command):
+    """Nothing is said, not even of an image without detections."""
+    name = {'subtract': 'o.fits', 'detect': 'o.csv', 'plot': 'o.png'}[command]
+    argv = [command, image, '-o', name, '--weights', weights, '-q']
+    assert run(capsys, *argv, '--threshold', '1') == (0, [], [])
+    assert Path(name).exists()
 
 
 @pytest.mark.parametrize('name', ['c.fits', 'c.ecsv', 'c.csv'])
@@ -128,6 +156,73 @@ def test_plot(folder, image, weights, capsys):
     status, _, err = run(capsys, 'plot', image, '-o', 'a.png', *options(weights))
     assert (status, err) == (0, [])
     assert (folder / 'a.png').read_bytes()[:4] == b'\x89PNG'
+
+
+@pytest.fixture
+def titles(monkeypatch):
+    """The titles of the pictures that are saved."""
+    pytest.importorskip('matplotlib')
+    titles = []
+
+    def keep(path, background, labels, *, wcs, title):
+        titles.append(title)
+        assert wcs is not None
+        save_plot(path, background, labels, wcs=wcs, title=title)
+
+    monkeypatch.setattr('bgrem.plotting.save_plot', keep)
+    return titles
+
+
+def no_network(*_args, **_kwargs):
+    msg = 'the network runs again'
+    raise AssertionError(msg)
+
+
+@pytest.mark.parametrize('asked', [['--fdr', '0.5'], ['--threshold', '0.017']])
+def test_plot_of_a_product(folder, image, weights, capsys, titles, monkeypatch, asked):
+    more = ['--weights', weights, *asked]
+    assert run(capsys, 'plot', image, '-o', 'a.png', *more)[0] == 0
+    status, out, _ = run(capsys, 'subtract', image, '-o', 'p.fits', *more)
+    assert status == 0
+    for name in ('bgrem.denoise.run.denoise', 'bgrem.weights.load_weights'):
+        monkeypatch.setattr(name, no_network)
+    monkeypatch.setattr('bgrem.detections.DetectionMixin.detect', no_network)
+    status, again, err = run(capsys, 'plot', 'p.fits', '-o', 'p.png')
+    assert (status, err) == (0, [])
+    promise = 'false discovery rate 50%' if '--fdr' in asked else 'at least 0.017'
+    number = int(re.search(r': (\d+) sources', out[0])[1])
+    for title, file in zip(titles, ('in.fits', 'p.fits'), strict=True):
+        assert title.startswith(f'{file} – weights tiny – {number} source')
+        assert title.endswith(promise)
+    assert again[0].startswith(f'p.fits: {number} sources; median sky ')
+    assert again[0].endswith(' adu; p.png')
+    # what is seen is the same but for the title
+    import matplotlib.image
+
+    first, second = (matplotlib.image.imread(name) for name in ('a.png', 'p.png'))
+    assert first.shape == second.shape
+    assert_allclose(first[60:], second[60:], atol=0.1)
+
+
+def test_plot_of_an_hdu_of_a_product(image, weights, capsys, titles):
+    argv = options(weights)
+    run(capsys, 'subtract', image, '-o', 'p.fits', *argv)
+    run(capsys, 'plot', 'p.fits', '-o', 'p.png', '--hdu', 'SCI', *argv[:2])
+    assert titles[0].endswith('false discovery rate 5%')
+
+
+@pytest.mark.parametrize('damage', ['shape', 'labels'])
+def test_plot_of_a_damaged_product(image, weights, capsys, damage):
+    run(capsys, 'subtract', image, '-o', 'p.fits', *options(weights))
+    with fits.open('p.fits', mode='update') as hdus:
+        if damage == 'shape':
+            hdus['SOURCE'].data = hdus['SOURCE'].data[1:]
+        else:
+            hdus['SEGM'].data = hdus['SEGM'].data.astype(float)
+    status, _, err = run(capsys, 'plot', 'p.fits', '-o', 'p.png')
+    assert status == 1
+    (line,) = err
+    assert line.startswith('bgrem: error: p.fits must have ')
 
 
 def test_same_answer_again(image, weights, capsys):
@@ -183,6 +278,29 @@ def test_error(image, weights, capsys, kind):
     assert np.max(plain['segment_flux_err'] / np.sqrt(plain['area'])) < 15
 
 
+def test_exposure(folder, counts_weights, capsys):
+    """Counts and their exposure: fluxes in the catalog, gaps without sources."""
+    exposure = np.full(SHAPE, 2e11, np.float32)
+    exposure[:, 40:44] = 0
+    counts = np.random.default_rng(3).poisson(4 * (exposure > 0), SHAPE)
+    counts[20:23, 20:23] += 30
+    hdu = fits.ImageHDU(exposure, name='EXPOSURE')
+    hdu.header['BUNIT'] = 'cm2 s'
+    primary = fits.PrimaryHDU(counts.astype('i4'))
+    primary.header['BUNIT'] = 'count'
+    fits.HDUList([primary, hdu]).writeto('counts.fits')
+    argv = ['counts.fits', '--weights', counts_weights, '-q']
+    more = ['--exposure', '[EXPOSURE]', '--threshold', 0.01]
+    status, _, err = run(capsys, 'detect', *argv, *more, '-o', 'list.ecsv')
+    assert (status, err) == (0, [])
+    table = Table.read('list.ecsv')
+    assert_allclose(table['flux'], table['segment_flux'] / 2e11)
+    assert table['flux'].unit == 'ct / (cm2 s)'
+    assert run(capsys, 'subtract', *argv, *more, '-o', 'out.fits')[::2] == (0, [])
+    assert not fits.getdata('out.fits', 'PROBABILITY')[:, 40:44].any()
+    assert_allclose(fits.getdata('out.fits', 'BACKGROUND').mean(), 4, rtol=0.2)
+
+
 def test_hdu_and_mask(image, weights, capsys):
     mask = np.zeros(SHAPE, np.uint8)
     mask[:30] = 1
@@ -211,20 +329,20 @@ def test_denoiser_options(image, weights, capsys):
 
 
 def test_no_detections_is_a_warning(image, weights, capsys):
-    argv = ['subtract', image, '-o', 'out.fits', '--weights', weights, '-q']
+    argv = ['subtract', image, '-o', 'out.fits', '--weights', weights]
     status, _, err = run(capsys, *argv, '--threshold', '1')
     assert status == 0
-    assert len(err) == 1
-    assert err[0].startswith('bgrem: warning: No sources were found')
+    (line,) = said(err)
+    assert line.startswith('bgrem: warning: No sources were found')
     assert len(fits.getdata('out.fits', 'CATALOG')) == 0
 
 
 def test_second_application_warns(image, weights, capsys):
     run(capsys, 'subtract', image, '-o', 'out.fits', *options(weights))
-    argv = ['subtract', 'out.fits', '-o', 'twice.fits', *options(weights)]
-    status, _, err = run(capsys, *argv)
+    argv = ['subtract', 'out.fits', '-o', 'twice.fits', '--weights', weights]
+    status, _, err = run(capsys, *argv, '--threshold', '0.017')
     assert status == 0
-    assert err[0].startswith('bgrem: warning: out.fits was made by bgrem')
+    assert said(err)[0].startswith('bgrem: warning: out.fits was made by bgrem')
 
 
 GOOD_IMAGES = {
@@ -360,6 +478,10 @@ BAD_OPTIONS = {
     ),
     'no error file': (['--error', 'no.fits[2]'], 'file no.fits does not exist'),
     'no error HDU': (['--error', 'ones.fits[ERR]'], "ones.fits has no HDU 'ERR'"),
+    'exposure of no counts': (
+        ['--exposure', 'ones.fits'],
+        'exposure needs weights of counts',
+    ),
     'error file': (
         ['--error', 'ones.fits[0]', '-o', 'ones.fits', '--overwrite'],
         'output file ones.fits is the input file',

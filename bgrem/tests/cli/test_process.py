@@ -71,13 +71,41 @@ def test_signals_of_others_are_left_alone():
         with own_signals():
             assert signal.getsignal(signal.SIGHUP) is handler
             assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-            with pytest.raises(Terminated) as caught:  # noqa: PT012
+            with pytest.raises(Terminated, match='signal 15') as caught:  # noqa: PT012
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(10)
             assert caught.value.number == signal.SIGTERM
             assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+START = """
+import sys
+
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == {name!r}:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+from bgrem.cli.main import main
+
+sys.exit(main(['info', 'in.fits']))
+"""
+
+
+@pytest.mark.parametrize(
+    'name', ['argparse', 'bgrem.cli.process', 'bgrem.cli.commands', 'numpy']
+)
+def test_interrupt_at_the_start(folder, name):
+    """While modules are imported, before there is a command."""
+    script = START.format(name=name)
+    result = subprocess.run(
+        [sys.executable, '-c', script], check=False, capture_output=True, text=True
+    )
+    assert (result.returncode, result.stdout) == (130, '')
+    assert result.stderr == 'bgrem: interrupted\n'
 
 
 @pytest.mark.parametrize('streams', [(2,), (1, 2), (0, 1, 2)])

@@ -1,5 +1,6 @@
 """Tests of the border between numpy and torch."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,9 +26,11 @@ class PerfectNetwork:
         self.center_head = center_head
         self.error = error or torch.OutOfMemoryError('CUDA out of memory.')
         self.batches = []
+        self.shapes = set()
 
     def __call__(self, x, noise_variance):
         self.batches.append(len(x))
+        self.shapes.add(tuple(x.shape[2:]))
         assert x.shape[2] % 8 == 0
         assert x.shape[3] % 8 == 0
         if self.largest_batch is not None and len(x) > self.largest_batch:
@@ -44,7 +47,8 @@ def fake_weights(network, n_steps=1):
         network=lambda device: network,
         schedule=CosineSchedule(),
         n_steps=n_steps,
-        tile_size=32,
+        # up to 32 px are in use
+        tile_size=16,
         tile_overlap=8,
     )
 
@@ -79,6 +83,15 @@ def test_batch_size(image, batch_size, tiny_weights):
     expected = denoise(image, weights, batch_size=4)
     result = denoise(image, weights, batch_size=batch_size)
     assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(('n_pixels', 'side'), [(30, 32), (33, 24), (60, 32), (90, 32)])
+def test_tiles_fit_the_image(n_pixels, side):
+    """Tiles are at most 9/4 as large as the weights say, and overlap no more."""
+    network = PerfectNetwork()
+    image = np.full((n_pixels, 8), 9, 'f4')
+    denoise(image, fake_weights(network), device='cpu', batch_size=100)
+    assert network.shapes == {(side, 8)}
 
 
 def test_repeatable(image, tiny_weights):
@@ -140,12 +153,39 @@ def test_image_untouched(image, tiny_weights):
     assert_array_equal(image, expected)
 
 
-def test_progress(image, tiny_weights, capsys):
+@pytest.fixture
+def bars(monkeypatch):
+    """What the progress bars had counted in the end, and to what."""
+    bars = []
+
+    class Bar(run.tqdm):
+        def __exit__(self, *exception):
+            bars.append((self.n, self.total))
+            super().__exit__(*exception)
+
+    monkeypatch.setattr(run, 'tqdm', Bar)
+    return bars
+
+
+def test_progress(image, tiny_weights, capsys, bars):
     weights = load_weights(tiny_weights)
     denoise(image, weights)
     assert capsys.readouterr().err == ''
-    denoise(image, weights, progress=True)
-    assert 'tile' in capsys.readouterr().err
+    bars.clear()
+    denoise(image, weights, progress='a star')
+    denoise(image, weights, n_steps=3, n_symmetries=4, progress='a star')
+    n_tiles = bars[0][0]
+    assert bars == [(n_tiles, n_tiles), (12 * n_tiles, 12 * n_tiles)]
+    err = capsys.readouterr().err
+    assert re.search(r'a star: +0%.*tile', err)
+    assert 'a star (4 views, 3 steps): ' in err
+
+
+def test_progress_of_a_batch_that_does_not_fit(image, bars):
+    network = PerfectNetwork(largest_batch=2)
+    denoise(image, fake_weights(network), batch_size=4, progress='a star')
+    ((n, total),) = bars
+    assert n == total
 
 
 def test_bfloat16(image, tiny_weights, monkeypatch):

@@ -57,6 +57,16 @@ def test_overlap_and_steps(n_pixels):
     assert layout.y_starts[-1] + layout.tile_shape[0] >= n_pixels
 
 
+@pytest.mark.parametrize(
+    ('n_pixels', 'side', 'n_tiles'),
+    [(576, 576, 1), (577, 352, 2), (1024, 544, 2), (2048, 576, 4), (4096, 576, 8)],
+)
+def test_as_small_as_possible(n_pixels, side, n_tiles):
+    layout = make_layout((n_pixels, 8), 576, 64, 32)
+    assert layout.tile_shape[0] == side
+    assert len(layout) == n_tiles
+
+
 def test_taper_only_inside():
     """Tiles keep their full weight at the borders of the image."""
     layout = make_layout((160, 160), 64, 16, 16)
@@ -110,5 +120,5 @@ def test_invalid(arguments, match):
 
 def test_wrong_tiles():
     tiles, layout = split(np.zeros((70, 70)), 64, 16, 16)
-    with pytest.raises(ValueError, match=r'tiles must have the shape \(4, 64, 64\)'):
+    with pytest.raises(ValueError, match=r'tiles must have the shape \(4, 48, 48\)'):
         merge(tiles[:1], layout)

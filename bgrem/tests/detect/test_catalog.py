@@ -92,6 +92,24 @@ class TestCatalog:
         single = result[star]
         assert (single.x, single.y) == (table['x'][star], table['y'][star])
 
+    @pytest.mark.parametrize(('radii', 'expected'), [(None, 3), ((2.0,), 3)])
+    def test_each_circle_once(self, inputs, monkeypatch, radii, expected):
+        data, segmentation, source, probability, rms = inputs
+        circles = []
+        measure = SourceCatalog.circular_photometry
+
+        def counted(self, radius, *args, **options):
+            circles.append(radius)
+            return measure(self, radius, *args, **options)
+
+        monkeypatch.setattr(SourceCatalog, 'circular_photometry', counted)
+        result = catalog(
+            data, segmentation, source=source, probability=probability,
+            background_rms=rms, aperture_radii=radii,
+        )  # fmt: skip
+        assert len(set(circles)) == len(circles) == expected
+        assert np.isfinite(result.concentration).all()
+
     def test_rows_in_reading_order(self, result, scene):
         expected = sorted(scene[2])
         assert_array_equal(result.labels, np.arange(1, 6))

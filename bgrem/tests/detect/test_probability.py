@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
+from bgrem.detect import probability
 from bgrem.detect.peaks import find_peaks
 from bgrem.detect.probability import calibrate, pool_centers, refine_probability
 
@@ -37,6 +38,12 @@ class TestCalibrate:
         result = calibrate(np.array([3.0, -5.0]), CALIBRATION).astype(float)
         odds = result / (1 - result)
         assert_allclose(odds, [9 * np.e, (0.001 / 0.999) / np.e], rtol=1e-5)
+
+    def test_blocks_do_not_show(self, monkeypatch):
+        logit = np.linspace(-9, 5, 60, dtype=np.float32).reshape(6, 10)
+        expected = calibrate(logit, CALIBRATION)
+        monkeypatch.setattr(probability, '_MAX_BLOCK', 7)
+        assert_array_equal(calibrate(logit, CALIBRATION), expected)
 
     def test_nan_and_shape(self):
         logit = np.full((3, 4), np.nan, dtype=np.float32)
@@ -108,14 +115,34 @@ class TestRefine:
             np.sort(found['probability']), np.sort(expected['probability']), rtol=1e-5
         )
 
-    @pytest.mark.parametrize('binning', [2, 3, 4, 8])
+    @pytest.mark.parametrize('binning', [1.5, 2.5, 3.5])
+    def test_halves(self, binning):
+        """So it is where squares share pixels, at a pixel that has part in them."""
+        noise = gaussian_filter(np.random.default_rng(2).normal(size=(40, 52)), 1.0)
+        binned = expit(22 * noise - 3).astype(np.float32)
+        fine = refine_probability(
+            binned, binning, (int(40 * binning), int(52 * binning))
+        )
+        expected, found = find_peaks(binned), find_peaks(fine)
+        assert len(expected) > 50
+        assert_allclose(
+            np.sort(found['probability']), np.sort(expected['probability']), rtol=1e-5
+        )
+        for peak in found:
+            distance = np.maximum(
+                abs((peak['y'] + 0.5) / binning - expected['y'] - 0.5),
+                abs((peak['x'] + 0.5) / binning - expected['x'] - 0.5),
+            )
+            assert distance.min() <= 0.5 + 0.25 / binning
+
+    @pytest.mark.parametrize('binning', [1, 1.5, 2, 3, 4, 8])
     @pytest.mark.parametrize('place', [(5.0, 7.0), (5.3, 6.8), (4.6, 7.45)])
     def test_position(self, binning, place):
         """A peak stands where the squares around it say, to a fraction of a square."""
         y, x = np.mgrid[:11, :14]
         distance2 = (y - place[0]) ** 2 + (x - place[1]) ** 2
         binned = expit(3 - 1.5 * distance2)
-        shape = (11 * binning, 14 * binning)
+        shape = (int(11 * binning), int(14 * binning))
         (peak,) = find_peaks(refine_probability(binned, binning, shape), None, 0.1)
         expected = (np.array(place) + 0.5) * binning - 0.5
         error = np.hypot(peak['y_center'] - expected[0], peak['x_center'] - expected[1])
@@ -125,3 +152,13 @@ class TestRefine:
     def test_flat(self, value):
         fine = refine_probability(np.full((3, 1), value), 2, (6, 2))
         assert_allclose(fine, value, atol=1e-6)
+
+
+def test_pooling_at_the_border():
+    """Beyond it there may be as much as at the edge, or no centre at all."""
+    logit_map = np.full((9, 9), -9.0)
+    logit_map[0, 4] = 4.0
+    same = expit(pool_centers(logit_map))
+    none = expit(pool_centers(logit_map, edges='constant'))
+    assert_allclose(same[0, 4], 2 * none[0, 4], rtol=0.01)
+    assert_array_equal(same[2:-1, 1:-1], none[2:-1, 1:-1])

@@ -37,6 +37,22 @@ class TestSegment:
         assert faint[29:32, 70].all()
         assert faint[30, 69:72].all()
 
+    @pytest.mark.parametrize('sigma', [0.85, 1.06, 2.12, 4.25])
+    def test_footprints_of_broad_sources_go_farther_down(self, sigma):
+        """As the mean over its area is better known, but not those of narrow ones."""
+        shape = (120, 120)
+        source, probability = np.zeros(shape), np.zeros(shape)
+        for y, x in ((30, 30), (30, 90), (90, 30), (90, 90)):
+            source += blob(shape, y, x, sigma, 30)
+            probability += blob(shape, y, x, 1, 0.999)
+        result = segment(source, probability, 1.0, threshold=0.5)
+        fwhm = 2.3548 * sigma
+        limit = 0.2 * min(1, 2.5 / fwhm)
+        wrong = (result.data > 0) != (source > limit)
+        near = (source > 0.85 * limit) & (source < 1.2 * limit)
+        assert result.n_labels == 4
+        assert not np.any(wrong & ~near)
+
     def test_threshold(self, scene):
         source, probability, _ = scene
         assert segment(source, probability, 1.0, threshold=0.94).n_labels == 3

@@ -205,7 +205,12 @@ class PerfectSeparator(Separator):
         probability = np.full(scene.image.shape, 1e-4, dtype=np.float32)
         row, column = (np.rint(scene.catalog[k]).astype(int) for k in 'yx')
         probability[row, column] = 0.99
-        meta = {'weights': 'perfect', 'n_steps': 1, 'normalization': 'local'}
+        meta = {
+            'weights': 'perfect',
+            'n_steps': 1,
+            'normalization': 'local',
+            'binning': 1,
+        }
         return Separation(
             scene.source.copy(),
             probability,

@@ -158,7 +158,12 @@ class PerfectSeparator(Separator):
     def separate(self, scene):
         probability = np.full(scene.image.shape, 1e-4, dtype=np.float32)
         probability[32, [20, 28]] = 0.99
-        meta = {'weights': 'perfect', 'n_steps': 1, 'normalization': 'local'}
+        meta = {
+            'weights': 'perfect',
+            'n_steps': 1,
+            'normalization': 'local',
+            'binning': 1,
+        }
         source = np.where(scene.mask, 0, scene.source)
         return Separation(
             source, probability, Normalization(scene.sky, scene.sigma), meta
@@ -170,7 +175,7 @@ def test_survey(scene, tiny_weights):
     survey = SegmentationSurvey(PerfectSeparator(load_weights(tiny_weights)))
     survey.add(scene)
     result = survey.result()
-    assert list(result) == ['bgrem', 'photutils']
+    assert list(result) == ['bgrem', 'bgrem, 20%', 'photutils']
     ours = result['bgrem']
     assert ours['n_true_positive'] == 2
     assert ours['n_false_positive'] == ours['n_false_negative'] == 0
@@ -181,7 +186,7 @@ def test_survey(scene, tiny_weights):
 
 
 def test_survey_without_detections(scene, monkeypatch):
-    blind = SimpleNamespace(detect=lambda: None)
+    blind = SimpleNamespace(detect=lambda **_: None)
     monkeypatch.setattr(segmentation, 'photutils_segments', lambda _: None)
     survey = SegmentationSurvey(SimpleNamespace(background=lambda _: blind))
     survey.add(scene)

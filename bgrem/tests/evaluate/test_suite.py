@@ -42,11 +42,11 @@ def test_public_names_resolve():
 
 class TestScenes:
     def test_bank_is_cached(self, tmp_path, monkeypatch, bank):
-        folder = tmp_path / 'cache' / 'bgrem'
         monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-        folder.mkdir(parents=True)
-        bank.save(folder / 'evaluation-bank-2-990011.safetensors')
-        monkeypatch.setattr('bgrem.evaluate.scenes.build_stamp_bank', None)
+        draw = 'bgrem.simulate.cache.build_stamp_bank'
+        monkeypatch.setattr(draw, lambda *_, **__: bank)
+        assert_array_equal(evaluation_bank(n_psf=2).fwhm, bank.fwhm)
+        monkeypatch.setattr(draw, None)
         assert_array_equal(evaluation_bank(n_psf=2).fwhm, bank.fwhm)
 
     def test_same_seed_same_scenes(self, bank, scenes):
@@ -188,7 +188,7 @@ def test_suite_measures_everything(results):
         assert part['photometry'].keys() == {
             'aperture', 'kron', 'total', 'local', 'positions', 'kinds', 'flux_flux'
         }  # fmt: skip
-        assert part['segmentation'].keys() == {'bgrem', 'photutils'}
+        assert part['segmentation'].keys() == {'bgrem', 'bgrem, 20%', 'photutils'}
         check_sensitivity(part['sensitivity'])
         check_pixels(part['pixels'])
     assert results['noise_false_alarms']['tiny'].keys() == {

@@ -3,9 +3,11 @@ Tests of bgrem.nn: schedule and sampler have known answers.
 """
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional
 
 from bgrem.nn import (
     AttentionUNet,
@@ -16,7 +18,8 @@ from bgrem.nn import (
     difference_loss,
     sample,
 )
-from bgrem.nn.layers import Context, noise_bands, sinusoidal_embedding
+from bgrem.nn.inputs import compress, noise_bands, sinusoidal_embedding
+from bgrem.nn.layers import Context, lay_out, pixel_norm, pointwise
 from bgrem.simulate.noise import correlate
 
 SMALL_PAPER = UNetConfig(widths=(4, 8, 8), image_channels=4, embedding_dim=8)
@@ -159,6 +162,42 @@ class TestUNet:
             second = network(x, torch.tensor([0.5])).background
         assert not torch.allclose(first, second)
 
+    @CONFIGS
+    def test_gradients_change_no_value(self, config):
+        # without them memory is used again
+        torch.manual_seed(0)
+        network = AttentionUNet(replace(config, normalize=True)).eval()
+        if network.context:
+            torch.nn.init.normal_(network.context.perceptron[-1].weight)
+        x = 3 * torch.randn(2, 1, 3 * config.size_multiple, 2 * config.size_multiple)
+        variance = torch.tensor([1.0, 0.5])
+        before = x.clone()
+        output = network(x, variance)
+        with torch.inference_mode():
+            other = network(x, variance)
+        assert torch.equal(x, before)
+        torch.testing.assert_close(other.background, output.background.detach())
+        if config.center_head:
+            torch.testing.assert_close(other.center_logit, output.center_logit.detach())
+
+    @CONFIGS
+    def test_first_convolutions_are_one(self, config):
+        torch.manual_seed(0)
+        network = AttentionUNet(config)
+        torch.nn.init.normal_(network.image_conv.bias)
+        torch.nn.init.normal_(network.down[0].conv1.bias)
+        images = torch.randn(2, 1 + config.bands, 12, 8)
+        variance = torch.tensor([1.0, 0.3])
+        found = network.down[0](
+            network._fold(images.split(1, dim=1), variance),
+            weight=network._folded_weight(),
+        )
+        x = network.image_conv(functional.pixel_unshuffle(images, config.unshuffle))
+        embedding = sinusoidal_embedding(
+            variance, config.embedding_dim, config.max_frequency
+        )[..., None, None].expand(-1, -1, *x.shape[2:])
+        torch.testing.assert_close(network.down[0]([x, embedding]), found)
+
     def test_paper_parameter_count(self):
         # Symmetric padding, transposed convolutions and two gates at full width.
         network = AttentionUNet(UNetConfig())
@@ -197,6 +236,50 @@ class TestUNet:
     def test_unknown_key(self):
         with pytest.raises(ValueError, match=r"unknown keys: \['depth'\]"):
             UNetConfig.from_dict({'depth': 3})
+
+
+class TestLayOut:
+    @pytest.mark.parametrize('has_gradients', [True, False])
+    @pytest.mark.parametrize('padding', ['symmetric', 'zeros'])
+    def test_values(self, padding, has_gradients):
+        first, second = torch.tensor([[[[1.0, 2.0]]]]), torch.tensor([[[[3.0, 4.0]]]])
+        gain, offset = torch.tensor([[1.0, 10.0]]), torch.tensor([[0.0, 0.5]])
+        changes = [values[..., None, None] for values in (gain, offset)]
+        with torch.set_grad_enabled(has_gradients):
+            x = lay_out([first, second], padding, changes=changes)
+        expected = torch.zeros(1, 2, 3, 4)
+        expected[0, :, 1, 1:3] = torch.tensor([[1.0, 2.0], [30.5, 40.5]])
+        if padding == 'symmetric':
+            expected = expected[:, :, [1, 1, 1]][..., [1, 1, 2, 2]]
+        assert torch.equal(x, expected)
+
+    @pytest.mark.parametrize('has_gradients', [True, False])
+    def test_normalized(self, has_gradients):
+        parts = list(torch.randn(2, 6, 4, 5).split((2, 4), dim=1))
+        with torch.set_grad_enabled(has_gradients):
+            x = lay_out(parts, 'zeros', normalize=True)[..., 1:-1, 1:-1]
+        torch.testing.assert_close(x, pixel_norm(torch.cat(parts, dim=1)))
+        torch.testing.assert_close(
+            x.square().mean(dim=1), torch.ones(2, 4, 5), atol=0.2, rtol=0
+        )
+
+
+class TestPointwise:
+    def test_is_a_convolution(self):
+        torch.manual_seed(0)
+        conv = torch.nn.Conv2d(3, 5, 1)
+        x, gain = torch.randn(2, 3, 4, 6), torch.rand(2, 1, 4, 6)
+        torch.testing.assert_close(pointwise(conv, x), conv(x))
+        torch.testing.assert_close(pointwise(conv, x, gain), conv(x * gain))
+
+
+class TestCompress:
+    def test_is_arcsinh(self):
+        x = torch.logspace(-30, 30, 601, dtype=torch.float64)
+        x = torch.cat([-x, torch.zeros(1), x])
+        torch.testing.assert_close(
+            compress(x.float()), torch.arcsinh(x).float(), atol=0, rtol=1e-6
+        )
 
 
 class TestEmbedding:

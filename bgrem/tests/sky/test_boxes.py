@@ -51,6 +51,20 @@ class TestLevel:
         assert_allclose(sky.noise, 1, rtol=0.04)
         assert np.all(sky.error < 0.02)
 
+    def test_binning(self):
+        """What changes within the squares in which sources were seen is not sky."""
+        fine = 3 * np.sin(np.pi * Y / 16) * np.sin(np.pi * X / 16)
+        source = np.zeros(SHAPE)
+        usable = np.ones(SHAPE, dtype=bool)
+        follows, smooth = (
+            measure_sky(fine + NOISE, usable, source + 1, source, binning=binning)
+            for binning in (4, 30)
+        )
+        assert follows.box_size < 16
+        assert rms(to_map(follows) - fine) < 0.5
+        assert smooth.box_size >= 32
+        assert rms(to_map(smooth)) < 0.05
+
     @pytest.mark.parametrize('pedestal', [0, 1e7, -1e7])
     def test_tilt(self, pedestal):
         """Up to the borders, and on any pedestal."""

@@ -8,9 +8,10 @@ from scipy.ndimage import gaussian_filter, zoom
 from bgrem.sky.sampling import (
     bin_image,
     bright_widths,
-    choose_binning,
+    choose_sampling,
     noise_smoothness,
     refine_source,
+    spread_squares,
 )
 
 SHAPE = (240, 260)
@@ -71,6 +72,31 @@ class TestBin:
         assert_array_equal(lost, [[0, 0, 1], [0, 0, 1]])
         assert_array_equal(binned, np.where(lost, 0, 3))
 
+    def test_half(self):
+        """A pixel that two squares share counts half in each."""
+        row = np.array([1.0, 4.0, 7.0, 2.0])
+        data = row[:, None] + 10 * row
+        unusable = np.zeros((4, 4), dtype=bool)
+        expected = np.array([3 / 1.5, 9 / 1.5, 2.0])
+        binned, lost = bin_image(data, unusable, 1.5)
+        # of the last squares two thirds lie outside, and a third in the corner
+        assert_array_equal(lost, [[0, 0, 0], [0, 0, 0], [0, 0, 1]])
+        expected = expected[:, None] + 10 * expected
+        assert_allclose(binned, np.where(lost, 0, expected), rtol=1e-12)
+        unusable[0, 0], data[0, 0] = True, np.nan
+        binned, lost = bin_image(data, unusable, 1.5)
+        assert_allclose(binned[0, 0], (14 * 0.5 + 41 * 0.5 + 44 * 0.25) / 1.25)
+
+    @pytest.mark.parametrize('binning', [1, 1.5, 2, 2.5, 3])
+    def test_spread(self, binning):
+        """A pixel has the value of its square, or what lies between two."""
+        plane = np.arange(12.0)[:, None] + np.zeros(9)
+        shape = (int(12 * binning), int(9 * binning))
+        spread = spread_squares(plane, binning, shape)
+        places = (np.arange(shape[0]) + 0.5) / binning
+        expected = np.where(places % 1 == 0, places - 0.5, np.floor(places))
+        assert_array_equal(spread, np.broadcast_to(expected[:, None], shape))
+
 
 class TestRefine:
     @pytest.mark.parametrize('binning', [2, 3, 4, 8])
@@ -82,7 +108,17 @@ class TestRefine:
         assert source.dtype == np.float32
         assert_allclose(back, binned, atol=1e-5)
 
-    @pytest.mark.parametrize(('fwhm', 'binning'), [(9, 3), (12, 4), (16, 5)])
+    @pytest.mark.parametrize(('fwhm', 'binning'), [(5, 1.5), (8, 2.5)])
+    def test_half(self, fwhm, binning):
+        binned, _ = bin_image(stars(fwhm, 100), USABLE, binning)
+        source = refine_source(binned, binning, SHAPE)
+        assert_allclose(source.sum(), stars(fwhm, 100).sum(), rtol=1e-3)
+        back, _ = bin_image(source, USABLE, binning)
+        assert_allclose(back, binned, atol=0.5)
+
+    @pytest.mark.parametrize(
+        ('fwhm', 'binning'), [(5, 1.5), (9, 3), (9, 2.5), (12, 4), (16, 5)]
+    )
     def test_star(self, fwhm, binning):
         """A star that is three squares wide comes back as it was."""
         image = stars(fwhm, 100)
@@ -163,8 +199,9 @@ class TestChoice:
     )
     def test_white_noise(self, fwhm, binning):
         """What the networks know is left as it is."""
-        found = choose_binning(50 + white() + stars(fwhm, 60), USABLE)
+        found, sharpening = choose_sampling(50 + white() + stars(fwhm, 60), USABLE)
         assert abs(found - binning) <= (binning > 1)
+        assert sharpening == 0
 
     @pytest.mark.parametrize('factor', [2, 3, 4])
     @pytest.mark.parametrize('order', [0, 1, 3])
@@ -172,29 +209,44 @@ class TestChoice:
         """An interpolated image is seen in about its own pixels."""
         native = (50 + white() + stars(2.6, 80))[: 720 // factor, : 720 // factor]
         data = zoom(native, factor, order=order, mode='nearest', grid_mode=True)
-        found = choose_binning(data, np.zeros(data.shape, bool))
+        found, sharpening = choose_sampling(data, np.zeros(data.shape, bool))
         assert abs(found - factor) <= 1
         assert found > 1
+        assert sharpening == 0
 
-    @pytest.mark.parametrize('sigma', [2, 3])
+    @pytest.mark.parametrize('sigma', [2, 3, 5])
     def test_matched(self, sigma):
-        data = gaussian_filter(50 + white() + stars(3, 500), sigma)
-        binning = choose_binning(data, USABLE)
-        assert 1.8 < np.hypot(3, 2.355 * sigma) / binning < 3.5
+        """Smoothed as much as its noise, an image is sharpened by a third."""
+        data = gaussian_filter(50 + white() + stars(3, 500 * sigma), sigma)
+        binning, sharpening = choose_sampling(data, USABLE)
+        width = np.hypot(3, 2.355 * sigma)
+        sharpened = np.sqrt(width**2 - (2.355 * sharpening) ** 2)
+        assert_allclose(sharpened, 0.65 * width, rtol=0.1)
+        assert 2.4 < sharpened / binning < 4
+        assert sharpening < sigma
+
+    def test_broad_on_smooth_noise(self):
+        """Sources much broader than the kernel of the noise are not sharpened."""
+        data = gaussian_filter(50 + white() + stars(9, 200), 2)
+        binning, sharpening = choose_sampling(data, USABLE)
+        assert binning in (4, 5)
+        assert sharpening == 0
 
     def test_smooth_noise_alone(self):
         """Without a bright source the noise decides."""
-        assert choose_binning(white(), USABLE) == 1
-        assert choose_binning(gaussian_filter(white(), 1), USABLE) == 1
-        assert choose_binning(gaussian_filter(white(), 3), USABLE) >= 3
+        assert choose_sampling(white(), USABLE) == (1, 0)
+        assert choose_sampling(gaussian_filter(white(), 1), USABLE) == (1, 0)
+        binning, sharpening = choose_sampling(gaussian_filter(white(), 3), USABLE)
+        assert binning >= 3
+        assert sharpening == 0
 
     def test_seen(self):
         """Sources that the network sees well on white noise say that all is well."""
         data = 50 + white() + stars(10, 60)
-        assert choose_binning(data, USABLE, seen_width=2.5) == 1
-        assert choose_binning(data, USABLE, seen_width=5.0) > 1
+        assert choose_sampling(data, USABLE, seen_width=2.5) == (1, 0)
+        assert choose_sampling(data, USABLE, seen_width=5.0)[0] > 1
         data = gaussian_filter(50 + white() + stars(3, 500), 3)
-        assert choose_binning(data, USABLE, seen_width=2.5) > 1
+        assert choose_sampling(data, USABLE, seen_width=2.5)[0] > 1
 
     def test_knots(self):
         """Bright knots of all sizes are not a PSF."""
@@ -202,4 +254,4 @@ class TestChoice:
         for k, fwhm in enumerate((10, 13, 18, 24, 30, 36)):
             y, x = (60, 180)[k % 2], (40, 130, 210)[k // 2]
             data += 60 * np.exp(-2.77 * ((Y - y) ** 2 + (X - x) ** 2) / fwhm**2)
-        assert choose_binning(data, USABLE) == 1
+        assert choose_sampling(data, USABLE) == (1, 0)

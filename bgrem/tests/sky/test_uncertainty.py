@@ -45,7 +45,7 @@ def make(monkeypatch, tiny_weights):
     """Return the class with a separation that finds no source."""
 
     def separate(image, mask=None, **_):
-        meta = {'weights': 'none', 'n_steps': 1, 'normalization': 'local'}
+        meta = {'weights': 'none', 'n_steps': 1, 'normalization': 'local', 'binning': 1}
         source = np.zeros_like(image)
         maps = Normalization(source, np.ones_like(source))
         return Separation(source, source.astype(np.float32), maps, meta)

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from bgrem import DiffusionBackground
 from bgrem.nn import CosineSchedule, UNetConfig
-from bgrem.simulate import FAMILIES, SceneComposer, build_stamp_bank
+from bgrem.simulate import FAMILIES, SceneComposer, StampBank, build_stamp_bank
 from bgrem.sky.normalize import estimate_normalization
 from bgrem.train import TrainingConfig, fine_tuning_config, load_config, train
 from bgrem.train import loop as loop_module
@@ -467,8 +467,32 @@ class TestConfig:
 def test_command(folder, capsys):
     config = folder / 'tiny.toml'
     config.write_text(TOML)
-    assert main([str(config), '-o', str(folder), '--quiet']) == 0
-    assert load_weights(capsys.readouterr().out.strip()).name == 'tiny'
+    assert main([str(config), '-o', str(folder)]) == 0
+    captured = capsys.readouterr()
+    assert load_weights(captured.out.strip()).name == 'tiny'
+    assert 'training tiny: ' in captured.err
+
+
+def test_quiet_command_draws_the_bank(bank, tmp_path, monkeypatch, capsys):
+    """It is kept in the cache, and copied to the folder of the run."""
+    asked = []
+
+    def draw(n_psf, **options):
+        asked.append((n_psf, options['progress']))
+        return bank
+
+    monkeypatch.setattr('bgrem.simulate.cache.build_stamp_bank', draw)
+    monkeypatch.setattr(loop_module, 'Validation', _FlatValidation)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    config = tmp_path / 'tiny.toml'
+    config.write_text(f'bank_psfs = 7\n{TOML}')
+    for name in ('first', 'second'):
+        assert main([str(config), '-o', str(tmp_path / name), '--quiet']) == 0
+        assert StampBank.load(tmp_path / name / 'bank.safetensors').psf.shape[0] == 1
+        assert load_weights(tmp_path / name / 'tiny.safetensors').name == 'tiny'
+    assert asked == [(7, False)]
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ('', '')
 
 
 def test_command_adapts_weights_to_frames(folder, frames, bank, capsys):
@@ -476,20 +500,22 @@ def test_command_adapts_weights_to_frames(folder, frames, bank, capsys):
     output = folder / 'tuned'
     bank.save(output / 'bank.safetensors')
     arguments = ['--init', str(first.path), '--noise-frames', str(frames), '--steps',
-                 '1', '-o', str(output), '--quiet']  # fmt: skip
+                 '1', '-o', str(output)]  # fmt: skip
     assert main(arguments) == 0
     tuned = load_weights(capsys.readouterr().out.strip())
     assert tuned.name == 'tiny-tuned'
     stored = tuned.header['training']['config']
     assert stored['noise_frames'] == str(frames)
     assert stored['n_steps'] == 1
+    # So that drawing it does not take longer than the training.
+    assert stored['bank_psfs'] == 32
 
 
 def test_command_trains_on_frames_alone(folder, frames, capsys):
     config = folder / 'tiny.toml'
     config.write_text(f'family_fraction = 0.5\n{TOML}')
     arguments = [str(config), '-o', str(folder), '--noise-frames', str(frames)]
-    assert main([*arguments, '--quiet']) == 0
+    assert main(arguments) == 0
     stored = load_weights(capsys.readouterr().out.strip()).header['training']['config']
     assert stored['family_fraction'] == 0
 

@@ -1,0 +1,242 @@
+"""
+The picture of a background object: six panels.
+"""
+
+import warnings
+from contextlib import contextmanager
+
+import numpy as np
+
+from bgrem.files.atomic import atomic_path
+from bgrem.plotting.layout import Layout
+from bgrem.plotting.maps import collect_maps
+from bgrem.plotting.scales import (
+    FLAT_SIGMA,
+    Scale,
+    level_scale,
+    light_scale,
+    percentile,
+)
+from bgrem.plotting.sky_axes import draw_coordinates
+
+__all__ = ['plot_background', 'save_plot']
+
+_INSTALL_HINT = "plots need matplotlib: pip install 'bgrem[plot]'"
+
+# A noise level that varies by less than this part of it looks flat.
+_FLAT_PART = 0.2
+_NOISE_SIGMA = 4.0
+
+# Colours of pixels without a value, and of outlines.
+_NO_VALUE = '#b03a2e'
+_OUTLINE = '#ff9500'
+# Outlines are drawn for so many pixels of the longer side at most.
+_OUTLINE_PIXELS = 1500
+# Their width in points, and the part of the panel that they cover at most.
+_OUTLINE_WIDTH = 0.7
+_OUTLINE_COVER = 0.15
+_FONT_SIZE = 9
+
+
+def plot_background(
+    bkg,
+    segmentation_image=None,
+    *,
+    threshold=None,
+    false_discovery_rate=0.05,
+    wcs=None,
+    title=None,
+    figsize=None,
+):
+    """
+    Draw data, sky, noise level, sources and noise with the outlines of the segments.
+
+    Parameters
+    ----------
+    bkg : `bgrem.DiffusionBackground`
+        The background.
+
+    segmentation_image : `~photutils.segmentation.SegmentationImage` or 2D array
+        The segments; by default those of ``bkg.detect()``. An array has labels, 0
+        where there is no source.
+
+    threshold, false_discovery_rate : float, optional
+        As for ``bkg.detect``; not used with ``segmentation_image``.
+
+    wcs : `~astropy.wcs.WCS` or `None`, optional
+        The celestial coordinates of the axes; pixels where there are none. Default of
+        ``bkg.plot``: those of NDData input.
+
+    title : str, optional
+        What stands above the picture. Default: the weights, the number of sources and,
+        without ``segmentation_image``, the promise of the detection.
+
+    figsize : tuple of float or `None`, optional
+        Width and height in inches; by default what suits the image.
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+        With six panels, each with a colour bar. Data, data - background and sources
+        are stretched by arcsinh about the sky, in units of the typical noise. A sky
+        that varies by less than its noise looks flat. Pixels that are not finite are
+        red.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as exc:
+        raise ImportError(_INSTALL_HINT) from exc
+    maps = collect_maps(
+        bkg,
+        segmentation_image,
+        threshold=threshold,
+        false_discovery_rate=false_discovery_rate,
+        wcs=wcs,
+        title=title,
+    )
+    panels = _panels(maps)
+    layout = _layout(maps, panels, figsize)
+    figure = plt.figure(figsize=layout.figsize)
+    _draw(figure, maps, panels, layout)
+    return figure
+
+
+def save_plot(path, bkg, segmentation_image=None, **kwargs):
+    """
+    Write the picture of `plot_background` to a file, whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to make; its ending gives the format.
+
+    bkg, segmentation_image
+        As for `plot_background`. With segments and a title, ``bkg`` can be any object
+        with ``background``, ``background_rms``, ``source`` and ``subtract``.
+
+    **kwargs
+        The other parameters of `plot_background`, but ``figsize``.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    OSError
+        If the file cannot be written.
+    """
+    try:
+        # Without pyplot no display is asked for.
+        from matplotlib.figure import Figure
+    except ImportError as exc:
+        raise ImportError(_INSTALL_HINT) from exc
+    maps = collect_maps(bkg, segmentation_image, **kwargs)
+    panels = _panels(maps)
+    layout = _layout(maps, panels)
+    figure = Figure(figsize=layout.figsize)
+    _draw(figure, maps, panels, layout)
+    with atomic_path(path) as temporary, _any_script():
+        figure.savefig(temporary, dpi=120)
+
+
+def _panels(maps):
+    """Return title, values, scale and colours of each panel."""
+    sigma, usable = maps.sigma, maps.is_usable
+    sky, rms = maps.background[usable], maps.rms[usable]
+    light = light_scale(maps.source[usable], sigma)
+    level = level_scale(sky, FLAT_SIGMA * sigma)
+    noise_level = level_scale(rms, _FLAT_PART * (percentile(rms, 50) or sigma))
+    noise = Scale(-_NOISE_SIGMA * sigma, _NOISE_SIGMA * sigma)
+    return [
+        ('data', maps.data, light_scale(maps.source[usable], sigma, sky), 'gray'),
+        ('data − background', maps.subtracted, light, 'gray'),
+        ('background', maps.background, level, 'viridis'),
+        ('noise level', maps.rms, noise_level, 'viridis'),
+        ('sources', maps.source, light, 'gray'),
+        ('noise and segments', maps.noise, noise, 'gray'),
+    ]
+
+
+def _layout(maps, panels, figsize=None):
+    """Arrange the panels, with room for the numbers at the colour bars."""
+    texts = [text for _, _, scale, _ in panels for text in scale.ticks(0.1).values()]
+    return Layout.of_image(maps.data.shape, max(map(len, texts), default=1), figsize)
+
+
+def _draw(figure, maps, panels, layout):
+    from matplotlib import colormaps
+
+    first, spacing = None, max(0.25 / layout.height, 0.1)
+    for number, (title, values, scale, colors) in enumerate(panels):
+        options = {} if maps.wcs is None else {'projection': maps.wcs}
+        axis = figure.add_axes(
+            layout.panel(number), sharex=first, sharey=first, **options
+        )
+        first = first or axis
+        cmap = colormaps[colors].with_extremes(bad=_NO_VALUE)
+        picture = axis.imshow(
+            values,
+            origin='lower',
+            cmap=cmap,
+            norm=scale.norm(),
+            aspect='equal' if layout.has_square_pixels else 'auto',
+        )
+        axis.set_title(title, fontsize=_FONT_SIZE + 1, pad=4)
+        draw_coordinates(
+            axis,
+            maps.wcs,
+            left=layout.is_left(number),
+            bottom=layout.is_bottom(number),
+            size=_FONT_SIZE,
+        )
+        ticks = scale.ticks(spacing)
+        bar = figure.colorbar(picture, cax=figure.add_axes(layout.color_bar(number)))
+        bar.minorticks_off()
+        bar.set_ticks(list(ticks), labels=list(ticks.values()), fontsize=_FONT_SIZE)
+        bar.set_label(maps.unit, fontsize=_FONT_SIZE)
+    _draw_outlines(axis, maps.labels)
+    figure.suptitle(
+        maps.title, fontsize=_FONT_SIZE + 2, y=layout.title_height(), va='center',
+        parse_math=False,
+    )  # fmt: skip
+
+
+def _draw_outlines(axis, labels):
+    """Draw a line between pixels of different labels."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    step = -(-max(labels.shape) // _OUTLINE_PIXELS)
+    for k, size in enumerate(labels.shape):
+        labels = np.maximum.reduceat(labels, np.arange(0, size, step), axis=k)
+    padded = np.pad(labels, 1)
+    lines = []
+    for flip in (False, True):
+        values = padded.T if flip else padded
+        # corners of the pixels: the first pixel begins at 0, and is number 1 here
+        y, x = np.nonzero(values[:, 1:] != values[:, :-1])
+        ends = np.stack([np.stack([x, y - 1], axis=-1), np.stack([x, y], axis=-1)], 1)
+        lines.append(ends[..., ::-1] if flip else ends)
+    vertices = step * np.concatenate(lines).reshape(-1, 2) - 0.5
+    codes = np.tile([Path.MOVETO, Path.LINETO], len(vertices) // 2)
+    points = 72 * axis.bbox.width / axis.figure.dpi / padded.shape[1]  # of a pixel
+    cover = points * _OUTLINE_WIDTH * len(codes) / 2 / (points**2 * padded.size)
+    width = _OUTLINE_WIDTH * min(1.0, _OUTLINE_COVER / max(cover, 1e-9))
+    # Not as a patch of the axes, which would scale them to hold the whole lines.
+    axis.add_artist(
+        PathPatch(
+            Path(vertices, codes), fill=False, edgecolor=_OUTLINE, linewidth=width
+        )
+    )
+
+
+@contextmanager
+def _any_script():
+    """Draw boxes for the letters that the font does not have, without a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Glyph .* missing from')
+        yield

@@ -1,0 +1,224 @@
+"""
+Patches of the gamma-ray sky as the Fermi-LAT sees it.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from .canvas import Canvas
+from .emission import ISOTROPIC, interstellar, interstellar_structure, scale_to_band
+from .patch import PointSources, compose_patch
+from .psf import EVENT_TYPES, lat_psf
+from .ranges import Ranges, log_uniform
+from .sources import draw_fluxes, draw_pulsar_fluxes, pulsar_density
+
+__all__ = ['LatConfig', 'simulate_lat_patch', 'sky_coordinates']
+
+# cm2 s in one year at a few GeV.
+EXPOSURE_PER_YEAR = 4e10
+_SOURCE_SPECTRUM = 2.3
+
+
+@dataclass(frozen=True)
+class LatConfig(Ranges):
+    """
+    What a patch of the gamma-ray sky may be; each patch draws its own values.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width in pixels.
+
+    pixel_size : float
+        Side of a pixel in degrees.
+
+    latitude : tuple of float
+        The range of the absolute galactic latitude of the centre in degrees, in which
+        the centres are uniform on the sphere.
+
+    longitude : tuple of float
+        The range of the galactic longitude of the centre in degrees.
+
+    center : tuple of float or `None`
+        Galactic longitude and latitude instead of the ranges.
+
+    energy : tuple of float
+        The band in GeV.
+
+    event_type : str
+        ``'ALL'``, ``'FRONT'``, ``'BACK'`` or ``'PSF0'`` to ``'PSF3'``.
+
+    years : tuple of float
+        The range of the time of observation in years; log-uniform.
+
+    psf_widening : tuple of float
+        By what factor the PSF is wider than it should be.
+
+    diffuse_scale : tuple of float
+        By what factor the interstellar emission is brighter; log-uniform.
+
+    source_scale : tuple of float
+        By what factor there are more sources; log-uniform.
+
+    pulsars : bool
+        Whether there are galactic sources besides those that are the same everywhere.
+
+    poisson : bool
+        Whether photons are drawn; else the counts are the expected ones.
+
+    Raises
+    ------
+    ValueError
+        If a range is not an ascending pair, or the event type is not known.
+    """
+
+    positive: ClassVar = (
+        'pixel_size',
+        'energy',
+        'years',
+        'psf_widening',
+        'diffuse_scale',
+        'source_scale',
+    )
+
+    shape: tuple = (64, 64)
+    pixel_size: float = 10 / 64
+    latitude: tuple = (0.0, 90.0)
+    longitude: tuple = (-180.0, 180.0)
+    center: tuple | None = None
+    energy: tuple = (1.0, 2.0)
+    event_type: str = 'ALL'
+    years: tuple = (10.0, 10.0)
+    psf_widening: tuple = (1.0, 1.0)
+    diffuse_scale: tuple = (0.7, 1.4)
+    source_scale: tuple = (1.0, 1.0)
+    pulsars: bool = True
+    poisson: bool = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.center is not None:
+            object.__setattr__(self, 'center', tuple(map(float, self.center)))
+        if self.event_type not in ('ALL', *EVENT_TYPES):
+            known = ', '.join(['ALL', *EVENT_TYPES])
+            msg = f'event_type must be among {known}, got {self.event_type!r}'
+            raise ValueError(msg)
+
+
+def simulate_lat_patch(rng, config=None, *, diffuse=None):
+    """
+    Simulate one patch.
+
+    Parameters
+    ----------
+    rng : `~numpy.random.Generator`
+        The source of all randomness: with the same state the patch is the same.
+
+    config : `LatConfig`, optional
+        What it may be.
+
+    diffuse : callable, optional
+        Takes galactic longitudes and latitudes in degrees and returns the
+        interstellar emission there, in photons per cm2, s and sr in the band of the
+        patch, before the PSF. By default it is drawn.
+
+    Returns
+    -------
+    patch : `bgrem.simulate.gamma.CountsPatch`
+        Fluxes are in photons per cm2 and s, the exposure in cm2 s. ``meta`` holds
+        ``lon`` and ``lat`` of the centre, and ``years``.
+    """
+    config = LatConfig() if config is None else config
+    lon, lat = _center(config, rng)
+    widening = round(rng.uniform(*config.psf_widening), 2)
+    psf = lat_psf(config.energy, config.event_type, config.pixel_size, widening)
+    canvas = Canvas(config.shape, psf)
+    years = log_uniform(config.years, rng)
+    exposure = _exposure(config, years, rng)
+    coordinates = sky_coordinates(*canvas.grid(), (lon, lat), config)
+    solid_angle = np.radians(config.pixel_size) ** 2
+    if diffuse is None:
+        gas = interstellar(*coordinates) * scale_to_band(config.energy)
+        gas = gas * interstellar_structure(canvas, config.pixel_size, lat, rng)
+        gas *= log_uniform(config.diffuse_scale, rng)
+    else:
+        gas = diffuse(*coordinates)
+    isotropic = rng.uniform(*ISOTROPIC) * scale_to_band(config.energy)
+    emission = canvas.smooth(gas * solid_angle) + isotropic * solid_angle
+    points = _sources(canvas, config, coordinates[1], rng)
+    meta = {'lon': lon, 'lat': lat, 'years': years, 'psf_widening': widening}
+    photons = rng if config.poisson else None
+    return compose_patch(canvas, emission, exposure, points, (), photons, meta=meta)
+
+
+def sky_coordinates(y, x, center, config):
+    """
+    Return the galactic coordinates of pixels in the tangent plane.
+
+    Parameters
+    ----------
+    y, x : `~numpy.ndarray` of float
+        Positions in pixels of the image.
+
+    center : tuple of float
+        Longitude and latitude of the centre of the image in degrees.
+
+    config : `LatConfig`
+        The pixels.
+
+    Returns
+    -------
+    lon, lat : `~numpy.ndarray` of float
+        In degrees; north is up and longitude grows to the left, as in the WCS of
+        `bgrem simulate gamma`.
+    """
+    height, width = config.shape
+    scale = np.radians(config.pixel_size)
+    xi = -(np.asarray(x) - (width - 1) / 2) * scale
+    eta = (np.asarray(y) - (height - 1) / 2) * scale
+    lon0, lat0 = np.radians(center)
+    # Calabretta & Greisen 2002, eqs. 2, 14, 15 and 55.
+    down = np.cos(lat0) - eta * np.sin(lat0)
+    lon = lon0 + np.arctan2(xi, down)
+    lat = np.arctan2(np.sin(lat0) + eta * np.cos(lat0), np.hypot(xi, down))
+    return np.degrees(lon), np.degrees(lat)
+
+
+def _center(config, rng):
+    lon = rng.uniform(*config.longitude)
+    low, high = np.sin(np.radians(config.latitude))
+    lat = np.degrees(np.arcsin(rng.uniform(low, high))) * rng.choice((-1, 1))
+    if config.center is not None:
+        lon, lat = config.center
+    return float(lon), float(lat)
+
+
+def _exposure(config, years, rng):
+    """The exposure of the image: a few per cent of tilt, as over the whole sky."""
+    share = 1.0 if config.event_type == 'ALL' else EVENT_TYPES[config.event_type][2]
+    y, x = (np.linspace(-0.5, 0.5, size) for size in config.shape)
+    # The whole range of 10% is 90 degrees wide.
+    tilt = rng.normal(0, 0.1 / 90 * config.pixel_size, 2)
+    factor = rng.uniform(0.95, 1.05)
+    factor = factor + tilt[0] * config.shape[0] * y[:, None]
+    factor = factor + tilt[1] * config.shape[1] * x
+    return EXPOSURE_PER_YEAR * years * share * np.maximum(factor, 0.5)
+
+
+def _sources(canvas, config, lat, rng):
+    solid_angle = np.radians(config.pixel_size) ** 2
+    scale = log_uniform(config.source_scale, rng)
+    area = solid_angle * lat.size
+    flux = draw_fluxes(area * scale, rng)
+    x, y = canvas.random_positions(len(flux), rng)
+    if config.pulsars:
+        # Each pixel of the canvas has its own density.
+        expected = pulsar_density(lat) * solid_angle * scale
+        row, column = np.nonzero(rng.poisson(expected))
+        jitter = rng.uniform(-0.5, 0.5, (2, len(row)))
+        flux = np.concatenate([flux, draw_pulsar_fluxes(len(row), rng)])
+        x = np.concatenate([x, column + jitter[0] - canvas.margin])
+        y = np.concatenate([y, row + jitter[1] - canvas.margin])
+    return PointSources(x, y, flux * scale_to_band(config.energy, _SOURCE_SPECTRUM))

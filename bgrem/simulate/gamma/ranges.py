@@ -1,0 +1,104 @@
+"""
+Configurations of ranges, from which each patch draws its own values.
+"""
+
+from dataclasses import asdict, fields
+
+from bgrem._config import check_keys
+
+__all__ = ['Ranges', 'log_uniform']
+
+
+class Ranges:
+    """
+    What the configurations of patches have in common.
+
+    A field whose default is a pair is a range, one whose name ends in
+    ``probability`` lies within 0 and 1, and ``shape`` is the height and width of the
+    patch in pixels.
+    """
+
+    #: The fields that must be positive.
+    positive = ()
+
+    def __post_init__(self):
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name == 'shape':
+                value = tuple(int(size) for size in value)
+                if len(value) != 2 or min(value) < 1:
+                    msg = f'shape must be two positive numbers, got {value!r}'
+                    raise ValueError(msg)
+            elif isinstance(item.default, tuple):
+                value = tuple(float(bound) for bound in value)
+                if len(value) != 2 or not value[0] <= value[1]:
+                    msg = f'{item.name} must be an ascending pair, got {value!r}'
+                    raise ValueError(msg)
+            elif item.name.endswith('probability') and not 0 <= value <= 1:
+                msg = f'{item.name} must be between 0 and 1, got {value!r}'
+                raise ValueError(msg)
+            object.__setattr__(self, item.name, value)
+        for name in self.positive:
+            value = getattr(self, name)
+            if not (value[0] if isinstance(value, tuple) else value) > 0:
+                msg = f'{name} must be positive, got {value!r}'
+                raise ValueError(msg)
+
+    def to_dict(self):
+        """
+        The configuration as a plain `dict` that JSON and TOML can hold.
+
+        Returns
+        -------
+        values : dict
+            Every field by name that is not `None`.
+        """
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+            if value is not None
+        }
+
+    @classmethod
+    def from_dict(cls, values):
+        """
+        Build a configuration from `to_dict` output.
+
+        Parameters
+        ----------
+        values : dict
+            Fields by name; missing ones take their default.
+
+        Returns
+        -------
+        config : `Ranges`
+            The configuration.
+
+        Raises
+        ------
+        ValueError
+            If ``values`` holds an unknown key or a value out of range.
+        """
+        check_keys(cls, values, cls.__name__)
+        return cls(**values)
+
+
+def log_uniform(bounds, rng):
+    """
+    Draw from a range.
+
+    Parameters
+    ----------
+    bounds : tuple of float
+        The range (low, high).
+
+    rng : `~numpy.random.Generator`
+        The source of randomness.
+
+    Returns
+    -------
+    value : float
+        Log-uniform.
+    """
+    low, high = bounds
+    return float(low * (high / low) ** rng.random())

@@ -1,0 +1,123 @@
+"""
+Sources with a shape: clusters of galaxies and supernova remnants.
+"""
+
+import numpy as np
+
+from .emission import power_law_field
+from .patch import ExtendedSource
+from .significance import template_significance
+
+__all__ = ['beta_model', 'draw_extended', 'shell']
+
+
+def beta_model(radius, core, beta):
+    """
+    The surface brightness of hot gas in a cluster of galaxies.
+
+    Parameters
+    ----------
+    radius : `~numpy.ndarray` of float
+        Distance from the centre.
+
+    core : float
+        The core radius, in the same unit.
+
+    beta : float
+        The slope; the profile ends at 12 core radii.
+
+    Returns
+    -------
+    brightness : `~numpy.ndarray` of float
+        1 at the centre.
+    """
+    # Cavaliere & Fusco-Femiano 1976.
+    profile = (1 + (radius / core) ** 2) ** (0.5 - 3 * beta)
+    return np.where(radius < 12 * core, profile, 0.0)
+
+
+def shell(radius, outer, thickness):
+    """
+    The projection of a sphere that is hollow.
+
+    Parameters
+    ----------
+    radius : `~numpy.ndarray` of float
+        Distance from the centre.
+
+    outer : float
+        The radius of the sphere, in the same unit.
+
+    thickness : float
+        The part of it that shines: 1 is a full sphere.
+
+    Returns
+    -------
+    brightness : `~numpy.ndarray` of float
+        The length of the line of sight in the shell.
+    """
+    inner = outer * (1 - thickness)
+    through = np.sqrt(np.maximum(outer**2 - radius**2, 0))
+    return through - np.sqrt(np.maximum(inner**2 - radius**2, 0))
+
+
+def draw_extended(canvas, level, snr, rng):
+    """
+    Draw a cluster or a remnant.
+
+    Parameters
+    ----------
+    canvas : `bgrem.simulate.gamma.canvas.Canvas`
+        The pixels.
+
+    level : float
+        The mean sky in counts per pixel.
+
+    snr : float
+        The S/N that the source has there, had it the whole canvas.
+
+    rng : `~numpy.random.Generator`
+        The source of randomness.
+
+    Returns
+    -------
+    source : `bgrem.simulate.gamma.patch.ExtendedSource`
+        Its centre is on the image.
+    """
+    cy, cx = (rng.uniform(-0.5, size - 0.5) for size in canvas.shape)
+    y, x = canvas.grid()
+    angle, ratio = rng.uniform(0, np.pi), rng.uniform(0.6, 1.0)
+    along = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)
+    across = (y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)
+    radius = np.hypot(along, across / ratio)
+    side = max(canvas.shape)
+    if rng.random() < 0.5:
+        core = 1.5 * (side / 12) ** rng.random()
+        image = beta_model(radius, core, rng.uniform(0.5, 0.9))
+    else:
+        outer = 4 * (side / 12) ** rng.random()
+        image = shell(radius, outer, rng.uniform(0.08, 1.0))
+        # One side is brighter, and there are filaments.
+        image = image * (1 + rng.uniform(0, 0.9) * along / np.maximum(radius, 1e-9))
+        knots = power_law_field(canvas.padded, rng.uniform(-3.5, -2.0), rng)
+        image = image * np.exp(rng.uniform(0, 0.8) * knots)
+        if rng.random() < 0.3:
+            inside = outer * rng.uniform(0.1, 0.3)
+            image = image + image.max() * np.exp(-((radius / inside) ** 2))
+    image = image / image.sum()
+    counts = np.geomspace(1e-2, 1e9, 23)
+    smooth = canvas.smooth(image)
+    smooth = smooth[smooth > 1e-3 * smooth.max()]
+    sky = np.full(smooth.shape, level)
+    known = np.log([template_significance(n * smooth, sky) for n in counts])
+    total = np.exp(np.interp(np.log(snr), known, np.log(counts)))
+    return ExtendedSource(
+        cx, cy, total * image, _half_light_radius(image, x - cx, y - cy)
+    )
+
+
+def _half_light_radius(image, x, y):
+    radius = np.hypot(x, y).ravel()
+    order = np.argsort(radius)
+    light = np.cumsum(image.ravel()[order])
+    return float(radius[order][np.searchsorted(light, 0.5 * light[-1])])

@@ -1,0 +1,189 @@
+"""
+The expected level of a map of counts, and its sky from the network.
+
+A level is known before any source: a mean (a median of few photons is 0 or 1) of what
+lies in coarse boxes, without what stands out, over the exposure. The network turns it
+into a sky with structure; what the photons say against that sky, they say more surely
+the more there are of them. Numpy and scipy only.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+from bgrem.sky.boxes import BoxSky
+
+__all__ = ['adjust_sky', 'counts_sky', 'expected_level']
+
+_BOX = 32  # pixels
+# What is more than so many times the level, and by so many standard deviations and
+# photons more, counts as that much: sources, in squares of that side. A bright ridge of
+# the sky, as the plane of the Galaxy, is not cut off as it would be by clipping.
+_MOST = (3.0, 3.0, 2.0)
+_SQUARE = 5
+_N_ITERATIONS = 8
+# A box counts with the mean of all by this weight, in photons: of few it is uncertain.
+_PRIOR = 4.0
+# The sky of the network is right to some per cent: it counts as much as these photons.
+_TRUST = 8000.0
+_LOCAL_TRUST = 300.0  # what its error from place to place is worth
+_WINDOWS = (32, 8)  # pixels, in which it is compared with the photons
+_SOURCE_ERROR = 0.1  # of the light of a source
+_LEAST = 1e-30
+# How far the photons of a window can lower and raise the sky.
+_FACTORS = (0.1, 10.0)
+_VIEW = 64.0**2  # pixels
+_SKY_BOX = 4  # pixels, the least of `bgrem.sky.boxes`
+
+
+def expected_level(counts, unusable, exposure=None):
+    """
+    Measure the level of the sky of a map of counts.
+
+    Parameters
+    ----------
+    counts : 2D `~numpy.ndarray` of float
+        Photons, or expected counts.
+    unusable : 2D `~numpy.ndarray` of bool
+        True at pixels to ignore, among them all that are not finite.
+    exposure : 2D `~numpy.ndarray` of float, optional
+        The exposure of each pixel, of any unit; where it is not positive, the pixel
+        must be unusable. Default: the same everywhere.
+
+    Returns
+    -------
+    level : 2D `~numpy.ndarray` of float64
+        Expected counts of the sky in each pixel, positive; where the pixel is unusable,
+        as its surroundings have it. Tiny where there are no photons at all.
+
+    Notes
+    -----
+    The rate is a mean in boxes of about 32 px, interpolated linearly. Squares of 5 px
+    count as no more than three times what is found there, and 3 standard deviations
+    and 2 photons, again and again.
+    """
+    usable = ~unusable
+    exposure = np.ones(counts.shape) if exposure is None else exposure.astype(float)
+    exposure = np.where(usable, exposure, 0)
+    if not exposure.any():
+        return np.full(counts.shape, _LEAST)
+    exposure = exposure / exposure[usable].mean()
+    photons = _mean_of_squares(np.where(usable, counts, 0).astype(float))
+    seen = _mean_of_squares(exposure)
+    edges = [_edges(n) for n in counts.shape]
+    times, sigma, more = _MOST
+    rate = _smooth_rate(photons, seen, edges)
+    for _ in range(_N_ITERATIONS):
+        level = rate * seen
+        noise = np.sqrt(np.maximum(level, 0)) / _SQUARE
+        limit = times * level + sigma * noise + more / _SQUARE**2
+        rate = _smooth_rate(np.minimum(photons, limit), seen, edges)
+    return np.maximum(rate * np.where(exposure > 0, exposure, 1.0), _LEAST)
+
+
+def _edges(n_pixels):
+    n_boxes = max(1, round(n_pixels / _BOX))
+    return np.arange(n_boxes + 1) * n_pixels // n_boxes
+
+
+def _mean_of_squares(values):
+    return ndimage.uniform_filter(values, _SQUARE, mode='reflect')
+
+
+def _smooth_rate(photons, seen, edges):
+    """Return the photons per exposure in boxes, interpolated."""
+    n_photons, exposure = photons, seen
+    for axis, one in enumerate(edges):
+        n_photons, exposure = (
+            np.add.reduceat(values, one[:-1], axis) for values in (n_photons, exposure)
+        )
+    if not n_photons.any():
+        return np.zeros(photons.shape)
+    mean = n_photons.sum() / exposure.sum()
+    # a box with hardly any exposure has the rate of all
+    rate = (n_photons + _PRIOR) / (exposure + _PRIOR / mean)
+    for axis, one in enumerate(edges):
+        middle = (one[:-1] + one[1:] - 1) / 2
+        rate = np.apply_along_axis(
+            lambda line, at=middle, n=one[-1]: np.interp(np.arange(n), at, line),
+            axis,
+            rate,
+        )
+    return rate
+
+
+def adjust_sky(sky, counts, source, unusable):
+    """
+    Bring the sky of the network into agreement with the photons.
+
+    Parameters
+    ----------
+    sky, source : 2D `~numpy.ndarray` of float
+        Expected counts of sky and sources, from the network.
+    counts : 2D `~numpy.ndarray` of float
+        The data.
+    unusable : 2D `~numpy.ndarray` of bool
+        True at pixels to ignore.
+
+    Returns
+    -------
+    sky : 2D `~numpy.ndarray` of float64
+        The sky, times a smooth factor.
+    error : 2D `~numpy.ndarray` of float64
+        Its relative standard error.
+
+    Notes
+    -----
+    The network is right to some per cent, as if it had seen 8000 photons in each
+    window. Where a window holds many more of them the factor is what they say, so that
+    no light is lost in sums; where it holds fewer it is near one (the posterior mean of
+    a gamma distribution). So it is, first, for the image as a whole.
+    """
+    sky = np.maximum(sky.astype(float), _LEAST)
+    source = np.maximum(source.astype(float), 0)
+    rest = np.where(unusable, 0, counts - source)
+    # of the variance of a pixel the part that is the sky's
+    share = sky / (sky + source + (_SOURCE_ERROR * source) ** 2)
+    share[unusable] = 0
+    held, promised = (np.sum(share * one) for one in (rest, sky))
+    # it has seen no more photons than there are in its field of view
+    trust = min(_TRUST, _VIEW * promised / max(share.sum(), 1))
+    sky *= np.clip((max(held, 0) + trust) / (promised + trust), *_FACTORS)
+    for window in _WINDOWS:
+        held, promised = (
+            _window_mean(share * one, window) * window**2 for one in (rest, sky)
+        )
+        factor = (np.maximum(held, 0) + _TRUST) / (promised + _TRUST)
+        sky = sky * np.clip(factor, *_FACTORS)
+    error = 1 / np.sqrt(np.maximum(promised, 0) + min(trust, _LOCAL_TRUST) + _LEAST)
+    return sky, error
+
+
+def _window_mean(values, window):
+    """Return the mean about each pixel, weighted by a triangle of that width."""
+    values = ndimage.uniform_filter(values, window // 2, mode='reflect')
+    return ndimage.uniform_filter(values, window // 2 + 1, mode='reflect')
+
+
+def counts_sky(sky, error):
+    """
+    Express a sky of counts in the boxes of a mesh.
+
+    Parameters
+    ----------
+    sky, error : 2D `~numpy.ndarray` of float
+        Expected counts and their standard error.
+
+    Returns
+    -------
+    boxes : `~bgrem.sky.boxes.BoxSky`
+        Means in boxes of 4 px, whose noise is that of their counts.
+    """
+    more = [(0, -n % _SKY_BOX) for n in sky.shape]
+    level, error = (
+        np.pad(one, more, mode='edge')
+        .reshape(-1, _SKY_BOX, (one.shape[1] + more[1][1]) // _SKY_BOX, _SKY_BOX)
+        .mean(axis=(1, 3))
+        for one in (sky, error)
+    )
+    beneath = np.zeros(sky.shape, dtype=bool)
+    return BoxSky(_SKY_BOX, level, np.sqrt(level), error, beneath)

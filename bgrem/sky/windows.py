@@ -1,0 +1,39 @@
+"""
+Windows that say in little what a large image is like. Numpy only.
+"""
+
+import numpy as np
+
+__all__ = ['spread_windows']
+
+# Multiples of these fill a square evenly, however many are taken (Roberts 2018, "The
+# unreasonable effectiveness of quasirandom sequences"): 1/g and 1/g^2, g^3 = g + 1.
+_STEPS = 0.7548776662466927, 0.5698402909980532
+
+
+def spread_windows(shape, side):
+    """
+    Cut an image into windows, of which the first ones are spread over all of it.
+
+    Parameters
+    ----------
+    shape : tuple of 2 int
+        The shape of the image.
+    side : int
+        The largest side of a window in pixels.
+
+    Returns
+    -------
+    windows : list of tuple of slice
+        Each pixel of the image is in one of them. They differ by at most one pixel in
+        size.
+    """
+    edges = [np.arange(-(-n // side) + 1) * n // -(-n // side) for n in shape]
+    y, x = (np.arange(len(edge) - 1) for edge in edges)
+    order = (y[:, np.newaxis] * _STEPS[0] + x * _STEPS[1]) % 1
+    rows, columns = np.unravel_index(np.argsort(order, axis=None), order.shape)
+    (bottom, top), (left, right) = ((edge[:-1], edge[1:]) for edge in edges)
+    return [
+        np.s_[bottom[j] : top[j], left[i] : right[i]]
+        for j, i in zip(rows, columns, strict=True)
+    ]

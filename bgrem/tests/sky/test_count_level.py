@@ -1,0 +1,119 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Tests of the level and the sky of maps of counts."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from bgrem.sky.count_level import adjust_sky, counts_sky, expected_level
+
+SHAPE = (130, 150)
+NOWHERE = np.zeros(SHAPE, dtype=bool)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20)
+
+
+@pytest.mark.parametrize('mean', [0.003, 0.05, 1.0, 30.0, 1e6])
+def test_level_of_a_flat_sky(rng, mean):
+    """A mean, whatever the number of photons, and not the median of zeros."""
+    data = rng.poisson(mean, SHAPE).astype(float)
+    level = expected_level(data, NOWHERE)
+    assert level.shape == SHAPE
+    assert level.min() > 0
+    assert_allclose(level.mean(), mean, rtol=0.02 + 3 / np.sqrt(mean * data.size))
+    if mean < 0.1:
+        assert np.median(data) == 0
+
+
+@pytest.mark.parametrize('mean', [0.02, 2.0, 200.0])
+def test_level_without_sources(rng, mean):
+    """Stars of thousands of photons, and of a few, do not raise it much."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    stars = np.zeros(SHAPE)
+    for peak in (5, 50, 1000):
+        for _ in range(3):
+            y0, x0 = rng.uniform(0, 1, 2) * SHAPE
+            stars += peak * np.exp(-((y - y0) ** 2 + (x - x0) ** 2) / 6)
+    data = rng.poisson(mean + stars).astype(float)
+    level = expected_level(data, NOWHERE).mean()
+    assert level < mean + 0.2 * (data.mean() - mean) + 0.05 * mean
+
+
+def test_level_follows_sky_and_exposure(rng):
+    slope = np.linspace(1, 9, SHAPE[1])
+    exposure = np.ones(SHAPE)
+    exposure[:40] = 0.1
+    exposure[60:64] = 0
+    data = rng.poisson(slope * exposure).astype(float)
+    level = expected_level(data, exposure == 0, 3e11 * exposure)
+    assert_allclose(level[:40].mean(), 0.5, rtol=0.1)
+    assert_allclose(level[70:].mean(), 5.0, rtol=0.03)
+    assert level[70:, 130].mean() > 3.5 * level[70:, 20].mean()
+    # where nothing was seen, what would have been
+    assert level[60:64].mean() > 3
+
+
+def test_level_of_nothing():
+    empty = expected_level(np.zeros(SHAPE), NOWHERE)
+    assert np.all((empty > 0) & (empty < 1e-6))
+    hidden = expected_level(np.full(SHAPE, np.nan), ~NOWHERE)
+    assert np.isfinite(hidden).all()
+
+
+def test_level_ignores_what_is_hidden(rng):
+    data = rng.poisson(2.0, SHAPE).astype(float)
+    hidden = rng.random(SHAPE) < 0.2
+    seen = expected_level(data, hidden)
+    data[hidden] = np.nan
+    assert_array_equal(expected_level(data, hidden), seen)
+
+
+def test_many_photons_decide(rng):
+    """A sky that the network has 5% too low is right where photons abound."""
+    source = np.zeros(SHAPE)
+    for mean, rtol in ((1e6, 1e-4), (100.0, 0.02)):
+        data = rng.poisson(mean, SHAPE).astype(float)
+        sky, error = adjust_sky(np.full(SHAPE, 0.95 * mean), data, source, NOWHERE)
+        assert_allclose(sky.mean(), mean, rtol=rtol)
+    assert np.all(error < 0.03)
+
+
+def test_few_photons_do_not():
+    """Hundred photons of a few thousand are no reason to bend the sky there."""
+    data = np.full(SHAPE, 0.3)
+    data[50:60, 60:70] += 1
+    sky, error = adjust_sky(np.full(SHAPE, 0.3), data, np.zeros(SHAPE), NOWHERE)
+    assert_allclose(sky, 0.3, rtol=0.06)
+    assert np.all((error > 0.01) & (error < 0.1))
+
+
+def test_sum_of_single_photons():
+    """A network that expects 20 of them has seen about as many: one is fewer."""
+    data = np.zeros(SHAPE)
+    data[50, 60] = 1
+    sky, error = adjust_sky(np.full(SHAPE, 1e-3), data, np.zeros(SHAPE), NOWHERE)
+    assert 1 < sky.sum() < 6
+    assert np.all(error > 0.3)
+
+
+def test_light_of_a_bright_source_is_no_sky():
+    """What is missing of a bright source, a tenth, does not lift the sky."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    source = 1e5 * np.exp(-((y - 60) ** 2 + (x - 70) ** 2) / 6)
+    data = 20 + 1.1 * source
+    sky, _ = adjust_sky(np.full(SHAPE, 20.0), data, source, NOWHERE)
+    assert_allclose(sky, 20, rtol=0.1)
+
+
+def test_sky_in_boxes(rng):
+    sky = rng.uniform(1, 2, (10, 13))
+    boxes = counts_sky(sky, 0.1 * sky)
+    assert boxes.box_size == 4
+    assert boxes.level.shape == (3, 4)
+    assert_allclose(boxes.level[0, 0], sky[:4, :4].mean())
+    assert_allclose(boxes.noise**2, boxes.level)
+    assert_allclose(boxes.error, 0.1 * boxes.level)
+    assert not boxes.beneath.any()

@@ -1,0 +1,129 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Tests of training on counts: short runs of tiny networks."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import bgrem
+from bgrem.nn import CountsOutput, UNetConfig
+from bgrem.pipeline import separate
+from bgrem.simulate import CountsComposer, CountsConfig
+from bgrem.train import TrainingConfig, load_config, train
+from bgrem.train.count_examples import (
+    CountsExamples,
+    counts_loss,
+    draw_counts_examples,
+    make_counts_examples,
+)
+from bgrem.weights import load_weights
+
+TINY = UNetConfig(
+    widths=(4, 8),
+    image_channels=4,
+    embedding_dim=2,
+    attention_gates=0,
+    unshuffle=2,
+    transfer='counts',
+    center_head=True,
+)
+CONFIG = TrainingConfig(
+    name='tiny',
+    network=TINY,
+    counts=CountsConfig(),
+    n_steps=3,
+    batch_size=4,
+    crop_size=32,
+    validate_every=2,
+    validation_scenes=1,
+    tile_size=64,
+    tile_overlap=16,
+)
+
+
+def test_run_and_resume(tmp_path):
+    whole = train(replace(CONFIG, decay='exponential'), tmp_path / 'a', progress=False)
+    half = replace(CONFIG, decay='exponential', n_steps=2)
+    train(half, tmp_path / 'b', progress=False)
+    again = train(replace(half, n_steps=3), tmp_path / 'b', progress=False)
+    whole, again = (load_weights(path) for path in (whole, again))
+    for name, tensor in whole.network().state_dict().items():
+        torch.testing.assert_close(again.network().state_dict()[name], tensor)
+    assert whole.is_for_counts
+    assert TrainingConfig.from_dict(whole.header['training']['config']) == replace(
+        CONFIG, decay='exponential'
+    )
+    with (tmp_path / 'a' / 'log.csv').open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert [row['step'] for row in rows] == ['2', '3']
+    assert {'validation_few', 'validation_many'} <= set(rows[0])
+    found = separate(np.ones((40, 50)), weights=whole)
+    assert found.sky.shape == (40, 50)
+
+
+def test_network_of_images_on_counts(tmp_path):
+    """The paper's network sees expected counts as an image."""
+    network = UNetConfig(widths=(4, 8), image_channels=4, attention_gates=0)
+    config = replace(
+        CONFIG,
+        network=network,
+        loss_space='background',
+        normalization='global',
+        measured_fraction=1.0,
+    )
+    weights = load_weights(train(config, tmp_path, progress=False))
+    assert not weights.is_for_counts
+
+
+def test_what_the_network_is_shown():
+    generator = torch.Generator().manual_seed(4)
+    examples = draw_counts_examples(CountsComposer(CONFIG.counts), CONFIG, generator)
+    assert examples.counts.shape == (4, 1, 32, 32)
+    for image in examples[:5]:
+        assert image.isfinite().all()
+        assert (image >= 0).all()
+    assert (examples.level > 0).all()
+    assert (examples.counts == examples.level)[~examples.valid].all()
+    # the other half: other photons of the same fields, turned
+    assert torch.equal(torch.rot90(examples.sky[:2], 1, (-2, -1)), examples.sky[2:])
+    assert not torch.equal(examples.counts[:2], examples.counts[2:])
+
+
+def test_level_without_errors():
+    generator = torch.Generator().manual_seed(4)
+    batch = CountsComposer(CountsConfig()).compose(8, 64, generator)
+    examples = make_counts_examples(batch, batch.counts, 1.0, generator, jitter=False)
+    ratio = (examples.level * examples.valid).sum(dim=(1, 2, 3))
+    ratio = ratio / examples.sky.sum(dim=(1, 2, 3))
+    assert ((ratio > 0.7) & (ratio < 1.5)).all()
+
+
+def test_loss_of_the_truth():
+    generator = torch.Generator().manual_seed(4)
+    examples = draw_counts_examples(CountsComposer(CONFIG.counts), CONFIG, generator)
+    sure = torch.where(examples.centers > 0.5, 8.0, -8.0)
+    sky = examples.sky.clamp(min=1e-9)
+    truth = CountsOutput(examples.source, sky, sure)
+    wrong = CountsOutput(examples.source + 3, sky, sure)
+    assert abs(counts_loss(truth, examples, 0.0)) < 1e-4
+    assert counts_loss(wrong, examples, 0.0) > 0.01
+    assert counts_loss(truth, CountsExamples(*examples), 5.0) < 1
+
+
+def test_counts_are_needed():
+    with pytest.raises(ValueError, match='counts must be given'):
+        replace(CONFIG, counts=None)
+
+
+@pytest.mark.parametrize('name', ['fermi-lat', 'fermi-paper'])
+def test_configurations(name):
+    path = Path(bgrem.__file__).parents[1] / 'configs' / f'{name}.toml'
+    if not path.exists():
+        pytest.skip('installed without configs')
+    config = load_config(path)
+    assert config.name == name
+    assert TrainingConfig.from_dict(config.to_dict()) == config

@@ -1,0 +1,313 @@
+"""
+From fields of photons to what a network of counts is shown and asked.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from bgrem.evaluate.curves import true_positives_at
+from bgrem.evaluate.matching import judge, match_radius
+from bgrem.nn import center_cross_entropy, counts_deviance, ratio_deviance
+from bgrem.simulate import CountsComposer, SceneBatch
+from bgrem.simulate.sky import low_pass, uniform
+
+from .examples import center_blobs, make_examples
+from .validation import find_score_peaks
+
+__all__ = [
+    'CountsExamples',
+    'CountsImages',
+    'CountsValidation',
+    'counts_loss',
+    'draw_counts_examples',
+    'make_counts_examples',
+]
+
+# The sources, the sky and the centres, so that each is learnt.
+_SOURCE_WEIGHT = 0.5
+_SKY_WEIGHT = 10.0
+_LEAST_LEVEL = 1e-3
+_N_PHOTON_DRAWS = 2  # of the same field: a field takes longer to make than to look at
+_MIN_SNR = 3.0
+_CONTAMINATION = 0.05
+_SEED = 20_500_000
+# of the sky in counts per pixel: of few photons, of some, of many
+_BRIGHTNESS = {'few': (0.0, 0.3), 'some': (0.3, 10.0), 'many': (10.0, float('inf'))}
+
+
+class CountsExamples(NamedTuple):
+    """
+    Training examples; every tensor has shape (B, 1, H, W).
+    """
+
+    counts: torch.Tensor
+    level: torch.Tensor
+    source: torch.Tensor
+    sky: torch.Tensor
+    centers: torch.Tensor
+    valid: torch.Tensor
+
+
+class CountsImages:
+    """
+    Makes fields of counts into scenes, for networks that know nothing of counts.
+
+    Parameters
+    ----------
+    config : `bgrem.simulate.CountsConfig`
+        The ingredients.
+    """
+
+    def __init__(self, config):
+        self._composer = CountsComposer(config)
+
+    def compose(self, n_fields, size, generator):
+        """
+        Make fields.
+
+        Parameters
+        ----------
+        n_fields, size, generator
+            As for `bgrem.simulate.CountsComposer.compose`.
+
+        Returns
+        -------
+        batch : `bgrem.simulate.SceneBatch`
+            The fields; their noise is that of the photons of their sky.
+        """
+        return as_scenes(self._composer.compose(n_fields, size, generator))
+
+
+def as_scenes(batch):
+    """
+    Return fields of counts as scenes.
+
+    Parameters
+    ----------
+    batch : `bgrem.simulate.CountsBatch`
+        The fields.
+
+    Returns
+    -------
+    scenes : `bgrem.simulate.SceneBatch`
+        The same, without their PSF.
+    """
+    return SceneBatch(
+        image=batch.counts,
+        source=batch.source,
+        background=batch.counts - batch.source,
+        sky=batch.sky,
+        sigma=batch.sky.sqrt(),
+        mask=batch.exposure <= 0,
+        psf=None,
+        fwhm=batch.fwhm,
+        catalog=batch.catalog,
+    )
+
+
+def draw_counts_examples(composer, config, generator):
+    """
+    Draw the examples of one training step.
+
+    Parameters
+    ----------
+    composer : `bgrem.simulate.CountsComposer`
+        Makes the fields.
+
+    config : `TrainingConfig`
+        Gives the number and the size of the crops and the width of the blobs.
+
+    generator : `~torch.Generator`
+        The source of randomness.
+
+    Returns
+    -------
+    examples : `CountsExamples`
+        ``config.batch_size`` of them: each field with photons drawn twice, once turned.
+    """
+    n_fields = -(-config.batch_size // _N_PHOTON_DRAWS)
+    batch = composer.compose(n_fields, config.crop_size, generator)
+    parts = []
+    for number in range(_N_PHOTON_DRAWS):
+        counts = batch.counts if number == 0 else batch.draw_again(generator)
+        examples = make_counts_examples(batch, counts, config.blob_sigma, generator)
+        parts.append([torch.rot90(one, number, (-2, -1)) for one in examples])
+    pairs = zip(*parts, strict=True)
+    return CountsExamples(*(torch.cat(pair)[: config.batch_size] for pair in pairs))
+
+
+def make_counts_examples(batch, counts, blob_sigma, generator, *, jitter=True):
+    """
+    Give fields the level that will be known of them.
+
+    At inference the level is a mean in coarse boxes, of what does not stand out. Here
+    it is the true sky seen through such boxes, with the light of sources that leaks
+    into it and the error of its number of photons.
+
+    Parameters
+    ----------
+    batch : `bgrem.simulate.CountsBatch`
+        The fields.
+
+    counts : `~torch.Tensor`
+        Their photons.
+
+    blob_sigma : float
+        The width in pixels of the blobs that mark source centres.
+
+    generator : `~torch.Generator`
+        The source of randomness.
+
+    jitter : bool, optional
+        Whether to make those errors.
+
+    Returns
+    -------
+    examples : `CountsExamples`
+        The fields; in gaps the counts are the level.
+    """
+    n_fields = len(counts)
+    valid = batch.exposure > 0
+    exposure = torch.where(valid, batch.exposure, 1.0)
+    box = 32
+    if jitter:
+        device = generator.device
+        box = int(torch.randint(16, 72, (1,), generator=generator, device=device))
+    seen = low_pass(valid.to(counts), box).clamp(min=1e-3)
+    rate = torch.where(valid, batch.sky / exposure, 0)
+    if jitter:
+        light = torch.where(valid, batch.source / exposure, 0)
+        leak = uniform((-1, 1), n_fields, generator).clamp(min=0)
+        rate = rate + leak * torch.minimum(light, 2 * rate)
+    level = low_pass(rate, box) / seen * exposure
+    if jitter:
+        size = min(box, counts.shape[-1])
+        known = level.mean(dim=(-2, -1), keepdim=True) * size**2
+        error = torch.sqrt(0.15**2 + 0.5 / known.clamp(min=1))
+        draw = torch.randn(n_fields, 1, 1, 1, generator=generator, device=device)
+        level = level * torch.exp(error * draw)
+    level = level.clamp(min=_LEAST_LEVEL)
+    centers = center_blobs(batch.catalog, counts.shape, blob_sigma)
+    counts = torch.where(valid, counts, level)
+    return CountsExamples(counts, level, batch.source, batch.sky, centers, valid)
+
+
+def counts_loss(output, examples, center_weight):
+    """
+    The training loss.
+
+    Parameters
+    ----------
+    output : `bgrem.nn.CountsOutput`
+        Of the network.
+
+    examples : `CountsExamples`
+        The truth.
+
+    center_weight : float
+        Weight of the centre cross-entropy.
+
+    Returns
+    -------
+    loss : `~torch.Tensor`
+        A scalar.
+    """
+    level, valid = examples.level, examples.valid
+    source = counts_deviance(output.source, examples.source, level, valid=valid)
+    sky = ratio_deviance(output.sky / level, examples.sky / level, valid=valid)
+    centers = center_cross_entropy(output.center_logit, examples.centers, valid=valid)
+    return _SOURCE_WEIGHT * source + _SKY_WEIGHT * sky + center_weight * centers
+
+
+class CountsValidation:
+    """
+    Fields made once from a fixed seed, and the score of a network on them.
+
+    Parameters
+    ----------
+    config : `TrainingConfig`
+        Gives the fields; their number is 16 times its ``validation_scenes``.
+
+    device : `~torch.device`
+        Where they live.
+    """
+
+    def __init__(self, config, device):
+        generator = torch.Generator(device).manual_seed(_SEED)
+        n_fields = 16 * config.validation_scenes
+        composer = CountsComposer(config.counts)
+        self._batch = composer.compose(n_fields, config.crop_size, generator)
+        if config.network.transfer == 'counts':
+            self._examples = make_counts_examples(
+                self._batch,
+                self._batch.counts,
+                config.blob_sigma,
+                generator,
+                jitter=False,
+            )
+        else:
+            self._examples = make_examples(
+                as_scenes(self._batch),
+                generator,
+                blob_sigma=config.blob_sigma,
+                jitter=False,
+                method=config.normalization,
+                measured_fraction=config.measured_fraction,
+            )
+        self._chunk = config.batch_size
+        sky = self._batch.sky.mean(dim=(1, 2, 3))
+        self._brightness = {
+            name: torch.nonzero((sky >= low) & (sky < high)).flatten().tolist()
+            for name, (low, high) in _BRIGHTNESS.items()
+        }
+
+    def __call__(self, network, loss):
+        """
+        Score a network.
+
+        Parameters
+        ----------
+        network : `~bgrem.nn.AttentionUNet`
+            The network, in evaluation mode.
+
+        loss : callable
+            ``loss(network, examples)`` and the map in which sources are looked for.
+
+        Returns
+        -------
+        metrics : dict of float
+            ``loss``, and the sources above S/N 3 found at 5% contamination in fields of
+            few, some and many photons.
+        """
+        total, scores = 0.0, []
+        examples, n_fields = self._examples, len(self._batch.counts)
+        with torch.no_grad():
+            for start in range(0, n_fields, self._chunk):
+                stop = min(start + self._chunk, n_fields)
+                part = type(examples)(*(one[start:stop] for one in examples))
+                value, score = loss(network, part)
+                total += float(value) * (stop - start)
+                scores.append(score)
+        metrics = {'loss': total / n_fields}
+        score = torch.cat(scores)
+        for name, fields in self._brightness.items():
+            metrics[name] = self._true_positives(score, fields)
+        metrics['detections'] = sum(metrics[name] for name in self._brightness)
+        return metrics
+
+    def _true_positives(self, score, fields):
+        catalog = {name: one.cpu().numpy() for name, one in self._batch.catalog.items()}
+        ranks, found = [], []
+        for number in fields:
+            place, rank = find_score_peaks(score[number : number + 1])[0]
+            true = catalog['scene'] == number
+            radius = match_radius(float(self._batch.fwhm[number]))
+            is_true, is_neutral = judge(
+                place[:, 1], place[:, 0], rank,
+                {name: catalog[name][true] for name in ('x', 'y', 'snr')},
+                radius, min_snr=_MIN_SNR,
+            )  # fmt: skip
+            ranks.extend(rank[~is_neutral])
+            found.extend(is_true[~is_neutral])
+        return int(true_positives_at(ranks, found, (_CONTAMINATION,))[0])

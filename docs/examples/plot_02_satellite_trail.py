@@ -1,0 +1,90 @@
+"""
+A satellite trail
+=================
+
+A trail is neither smooth sky nor a source. To a threshold it is a chain of sources. The
+network has seen trails in its training, as something that is not to be found.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from astropy.convolution import convolve
+from astropy.table import QTable
+from photutils.background import Background2D
+from photutils.datasets import make_model_image
+from photutils.psf import MoffatPSF
+from photutils.segmentation import (
+    SourceCatalog,
+    deblend_sources,
+    detect_sources,
+    make_2dgaussian_kernel,
+)
+
+from bgrem import DiffusionBackground
+
+rng = np.random.default_rng(2)
+shape = (256, 256)
+stars = QTable(
+    {
+        'x_0': rng.uniform(0, 255, 500),
+        'y_0': rng.uniform(0, 255, 500),
+        'flux': 25 / rng.uniform(0.003, 1, 500),
+    }
+)
+light = make_model_image(
+    shape, MoffatPSF(alpha=2.5, beta=3), stars, model_shape=(31, 31)
+)
+y, x = np.mgrid[:256, :256]
+distance = (y - 0.6 * x - 40) / np.hypot(1, 0.6)
+trail = 20 * np.exp(-0.5 * (distance / 1.5) ** 2)
+data = 200 + light + trail + rng.normal(0, 5, shape)
+
+# %%
+# First photutils, as its user guide does it: convolve, threshold, deblend.
+
+old = Background2D(data, 32)
+subtracted = data - old.background
+convolved = convolve(subtracted, make_2dgaussian_kernel(2.5, size=5))
+segments = detect_sources(convolved, 1.5 * old.background_rms, n_pixels=5)
+segments = deblend_sources(convolved, segments, n_pixels=5)
+found_old = SourceCatalog(subtracted, segments)
+
+# %%
+# Then bgrem. 5% of the detections may be false, which is the default.
+
+new = DiffusionBackground(data)
+found_new = new.catalog(false_discovery_rate=0.05)
+
+
+def report(name, x_found, y_found):
+    distances = np.hypot(
+        x_found[:, None] - stars['x_0'], y_found[:, None] - stars['y_0']
+    )
+    is_star = distances.min(axis=1) < 2
+    on_trail = np.abs(y_found - 0.6 * x_found - 40) < 5
+    print(
+        f'{name:10s} {len(x_found)} detections, {is_star.sum()} of them stars; '
+        f'on the trail {np.sum(on_trail)}, of them stars {np.sum(on_trail & is_star)}'
+    )
+
+
+report('photutils', found_old.x_centroid, found_old.y_centroid)
+report('bgrem', found_new.x, found_new.y)
+
+# %%
+# The circles are the detections. Where the trail runs photutils has a chain of them,
+# and the bright trail raises its noise map, so that faint stars beside it are lost.
+# bgrem finds nothing on the trail but stars, and not all of those. The trail stays in
+# the image: it is not sky either, and a flux that is measured on it is wrong. Mask it
+# for photometry.
+
+panels = {
+    'data': (data - 200, [], []),
+    'photutils': (subtracted, found_old.x_centroid, found_old.y_centroid),
+    'bgrem': (new.subtract(), found_new.x, found_new.y),
+}
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout='constrained')
+for axis, (title, (image, x_found, y_found)) in zip(axes, panels.items(), strict=True):
+    axis.imshow(image, origin='lower', vmin=-15, vmax=40, cmap='gray')
+    axis.plot(x_found, y_found, 'o', ms=5, mfc='none', mec='tab:orange', mew=0.7)
+    axis.set_title(title)
