@@ -365,6 +365,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
             np.clip(values * self._size, -largest, largest).astype(dtype)
             for values in (level, sky.noise, sky.error)
         )
+        if self._bounds is not None:
+            noise = np.minimum(noise, self._bounds[1] - self._bounds[0])
         self._level_mesh, self._noise_mesh = map(self._with_unit, (level, noise))
         self._interpolates = True
 
