@@ -270,8 +270,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
             data = image.data - self._stripe_map(image.data.dtype)
             image = replace(image, data=data)
         # what cannot be squared is measured in a unit of its own
-        unit = binary_unit(image.data, image.unusable)
-        self._size = unit if options.get('interpolator') is None else 1.0
+        is_free = options.get('interpolator') is None and not weights.is_for_counts
+        self._size = binary_unit(image.data, image.unusable) if is_free else 1.0
         # kept for the flipped residual: neither array nor file may change till then
         self._detector = {
             'error': error_in_unit(image.error, self._size),
@@ -288,11 +288,6 @@ class DiffusionBackground(DetectionMixin, Background2D):
         self._image = image
         self._source = separation.source * unit
         self._probability = separation.probability
-        usable = ~image.unusable
-        self._bounds = (
-            image.data.min(where=usable, initial=np.inf),
-            image.data.max(where=usable, initial=-np.inf),
-        )
         self._correction = separation.correction
         unusable, noise = image.unusable, separation.normalization.scale
         if not isinstance(normalization, str):
@@ -315,6 +310,9 @@ class DiffusionBackground(DetectionMixin, Background2D):
                 separation.meta['binning'],
             )
         self._large = sky.beneath
+        usable = image.data[~unusable]
+        is_bound = usable.size > 0 and not self._is_counts
+        self._bounds = (usable.min(), usable.max()) if is_bound else None
         # of single counts there are no less than none, beyond the borders neither
         self._edges = 'reflect' if step else 'linear'
         if automatic and not given_options(options):
@@ -334,7 +332,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
             self._measure_boxes(sky, residual, box_size, options, is_free=is_free)
         self._meta = {
             **separation.meta,
-            'normalization': normalization if np.ndim(normalization) == 0 else 'map',
+            **_given_factor(normalization),
             'remove_stripes': bool(remove_stripes),
             'boxes': 'auto' if automatic else 'given',
             'box_size': tuple(int(size) for size in self.box_size),
@@ -367,6 +365,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
             np.clip(values * self._size, -largest, largest).astype(dtype)
             for values in (level, sky.noise, sky.error)
         )
+        if self._bounds is not None:
+            noise = np.minimum(noise, self._bounds[1] - self._bounds[0])
         self._level_mesh, self._noise_mesh = map(self._with_unit, (level, noise))
         self._interpolates = True
 
@@ -720,6 +720,13 @@ def _hide_blank(image, box_size, options):
         # where no box is left the parent would raise, and only because of what we hide
         is_enough = count_boxes(silent_mask(hidden), image, box_size, options) > 0
     return hidden if is_enough else image
+
+
+def _given_factor(normalization):
+    """Return what `meta` says of a factor in the unit of the data."""
+    if normalization is None or isinstance(normalization, str):
+        return {}
+    return {'normalization': normalization if np.ndim(normalization) == 0 else 'map'}
 
 
 def _plain(values):

@@ -327,7 +327,7 @@ def _constant_normalization(data, unusable, scale):
     center = np.median(usable) if usable.size else 0.0
     return Normalization(
         np.full(data.shape, center, dtype=dtype),
-        np.full(data.shape, min(scale, _LARGEST), dtype=dtype),
+        np.full(data.shape, min(scale, float(_LARGEST)), dtype=dtype),
     )
 
 

@@ -150,9 +150,9 @@ def _detect(bkg, scene):
     return Detections(peaks['x_center'], peaks['y_center'], score, shift), texts
 
 
-class CatalogSurvey:
+class _Survey:
     """
-    Measure what a false-discovery rate of 5% gives, as the peaks have it.
+    Base class of what is measured scene by scene.
 
     Parameters
     ----------
@@ -163,7 +163,6 @@ class CatalogSurvey:
     def __init__(self, observer):
         self.observer = observer
         self._rows = []
-        self._errors = []
 
     def add(self, scene):
         """
@@ -174,6 +173,20 @@ class CatalogSurvey:
         scene : `~bgrem.evaluate.wild.scene.WildScene`
             Nothing is kept of it but sums.
         """
+        self._rows.append(self._measure(scene))
+
+
+class CatalogSurvey(_Survey):
+    """
+    Measure what a false-discovery rate of 5% gives, as the peaks have it.
+
+    Parameters
+    ----------
+    observer : `Observer`
+        What observes the scenes.
+    """
+
+    def _measure(self, scene):
         native = getattr(scene, 'native', None)
         row = self._judge(scene)
         if native is not None:
@@ -183,9 +196,8 @@ class CatalogSurvey:
         row['breaks'] = bool(binom.sf(row['n_false'] - 1, row['n_kept'], RATE) < _RARE)
         row['fails'] = observed['background'] is None
         row['needs_options'] = not observed['by_itself'] and not row['fails']
-        if observed['error']:
-            self._errors.append(observed['error'])
-        self._rows.append(row)
+        row['error'] = observed['error']
+        return row
 
     def _judge(self, scene):
         found = self.observer.detect(scene)
@@ -239,17 +251,18 @@ class CatalogSurvey:
             for warns in (False, True)
             for breaks in (False, True)
         }
+        errors = [row['error'] for row in self._rows if row['error']]
         return {
             **sums,
             'false_fraction': sums['n_false'] / kept if kept else None,
             **says,
             'n_failed': sum(row['fails'] for row in self._rows),
             'n_needs_options': sum(row['needs_options'] for row in self._rows),
-            'first_error': self._errors[0] if self._errors else None,
+            'first_error': errors[0] if errors else None,
         }
 
 
-class LevelSurvey:
+class LevelSurvey(_Survey):
     """
     Compare the noise level with the true one, and the sky with what the data hold.
 
@@ -259,19 +272,7 @@ class LevelSurvey:
         What observes the scenes.
     """
 
-    def __init__(self, observer):
-        self.observer = observer
-        self._rows = []
-
-    def add(self, scene):
-        """
-        Measure one scene.
-
-        Parameters
-        ----------
-        scene : `~bgrem.evaluate.wild.scene.WildScene`
-            Nothing is kept of it but sums.
-        """
+    def _measure(self, scene):
         row = {'parent': _parent_level(scene)}
         bkg = self.observer.observe(scene)['background']
         if bkg is not None:
@@ -281,7 +282,7 @@ class LevelSurvey:
             row['lowest_sky'] = float(bkg.background.min())
             data = np.where(scene.mask, 0, np.nan_to_num(scene.image)).sum()
             row['source_light'] = float(bkg.source.sum() / max(data, 1e-9))
-        self._rows.append(row)
+        return row
 
     def result(self):
         """
