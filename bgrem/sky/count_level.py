@@ -117,10 +117,12 @@ def adjust_sky(sky, counts, source, unusable):
 
     Parameters
     ----------
-    sky, source : 2D `~numpy.ndarray` of float
-        Expected counts of sky and sources, from the network.
+    sky : 2D `~numpy.ndarray` of float
+        Expected counts of the sky, from the network.
     counts : 2D `~numpy.ndarray` of float
         The data.
+    source : 2D `~numpy.ndarray` of float
+        Expected counts of the sources, from the network.
     unusable : 2D `~numpy.ndarray` of bool
         True at pixels to ignore.
 

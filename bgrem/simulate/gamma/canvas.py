@@ -41,7 +41,6 @@ class Canvas:
     padded : tuple of int
         Height and width of the canvas. It is wrapped: what leaves at one side comes
         back at the other, which the margin keeps away from the image.
-
     """
 
     def __init__(self, shape, psf):

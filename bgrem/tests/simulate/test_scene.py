@@ -482,6 +482,7 @@ class TestSpeedCommand:
             n_crops=2,
             crop_size=32,
             image_size=64,
+            float32=True,
         )
         speed_, cpu, peak, before = speed.measure(name, options, tmp_path)
         assert speed_ > 0
