@@ -1,10 +1,10 @@
 """
-What every configuration that is read from a file has to check.
+What every configuration that is read from a file has in common.
 """
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 
-__all__ = ['check_keys']
+__all__ = ['check_keys', 'plain_values']
 
 
 def check_keys(config_class, values, name):
@@ -31,3 +31,23 @@ def check_keys(config_class, values, name):
     if unknown:
         msg = f'{name} has unknown keys: {sorted(unknown)}'
         raise ValueError(msg)
+
+
+def plain_values(config):
+    """
+    Return the values of a configuration as JSON and TOML can hold them.
+
+    Parameters
+    ----------
+    config : dataclass instance
+        The configuration.
+
+    Returns
+    -------
+    values : dict
+        Every field by name; tuples as lists.
+    """
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(config).items()
+    }

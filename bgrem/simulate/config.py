@@ -2,9 +2,9 @@
 What a simulated scene may contain.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
-from bgrem._config import check_keys
+from bgrem._config import check_keys, plain_values
 
 __all__ = ['SceneConfig']
 
@@ -223,10 +223,7 @@ class SceneConfig:
         values : dict
             Every field by name.
         """
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
+        return plain_values(self)
 
     @classmethod
     def from_dict(cls, values):

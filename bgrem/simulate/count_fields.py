@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch.nn import functional
 
-from bgrem._config import check_keys
+from bgrem._config import check_keys, plain_values
 
 from .sky import uniform
 
@@ -114,10 +114,7 @@ class CountsConfig:
         values : dict
             Every field by name.
         """
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
+        return plain_values(self)
 
     @classmethod
     def from_dict(cls, values):

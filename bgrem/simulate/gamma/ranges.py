@@ -2,9 +2,9 @@
 Configurations of ranges, from which each patch draws its own values.
 """
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 
-from bgrem._config import check_keys
+from bgrem._config import check_keys, plain_values
 
 __all__ = ['Ranges', 'log_uniform']
 
@@ -53,11 +53,8 @@ class Ranges:
         values : dict
             Every field by name that is not `None`.
         """
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-            if value is not None
-        }
+        values = plain_values(self)
+        return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
     def from_dict(cls, values):
