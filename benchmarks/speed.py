@@ -13,9 +13,11 @@ import statistics
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -125,20 +127,20 @@ def measure_stage(name, options, folder):
 
     What the stage before has left is read from a file, so that memory is its own.
     """
-    _prepare(options)
-    times = []
-    for size in (256, *options.repeats * [options.image_size]):
-        path = folder / f'{size}.pickle'
-        image, found = np.load(folder / f'{size}.npy'), None
-        if path.exists():
-            found = pickle.loads(path.read_bytes())
-        if len(times) == 1:
-            small = _peak_memory()
-        start = time.process_time()
-        left = STAGES[name](image, found)
-        times.append(time.process_time() - start)
-        if name in ('constructor', 'first detect'):
-            path.write_bytes(pickle.dumps(left[0]))
+    with _settings(options):
+        times = []
+        for size in (256, *options.repeats * [options.image_size]):
+            path = folder / f'{size}.pickle'
+            image, found = np.load(folder / f'{size}.npy'), None
+            if path.exists():
+                found = pickle.loads(path.read_bytes())
+            if len(times) == 1:
+                small = _peak_memory()
+            start = time.process_time()
+            left = STAGES[name](image, found)
+            times.append(time.process_time() - start)
+            if name in ('constructor', 'first detect'):
+                path.write_bytes(pickle.dumps(left[0]))
     return statistics.median(times[1:]), _peak_memory() - small
 
 
@@ -165,16 +167,16 @@ BENCHMARKS = {'composer': composer, 'training': training, 'inference': inference
 
 def measure(name, options, folder):
     """Return speed (Mpix/s), CPU time (s/Mpix) and memory (MiB): peak and imports."""
-    _prepare(options)
-    before = _peak_memory()
-    run, n_pixels = BENCHMARKS[name](options, folder)
-    run()
-    wall, cpu = [], []
-    for _ in range(options.repeats):
-        start = time.perf_counter(), time.process_time()
+    with _settings(options):
+        before = _peak_memory()
+        run, n_pixels = BENCHMARKS[name](options, folder)
         run()
-        wall.append(time.perf_counter() - start[0])
-        cpu.append(time.process_time() - start[1])
+        wall, cpu = [], []
+        for _ in range(options.repeats):
+            start = time.perf_counter(), time.process_time()
+            run()
+            wall.append(time.perf_counter() - start[0])
+            cpu.append(time.process_time() - start[1])
     megapixels = n_pixels / 1e6
     return (
         megapixels / statistics.median(wall),
@@ -184,10 +186,12 @@ def measure(name, options, folder):
     )
 
 
-def _prepare(options):
+@contextmanager
+def _settings(options):
     torch.set_num_threads(options.threads)
-    if options.float32:
-        run.cpu_has_bfloat16 = lambda: False
+    native = cpu_has_bfloat16() and not options.float32
+    with patch.object(run, 'cpu_has_bfloat16', lambda: native):
+        yield
 
 
 def _peak_memory():

@@ -85,7 +85,8 @@ def doubts(name):
 @pytest.mark.parametrize('name', NAMES)
 def test_cut_out(name):
     data = read(name)
-    y, x = (max(0, n // 2 - 64) for n in data.shape)
+    # Where no rounding decides about the warning: the middle of some has few sources.
+    y, x = (0 if name in DOUBTFUL else max(0, n // 2 - 64) for n in data.shape)
     with doubts(name):
         check(data[y : y + 128, x : x + 128])
 
