@@ -6,13 +6,20 @@ GalSim is imported only when a stamp bank is built.
 
 from .cache import cached_stamp_bank
 from .config import SceneConfig
-from .count_fields import CountsBatch, CountsComposer, CountsConfig
+from .counts import (
+    CountsBank,
+    CountsBatch,
+    CountsComposer,
+    CountsConfig,
+    draw_counts_bank,
+)
 from .families import FAMILIES
 from .scene import SceneBatch, SceneComposer
 from .stamps import StampBank, build_stamp_bank
 
 __all__ = [
     'FAMILIES',
+    'CountsBank',
     'CountsBatch',
     'CountsComposer',
     'CountsConfig',
@@ -22,4 +29,5 @@ __all__ = [
     'StampBank',
     'build_stamp_bank',
     'cached_stamp_bank',
+    'draw_counts_bank',
 ]

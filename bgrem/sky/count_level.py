@@ -69,46 +69,44 @@ def expected_level(counts, unusable, exposure=None):
     exposure = exposure / exposure[usable].mean()
     photons = _mean_of_squares(np.where(usable, counts, 0).astype(float))
     seen = _mean_of_squares(exposure)
-    edges = [_edges(n) for n in counts.shape]
+    axes = [_boxes(n) for n in counts.shape]
     times, sigma, more = _MOST
-    rate = _smooth_rate(photons, seen, edges)
+    rate = _smooth_rate(photons, seen, axes)
     for _ in range(_N_ITERATIONS):
         level = rate * seen
         noise = np.sqrt(np.maximum(level, 0)) / _SQUARE
         limit = times * level + sigma * noise + more / _SQUARE**2
-        rate = _smooth_rate(np.minimum(photons, limit), seen, edges)
+        rate = _smooth_rate(np.minimum(photons, limit), seen, axes)
     return np.maximum(rate * np.where(exposure > 0, exposure, 1.0), _LEAST)
 
 
-def _edges(n_pixels):
+def _boxes(n_pixels):
+    """Return where boxes begin, and the matrix that interpolates them linearly."""
     n_boxes = max(1, round(n_pixels / _BOX))
-    return np.arange(n_boxes + 1) * n_pixels // n_boxes
+    edges = np.arange(n_boxes + 1) * n_pixels // n_boxes
+    middle = (edges[:-1] + edges[1:] - 1) / 2
+    pixels = np.arange(n_pixels)
+    columns = [np.interp(pixels, middle, one) for one in np.eye(n_boxes)]
+    return edges[:-1], np.stack(columns, axis=1)
 
 
 def _mean_of_squares(values):
     return ndimage.uniform_filter(values, _SQUARE, mode='reflect')
 
 
-def _smooth_rate(photons, seen, edges):
+def _smooth_rate(photons, seen, axes):
     """Return the photons per exposure in boxes, interpolated."""
-    n_photons, exposure = photons, seen
-    for axis, one in enumerate(edges):
-        n_photons, exposure = (
-            np.add.reduceat(values, one[:-1], axis) for values in (n_photons, exposure)
-        )
+    (rows, along_y), (columns, along_x) = axes
+    n_photons, exposure = (
+        np.add.reduceat(np.add.reduceat(values, rows, 0), columns, 1)
+        for values in (photons, seen)
+    )
     if not n_photons.any():
         return np.zeros(photons.shape)
     mean = n_photons.sum() / exposure.sum()
     # a box with hardly any exposure has the rate of all
     rate = (n_photons + _PRIOR) / (exposure + _PRIOR / mean)
-    for axis, one in enumerate(edges):
-        middle = (one[:-1] + one[1:] - 1) / 2
-        rate = np.apply_along_axis(
-            lambda line, at=middle, n=one[-1]: np.interp(np.arange(n), at, line),
-            axis,
-            rate,
-        )
-    return rate
+    return along_y @ rate @ along_x.T
 
 
 def adjust_sky(sky, counts, source, unusable):

@@ -2,15 +2,17 @@
 From fields of photons to what a network of counts is shown and asked.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from bgrem.evaluate.curves import true_positives_at
 from bgrem.evaluate.matching import judge, match_radius
 from bgrem.nn import center_cross_entropy, counts_deviance, ratio_deviance
-from bgrem.simulate import CountsComposer, SceneBatch
-from bgrem.simulate.sky import low_pass, uniform
+from bgrem.simulate import CountsComposer, SceneBatch, draw_counts_bank
+from bgrem.sky.count_level import expected_level
 
 from .examples import center_blobs, make_examples
 from .validation import find_score_peaks
@@ -28,7 +30,7 @@ __all__ = [
 _SOURCE_WEIGHT = 0.5
 _SKY_WEIGHT = 10.0
 _LEAST_LEVEL = 1e-3
-_N_PHOTON_DRAWS = 2  # of the same field: a field takes longer to make than to look at
+_KNOWN_EXPOSURE = 0.5
 _MIN_SNR = 3.0
 _CONTAMINATION = 0.05
 _SEED = 20_500_000
@@ -55,12 +57,12 @@ class CountsImages:
 
     Parameters
     ----------
-    config : `bgrem.simulate.CountsConfig`
-        The ingredients.
+    composer : `bgrem.simulate.CountsComposer`
+        Makes the fields.
     """
 
-    def __init__(self, config):
-        self._composer = CountsComposer(config)
+    def __init__(self, composer):
+        self._composer = composer
 
     def compose(self, n_fields, size, generator):
         """
@@ -124,34 +126,23 @@ def draw_counts_examples(composer, config, generator):
     Returns
     -------
     examples : `CountsExamples`
-        ``config.batch_size`` of them: each field with photons drawn twice, once turned.
+        ``config.batch_size`` of them.
     """
-    n_fields = -(-config.batch_size // _N_PHOTON_DRAWS)
-    batch = composer.compose(n_fields, config.crop_size, generator)
-    parts = []
-    for number in range(_N_PHOTON_DRAWS):
-        counts = batch.counts if number == 0 else batch.draw_again(generator)
-        examples = make_counts_examples(batch, counts, config.blob_sigma, generator)
-        parts.append([torch.rot90(one, number, (-2, -1)) for one in examples])
-    pairs = zip(*parts, strict=True)
-    return CountsExamples(*(torch.cat(pair)[: config.batch_size] for pair in pairs))
+    batch = composer.compose(config.batch_size, config.crop_size, generator)
+    return make_counts_examples(batch, config.blob_sigma, generator)
 
 
-def make_counts_examples(batch, counts, blob_sigma, generator, *, jitter=True):
+def make_counts_examples(batch, blob_sigma, generator):
     """
     Give fields the level that will be known of them.
 
-    At inference the level is a mean in coarse boxes, of what does not stand out. Here
-    it is the true sky seen through such boxes, with the light of sources that leaks
-    into it and the error of its number of photons.
+    It is measured as at inference (`bgrem.sky.count_level.expected_level`), from the
+    photons; of half of the fields the exposure is known.
 
     Parameters
     ----------
     batch : `bgrem.simulate.CountsBatch`
         The fields.
-
-    counts : `~torch.Tensor`
-        Their photons.
 
     blob_sigma : float
         The width in pixels of the blobs that mark source centres.
@@ -159,37 +150,26 @@ def make_counts_examples(batch, counts, blob_sigma, generator, *, jitter=True):
     generator : `~torch.Generator`
         The source of randomness.
 
-    jitter : bool, optional
-        Whether to make those errors.
-
     Returns
     -------
     examples : `CountsExamples`
         The fields; in gaps the counts are the level.
     """
-    n_fields = len(counts)
     valid = batch.exposure > 0
-    exposure = torch.where(valid, batch.exposure, 1.0)
-    box = 32
-    if jitter:
-        device = generator.device
-        box = int(torch.randint(16, 72, (1,), generator=generator, device=device))
-    seen = low_pass(valid.to(counts), box).clamp(min=1e-3)
-    rate = torch.where(valid, batch.sky / exposure, 0)
-    if jitter:
-        light = torch.where(valid, batch.source / exposure, 0)
-        leak = uniform((-1, 1), n_fields, generator).clamp(min=0)
-        rate = rate + leak * torch.minimum(light, 2 * rate)
-    level = low_pass(rate, box) / seen * exposure
-    if jitter:
-        size = min(box, counts.shape[-1])
-        known = level.mean(dim=(-2, -1), keepdim=True) * size**2
-        error = torch.sqrt(0.15**2 + 0.5 / known.clamp(min=1))
-        draw = torch.randn(n_fields, 1, 1, 1, generator=generator, device=device)
-        level = level * torch.exp(error * draw)
+    draw = torch.rand(len(valid), generator=generator, device=generator.device)
+    is_known = (draw < _KNOWN_EXPOSURE).view(-1, 1, 1, 1)
+    exposure = torch.where(is_known, batch.exposure, valid.to(batch.exposure))
+    levels = [
+        expected_level(counts, unusable, given)
+        for counts, unusable, given in zip(
+            *(one[:, 0].cpu().numpy() for one in (batch.counts, ~valid, exposure)),
+            strict=True,
+        )
+    ]
+    level = torch.from_numpy(np.stack(levels)[:, None]).to(batch.counts)
     level = level.clamp(min=_LEAST_LEVEL)
-    centers = center_blobs(batch.catalog, counts.shape, blob_sigma)
-    counts = torch.where(valid, counts, level)
+    centers = center_blobs(batch.catalog, batch.counts.shape, blob_sigma)
+    counts = torch.where(valid, batch.counts, level)
     return CountsExamples(counts, level, batch.source, batch.sky, centers, valid)
 
 
@@ -236,15 +216,12 @@ class CountsValidation:
     def __init__(self, config, device):
         generator = torch.Generator(device).manual_seed(_SEED)
         n_fields = 16 * config.validation_scenes
-        composer = CountsComposer(config.counts)
+        fields = replace(config.counts, n_patches=n_fields, seed=_SEED)
+        composer = CountsComposer(draw_counts_bank(fields), fields.expected_fraction)
         self._batch = composer.compose(n_fields, config.crop_size, generator)
         if config.network.transfer == 'counts':
             self._examples = make_counts_examples(
-                self._batch,
-                self._batch.counts,
-                config.blob_sigma,
-                generator,
-                jitter=False,
+                self._batch, config.blob_sigma, generator
             )
         else:
             self._examples = make_examples(

@@ -17,10 +17,12 @@ from bgrem.files.atomic import atomic_path
 from bgrem.nn import AttentionUNet, center_cross_entropy, difference_loss
 from bgrem.simulate import (
     FAMILIES,
+    CountsBank,
     CountsComposer,
     SceneComposer,
     StampBank,
     cached_stamp_bank,
+    draw_counts_bank,
 )
 from bgrem.weights import load_weights, save_weights
 
@@ -121,8 +123,9 @@ class _Run:
             self._prepare_scenes(n_workers)
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            kind = CountsComposer if self.is_for_counts else CountsImages
-            self.composer = kind(config.counts)
+            bank = self._counts_bank(n_workers)
+            composer = CountsComposer(bank, config.counts.expected_fraction)
+            self.composer = composer if self.is_for_counts else CountsImages(composer)
             self.validation = CountsValidation(config, device)
         # The caller's random state is not touched.
         with torch.random.fork_rng(devices=[]):
@@ -173,6 +176,16 @@ class _Run:
             with atomic_path(path) as temporary:
                 bank.save(temporary)
         return StampBank.load(path)
+
+    def _counts_bank(self, n_workers):
+        path = self.folder / 'bank.safetensors'
+        if not path.exists():
+            bank = draw_counts_bank(
+                self.config.counts, n_workers=n_workers, progress=self.progress
+            )
+            with atomic_path(path) as temporary:
+                bank.save(temporary)
+        return CountsBank.load(path)
 
     def go(self, stop_after):
         config = self.config
