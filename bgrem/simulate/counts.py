@@ -292,7 +292,7 @@ class CountsComposer:
 
     def compose(self, n_fields, size, generator):
         """
-        Make fields: a part of a patch each, turned and flipped, with photons of its own.
+        Make fields: each a part of a patch, turned and flipped, with its own photons.
 
         Parameters
         ----------
@@ -314,10 +314,11 @@ class CountsComposer:
             If ``size`` is more than that of the patches.
         """
         bank, device = self._bank, generator.device
-        room = bank.sky.shape[-1] - size + 1
-        if room < 1:
-            msg = f'crop_size must be at most the patch_size {size + room - 1}, got {size}'
+        patch_size = bank.sky.shape[-1]
+        if size > patch_size:
+            msg = f'size must be at most that of the patches, {patch_size}, got {size}'
             raise ValueError(msg)
+        room = patch_size - size + 1
         draw = torch.rand(6, n_fields, generator=generator, device=device)
         number, row, column, turn, flip = (
             (u * n).long().clamp(max=n - 1).tolist()
@@ -326,7 +327,10 @@ class CountsComposer:
         looks = [*zip(row, column, turn, flip, strict=True)]
         source, sky, exposure = (
             torch.stack(
-                [_look(images[n], look, size) for n, look in zip(number, looks, strict=True)]
+                [
+                    _look(images[n], look, size)
+                    for n, look in zip(number, looks, strict=True)
+                ]
             ).to(device, torch.float32)
             for images in (bank.source, bank.sky, bank.exposure)
         )

@@ -247,6 +247,10 @@ class TrainingConfig:
             self.counts is not None or self.network.transfer != 'counts',
             "must be given for a network whose transfer is 'counts'",
         )
+        if self.counts is not None:
+            largest = self.counts.patch_size
+            rule = f'must be at most the patch_size of counts, {largest}'
+            self._require('crop_size', self.crop_size <= largest, rule)
         gain = self.noise_gain
         self._require('noise_gain', gain is None or gain > 0, 'must be positive')
         multiple = self.network.size_multiple
