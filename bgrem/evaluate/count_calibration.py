@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 from tqdm import tqdm
 
 from bgrem.detect.peaks import find_peaks
-from bgrem.evaluate.gamma.scenes import MIN_SNR
+from bgrem.evaluate.gamma.scenes import MIN_SNR, judged_catalog
 from bgrem.evaluate.matching import judge, match_radius
 from bgrem.pipeline import separate
 from bgrem.simulate.gamma import (
@@ -31,7 +31,7 @@ _LATITUDES = ((0.0, 4.0), (4.0, 10.0), (10.0, 30.0), (30.0, 90.0))
 
 def draw_patches(n_patches, size, seed):
     """
-    Simulate patches that the training has not seen, by another simulator.
+    Simulate patches that the training has not seen.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def counts_peaks(weights, *, n_patches=600, size=64, seed=COUNTS_SEED, progress=
             peaks['x_center'],
             peaks['y_center'],
             probability,
-            patch.catalog,
+            judged_catalog(patch),
             match_radius(patch.fwhm),
             min_snr=MIN_SNR,
         )

@@ -23,6 +23,7 @@ __all__ = [
     'GammaScene',
     'Templates',
     'gamma_scenes',
+    'judged_catalog',
     'read_templates',
 ]
 
@@ -180,7 +181,7 @@ def _scene(rng, config, templates):
         mask=patch.mask,
         psf=patch.psf,
         fwhm=patch.fwhm,
-        catalog=_catalog(patch),
+        catalog=judged_catalog(patch),
         min_snr=MIN_SNR,
         exposure=patch.exposure,
         wrong_model=_wrong_model(patch, config, templates),
@@ -203,12 +204,21 @@ def _wrong_model(patch, config, templates):
     return np.stack([plane / plane.mean() for plane in planes])
 
 
-def _catalog(patch):
+def judged_catalog(patch):
     """
-    Return the truth as the evaluation wants it.
+    Return the truth about a patch, as detections are judged by it.
 
-    Sources just beyond the border are seen at it, by everybody, and are none to be
-    found: they are put there with an S/N that counts neither way.
+    Parameters
+    ----------
+    patch : `~bgrem.simulate.gamma.CountsPatch`
+        The patch.
+
+    Returns
+    -------
+    catalog : dict of 1D `~numpy.ndarray`
+        Its sources, in counts. Those just beyond the border are seen at it, by
+        everybody, and are none to be found: they are put there with an S/N that counts
+        neither way.
     """
     height, width = patch.counts.shape
     inside, outside = patch.catalog, patch.outside
