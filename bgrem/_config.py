@@ -4,50 +4,55 @@ What every configuration that is read from a file has in common.
 
 from dataclasses import asdict, fields
 
-__all__ = ['check_keys', 'plain_values']
+__all__ = ['Configuration']
 
 
-def check_keys(config_class, values, name):
+class Configuration:
     """
-    Refuse keys that a configuration does not have.
-
-    Parameters
-    ----------
-    config_class : type
-        A dataclass.
-
-    values : dict
-        Its fields by name.
-
-    name : str
-        What the configuration is called in the message.
-
-    Raises
-    ------
-    ValueError
-        If ``values`` holds a key that is not a field.
+    Base of the dataclasses that JSON and TOML files hold.
     """
-    unknown = set(values) - {field.name for field in fields(config_class)}
-    if unknown:
-        msg = f'{name} has unknown keys: {sorted(unknown)}'
-        raise ValueError(msg)
 
+    def to_dict(self):
+        """
+        The configuration as a plain `dict` that JSON and TOML can hold.
 
-def plain_values(config):
-    """
-    Return the values of a configuration as JSON and TOML can hold them.
+        Returns
+        -------
+        values : dict
+            Every field by name; tuples as lists.
+        """
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
 
-    Parameters
-    ----------
-    config : dataclass instance
-        The configuration.
+    @classmethod
+    def from_dict(cls, values):
+        """
+        Build a configuration from `to_dict` output.
 
-    Returns
-    -------
-    values : dict
-        Every field by name; tuples as lists.
-    """
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in asdict(config).items()
-    }
+        Parameters
+        ----------
+        values : dict
+            Fields by name; missing ones take their default.
+
+        Returns
+        -------
+        config : `Configuration`
+            A configuration of this class.
+
+        Raises
+        ------
+        ValueError
+            If ``values`` holds an unknown key or a value out of range.
+        """
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            msg = f'{cls.__name__} has unknown keys: {sorted(unknown)}'
+            raise ValueError(msg)
+        return cls(**values)
+
+    def _require(self, name, holds, rule):
+        if not holds:
+            msg = f'{name} {rule}, got {getattr(self, name)!r}'
+            raise ValueError(msg)

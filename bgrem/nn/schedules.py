@@ -3,17 +3,17 @@ The diffusion schedule: how much background is left at each diffusion time.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 
-from bgrem._config import check_keys
+from bgrem._config import Configuration
 
 __all__ = ['CosineSchedule']
 
 
 @dataclass(frozen=True)
-class CosineSchedule:
+class CosineSchedule(Configuration):
     """
     The cosine rate schedule of BGRem (arXiv 2510.04718, section 2).
 
@@ -87,37 +87,3 @@ class CosineSchedule:
             The noise rate, the shape of ``time``.
         """
         return torch.sin(self._angle(time))
-
-    def to_dict(self):
-        """
-        The schedule as a plain `dict`, as stored in a weights file.
-
-        Returns
-        -------
-        values : dict
-            The two rates by name.
-        """
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values):
-        """
-        Build a schedule from `to_dict` output.
-
-        Parameters
-        ----------
-        values : dict
-            The two rates by name.
-
-        Returns
-        -------
-        schedule : `CosineSchedule`
-            The schedule.
-
-        Raises
-        ------
-        ValueError
-            If ``values`` holds an unknown key.
-        """
-        check_keys(cls, values, 'schedule')
-        return cls(**values)

@@ -3,14 +3,14 @@ The attention U-Net that predicts the background of an image.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from bgrem._config import check_keys
+from bgrem._config import Configuration
 
 from .counts import N_FEATURES, count_features, expected_counts
 from .inputs import compress, noise_bands, sinusoidal_embedding
@@ -46,7 +46,7 @@ class CountsOutput(NamedTuple):
 
 
 @dataclass(frozen=True)
-class UNetConfig:
+class UNetConfig(Configuration):
     """
     The shape of an `AttentionUNet`; stored in every weights file.
 
@@ -153,40 +153,6 @@ class UNetConfig:
         The image height and width must be multiples of this.
         """
         return self.unshuffle * 2 ** (len(self.widths) - 1)
-
-    def to_dict(self):
-        """
-        The configuration as a plain `dict` that JSON can hold.
-
-        Returns
-        -------
-        values : dict
-            Every field by name.
-        """
-        return asdict(self) | {'widths': list(self.widths)}
-
-    @classmethod
-    def from_dict(cls, values):
-        """
-        Build a configuration from `to_dict` output.
-
-        Parameters
-        ----------
-        values : dict
-            Fields by name; missing ones take their default.
-
-        Returns
-        -------
-        config : `UNetConfig`
-            The configuration.
-
-        Raises
-        ------
-        ValueError
-            If ``values`` holds an unknown key or a value out of range.
-        """
-        check_keys(cls, values, 'network')
-        return cls(**values)
 
 
 class AttentionUNet(nn.Module):

@@ -4,13 +4,13 @@ What a simulated scene may contain.
 
 from dataclasses import dataclass, fields
 
-from bgrem._config import check_keys, plain_values
+from bgrem._config import Configuration
 
 __all__ = ['SceneConfig']
 
 
 @dataclass(frozen=True)
-class SceneConfig:
+class SceneConfig(Configuration):
     """
     The ingredients of a scene; every scene draws its own values.
 
@@ -213,37 +213,3 @@ class SceneConfig:
         if not 0 < self.snr_min < self.snr_max[0]:
             msg = f'snr_min must be between 0 and snr_max, got {self.snr_min!r}'
             raise ValueError(msg)
-
-    def to_dict(self):
-        """
-        The configuration as a plain `dict` that JSON and TOML can hold.
-
-        Returns
-        -------
-        values : dict
-            Every field by name.
-        """
-        return plain_values(self)
-
-    @classmethod
-    def from_dict(cls, values):
-        """
-        Build a configuration from `to_dict` output.
-
-        Parameters
-        ----------
-        values : dict
-            Fields by name; missing ones take their default.
-
-        Returns
-        -------
-        config : `SceneConfig`
-            The configuration.
-
-        Raises
-        ------
-        ValueError
-            If ``values`` holds an unknown key or a value out of range.
-        """
-        check_keys(cls, values, 'scene')
-        return cls(**values)

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
-from bgrem._config import check_keys, plain_values
+from bgrem._config import Configuration
 
 from .gamma import FieldConfig, LatConfig, simulate_field, simulate_lat_patch
 
@@ -33,7 +33,7 @@ _CATALOG = ('x', 'y', 'flux', 'snr')
 
 
 @dataclass(frozen=True)
-class CountsConfig:
+class CountsConfig(Configuration):
     """
     The patches of a training on counts.
 
@@ -79,21 +79,16 @@ class CountsConfig:
         is_enough = self.lat or self.lat_fraction == 0
         self._require('lat', is_enough, 'must hold at least one kind of patch')
 
-    def _require(self, name, holds, rule):
-        if not holds:
-            msg = f'{name} {rule}, got {getattr(self, name)!r}'
-            raise ValueError(msg)
-
     def to_dict(self):
         """
-        The configuration as a plain `dict`.
+        The configuration as a plain `dict` that JSON and TOML can hold.
 
         Returns
         -------
         values : dict
             Every field by name.
         """
-        return plain_values(self) | {
+        return super().to_dict() | {
             'lat': [one.to_dict() for one in self.lat],
             'field': self.field.to_dict(),
         }
@@ -106,7 +101,7 @@ class CountsConfig:
         Parameters
         ----------
         values : dict
-            Fields by name; missing ones take their default.
+            As for `Configuration.from_dict`.
 
         Returns
         -------
@@ -118,13 +113,12 @@ class CountsConfig:
         ValueError
             If ``values`` holds an unknown key or a value out of range.
         """
-        check_keys(cls, values, 'counts')
         values = dict(values)
         if 'lat' in values:
             values['lat'] = tuple(LatConfig.from_dict(one) for one in values['lat'])
         if 'field' in values:
             values['field'] = FieldConfig.from_dict(values['field'])
-        return cls(**values)
+        return super().from_dict(values)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@ What a training run is made of; one TOML file per run.
 """
 
 import tomllib
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bgrem._config import check_keys
+from bgrem._config import Configuration
 from bgrem.nn import CosineSchedule, UNetConfig
 from bgrem.simulate import CountsConfig, SceneConfig
 from bgrem.weights import load_weights
@@ -28,7 +28,7 @@ _COUNTS = (
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(Configuration):
     """
     One training run.
 
@@ -262,11 +262,6 @@ class TrainingConfig:
                 f'must be a multiple of {multiple}',
             )
 
-    def _require(self, name, holds, rule):
-        if not holds:
-            msg = f'{name} {rule}, got {getattr(self, name)!r}'
-            raise ValueError(msg)
-
     def to_dict(self):
         """
         The configuration as a plain nested `dict`.
@@ -276,7 +271,7 @@ class TrainingConfig:
         values : dict
             Every field by name.
         """
-        return asdict(self) | {
+        return super().to_dict() | {
             'network': self.network.to_dict(),
             'schedule': self.schedule.to_dict(),
             'scene': self.scene.to_dict(),
@@ -304,13 +299,12 @@ class TrainingConfig:
             If a key is unknown, ``name`` is missing, or a value is out of
             range.
         """
-        check_keys(cls, values, 'training config')
         if 'name' not in values:
             msg = 'training config must have a name'
             raise ValueError(msg)
         released, counts = values.get('inference_schedule'), values.get('counts')
-        return cls(
-            **values
+        return super().from_dict(
+            values
             | {
                 'network': UNetConfig.from_dict(values.get('network', {})),
                 'schedule': CosineSchedule.from_dict(values.get('schedule', {})),

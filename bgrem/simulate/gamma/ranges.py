@@ -4,12 +4,12 @@ Configurations of ranges, from which each patch draws its own values.
 
 from dataclasses import fields
 
-from bgrem._config import check_keys, plain_values
+from bgrem._config import Configuration
 
 __all__ = ['Ranges', 'log_uniform']
 
 
-class Ranges:
+class Ranges(Configuration):
     """
     What the configurations of patches have in common.
 
@@ -53,31 +53,8 @@ class Ranges:
         values : dict
             Every field by name that is not `None`.
         """
-        values = plain_values(self)
+        values = super().to_dict()
         return {name: value for name, value in values.items() if value is not None}
-
-    @classmethod
-    def from_dict(cls, values):
-        """
-        Build a configuration from `to_dict` output.
-
-        Parameters
-        ----------
-        values : dict
-            Fields by name; missing ones take their default.
-
-        Returns
-        -------
-        config : `Ranges`
-            The configuration.
-
-        Raises
-        ------
-        ValueError
-            If ``values`` holds an unknown key or a value out of range.
-        """
-        check_keys(cls, values, cls.__name__)
-        return cls(**values)
 
 
 def log_uniform(bounds, rng):
