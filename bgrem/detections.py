@@ -381,6 +381,8 @@ class DetectionMixin:
                 self._peaks['probability'],
                 false_discovery_rate,
                 self._false_discovery['log_odds_shift'],
+                # maps of counts hold few sources
+                nearest=self._is_counts,
             )
             self._warn_once(threshold)
             return threshold

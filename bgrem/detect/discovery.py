@@ -256,7 +256,9 @@ def check_threshold(threshold):
         raise ValueError(msg)
 
 
-def choose_threshold(peak_probabilities, false_discovery_rate, shift=0.0):
+def choose_threshold(
+    peak_probabilities, false_discovery_rate, shift=0.0, *, nearest=False
+):
     """
     Choose the threshold for a given expected fraction of false detections.
 
@@ -270,13 +272,17 @@ def choose_threshold(peak_probabilities, false_discovery_rate, shift=0.0):
     shift : float, optional
         What is added to the log-odds of the probabilities first, see
         `ImageCheck.log_odds_shift`. Default 0.
+    nearest : bool, optional
+        Whether the expected fraction may be a little more than the rate, if that is
+        nearer to it. Where images hold a handful of detections each, it is on average
+        far below the rate without it. Default `False`.
 
     Returns
     -------
     threshold : float
-        The lowest peak probability, as given, such that the mean of 1 - p over
-        all peaks at or above it does not exceed ``false_discovery_rate``; 1 where
-        no peak is probable enough.
+        The lowest peak probability, as given, such that the mean of 1 - p over all
+        peaks at or above it does not exceed ``false_discovery_rate``, or is nearest to
+        it; 1 where no peak is probable enough.
 
     Raises
     ------
@@ -289,5 +295,9 @@ def choose_threshold(peak_probabilities, false_discovery_rate, shift=0.0):
     expected = np.cumsum(1 - corrected) / np.arange(1, falling.size + 1)
     # equal peaks are kept together or not at all
     is_last = np.diff(falling, append=-np.inf) < 0
-    kept = np.flatnonzero(is_last & (expected <= false_discovery_rate))
-    return float(falling[kept[-1]]) if kept.size else 1.0
+    # with no peak at all the fraction is zero
+    falling = np.concatenate([[1.0], falling[is_last]])
+    expected = np.concatenate([[0.0], expected[is_last]])
+    if nearest:
+        return float(falling[np.argmin(np.abs(expected - false_discovery_rate))])
+    return float(falling[np.flatnonzero(expected <= false_discovery_rate)[-1]])

@@ -27,7 +27,7 @@ from photutils.segmentation import (
 from scipy import ndimage
 from scipy.signal import oaconvolve
 
-from bgrem.detect.discovery import ImageCheck
+from bgrem.detect.discovery import ImageCheck, choose_threshold
 from bgrem.detect.peaks import find_peaks
 
 __all__ = [
@@ -68,12 +68,33 @@ class Detections:
     log_odds_shift : float, optional
         Where the score is a probability: by how much its log-odds are raised before
         a threshold for a false-discovery rate is chosen. Default 0.
+    nearest : bool, optional
+        How that is chosen, see `choose_threshold`. Default `False`.
     """
 
     x: np.ndarray
     y: np.ndarray
     score: np.ndarray
     log_odds_shift: float = 0.0
+    nearest: bool = False
+
+    def threshold(self, false_discovery_rate):
+        """
+        Choose the threshold of the score, where it is a probability.
+
+        Parameters
+        ----------
+        false_discovery_rate : float
+            The expected fraction of false detections.
+
+        Returns
+        -------
+        threshold : float
+            As `~bgrem.detect.discovery.choose_threshold` has it.
+        """
+        return choose_threshold(
+            self.score, false_discovery_rate, self.log_odds_shift, nearest=self.nearest
+        )
 
 
 def matched_filter_snr(data, sigma, psf, mask=None):

@@ -10,7 +10,6 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
-from bgrem.detect.discovery import choose_threshold
 from bgrem.evaluate.boxes import BoxSurvey
 from bgrem.evaluate.calibration import reliability
 from bgrem.evaluate.curves import (
@@ -82,7 +81,7 @@ class DetectionSurvey:
         self._is_true = {name: [] for name in self.detectors}
         self._is_neutral = {name: [] for name in self.detectors}
         self._is_chance = {name: [] for name in self.detectors}
-        self._shift = {name: [] for name in self.detectors}
+        self._thresholds = {name: [] for name in self.probabilistic}
         self._seconds = dict.fromkeys(self.detectors, 0.0)
         self._n_true = 0
         self._n_pixels = 0
@@ -120,7 +119,10 @@ class DetectionSurvey:
             self._is_true[name].append(is_true)
             self._is_neutral[name].append(is_neutral)
             self._is_chance[name].append(is_chance)
-            self._shift[name].append(found.log_odds_shift)
+            if name in self.probabilistic:
+                self._thresholds[name].append(
+                    [found.threshold(rate) for rate in FALSE_DISCOVERY_RATES]
+                )
 
     def result(self):
         """
@@ -162,7 +164,7 @@ class DetectionSurvey:
                     self._score[name],
                     self._is_true[name],
                     self._is_neutral[name],
-                    self._shift[name],
+                    self._thresholds[name],
                 )
                 methods[name]['reliability'] = reliability(score, is_true)
         return {
@@ -187,15 +189,15 @@ def _true_at_the_thresholds_of(score, is_true, is_chance):
     return [int(np.sum(is_chance & (score >= t))) for t in thresholds]
 
 
-def _false_discovery(scores, are_true, are_neutral, shifts):
+def _false_discovery(scores, are_true, are_neutral, thresholds):
     """
     Compare promised with observed rates, the threshold chosen scene by scene.
     """
     rows = []
-    for rate in FALSE_DISCOVERY_RATES:
+    for number, rate in enumerate(FALSE_DISCOVERY_RATES):
         kept = [
-            score >= choose_threshold(score, rate, shift)
-            for score, shift in zip(scores, shifts, strict=True)
+            score >= of_scene[number]
+            for score, of_scene in zip(scores, thresholds, strict=True)
         ]
         kept = [k & ~n for k, n in zip(kept, are_neutral, strict=True)]
         n_kept = sum(int(k.sum()) for k in kept)
@@ -248,8 +250,7 @@ def noise_false_alarms(weights, *, megapixels=1.0, size=512, seed=DEFAULT_SEED):
         for kind, image in images.items():
             # Any zero point and scale will do: they must not matter.
             found = probability_peaks(1000 + 5 * image, None, weights)
-            threshold = choose_threshold(found.score, 0.05, found.log_odds_shift)
-            counts[kind] += int(np.sum(found.score >= threshold))
+            counts[kind] += int(np.sum(found.score >= found.threshold(0.05)))
     return {kind: n / (n_images * size**2 / 1e6) for kind, n in counts.items()}
 
 

@@ -8,7 +8,6 @@ import numpy as np
 from astropy.utils.exceptions import AstropyWarning
 from photutils.background import Background2D
 
-from bgrem.detect.discovery import choose_threshold
 from bgrem.evaluate.gamma.test_statistic import search
 from bgrem.evaluate.matching import NEUTRAL_SNR, judge, match, match_radius
 from bgrem.evaluate.photometry import APERTURE_FWHM, aperture_sums
@@ -328,5 +327,5 @@ class CompletenessSurvey:
 
 def _kept(found):
     """Return x, y and score of what a promise of 5% keeps."""
-    kept = found.score >= choose_threshold(found.score, _RATE, found.log_odds_shift)
+    kept = found.score >= found.threshold(_RATE)
     return found.x[kept], found.y[kept], found.score[kept]

@@ -3,6 +3,7 @@ What the suite ``wild`` measures with nothing but the public class.
 """
 
 import warnings
+from dataclasses import replace
 from inspect import signature
 
 import numpy as np
@@ -11,7 +12,6 @@ from photutils.background import Background2D
 from scipy.stats import binom
 
 from bgrem.background import DiffusionBackground
-from bgrem.detect.discovery import choose_threshold
 from bgrem.detect.peaks import find_peaks
 from bgrem.evaluate.matching import (
     NEUTRAL_SNR,
@@ -111,7 +111,10 @@ class Observer:
                 with warnings.catch_warnings():
                     warnings.simplefilter('ignore', AstropyWarning)
                     bkg = DiffusionBackground(scene.image, **given, **own)
-                observed['detections'], observed['warnings'] = _detect(bkg, scene)
+                found, observed['warnings'] = _detect(bkg, scene)
+                observed['detections'] = replace(
+                    found, nearest=self.weights.is_for_counts
+                )
             # Whatever stops it is a result here, not the end of the run.
             except Exception as error:
                 text = f'{type(error).__name__}: {error}'
@@ -201,8 +204,7 @@ class CatalogSurvey(_Survey):
 
     def _judge(self, scene):
         found = self.observer.detect(scene)
-        threshold = choose_threshold(found.score, RATE, found.log_odds_shift)
-        kept = found.score >= threshold
+        kept = found.score >= found.threshold(RATE)
         x, y, score = found.x[kept], found.y[kept], found.score[kept]
         truth, radius = scene.catalog, match_radius(scene.fwhm)
         limits = {'min_snr': scene.min_snr, 'neutral_snr': NEUTRAL_SNR}

@@ -50,6 +50,33 @@ class TestChooseThreshold:
         assert choose_threshold([0.2, 0.5], 0.05) == 1.0
         assert choose_threshold([], 0.05) == 1.0
 
+    def test_nearest_by_hand(self):
+        probability = [0.5, 0.9, 1.0, 0.8]
+        # means of 1 - p from the top: 0, 0.05, 0.1, 0.2
+        for rate, threshold in ((0.02, 1.0), (0.03, 0.9), (0.07, 0.9), (0.08, 0.8),
+                                (0.14, 0.8), (0.16, 0.5)):  # fmt: skip
+            assert choose_threshold(probability, rate, nearest=True) == threshold
+        assert choose_threshold([0.2, 0.5], 0.05, nearest=True) == 1.0
+        assert choose_threshold([], 0.05, nearest=True) == 1.0
+
+    def test_few_peaks_keep_the_promise_on_average(self):
+        """Over many images that hold no more than some detections each."""
+        rng = np.random.default_rng(5)
+        held = {}
+        for nearest in (False, True):
+            kept, false = 0, 0
+            for _ in range(4000):
+                probability = rng.beta(0.4, 0.6, 8)
+                is_true = rng.random(8) < probability
+                found = probability >= choose_threshold(
+                    probability, 0.1, nearest=nearest
+                )
+                kept += found.sum()
+                false += (~is_true[found]).sum()
+            held[nearest] = false / kept
+        assert_allclose(held[True], 0.1, rtol=0.2)
+        assert held[False] < 0.07
+
     def test_calibrated_peaks_keep_the_promise(self):
         rng = np.random.default_rng(2)
         probability = rng.random(20000).astype(np.float32)
