@@ -65,6 +65,7 @@ sphinx_gallery_conf = {
     'reference_url': {'bgrem': None},
     'backreferences_dir': None,
     'matplotlib_animations': False,
+    'image_scrapers': ('captions',),
 }
 # The diagrams need graphviz, which pip does not install.
 automodapi_inheritance_diagram = False
