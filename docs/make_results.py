@@ -65,6 +65,7 @@ CAPTIONS = {
         'are false.'
     ),
     'limits': 'The same beside the limit, on other scenes.',
+    'meerlicht': 'The same in frames modelled on MeerLICHT, with sep as the detector.',
     'false_discovery': (
         'Observed per cent of false detections where 1, 2, 5, 10 and 20% were promised.'
     ),
@@ -376,6 +377,17 @@ def limit_tables(limits):
     return {'limits': table} if parts else {}
 
 
+def meerlicht_tables(runs):
+    """Make the table of the paper's headline."""
+    _, families = merge(runs)
+    rows = [
+        [name, *found]
+        for part in choose(families, 'detection').values()
+        for name, found in true_positives(part).items()
+    ]
+    return {'meerlicht': (['method', *RATES], rows)} if rows else {}
+
+
 def real_tables(real):
     """Make the tables of the real images."""
     tables = {}
@@ -403,7 +415,7 @@ def write_table(path, header, rows):
 def main():
     """Write the tables."""
     parser = argparse.ArgumentParser(description='Write the tables of the results.')
-    parser.add_argument('folders', nargs='+', type=Path, metavar='FOLDER')
+    parser.add_argument('folders', nargs='*', type=Path, metavar='FOLDER')
     parser.add_argument(
         '--paper',
         nargs='+',
@@ -428,6 +440,14 @@ def main():
         metavar='FILE',
         help='written by benchmarks/limits.py',
     )
+    parser.add_argument(
+        '--meerlicht',
+        nargs='+',
+        default=[],
+        type=Path,
+        metavar='FILE',
+        help='written by benchmarks/paper.py',
+    )
     parser.add_argument('-o', '--output', default=TABLES, type=Path, metavar='DIR')
     options = parser.parse_args()
     try:
@@ -435,13 +455,15 @@ def main():
         paper = [read_results(folder / 'results.json') for folder in options.paper]
         promise = [read_results(folder / 'results.json') for folder in options.promise]
         limits = [read_results(path) for path in options.limits]
+        meerlicht = [read_results(path) for path in options.meerlicht]
         real = [run for run in runs if run['suite'] == 'real']
         wild = [run for run in runs if run['suite'] == 'wild']
         suite = [run for run in runs if run['suite'] not in ('real', 'wild')]
-        runs = [*suite, *wild, *paper, *promise, *limits, *real]
+        runs = [*suite, *wild, *paper, *promise, *limits, *meerlicht, *real]
         tables = {'runs': runs_table(runs)} | wild_tables(wild)
         tables |= suite_tables(suite, paper, promise)
-        tables |= limit_tables(limits) | real_tables(real)
+        tables |= limit_tables(limits) | meerlicht_tables(meerlicht)
+        tables |= real_tables(real)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     options.output.mkdir(parents=True, exist_ok=True)

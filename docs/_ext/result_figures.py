@@ -20,6 +20,9 @@ COLORS = {
     'optical-paper': 'C2',
     'limit': 'C3',
     'best filter': 'C4',
+    'sep': 'C1',
+    'sep, denoised by optical': 'C9',
+    'sep, denoised by optical-paper': 'C8',
 }
 # Which columns are shown, of those that there are.
 FLUXES = (
@@ -72,12 +75,12 @@ def curves(table):
     for ax, family in zip(axes, families, strict=True):
         for row in table[table[table.colnames[0]] == family]:
             # eight views would hide the line of one
-            if row['method'] in COLORS:
+            if not row['method'].endswith(' views'):
                 ax.plot(
                     range(len(rates)),
                     [int(row[rate]) for rate in rates],
                     '--' if row['method'] in ('oracle', 'limit') else '-',
-                    color=COLORS[row['method']],
+                    color=COLORS.get(row['method']),
                     marker='.',
                     label=row['method'],
                 )
@@ -90,9 +93,19 @@ def curves(table):
     for ax in axes:
         handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     figure.legend(
-        handles.values(), handles, loc='outside upper center', ncols=5, fontsize=9
+        handles.values(),
+        handles,
+        loc='outside upper center',
+        ncols=min(5, 2 * len(families)),
+        fontsize=9,
     )
     return figure
+
+
+def meerlicht(table):
+    """The curves of one family."""
+    table.add_column('MeerLICHT-like frames', name='family', index=0)
+    return curves(table)
 
 
 def promises(table):
@@ -273,6 +286,7 @@ def injections(table):
 FIGURES = {
     'detection': curves,
     'limits': curves,
+    'meerlicht': meerlicht,
     'real_detection': curves,
     'false_discovery': promises,
     'sky': sky,
