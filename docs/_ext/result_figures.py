@@ -301,10 +301,14 @@ FIGURES = {
 
 
 def draw(app):
-    """Draw every figure of which there is the table."""
+    """Draw every figure of which there is the table, and that of a training."""
+    from bgrem.evaluate.image_figures import plot_training
+
     tables = Path(app.srcdir) / 'development' / 'tables'
     folder = Path(app.srcdir) / 'development' / 'figures'
     folder.mkdir(exist_ok=True)
+    log = Path(app.srcdir).parent / 'configs' / 'optical-paper-log.csv'
+    plot_training(log).savefig(folder / 'training.png', dpi=130)
     for name, make in FIGURES.items():
         path = tables / f'{name}.rst'
         if path.exists():
