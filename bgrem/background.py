@@ -628,6 +628,19 @@ class DiffusionBackground(DetectionMixin, Background2D):
         UnitConversionError
             If only one of data and background has a unit, or the units differ in
             kind.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from bgrem import DiffusionBackground
+        >>> y, x = np.mgrid[:64, :64]
+        >>> star = 500 * np.exp(-((x - 30) ** 2 + (y - 20) ** 2) / 5)
+        >>> data = 100 + star + np.random.default_rng(1).normal(0, 5, (64, 64))
+        >>> bkg = DiffusionBackground(data)
+        >>> bool(np.allclose(bkg.subtract(), data - bkg.background))
+        True
+        >>> bool(bkg.subtract(denoise=True, clip=True).min() >= 0)
+        True
         """
         if denoise:
             if data is not None:
@@ -666,6 +679,16 @@ class DiffusionBackground(DetectionMixin, Background2D):
         -------
         figure : `~matplotlib.figure.Figure`
             The figure.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from bgrem import DiffusionBackground
+        >>> y, x = np.mgrid[:64, :64]
+        >>> star = 500 * np.exp(-((x - 30) ** 2 + (y - 20) ** 2) / 5)
+        >>> data = 100 + star + np.random.default_rng(1).normal(0, 5, (64, 64))
+        >>> bkg = DiffusionBackground(data)
+        >>> bkg.plot().savefig('picture.png')  # doctest: +SKIP
         """
         from bgrem.plotting import plot_background
 

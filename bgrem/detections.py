@@ -86,6 +86,18 @@ class DetectionMixin:
         ValueError
             If ``threshold`` or ``false_discovery_rate`` is out of range, or
             ``footprint`` is not a 2D array with a `True` element.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from bgrem import DiffusionBackground
+        >>> y, x = np.mgrid[:64, :64]
+        >>> star = 500 * np.exp(-((x - 30) ** 2 + (y - 20) ** 2) / 5)
+        >>> data = 100 + star + np.random.default_rng(1).normal(0, 5, (64, 64))
+        >>> bkg = DiffusionBackground(data)
+        >>> mask = bkg.detection_mask(threshold=0.9, footprint=np.ones((3, 3)))
+        >>> bool(mask[20, 30]), bool(mask[50, 50])
+        (True, False)
         """
         return detection_mask(
             in_unit(self._source, self._size),
@@ -123,6 +135,18 @@ class DetectionMixin:
         ------
         ValueError
             If a parameter is out of range.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from bgrem import DiffusionBackground
+        >>> y, x = np.mgrid[:64, :64]
+        >>> star = 500 * np.exp(-((x - 30) ** 2 + (y - 20) ** 2) / 5)
+        >>> data = 100 + star + np.random.default_rng(1).normal(0, 5, (64, 64))
+        >>> bkg = DiffusionBackground(data)
+        >>> segments = bkg.detect(threshold=0.9)
+        >>> segments.n_labels, bool(segments.data[20, 30] > 0)
+        (1, True)
         """
         threshold = self._threshold(threshold, false_discovery_rate)
         return segment(
@@ -219,6 +243,19 @@ class DetectionMixin:
         -----
         `~astropy.utils.exceptions.AstropyUserWarning`
             If an array of ``data`` seems to have its sky still.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from bgrem import DiffusionBackground
+        >>> y, x = np.mgrid[:64, :64]
+        >>> star = 500 * np.exp(-((x - 30) ** 2 + (y - 20) ** 2) / 5)
+        >>> data = 100 + star + np.random.default_rng(1).normal(0, 5, (64, 64))
+        >>> bkg = DiffusionBackground(data)
+        >>> table = bkg.catalog(threshold=0.9, zero_point=25).to_table()
+        >>> star = table[0]
+        >>> print(f'{star["x"]:.1f}, {star["y"]:.1f}, {star["kron_mag"]:.1f}')
+        30.0, 20.0, 15.3
         """
         image = self._image
         zero_point, aperture_radii, wcs = check_options(
@@ -309,6 +346,18 @@ class DetectionMixin:
         ------
         ValueError
             If a parameter is out of range, or the weights are those of counts.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from bgrem import DiffusionBackground
+        >>> y, x = np.mgrid[:64, :64]
+        >>> star = 500 * np.exp(-((x - 30) ** 2 + (y - 20) ** 2) / 5)
+        >>> data = 100 + star + np.random.default_rng(1).normal(0, 5, (64, 64))
+        >>> bkg = DiffusionBackground(data)
+        >>> sources = bkg.finder(threshold=0.9)(data)
+        >>> print(f'{sources["x"][0]:.1f}, {sources["y"][0]:.1f}')
+        30.0, 20.0
         """
         if self._is_counts:
             msg = (
@@ -345,6 +394,18 @@ class DetectionMixin:
             ``data - background`` with mask, WCS and header, where the image came with
             them, and its error as a standard deviation: the total one where it is
             known, else `background_rms`. CCDData where the image has a unit.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from bgrem import DiffusionBackground
+        >>> y, x = np.mgrid[:64, :64]
+        >>> star = 500 * np.exp(-((x - 30) ** 2 + (y - 20) ** 2) / 5)
+        >>> data = 100 + star + np.random.default_rng(1).normal(0, 5, (64, 64))
+        >>> bkg = DiffusionBackground(data)
+        >>> subtracted = bkg.to_nddata()
+        >>> subtracted.data.shape, type(subtracted.uncertainty).__name__
+        ((64, 64), 'StdDevUncertainty')
         """
         image = self._image
         error = image.error

@@ -41,6 +41,17 @@ def make_detection_mask(
         If options come with a background, which has been measured already.
     ValueError
         If a parameter is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bgrem import make_detection_mask
+    >>> y, x = np.mgrid[:64, :64]
+    >>> star = 500 * np.exp(-((x - 30) ** 2 + (y - 20) ** 2) / 5)
+    >>> data = 100 + star + np.random.default_rng(1).normal(0, 5, (64, 64))
+    >>> mask = make_detection_mask(data, footprint=np.ones((3, 3)))
+    >>> mask.shape, bool(mask[20, 30])
+    ((64, 64), True)
     """
     bkg = bkg_or_data
     if not isinstance(bkg, DiffusionBackground):

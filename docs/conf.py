@@ -17,6 +17,7 @@ version = '.'.join(release.split('.')[:2])
 
 html_title = f'bgrem {release}'
 html_static_path = ['_static']
+html_css_files = ['bgrem.css']
 # Without the logo and the links of the Astropy project, whose package this is not; and
 # with the whole list of pages at the left of each.
 html_theme = 'pydata_sphinx_theme'
@@ -40,7 +41,13 @@ exclude_patterns = [
 ]
 
 sys.path.insert(0, str(Path(__file__).parent / '_ext'))
-extensions += ['weights_cards', 'sphinx_gallery.gen_gallery']  # noqa: F405
+extensions += [  # noqa: F405
+    'mathml',
+    'result_figures',
+    'weights_cards',
+    'sphinx_gallery.gen_gallery',
+]
+html_math_renderer = 'mathml'
 # No progress bars among what the examples print.
 os.environ['TQDM_DISABLE'] = '1'
 # Every example is run, without the network, and one that fails stops the build.
@@ -58,6 +65,7 @@ sphinx_gallery_conf = {
     'reference_url': {'bgrem': None},
     'backreferences_dir': None,
     'matplotlib_animations': False,
+    'image_scrapers': ('captions',),
 }
 # The diagrams need graphviz, which pip does not install.
 automodapi_inheritance_diagram = False

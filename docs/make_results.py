@@ -7,22 +7,19 @@ parts may be divided among several. Only the tables of what was measured are wri
 """
 
 import argparse
+import io
 import json
 import re
+import textwrap
 from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
 
+from bgrem.evaluate.curves import CONTAMINATIONS
 from bgrem.evaluate.photometry import SNR_EDGES
-from bgrem.evaluate.report import (
-    best_peer,
-    noise_table,
-    promise_table,
-    ratios,
-    snr_range,
-)
+from bgrem.evaluate.report import best_peer, noise_table, promise_table, snr_range
 from bgrem.evaluate.separator import BGREM_BOX_SIZE
 from bgrem.evaluate.wild.tables import (
     boxes_table,
@@ -59,6 +56,47 @@ POSITIONS = ['position', 'centroid']
 MIN_SOURCES = 5
 # Above this S/N most methods find every injected star.
 MAX_INJECTION_SNR = 8.0
+RATES = [f'{rate:.0%}' for rate in CONTAMINATIONS]
+# What stands above each table.
+CAPTIONS = {
+    'runs': 'What was run: weights, parts, scenes of each family and seed.',
+    'detection': (
+        'Number of true sources found where 1, 2, 5, 10 and 20% of the detections '
+        'are false.'
+    ),
+    'limits': 'The same beside the limit, on other scenes.',
+    'meerlicht': 'The same in frames modelled on MeerLICHT, with sep as the detector.',
+    'false_discovery': (
+        'Observed per cent of false detections where 1, 2, 5, 10 and 20% were promised.'
+    ),
+    'noise': 'False detections per megapixel of pure noise at the default threshold.',
+    'sky': (
+        'Rms error of the sky in units of the noise of a pixel; in brackets the side '
+        'of the box in pixels.'
+    ),
+    'boxes': (
+        'Error of the sky in units of the noise of a pixel: mean of the scenes and '
+        'worst scene, and rms; in brackets the side of the box in pixels and of its '
+        'median filter in boxes.'
+    ),
+    'fluxes': 'Median error of aperture fluxes in per cent of the true flux.',
+    'totals': 'Median error of total fluxes in per cent of the true flux.',
+    'pulls': (
+        'Mean and standard deviation of (measured - true) / error of aperture fluxes; '
+        'n is the number of sources.'
+    ),
+    'positions': 'Median error of positions in units of the Cramer-Rao limit.',
+    'real_detection': 'One real exposure: number of sources of the deep stack found.',
+    'injections': (
+        'Fraction of the stars injected into real images that is found, by their S/N.'
+    ),
+    'wild_catalog': 'What a promised rate of 5% false detections gives, in sources.',
+    'wild_warnings': (
+        'Number of scenes by whether bgrem warns and whether the promised rate is kept.'
+    ),
+    'wild_level': 'Noise and sky level beside the truth.',
+}
+CAPTIONS['wild_sky'] = CAPTIONS['boxes']
 
 
 def read_results(path):
@@ -119,25 +157,17 @@ def true_positives(part):
 
 def counts_table(parts, ours, peers, others):
     """True positives at each contamination, the best peer after ours."""
-    names = [*ours, peers, *others]
     rows = []
     for family, part in parts.items():
         found = true_positives(part)
         found[peers] = best_peer(found, [*ours, *others])
         # The weights of the paper may have met fewer families.
-        cells = (' '.join(map(str, found.get(name, '-'))) for name in names)
-        rows.append([family, *cells])
-    return ['family', *names], rows
-
-
-def ratio_table(parts, name, ours):
-    """The true positives of one of the weights over those of best peer and oracle."""
-    rows = []
-    for family, part in parts.items():
-        found = true_positives(part)
-        references = [best_peer(found, ours), found['oracle']]
-        rows.append([family, *(' '.join(ratios(found[name], r)) for r in references)])
-    return ['family', f'{name} / best peer', f'{name} / oracle'], rows
+        rows += [
+            [family, name, *found[name]]
+            for name in (*ours, peers, *others)
+            if name in found
+        ]
+    return ['family', 'method', *RATES], rows
 
 
 def sky_table(parts):
@@ -193,11 +223,11 @@ def flux_bins(parts, fluxes='aperture'):
             yield family, kind, filled
 
 
-def biases(bins):
-    """Return the median biases of the bins in per cent."""
-    return ' '.join(
-        f'{100 * b["median_bias"]:+.1f}' if b['n'] >= MIN_SOURCES else '-' for b in bins
-    )
+def bias(measured):
+    """Return the median bias of a bin in per cent."""
+    if measured['n'] < MIN_SOURCES:
+        return '-'
+    return f'{100 * measured["median_bias"]:+.1f}'
 
 
 def flux_table(parts):
@@ -205,10 +235,11 @@ def flux_table(parts):
     measured = next(iter(parts.values()))['aperture']
     methods = {n: title for n, title in FLUX_METHODS.items() if n in measured}
     rows = [
-        [family, kind, *(biases(bins[name]) for name in methods)]
+        [family, kind, snr_range(one), *(bias(bins[name][k]) for name in methods)]
         for family, kind, bins in flux_bins(parts)
+        for k, one in enumerate(FLUX_BINS)
     ]
-    return ['family', 'kind', *methods.values()], rows
+    return ['family', 'kind', 'S/N', *methods.values()], rows
 
 
 def total_table(parts):
@@ -216,12 +247,13 @@ def total_table(parts):
     rows = []
     for same in zip(*(flux_bins(parts, name) for name in TOTAL_FLUXES), strict=True):
         family, kind, _ = same[0]
-        cells = [biases(bins[name]) for *_, bins in same for name in TOTAL_METHODS]
-        *_, bins = same[-1]
-        n = ' '.join(str(b['n']) for b in bins['bgrem'])
-        rows.append([family, kind, *cells, n])
+        for k, one in enumerate(FLUX_BINS):
+            found = [bins[name][k] for *_, bins in same for name in TOTAL_METHODS]
+            # of the last, the local ones
+            n = found[-2]['n']
+            rows.append([family, kind, snr_range(one), *map(bias, found), n])
     names = product(TOTAL_FLUXES.values(), ('', ', true sky'))
-    return ['family', 'kind', *map(''.join, names), 'n of local'], rows
+    return ['family', 'kind', 'S/N', *map(''.join, names), 'n of local'], rows
 
 
 def pull_table(parts):
@@ -229,18 +261,18 @@ def pull_table(parts):
     methods = ('bgrem', 'true sky')
     rows = []
     for family, kind, bins in flux_bins(parts):
-        cells = [
-            f'{b["pull_mean"]:+.2f} {b["pull_std"]:.2f}'
-            if b['n'] >= MIN_SOURCES
-            else '-'
-            for name in methods
-            for b in bins[name]
-        ]
-        n = ' '.join(str(b['n']) for b in bins['bgrem'])
-        rows.append([family, kind, n, *cells])
-    ranges = [snr_range(b) for b in FLUX_BINS]
-    header = [f'{name}, {r}' for name, r in product(methods, ranges)]
-    return ['family', 'kind', 'n', *header], rows
+        for k, one in enumerate(FLUX_BINS):
+            cells = []
+            for b in (bins[name][k] for name in methods):
+                few = b['n'] < MIN_SOURCES
+                cells += (
+                    ['-', '-']
+                    if few
+                    else [f'{b["pull_mean"]:+.2f}', f'{b["pull_std"]:.2f}']
+                )
+            rows.append([family, kind, snr_range(one), bins['bgrem'][k]['n'], *cells])
+    header = [', '.join(pair) for pair in product(methods, ('mean', 'std'))]
+    return ['family', 'kind', 'S/N', 'n', *header], rows
 
 
 def position_table(parts):
@@ -266,15 +298,12 @@ def injection_table(parts):
     """The completeness of every method for faint injected stars."""
     rows = []
     for image, part in parts.items():
-        bins = {
-            name: [b for b in method['bins'] if b['snr_high'] <= MAX_INJECTION_SNR]
-            for name, method in part['methods'].items()
-        }
-        first = next(iter(bins.values()))
-        cells = [[f'{b["completeness"]:.2f}' for b in found] for found in bins.values()]
-        stars = ' '.join(str(b['n']) for b in first)
-        rows.append([image, stars, *map(' '.join, cells)])
-    return ['image', 'stars', *bins], rows
+        methods = {name: method['bins'] for name, method in part['methods'].items()}
+        for k, one in enumerate(next(iter(methods.values()))):
+            if one['snr_high'] <= MAX_INJECTION_SNR:
+                found = [f'{bins[k]["completeness"]:.2f}' for bins in methods.values()]
+                rows.append([image, snr_range(one), one['n'], *found])
+    return ['image', 'S/N', 'stars', *methods], rows
 
 
 def join(parts, others, names):
@@ -301,7 +330,6 @@ def suite_tables(suite, paper, promise):
     weights, families = merge(suite)
     if detection := choose(families, 'detection'):
         first = next(iter(weights))
-        tables['ratios'] = ratio_table(detection, first, weights)
         of_promise = choose(merge(promise)[1], 'detection') or detection
         tables['false_discovery'] = promise_table(of_promise, [first])
         others, families_of_others = merge(paper)
@@ -349,6 +377,17 @@ def limit_tables(limits):
     return {'limits': table} if parts else {}
 
 
+def meerlicht_tables(runs):
+    """Make the table of the paper's headline."""
+    _, families = merge(runs)
+    rows = [
+        [name, *found]
+        for part in choose(families, 'detection').values()
+        for name, found in true_positives(part).items()
+    ]
+    return {'meerlicht': (['method', *RATES], rows)} if rows else {}
+
+
 def real_tables(real):
     """Make the tables of the real images."""
     tables = {}
@@ -363,18 +402,20 @@ def real_tables(real):
 
 
 def write_table(path, header, rows):
-    """Write a table as reStructuredText."""
+    """Write a table with its caption as reStructuredText."""
     # A dash at the start of a cell would be the bullet of a list.
     rows = [[re.sub(r'^-(?= |$)', r'\-', str(cell)) for cell in row] for row in rows]
-    with path.open('w', encoding='utf-8') as file:
-        file.write(NOTE)
-        Table(rows=rows, names=header).write(file, format='ascii.rst')
+    text = io.StringIO()
+    Table(rows=rows, names=header).write(text, format='ascii.rst')
+    caption = f'.. table:: {CAPTIONS[path.stem]}\n\n'
+    body = textwrap.indent(text.getvalue(), '   ')
+    path.write_text(NOTE + caption + body, encoding='utf-8')
 
 
 def main():
     """Write the tables."""
     parser = argparse.ArgumentParser(description='Write the tables of the results.')
-    parser.add_argument('folders', nargs='+', type=Path, metavar='FOLDER')
+    parser.add_argument('folders', nargs='*', type=Path, metavar='FOLDER')
     parser.add_argument(
         '--paper',
         nargs='+',
@@ -399,6 +440,14 @@ def main():
         metavar='FILE',
         help='written by benchmarks/limits.py',
     )
+    parser.add_argument(
+        '--meerlicht',
+        nargs='+',
+        default=[],
+        type=Path,
+        metavar='FILE',
+        help='written by benchmarks/paper.py',
+    )
     parser.add_argument('-o', '--output', default=TABLES, type=Path, metavar='DIR')
     options = parser.parse_args()
     try:
@@ -406,13 +455,15 @@ def main():
         paper = [read_results(folder / 'results.json') for folder in options.paper]
         promise = [read_results(folder / 'results.json') for folder in options.promise]
         limits = [read_results(path) for path in options.limits]
+        meerlicht = [read_results(path) for path in options.meerlicht]
         real = [run for run in runs if run['suite'] == 'real']
         wild = [run for run in runs if run['suite'] == 'wild']
         suite = [run for run in runs if run['suite'] not in ('real', 'wild')]
-        runs = [*suite, *wild, *paper, *promise, *limits, *real]
+        runs = [*suite, *wild, *paper, *promise, *limits, *meerlicht, *real]
         tables = {'runs': runs_table(runs)} | wild_tables(wild)
         tables |= suite_tables(suite, paper, promise)
-        tables |= limit_tables(limits) | real_tables(real)
+        tables |= limit_tables(limits) | meerlicht_tables(meerlicht)
+        tables |= real_tables(real)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     options.output.mkdir(parents=True, exist_ok=True)

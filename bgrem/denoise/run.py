@@ -97,6 +97,16 @@ def denoise(
     Time grows linearly with pixels, steps and symmetries. Beside the image and the two
     results, memory is that of one batch of tiles. On CPUs with bfloat16 units
     the network runs in bfloat16, elsewhere in float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bgrem.denoise import denoise
+    >>> from bgrem.weights import load_weights
+    >>> noise = np.random.default_rng(1).normal(0, 1, (64, 64)).astype(np.float32)
+    >>> source, *_ = denoise(noise, load_weights('optical'))
+    >>> source.shape
+    (64, 64)
     """
     n_steps = weights.n_steps if n_steps is None else check_count('n_steps', n_steps)
 

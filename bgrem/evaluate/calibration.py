@@ -80,6 +80,13 @@ def reliability(probability, is_true):
         For each bin that is not empty, in rising order: the mean
         ``promised`` probability, the ``observed`` fraction and the number
         ``n`` of peaks. The bins are equally wide.
+
+    Examples
+    --------
+    >>> from bgrem.evaluate import reliability
+    >>> bins = reliability([0.9, 0.95, 0.1], [True, True, False])
+    >>> sorted(bins[0])
+    ['n', 'observed', 'promised']
     """
     probability = np.asarray(probability, dtype=float)
     is_true = np.asarray(is_true, dtype=bool)

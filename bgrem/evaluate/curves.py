@@ -31,6 +31,13 @@ def detection_curve(scores, is_true):
     ------
     ValueError
         If the inputs differ in length or a score is NaN.
+
+    Examples
+    --------
+    >>> from bgrem.evaluate import detection_curve
+    >>> thresholds, n_true, n_false = detection_curve([3, 2, 1], [True, True, False])
+    >>> n_true, n_false
+    (array([1, 2, 2]), array([0, 0, 1]))
     """
     scores = np.asarray(scores, dtype=float).ravel()
     is_true = np.asarray(is_true, dtype=bool).ravel()
@@ -74,6 +81,12 @@ def true_positives_at(scores, is_true, contaminations=CONTAMINATIONS):
     n_true : 1D `~numpy.ndarray` of int
         Number of true detections, one per contamination; 0 where no
         threshold is clean enough.
+
+    Examples
+    --------
+    >>> from bgrem.evaluate import true_positives_at
+    >>> true_positives_at([4, 3, 2, 1], [True, True, False, True], [0.0, 0.25])
+    array([2, 3])
     """
     _, n_true, n_false = detection_curve(scores, is_true)
     last = [_last_clean(n_true, n_false, c) for c in contaminations]
@@ -96,6 +109,12 @@ def threshold_at(scores, is_true, contamination):
     threshold : float
         Keep the detections with a score at or above it; infinity where no
         threshold is clean enough.
+
+    Examples
+    --------
+    >>> from bgrem.evaluate import threshold_at
+    >>> threshold_at([4, 3, 2, 1], [True, True, False, True], 0.0)
+    3.0
     """
     thresholds, n_true, n_false = detection_curve(scores, is_true)
     last = _last_clean(n_true, n_false, contamination)

@@ -34,6 +34,12 @@ def match_radius(fwhm):
     -------
     radius : float
         ``max(2, fwhm / 2)`` in pixels.
+
+    Examples
+    --------
+    >>> from bgrem.evaluate import match_radius
+    >>> match_radius(3.0), match_radius(6.0)
+    (2.0, 3.0)
     """
     return max(2.0, float(fwhm) / 2.0)
 
@@ -80,6 +86,12 @@ def match(x, y, score, true_x, true_y, true_snr, radius, *, min_snr=MIN_SNR):
     -----
     Time grows as (N + M) log(N + M) for a limited number of sources per
     matching radius.
+
+    Examples
+    --------
+    >>> from bgrem.evaluate import match
+    >>> match([10, 50], [10, 50], [0.9, 0.8], [11], [10], [7.0], radius=2)
+    array([ 0, -1])
     """
     detected = _positions('x, y and score', x, y, score)
     true = _positions('true_x, true_y and true_snr', true_x, true_y, true_snr)

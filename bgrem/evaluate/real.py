@@ -70,6 +70,11 @@ def run_real(folder, weights=('optical',), *, seed=990_004, peers=None):
     ------
     FileNotFoundError
         If the folder holds none of the images.
+
+    Examples
+    --------
+    >>> from bgrem.evaluate import run_real
+    >>> results = run_real('images/')  # doctest: +SKIP
     """
     folder = Path(folder)
     loaded = {w.name: w for w in map(load_weights, weights)}

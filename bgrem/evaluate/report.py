@@ -60,6 +60,11 @@ def write_report(results, folder):
     -------
     markdown : str
         The text of ``results.md``.
+
+    Examples
+    --------
+    >>> from bgrem.evaluate import run_suite, write_report
+    >>> write_report(run_suite(n_scenes=4), 'runs/check')  # doctest: +SKIP
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,6 +91,11 @@ def markdown_report(results):
     -------
     markdown : str
         Headings and tables.
+
+    Examples
+    --------
+    >>> from bgrem.evaluate import markdown_report, run_suite
+    >>> print(markdown_report(run_suite(n_scenes=4)))  # doctest: +SKIP
     """
     lines = [f'# bgrem evaluation: {results["suite"]}', '']
     lines += [f'- weights {n}: sha256 {s}' for n, s in results['weights'].items()]

@@ -329,6 +329,11 @@ def run_suite(
     ------
     ValueError
         If a part or a family is not known.
+
+    Examples
+    --------
+    >>> from bgrem.evaluate import run_suite
+    >>> results = run_suite(families=['flat'], n_scenes=4)  # doctest: +SKIP
     """
     families = list(FAMILIES if families is None else families)
     check_choices(parts=(parts, PARTS), families=(families, FAMILIES))

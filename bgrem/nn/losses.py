@@ -46,6 +46,16 @@ def difference_loss(predicted, true, *, kind='mae', delta=1.0, valid=None):
     ------
     ValueError
         If ``kind`` is not one of those above.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bgrem.nn import difference_loss
+    >>> predicted, true = torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), 3.0)
+    >>> float(difference_loss(predicted, true, kind='mae'))
+    3.0
+    >>> float(difference_loss(predicted, true, kind='mse'))
+    9.0
     """
     if kind not in _KINDS:
         msg = f'kind must be one of {", ".join(_KINDS)}, got {kind!r}'
@@ -80,6 +90,14 @@ def center_cross_entropy(logit, target, *, valid=None):
     -------
     loss : `~torch.Tensor`
         A scalar; zero when no pixel is valid.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bgrem.nn import center_cross_entropy
+    >>> logit = torch.zeros(1, 1, 2, 2)
+    >>> print(f'{float(center_cross_entropy(logit, torch.ones(1, 1, 2, 2))):.3f}')
+    0.693
     """
     loss = functional.binary_cross_entropy_with_logits(logit, target, reduction='none')
     return _mean(loss, valid)
@@ -116,6 +134,16 @@ def counts_deviance(predicted, true, level, *, valid=None):
     -------
     loss : `~torch.Tensor`
         A scalar; zero when no pixel is valid.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bgrem.nn import counts_deviance
+    >>> true = torch.full((1, 1, 2, 2), 3.0)
+    >>> level = torch.ones(1, 1, 2, 2)
+    >>> right = counts_deviance(true, true, level)
+    >>> bool(right < counts_deviance(true / 2, true, level))
+    True
     """
     # the variance is mu + mu**2 / size: of a bright source a fifth, of a sky less
     size = 25 + 4 * level
@@ -140,6 +168,14 @@ def ratio_deviance(predicted, true, *, valid=None):
     -------
     loss : `~torch.Tensor`
         A scalar; zero when no pixel is valid.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bgrem.nn import ratio_deviance
+    >>> true = torch.full((1, 1, 2, 2), 3.0)
+    >>> bool(ratio_deviance(true, true) < ratio_deviance(true / 2, true))
+    True
     """
     loss = torch.xlogy(true, true) - true * predicted.log() + predicted - true
     return _mean(loss, valid)

@@ -60,6 +60,16 @@ def sample(network, x, schedule, n_steps, callback=None):
     ------
     ValueError
         If ``n_steps`` is less than one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bgrem.nn import AttentionUNet, CosineSchedule, UNetConfig, sample
+    >>> network = AttentionUNet(UNetConfig(widths=(4, 8, 8))).eval()
+    >>> with torch.no_grad():
+    ...     found = sample(network, torch.zeros(1, 1, 32, 32), CosineSchedule(), 3)
+    >>> tuple(found.source.shape)
+    (1, 1, 32, 32)
     """
     if n_steps < 1:
         msg = f'n_steps must be a positive integer, got {n_steps!r}'

@@ -36,6 +36,13 @@ class CosineSchedule(Configuration):
     ValueError
         If the rates do not satisfy
         ``0 <= min_signal_rate < max_signal_rate <= 1``.
+
+    Examples
+    --------
+    >>> from bgrem.nn import CosineSchedule
+    >>> schedule = CosineSchedule()
+    >>> print(f'{float(schedule.noise_rate(1.0)):.2f}')
+    1.00
     """
 
     max_signal_rate: float = 0.98

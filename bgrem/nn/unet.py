@@ -104,6 +104,12 @@ class UNetConfig(Configuration):
     ------
     ValueError
         If a value is out of range.
+
+    Examples
+    --------
+    >>> from bgrem.nn import UNetConfig
+    >>> UNetConfig().widths  # of the paper
+    (16, 32, 64, 128, 256)
     """
 
     widths: tuple = (16, 32, 64, 128, 256)
@@ -163,6 +169,16 @@ class AttentionUNet(nn.Module):
     ----------
     config : `UNetConfig`
         The shape of the network.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bgrem.nn import AttentionUNet, UNetConfig
+    >>> network = AttentionUNet(UNetConfig(widths=(4, 8, 8))).eval()
+    >>> image = torch.zeros(1, 1, 32, 32)
+    >>> output = network(image, torch.ones(1))
+    >>> tuple(output.background.shape)
+    (1, 1, 32, 32)
     """
 
     def __init__(self, config):

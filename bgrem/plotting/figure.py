@@ -86,6 +86,17 @@ def plot_background(
     ------
     ImportError
         If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bgrem import DiffusionBackground
+    >>> y, x = np.mgrid[:64, :64]
+    >>> star = 500 * np.exp(-((x - 30) ** 2 + (y - 20) ** 2) / 5)
+    >>> data = 100 + star + np.random.default_rng(1).normal(0, 5, (64, 64))
+    >>> bkg = DiffusionBackground(data)
+    >>> from bgrem.plotting import plot_background
+    >>> figure = plot_background(bkg)  # doctest: +SKIP
     """
     try:
         import matplotlib.pyplot as plt
@@ -128,6 +139,17 @@ def save_plot(path, bkg, segmentation_image=None, **kwargs):
         If matplotlib is not installed.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bgrem import DiffusionBackground
+    >>> y, x = np.mgrid[:64, :64]
+    >>> star = 500 * np.exp(-((x - 30) ** 2 + (y - 20) ** 2) / 5)
+    >>> data = 100 + star + np.random.default_rng(1).normal(0, 5, (64, 64))
+    >>> bkg = DiffusionBackground(data)
+    >>> from bgrem.plotting import save_plot
+    >>> save_plot('picture.png', bkg)  # doctest: +SKIP
     """
     try:
         # Without pyplot no display is asked for.

@@ -278,6 +278,14 @@ class CountsComposer:
 
     expected_fraction : float, optional
         The part of the fields without Poisson noise.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bgrem.simulate import CountsComposer, CountsConfig, draw_counts_bank
+    >>> bank = draw_counts_bank(CountsConfig())  # doctest: +SKIP
+    >>> composer = CountsComposer(bank)  # doctest: +SKIP
+    >>> batch = composer.compose(4, 64, torch.Generator())  # doctest: +SKIP
     """
 
     def __init__(self, bank, expected_fraction=0.0):

@@ -80,6 +80,14 @@ class SceneComposer:
     ------
     ValueError
         If the bank holds no PSF that ``config`` allows.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bgrem.simulate import SceneComposer, SceneConfig, cached_stamp_bank
+    >>> bank = cached_stamp_bank(16)  # doctest: +SKIP
+    >>> composer = SceneComposer(bank, SceneConfig())  # doctest: +SKIP
+    >>> batch = composer.compose(4, 128, torch.Generator())  # doctest: +SKIP
     """
 
     def __init__(self, bank, config):

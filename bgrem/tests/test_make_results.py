@@ -111,8 +111,10 @@ def make(tmp_path, monkeypatch):
         run_path(str(SCRIPT), run_name='__main__')
         tables = {}
         for path in output.iterdir():
-            note, _, *lines = path.read_text(encoding='utf-8').splitlines()
+            note, _, caption, _, *lines = path.read_text(encoding='utf-8').splitlines()
             assert note.startswith('.. Written by ``python docs/make_results.py``')
+            assert caption.startswith('.. table:: ')
+            lines = [line.removeprefix('   ') for line in lines]
             table = Table.read(lines, format='ascii.rst', converters={'*': str})
             # The escape keeps a dash from being the bullet of a list.
             rows = [[cell.replace('\\-', '-') for cell in row] for row in table]
@@ -141,20 +143,26 @@ def test_detection(make, write, measured):
     others = detection(paper=method(1, 1, 2, 3, 5))
     paper = results({'flat': {'detection': others}}, name='paper')
     tables = make(write('a', measured), '--paper', write('paper', paper))
-    flat, mosaic = tables['detection']
-    assert flat == {
-        'family': 'flat',
+    found = {
+        (row.pop('family'), row.pop('method')): ' '.join(row.values())
+        for row in tables['detection']
+    }
+    flat = {
         'ours': '8 10 16 32 64',
         'best peer at each': '4 40 40 40 64',
         'paper': '1 1 2 3 5',
         'oracle': '0 20 40 80 80',
     }
-    assert mosaic == flat | {'family': 'mosaic', 'paper': '-'}
-    assert tables['ratios'][0] == {
-        'family': 'flat',
-        'ours / best peer': '2.00 0.25 0.40 0.80 1.00',
-        'ours / oracle': '- 0.50 0.40 0.40 0.80',
-    }
+    assert {
+        name: cells for (family, name), cells in found.items() if family == 'flat'
+    } == flat
+    del flat['paper']
+    assert (
+        found.items()
+        >= {('mosaic', name): cells for name, cells in flat.items()}.items()
+    )
+    assert ('mosaic', 'paper') not in found
+    assert list(tables['detection'][0]) == ['1%', '2%', '5%', '10%', '20%']
     assert tables['false_discovery'][1] == {
         'family': 'mosaic',
         'weights': 'ours',
@@ -181,7 +189,8 @@ def test_promise_of_more_scenes(make, write, measured):
     folders = write('a', measured), '--promise', write('b', more)
     tables = make(*folders)
     assert tables['false_discovery'][0]['20%'] == '40.0%'
-    assert tables['detection'][0]['ours'] == '8 10 16 32 64'
+    assert tables['detection'][0]['method'] == 'ours'
+    assert tables['detection'][0]['20%'] == '64'
 
 
 def test_sky_takes_any_estimator(make, write, measured):
@@ -201,25 +210,29 @@ def test_sky_takes_any_estimator(make, write, measured):
 
 def test_photometry(make, write, measured):
     tables = make(write('a', measured))
-    star, galaxy = tables['fluxes'][:2]
+    star, gap, bright, galaxy = tables['fluxes'][:4]
     assert star['family'] == galaxy['family'] == 'flat'
+    assert [row['S/N'] for row in (star, gap, bright)] == ['5-10', '10-20', '> 20']
     # No source of S/N 10-20, and too few galaxies.
-    assert star['box auto'] == star['denoised, clipped'] == '-1.2 - -1.2'
-    assert galaxy['true sky'] == '- - -'
-    star, galaxy = tables['pulls'][:2]
-    assert star['n'] == '9 0 9'
-    assert star['bgrem, 5-10'] == star['true sky, > 20'] == '+0.46 1.23'
-    assert star['bgrem, 10-20'] == galaxy['bgrem, 5-10'] == '-'
-    assert tables['totals'][0] == {
+    assert star['box auto'] == bright['denoised, clipped'] == '-1.2'
+    assert gap['box auto'] == galaxy['true sky'] == '-'
+    star, gap, bright, galaxy = tables['pulls'][:4]
+    assert [row['n'] for row in (star, gap, bright)] == ['9', '0', '9']
+    assert [star['bgrem, mean'], bright['true sky, std']] == ['+0.46', '1.23']
+    assert gap['bgrem, mean'] == galaxy['bgrem, std'] == '-'
+    first, _, bright = tables['totals'][:3]
+    assert first['n of local'] == '0'
+    assert bright == {
         'family': 'flat',
         'kind': 'star',
-        'Kron': '-1.2 - -1.2',
-        'Kron, true sky': '-1.2 - -1.2',
-        'total': '- - -1.2',
-        'total, true sky': '- - -1.2',
-        'local': '- - -1.2',
-        'local, true sky': '- - -1.2',
-        'n of local': '0 0 9',
+        'S/N': '> 20',
+        'Kron': '-1.2',
+        'Kron, true sky': '-1.2',
+        'total': '-1.2',
+        'total, true sky': '-1.2',
+        'local': '-1.2',
+        'local, true sky': '-1.2',
+        'n of local': '9',
     }
     assert tables['positions'][1] == {
         'family': 'mosaic',
@@ -233,18 +246,18 @@ def test_photometry(make, write, measured):
 
 def test_dash_is_no_bullet(make, write, measured, tmp_path):
     make(write('a', measured))
-    lines = (tmp_path / 'tables' / 'ratios.rst').read_text(encoding='utf-8')
-    assert r' \- 0.50 0.40 0.40 0.80' in lines
+    lines = (tmp_path / 'tables' / 'positions.rst').read_text(encoding='utf-8')
+    assert r' \-' in lines
 
 
 def test_fluxes_of_the_mean(make, write, measured):
     titles = ['box auto', 'box 8', 'true sky', 'Background2D', 'denoised, clipped']
     row = make(write('a', measured))['fluxes'][0]
-    assert list(row) == ['family', 'kind', *titles]
+    assert list(row) == ['family', 'kind', 'S/N', *titles]
     aperture = measured['families']['flat']['photometry']['aperture']
     aperture['bgrem, mean'] = [flux_bin('star', 5.0, 10.0) | {'median_bias': 0.02}]
     row = make(write('b', measured))['fluxes'][0]
-    assert row['box auto, mean'] == '+2.0 - -'
+    assert row['box auto, mean'] == '+2.0'
 
 
 def test_families_of_several_folders(make, write, measured):
@@ -269,15 +282,14 @@ def test_limits(make, write, measured, tmp_path):
     limits = results({'flat': {'detection': part}}, 'limits')
     path = tmp_path / 'limits.json'
     path.write_text(json.dumps(limits), encoding='utf-8')
-    assert make(write('a', measured), '--limits', path)['limits'] == [
-        {
-            'family': 'flat',
-            'limit': '5 50 50 50 70',
-            'ours': '3 3 3 3 3',
-            'best filter': '4 40 40 40 64',
-            'oracle': '0 20 40 80 80',
-        }
-    ]
+    rows = make(write('a', measured), '--limits', path)['limits']
+    assert [row['method'] for row in rows] == ['limit', 'ours', 'best filter', 'oracle']
+    assert rows[0] == {
+        'family': 'flat',
+        'method': 'limit',
+        **{'1%': '5', '2%': '50', '5%': '50', '10%': '50', '20%': '70'},
+    }
+    assert rows[2]['5%'] == '40'
 
 
 def test_real_images(make, write):
@@ -294,21 +306,23 @@ def test_real_images(make, write):
     families = {'stack': {'detection': stack}, 'field': {'injection': injected}}
     tables = make(write('real', results(families, 'real')))
     assert tables.keys() == {'runs', 'real_detection', 'injections'}
-    (row,) = tables['real_detection']
-    assert row.pop('image') == 'stack'
-    assert row == {
+    ours, peer = tables['real_detection']
+    assert ours == {
+        'image': 'stack',
         'sources': '90',
-        'ours': '2 2 2 2 2',
-        'best peer at each': '4 40 40 40 64',
+        'method': 'ours',
+        **dict.fromkeys(('1%', '2%', '5%', '10%', '20%'), '2'),
     }
-    assert tables['injections'] == [
-        {
-            'image': 'field',
-            'stars': '20 20',
-            'ours': '0.30 0.50',
-            'sep default': '0.30 0.50',
-        }
-    ]
+    assert [peer['method'], peer['20%']] == ['best peer at each', '64']
+    faint, bright = tables['injections']
+    assert faint == {
+        'image': 'field',
+        'S/N': '3-5',
+        'stars': '20',
+        'ours': '0.30',
+        'sep default': '0.30',
+    }
+    assert [bright['S/N'], bright['ours']] == ['5-8', '0.50']
 
 
 class TestErrors:
@@ -386,3 +400,26 @@ def test_wild(make, write):
     (row,) = tables['wild_level']
     assert row['noise / true'] == '0.500'
     assert tables['runs'][0]['suite'] == 'wild'
+
+
+def test_figures(make, write, measured, tmp_path):
+    """They show the numbers of the tables."""
+    pytest.importorskip('matplotlib')
+    make(write('a', measured))
+    draw = run_path(str(SCRIPT.parent / '_ext' / 'result_figures.py'))
+    figures = {
+        path.stem: draw['FIGURES'][path.stem](draw['read'](path))
+        for path in (tmp_path / 'tables').iterdir()
+        if path.stem in draw['FIGURES']
+    }
+    assert figures.keys() >= {'detection', 'sky', 'fluxes', 'pulls', 'positions'}
+    flat, mosaic = figures['detection'].axes
+    peer, oracle = flat.lines
+    assert [flat.get_title(), mosaic.get_title()] == ['flat', 'mosaic']
+    assert list(peer.get_ydata()) == [4, 40, 40, 40, 64]
+    assert list(oracle.get_ydata()) == [0, 20, 40, 80, 80]
+    (panel,) = figures['positions'].axes
+    position, centroid, _ = panel.lines
+    assert list(position.get_xdata()) == [1.12, 1.12]
+    # a dash is no number
+    assert all(value != value for value in centroid.get_xdata())

@@ -340,6 +340,11 @@ def load_config(path):
 
     OSError
         If the file cannot be read.
+
+    Examples
+    --------
+    >>> from bgrem.train import load_config
+    >>> config = load_config('configs/optical.toml')  # doctest: +SKIP
     """
     with Path(path).open('rb') as handle:
         try:
@@ -370,6 +375,13 @@ def fine_tuning_config(init):
     ------
     ValueError
         If the weights do not say how they were trained.
+
+    Examples
+    --------
+    >>> from bgrem.train import fine_tuning_config
+    >>> from bgrem.weights import load_weights
+    >>> fine_tuning_config(load_weights('optical')).n_steps  # doctest: +SKIP
+    1000
     """
     weights = load_weights(init)
     values = (weights.header.get('training') or {}).get('config')

@@ -106,6 +106,12 @@ def train(
     -----
     The default network trains at about half a megapixel per second on two cores with
     native bf16 (``python benchmarks/speed.py --what training``).
+
+    Examples
+    --------
+    >>> from bgrem.train import load_config, train
+    >>> config = load_config('configs/optical.toml')  # doctest: +SKIP
+    >>> train(config, 'runs/optical')  # doctest: +SKIP
     """
     run = _Run(config, Path(folder), resolve_device(device), n_workers, init, progress)
     return run.go(stop_after)

@@ -53,6 +53,12 @@ def shipped_weights(folder=None):
     -------
     table : dict of str to `ShippedWeights`
         In the order of ``registry.json``.
+
+    Examples
+    --------
+    >>> from bgrem.weights import shipped_weights
+    >>> shipped_weights()['optical'].path.name
+    'optical.safetensors'
     """
     folder = FOLDER if folder is None else Path(folder)
     rows = json.loads((folder / 'registry.json').read_text(encoding='utf-8'))

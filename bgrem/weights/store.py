@@ -272,6 +272,13 @@ def save_weights(path, state_dict, header):
         If the header or the tensors are not good.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> from bgrem.weights import load_weights, save_weights
+    >>> weights = load_weights('optical')
+    >>> state = weights.network().state_dict()
+    >>> save_weights('mine.safetensors', state, weights.header)  # doctest: +SKIP
     """
     import safetensors.torch
 

@@ -71,6 +71,9 @@ panels = {
     'bgrem, data - sky': (new.subtract(), -15, 60),
 }
 figure, axes = plt.subplots(1, 4, figsize=(9, 2.6), layout='constrained')
+figure.set_label(
+    'Stars on a nebula, the errors of two sky maps, and the image without its sky.'
+)
 for axis, (title, (image, low, high)) in zip(axes, panels.items(), strict=True):
     axis.imshow(image, origin='lower', vmin=low, vmax=high, cmap='gray')
     axis.set_title(title)

@@ -56,6 +56,10 @@ print(
 # Some points lie between them: there a red and a blue star share an aperture.
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3), layout='constrained')
+figure.set_label(
+    'Two images of one field, and the colours of their stars against the two '
+    'true colours.'
+)
 for axis, (title, image) in zip(axes, {'red': red, 'blue': blue}.items(), strict=False):
     low = np.median(image)
     axis.imshow(image, origin='lower', vmin=low - 15, vmax=low + 60, cmap='gray')

@@ -59,6 +59,9 @@ for rate in rates:
 # three. The promise holds on the average of many images like those of the calibration.
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
+figure.set_label(
+    'Stars found against false detections for each promised rate, and the probability.'
+)
 axes[0].plot(n_false, n_true, 'o-')
 for rate, false, true in zip(rates, n_false, n_true, strict=True):
     axes[0].annotate(f'{rate:.0%}', (false, true), (4, -10), textcoords='offset points')

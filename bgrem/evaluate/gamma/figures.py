@@ -33,6 +33,8 @@ def plot_means(means):
             ax.plot(true, found, '.', ms=4, label=label)
         ax.set_xscale('log')
         ax.set_yscale('log')
+        # Over a decade or two there is no room for the labels of minor ticks.
+        ax.tick_params(which='minor', labelbottom=False, labelleft=False)
         ax.set_title(family, fontsize=9)
         ax.set_xlabel('true counts per pixel')
         ax.set_ylabel('source image')

@@ -162,6 +162,14 @@ def simulate_field(rng, config=None):
     patch : `bgrem.simulate.gamma.CountsPatch`
         Fluxes are in counts at the best exposure, which is 1. ``meta`` holds
         ``level`` and ``psf`` (its kind).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bgrem.simulate.gamma import FieldConfig, simulate_field
+    >>> field = simulate_field(np.random.default_rng(1), FieldConfig(shape=(48, 48)))
+    >>> field.counts.shape
+    (48, 48)
     """
     config = FieldConfig() if config is None else config
     kind = str(rng.choice(_PSF_KINDS))

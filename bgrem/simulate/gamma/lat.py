@@ -129,6 +129,15 @@ def simulate_lat_patch(rng, config=None, *, diffuse=None):
     patch : `bgrem.simulate.gamma.CountsPatch`
         Fluxes are in photons per cm2 and s, the exposure in cm2 s. ``meta`` holds
         ``lon`` and ``lat`` of the centre, and ``years``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bgrem.simulate.gamma import LatConfig, simulate_lat_patch
+    >>> config = LatConfig(latitude=(30.0, 60.0))
+    >>> patch = simulate_lat_patch(np.random.default_rng(1), config)
+    >>> patch.counts.shape
+    (64, 64)
     """
     config = LatConfig() if config is None else config
     lon, lat = _center(config, rng)
