@@ -10,6 +10,7 @@ import numpy as np
 
 from bgrem.checks import check_count
 from bgrem.detect.discovery import PRIOR_WEIGHT, SURE, source_width
+from bgrem.detect.hidden import doubt_hidden_centers
 from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks, peak_widths
 from bgrem.detect.probability import calibrate, pool_centers, refine_probability
 from bgrem.sky.count_level import adjust_sky, expected_level
@@ -262,13 +263,15 @@ def _separate(data, hidden, error, *, weights, normalization, **options):
     from bgrem.denoise.run import denoise
 
     maps = estimate_normalization(data, hidden, normalization, error)
-    source, center_logit = denoise(maps.forward(data, hidden), weights, **options)
+    image = maps.forward(data, hidden)
+    source, center_logit = denoise(image, weights, **options)
     hidden = hidden | (maps.scale == 0)
     source[hidden] = 0
     source = maps.inverse(source)
     if step := sparse_step(data, hidden, maps.scale):
         source = limit_light(source, data, hidden, maps.center, maps.scale, step)
     probability = calibrate(pool_centers(center_logit), weights.calibration)
+    probability = doubt_hidden_centers(probability, image, hidden)
     probability[hidden] = 0
     correction = (weights.calibration or {}).get('correction')
     meta = _meta(weights, normalization, **options)

@@ -28,8 +28,9 @@ def find_peaks(probability, mask=None, min_probability=MIN_PROBABILITY):
     probability : 2D `~numpy.ndarray` of float
         Detection probability per pixel.
     mask : 2D `~numpy.ndarray` of bool, optional
-        True where no peak may lie. Masked pixels do not hide a peak beside
-        them either. NaN pixels are masked.
+        True where no peak may lie. A masked pixel does not hide a peak beside it,
+        but the pixels beyond it do: those around one masked pixel are neighbours.
+        NaN pixels are masked.
     min_probability : float, optional
         Peaks below it are not listed.
 
@@ -42,7 +43,8 @@ def find_peaks(probability, mask=None, min_probability=MIN_PROBABILITY):
 
     Notes
     -----
-    A peak is a pixel not below any of its 8 neighbours; of a plateau only the
+    A peak is a pixel not below any of its 8 neighbours, nor below what lies across a
+    masked one: a source with a masked centre has one peak. Of a plateau only the
     pixel nearest its centre of mass is listed. Peaks on the border count.
     The refined centre is the vertex of the parabola through the logarithm of
     three pixels on each axis, exact for a Gaussian blob; it is at most half
@@ -75,17 +77,18 @@ def find_peaks(probability, mask=None, min_probability=MIN_PROBABILITY):
 
 def _local_maxima(values, minimum):
     """Return y and x of the 3x3 maxima of an image, one for each plateau."""
-    highest = ndimage.maximum_filter(values, size=3, mode='constant', cval=-np.inf)
+    highest = _highest_around(values)
     is_peak = (values == highest) & (values >= minimum) & (values > -np.inf)
+    masked = values == -np.inf
+    if masked.any():
+        is_peak &= values >= _highest_around(np.where(masked, highest, -np.inf))
     labels, n_labels = ndimage.label(is_peak, structure=_EIGHT_CONNECTED)
     y, x = np.nonzero(is_peak)
     label = labels[y, x]
     size = np.bincount(label, minlength=n_labels + 1)
     # Part of a plateau can look like a peak where another part touches higher
     # ground: such a plateau has a pixel that no longer equals its maximum.
-    shoulder = ndimage.maximum_filter(
-        np.where(is_peak, -np.inf, values), size=3, mode='constant', cval=-np.inf
-    )
+    shoulder = _highest_around(np.where(is_peak, -np.inf, values))
     rejected = np.zeros(n_labels + 1, dtype=bool)
     rejected[label[shoulder[y, x] == values[y, x]]] = True
 
@@ -97,6 +100,10 @@ def _local_maxima(values, minimum):
     nearest = order[first]
     nearest = np.sort(nearest[~rejected[label[nearest]]])
     return y[nearest], x[nearest]
+
+
+def _highest_around(values):
+    return ndimage.maximum_filter(values, size=3, mode='constant', cval=-np.inf)
 
 
 def _vertex(padded, y, x, axis):

@@ -51,6 +51,18 @@ class TestFindPeaks:
         assert_array_equal(peaks[['y', 'x']].tolist(), [(3, 4)])
         assert peaks['x_center'][0] == 4
 
+    def test_masked_center_gives_one_peak(self):
+        probability = blob((11, 11), 5, 5.2, 1, 0.9)
+        mask = np.zeros((11, 11), dtype=bool)
+        mask[5, 5] = True
+        assert_array_equal(find_peaks(probability, mask)[['y', 'x']].tolist(), [(5, 6)])
+        # across two masked pixels there may be another source
+        mask[4:6, 4:6] = True
+        probability[:] = 0.01
+        probability[3, 3], probability[6, 6] = 0.9, 0.8
+        peaks = find_peaks(probability, mask, 0.1)
+        assert_array_equal(peaks[['y', 'x']].tolist(), [(3, 3), (6, 6)])
+
     def test_nan_is_masked(self):
         probability = np.full((5, 5), np.nan)
         assert len(find_peaks(probability)) == 0
