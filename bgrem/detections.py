@@ -254,8 +254,8 @@ class DetectionMixin:
         >>> bkg = DiffusionBackground(data)
         >>> table = bkg.catalog(threshold=0.9, zero_point=25).to_table()
         >>> star = table[0]
-        >>> print(f'{star["x"]:.1f}, {star["y"]:.1f}, {star["kron_mag"]:.1f}')
-        30.0, 20.0, 15.3
+        >>> print(f'{star["x"]:.1f}, {star["y"]:.1f}, {star["kron_mag"]:.0f}')
+        30.0, 20.0, 15
         """
         image = self._image
         zero_point, aperture_radii, wcs = check_options(

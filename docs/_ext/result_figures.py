@@ -302,13 +302,18 @@ FIGURES = {
 
 def draw(app):
     """Draw every figure of which there is the table, and that of a training."""
+    import matplotlib.pyplot as plt
+
     from bgrem.evaluate.image_figures import plot_training
 
     tables = Path(app.srcdir) / 'development' / 'tables'
     folder = Path(app.srcdir) / 'development' / 'figures'
     folder.mkdir(exist_ok=True)
     log = Path(app.srcdir).parent / 'configs' / 'optical-paper-log.csv'
-    plot_training(log).savefig(folder / 'training.png', dpi=130)
+    figure = plot_training(log)
+    figure.savefig(folder / 'training.png', dpi=130)
+    # What stays open would be taken for a figure of the gallery.
+    plt.close(figure)
     for name, make in FIGURES.items():
         path = tables / f'{name}.rst'
         if path.exists():

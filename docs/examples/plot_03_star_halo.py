@@ -2,7 +2,7 @@
 The halo of a bright star
 =========================
 
-Scattered light makes a halo about a bright star, that reaches over a good part of the
+Scattered light makes a halo around a bright star, which covers a good part of the
 image. Faint stars lie in it.
 """
 
@@ -39,8 +39,8 @@ new = DiffusionBackground(data)
 found = new.catalog()
 
 # %%
-# How much of the halo is left in the image, at some distances from the star? To the
-# flux of the star it belongs; to the flux of a faint star that lies in it, it does not.
+# How much of the halo is left in the image, at some distances from the star? It
+# belongs to the flux of the star, but not to that of a faint star that lies in it.
 
 for low, high in ((20, 40), (40, 80), (80, 160)):
     ring = (radius >= low) & (radius < high)
@@ -70,9 +70,9 @@ print(
 # To bgrem the halo is light of the star: most of it stays in the image, up to where it
 # is as faint as a fraction of the noise and counts as sky. ``Background2D`` takes a
 # larger part of it for sky, and digs a dark ring. For faint stars *in* the halo neither
-# is enough: give ``local_bkg_width`` to ``catalog``, which measures about each source.
-# Only a quarter of the stars between 15 and 80 px is found, most of the others being
-# too faint; none of the detections is false.
+# is enough: give ``local_bkg_width`` to ``catalog``, to measure around each source.
+# Only a quarter of the stars between 15 and 80 px is found, because most of the others
+# are too faint. None of the detections is false.
 
 panels = {
     'data': (data - 200, False),

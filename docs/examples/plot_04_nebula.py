@@ -61,8 +61,8 @@ print(f'its smallest boxes: {new.box_size[0]} px')
 # The boxes were chosen from the image. The error maps have the same scale, of 2 sigma
 # to either side. ``Background2D`` in its best box has the stars in its map; bgrem has
 # small waves, of structure that is finer than its boxes. Structure as narrow as a star
-# cannot be told from a star by anybody who has one image: there, detections are false
-# more often than promised, and the first call of ``detect`` may warn.
+# cannot be told from a star in a single image. There, detections are false more often
+# than promised, and the first call of ``detect`` may warn.
 
 panels = {
     'data': (data, 190, 270),

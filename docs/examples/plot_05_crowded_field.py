@@ -3,8 +3,8 @@ A crowded field
 ===============
 
 In a star cluster hardly a pixel is free of stars. A mesh then measures the faint stars
-instead of the sky. The network takes the stars out before, and its detections are peaks
-of a probability, so that neighbours are told apart.
+instead of the sky. The network takes the stars out first. Its detections are peaks of a
+probability, which tells neighbours apart.
 """
 
 import matplotlib.pyplot as plt

@@ -64,9 +64,9 @@ found_plain = report('without error map', plain)
 found_informed = report('with error map', informed)
 
 # %%
-# In red the mask. With the map the noise in the middle is told from that of the borders
-# and of the noisy columns, and more stars are found at the same promise. The errors of
-# the fluxes in the catalogue are made of the error map, too.
+# The mask is red. With the map, the noise in the middle is not mixed with that of the
+# borders and of the noisy columns, and more stars are found at the same promise. The
+# errors of the fluxes in the catalogue come from the error map, too.
 
 panels = {
     'data': (data, 180, 300, None),

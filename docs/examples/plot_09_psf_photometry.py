@@ -67,10 +67,9 @@ print(f'flux / true flux: median {np.median(ratio):.3f}')
 print(f'(flux - true flux) / error: half within {np.median(np.abs(pull)):.2f}')
 
 # %%
-# Half of all Gaussian errors are within 0.67; here they are somewhat larger. Where two
-# stars are one to the detector also in the second round, they are fitted as one, which
-# the residual shows as bright and dark pairs and the last panel as points far from the
-# line.
+# Half of all Gaussian errors are within 0.67; here they are somewhat larger. Two stars
+# that are one to the detector in the second round, too, are fitted as one. The residual
+# shows them as bright and dark pairs, the last panel as points far from the line.
 
 residual = photometry.make_residual_image(subtracted, psf_shape=(15, 15))
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.1), layout='constrained')

@@ -3,7 +3,7 @@ Stripes
 =======
 
 Infrared detectors write their 1/f noise into rows, others give each column a bias of
-its own. To the network a stripe is a line of light, and it holds back.
+its own. To the network a stripe is a line of light, and it finds little beside it.
 ``remove_stripes`` takes them out first.
 """
 
@@ -49,9 +49,9 @@ print(f'error of sky and stripes together: {np.std(error):.2f}')
 
 # %%
 # A mesh knows no rows: ``Background2D`` leaves the stripes, and so does bgrem without
-# the option. With it they are part of ``background``, the noise is that beside the
-# stripes, and nearly three times as many stars are found. An image that is one nebula
-# from side to side has bright rows of its own; look at the result before you use it.
+# the option. With it they are part of ``background``, the noise is what remains, and
+# nearly three times as many stars are found. An image full of nebulosity has bright
+# rows of its own: look at the result before you use it.
 
 panels = {
     'data': data - 200,

@@ -2,8 +2,8 @@
 How many false detections?
 ==========================
 
-There is no threshold in sigma to choose. Say which part of the detections may be false,
-and take the stars that come with it.
+There is no threshold in sigma to choose. Say what fraction of the detections may be
+false, and take the stars that come with it.
 """
 
 import matplotlib.pyplot as plt
@@ -56,7 +56,7 @@ for rate in rates:
 # %%
 # More stars come with more false ones. Here the observed rates are below the promised
 # ones; from image to image they vary, and ten false detections are ten give or take
-# three. The promise holds on the average of many images like those of the calibration.
+# three. The promise holds on average, for images like those of the calibration.
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
 figure.set_label(

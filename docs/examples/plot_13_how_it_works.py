@@ -39,10 +39,10 @@ segments = bkg.detect()
 
 # %%
 # The network gives the image of the sources and the probability that a source centre
-# lies at a pixel. What is left without the sources, noise and cosmic ray included, is
+# lies at a pixel. The image without the sources, noise and cosmic ray included, is
 # measured in boxes: this is the sky. Detections are the peaks of the probability, and
-# have their footprints in the denoised image. Everything else is measured on the last
-# but one panel.
+# the denoised image gives their footprints. Everything else is measured on ``data -
+# sky``.
 
 panels = {
     'data': (data, 180, 260),
@@ -63,10 +63,10 @@ for axis, (title, (image, low, high)) in zip(axes.flat, panels.items(), strict=T
     axis.set(xticks=[], yticks=[])
 
 # %%
-# The three parts sum to the image, so that no light is lost on the way. The cosmic ray
-# is in none of the two panels of the network; it stays in the image without the sky.
-# Beneath the galaxy no sky can be seen, and the map is less right than elsewhere. The
-# segments are wide: they go down to a fifth of the noise.
+# The three parts sum to the image: no light is lost on the way. The cosmic ray is in
+# neither panel of the network; it stays in the image without the sky. Beneath the galaxy
+# no sky can be seen, and the map is less certain than elsewhere. The segments are wide:
+# they go down to a fifth of the noise.
 
 total = bkg.background + bkg.source + bkg.noise
 print(f'largest difference from the data: {np.abs(total - data).max():.1e}')
