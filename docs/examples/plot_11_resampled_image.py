@@ -3,8 +3,8 @@ A resampled image
 =================
 
 Drizzled, stacked and reprojected images share their noise among neighbouring pixels.
-The noise of a pixel is then too small a measure. A threshold at a multiple of it, on the
-convolved image, does not say how often noise alone exceeds it.
+The noise of a pixel is then too small a measure. A threshold at a multiple of it, on
+the convolved image, does not say how often noise alone exceeds it.
 """
 
 import matplotlib.pyplot as plt
@@ -60,9 +60,9 @@ for name, x_found, y_found in (
 print('correlation of the noise:', new.meta['false_discovery']['correlation'])
 
 # %%
-# Both find the bright stars. bgrem finds some more of the faint ones, with about as many
-# false ones as promised. It was told neither the PSF nor the correlation: it measures
-# them, as ``meta`` shows. The threshold of photutils, 1.5 times the noise of a pixel,
+# Both find the bright stars. bgrem finds some more of the faint ones, with about as
+# many false ones as promised. It was told neither the PSF nor the correlation: it
+# measures them, as ``meta`` shows. The threshold of photutils, 1.5 times the noise of a pixel,
 # happens to suit this image; with another correlation it would not.
 
 panels = {

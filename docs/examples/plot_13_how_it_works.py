@@ -64,9 +64,9 @@ for axis, (title, (image, low, high)) in zip(axes.flat, panels.items(), strict=T
 
 # %%
 # The three parts sum to the image: no light is lost on the way. The cosmic ray is in
-# neither panel of the network; it stays in the image without the sky. Beneath the galaxy
-# no sky can be seen, and the map is less certain than elsewhere. The segments are wide:
-# they go down to a fifth of the noise.
+# neither panel of the network; it stays in the image without the sky. Beneath the
+# galaxy no sky can be seen, and the map is less certain than elsewhere. The segments
+# are wide: they go down to a fifth of the noise.
 
 total = bkg.background + bkg.source + bkg.noise
 print(f'largest difference from the data: {np.abs(total - data).max():.1e}')
