@@ -15,9 +15,9 @@ __all__ = ['doubt_hidden_centers']
 # Stars and small galaxies as the network knows them: the FWHM in pixels.
 _WIDTHS = (3.0, 4.8)
 _FWHM = 2.3548  # standard deviations
-# Pixels. A hidden centre this near is where the source is said to be (a detection is true
-# within 2 px, and its position known to half a pixel); one farther than the reach has
-# next to no light here.
+# Pixels. A hidden centre this near is where the source is said to be: a detection is
+# true within 2 px, and its position known to half a pixel. One farther than the reach
+# has next to no light here.
 _NEAR = 1.5
 _REACH = 4
 _LEAST_SEEN = 1e-4  # of the sum of the squares of a star, per pixel
