@@ -15,9 +15,10 @@ __all__ = ['doubt_hidden_centers']
 # Stars and small galaxies as the network knows them: the FWHM in pixels.
 _WIDTHS = (3.0, 4.8)
 _FWHM = 2.3548  # standard deviations
-# Pixels: a hidden centre nearer than this is where the source is said to be, and one
-# farther than that has next to no light here.
-_NEAR = 2.0
+# Pixels. A hidden centre this near is where the source is said to be: a detection is
+# true within 2 px, and its position known to half a pixel. One farther than the reach
+# has next to no light here.
+_NEAR = 1.5
 _REACH = 4
 _LEAST_SEEN = 1e-4  # of the sum of the squares of a star, per pixel
 _BRIGHTEST = 1e6  # in units of the noise; its square is far from the largest number
@@ -50,7 +51,7 @@ def doubt_hidden_centers(probability, image, hidden):
     pixels: with their matched filter ``F`` of inverse variance ``w``, in units of the
     noise, ``exp(w F**2 / 2) / sqrt(w)``, times the number of sources as bright, which
     falls as ``F**-2``. The probability is multiplied by the part of the evidence within
-    4 px that lies on visible pixels or within 2 px.
+    4 px that lies on visible pixels or within 1.5 px.
     """
     probability = probability.copy()
     near = ndimage.maximum_filter(hidden, size=2 * _REACH + 1)
