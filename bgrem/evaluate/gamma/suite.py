@@ -98,10 +98,10 @@ def run_gamma(
     families = list(GAMMA_FAMILIES if families is None else families)
     check_choices(parts=(parts, GAMMA_PARTS), families=(families, GAMMA_FAMILIES))
     skies = None if templates is None else read_templates(templates)
-    observers = {w.name: Observer(w) for w in map(load_weights, weights)}
+    observers = {w.name: _observer(w) for w in map(load_weights, weights)}
     ours = {name: observer.detect for name, observer in observers.items()}
     if peers is None:
-        gaussian = Observer(load_weights(_GAUSSIAN))
+        gaussian = _observer(load_weights(_GAUSSIAN))
         peers = GAMMA_PEERS | {'Anscombe + optical': _Transformed(gaussian).detect}
     others = {
         f'{name}, sep on its sources': _OnSources(observer).detect
@@ -139,6 +139,13 @@ def run_gamma(
             part: survey.result() for part, survey in surveys.items()
         }
     return results
+
+
+def _observer(weights):
+    """What observes with weights, normalised as they want their images."""
+    if weights.is_for_counts:
+        return Observer(weights)
+    return Observer(weights, normalization=weights.normalization)
 
 
 class _Transformed:
