@@ -62,8 +62,8 @@ print('correlation of the noise:', new.meta['false_discovery']['correlation'])
 # %%
 # Both find the bright stars. bgrem finds some more of the faint ones, with about as
 # many false ones as promised. It was told neither the PSF nor the correlation: it
-# measures them, as ``meta`` shows. The threshold of photutils, 1.5 times the noise of a pixel,
-# happens to suit this image; with another correlation it would not.
+# measures them, as ``meta`` shows. The threshold of photutils, 1.5 times the noise of a
+# pixel, happens to suit this image; with another correlation it would not.
 
 panels = {
     'data': (data - 200, [], []),
