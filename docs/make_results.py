@@ -65,7 +65,10 @@ CAPTIONS = {
         'are false.'
     ),
     'limits': 'The same beside the limit, on other scenes.',
-    'meerlicht': 'The same in frames modelled on MeerLICHT, with sep as the detector.',
+    'meerlicht': (
+        'Number of true sources found where 1, 2, 5, 10 and 20% of the detections '
+        'are false, in frames modelled on MeerLICHT.'
+    ),
     'false_discovery': (
         'Observed per cent of false detections where 1, 2, 5, 10 and 20% were promised.'
     ),

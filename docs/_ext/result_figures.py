@@ -71,7 +71,10 @@ def curves(table):
     """True positives against contamination, one panel for each family."""
     families = names_of(table, table.colnames[0])
     rates = [name for name in table.colnames if name.endswith('%')]
-    figure, axes = new_figure(len(families), min(4, len(families)), (2.6, 2.3))
+    alone = len(families) == 1
+    figure, axes = new_figure(
+        len(families), min(4, len(families)), (7, 3.4) if alone else (2.6, 2.3)
+    )
     for ax, family in zip(axes, families, strict=True):
         for row in table[table[table.colnames[0]] == family]:
             # eight views would hide the line of one
@@ -95,8 +98,8 @@ def curves(table):
     figure.legend(
         handles.values(),
         handles,
-        loc='outside upper center',
-        ncols=min(5, 2 * len(families)),
+        loc='outside right upper' if alone else 'outside upper center',
+        ncols=1 if alone else 5,
         fontsize=9,
     )
     return figure
