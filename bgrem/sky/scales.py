@@ -36,6 +36,10 @@ _TYPICAL = 3.0
 # ten times worse.
 _POOR = 10.0
 _RIDGE = 1e-3  # of the local lines, in means of typical weight; for empty places
+# Boxes that are smoothed at once, and how far, in rows, one tells of another: the
+# widest window beside the lines.
+_MOST_BOXES = 2**18
+_HALO = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +74,13 @@ class BoxMeans:
             for values in (self.mean, self.y, self.x)
         )
         return BoxMeans(mean, weight, (y - 0.5) / 2, (x - 0.5) / 2)
+
+    def rows(self, some):
+        """
+        Return some rows of boxes, of which the first is then number 0 (`BoxMeans`).
+        """
+        y = self.y[some] - some.start
+        return BoxMeans(self.mean[some], self.weight[some], y, self.x[some])
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,21 +192,45 @@ def _fit_plane(means):
 
 def _refine(means, level, variance, width, correlation):
     """Return what a scale adds to a surface, or `None`, and the variance of the sum."""
+    shape = level.shape
+    change, total = np.empty(shape), np.empty(shape)
+    changed = False
+    common = _common_noise(correlation, width)
+    # correlated products scatter more
+    wider = np.prod([1 + 2 * one**2 for one in correlation])
+    # some rows at a time bound the memory
+    step = max(_MOST_BOXES // shape[1], 2 * _HALO)
+    for start in range(0, shape[0], step):
+        first, last = max(start - _HALO, 0), start + step + _HALO
+        some = slice(first, last)
+        inner = slice(start - first, min(start + step, shape[0]) - first)
+        rows = slice(start, start + step)
+        part, line, spread, excess = _lines(
+            means.rows(some), level[some], width, common, wider
+        )
+        change[rows] = (part * line)[inner]
+        part, spread, excess = (one[inner] for one in (part, spread, excess))
+        changed |= np.any(np.abs(change[rows]) > np.sqrt(np.maximum(spread, 0)))
+        # the smoothing holds the noise of the surface before, on which it stands
+        total[rows] = (1 - part**2) * variance[rows] + part**2 * spread * excess
+    return (change, total) if changed else (None, variance)
+
+
+def _lines(means, level, width, common, wider):
+    """
+    Return local lines through the rest of the means, and how far to believe them.
+
+    That is the part of a line to be added, the line, its variance, and by how much the
+    boxes scatter more.
+    """
     weight = means.weight
     rest = np.where(weight > 0, means.mean - _at_means(level, means), 0)
     smooth, spread = _smooth(means, rest, width)
     # what the others say about a box: its own part is taken out of the line
     own = np.clip(spread * weight, 0, 0.9)
     predicted = (smooth - own * rest) / (1 - own)
-    common = _common_noise(correlation, width)
-    # correlated products scatter more
-    wider = np.prod([1 + 2 * one**2 for one in correlation])
     part, excess = _believe(weight, rest, predicted, spread, common, wider)
-    change = part * smooth
-    if not np.any(np.abs(change) > np.sqrt(np.maximum(spread, 0))):
-        return None, variance
-    # the smoothing holds the noise of the surface before, on which it stands
-    return change, (1 - part**2) * variance + part**2 * spread * excess
+    return part, smooth, spread, excess
 
 
 def _believe(weight, rest, predicted, spread, common, wider):
