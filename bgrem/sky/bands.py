@@ -9,11 +9,15 @@ or on a cluster are measured by the same stages in the same bands. Numpy only.
 
 from copy import copy
 
-__all__ = ['Measurement', 'measure', 'split_rows']
+__all__ = ['Measurement', 'NeedsWhole', 'measure', 'split_rows', 'widen']
 
 _PIXELS = 2**21  # of a band
 # All blocks that are measured have sides that fit into this number of rows.
 _MULTIPLE = 64
+
+
+class NeedsWhole(Exception):
+    """What an image holds cannot be told from its bands; the text says what it is."""
 
 
 class Measurement:
@@ -26,11 +30,30 @@ class Measurement:
 
     Attributes
     ----------
+    shape : tuple of 2 int
+        The shape of the image.
     stage : str or `None`
         What is looked for next; `None` once all is known.
+    margin : int
+        The rows beyond a band on either side that are seen with it, as far as there
+        are any.
+    most_stages : int
+        After so many all is known.
     """
 
     stage = None
+    margin = 0
+    most_stages = 1
+
+    def __init__(self, shape):
+        self.shape = tuple(int(n) for n in shape)
+
+    @property
+    def bands(self):
+        """
+        The bands in which the image is seen (list of slice).
+        """
+        return split_rows(self.shape)
 
     def see(self, rows, *images):
         """
@@ -41,7 +64,7 @@ class Measurement:
         rows : slice
             The rows of the band in the image.
         *images : 2D `~numpy.ndarray`
-            What the measurement takes, in these rows.
+            What the measurement takes, in these rows and the margin.
 
         Returns
         -------
@@ -63,6 +86,11 @@ class Measurement:
         -------
         measurement : `Measurement`
             A new one, for the next stage.
+
+        Raises
+        ------
+        NeedsWhole
+            If bands do not tell enough.
         """
         if self.stage is None:
             return self
@@ -71,7 +99,7 @@ class Measurement:
         return result
 
 
-def measure(measurement, read, bands):
+def measure(measurement, read):
     """
     Go through all stages of a measurement.
 
@@ -80,24 +108,50 @@ def measure(measurement, read, bands):
     measurement : `Measurement`
         What is known before.
     read : callable
-        Takes the rows of a band (a slice) and returns the images that the measurement
-        takes.
-    bands : list of slice
-        The bands, from `split_rows`.
+        Takes rows (a slice) and returns the images that the measurement takes.
 
     Returns
     -------
     measurement : `Measurement`
         With all that there is to know.
+
+    Raises
+    ------
+    NeedsWhole
+        If bands do not tell enough.
     """
     while measurement.stage is not None:
+        margin, n_rows = measurement.margin, measurement.shape[0]
         measurement = measurement.learn(
-            [measurement.see(rows, *read(rows)) for rows in bands]
+            [
+                measurement.see(rows, *read(widen(rows, margin, n_rows)))
+                for rows in measurement.bands
+            ]
         )
     return measurement
 
 
-def split_rows(shape):
+def widen(rows, margin, n_rows):
+    """
+    Return rows and those beside them, as far as there are any.
+
+    Parameters
+    ----------
+    rows : slice
+        The rows.
+    margin : int
+        How many more on either side.
+    n_rows : int
+        The rows of the image.
+
+    Returns
+    -------
+    wider : slice
+    """
+    return slice(max(rows.start - margin, 0), min(rows.stop + margin, n_rows))
+
+
+def split_rows(shape, edges=None):
     """
     Cut an image into bands of rows.
 
@@ -105,14 +159,19 @@ def split_rows(shape):
     ----------
     shape : tuple of 2 int
         Its shape.
+    edges : 1D `~numpy.ndarray` of int, optional
+        Where a band may begin, and the end. Default: at multiples of 64 rows.
 
     Returns
     -------
     bands : list of slice
-        Of about two megapixels and whole multiples of 64 rows, but for the last.
+        Of about two megapixels.
     """
-    height = max(_PIXELS // (shape[1] * _MULTIPLE), 1) * _MULTIPLE
-    return [
-        slice(start, min(start + height, shape[0]))
-        for start in range(0, shape[0], height)
-    ]
+    if edges is None:
+        edges = [*range(0, shape[0], _MULTIPLE), shape[0]]
+    bands, start = [], 0
+    for edge, following in zip(edges[1:], [*edges[2:], None], strict=True):
+        if following is None or (following - start) * shape[1] > _PIXELS:
+            bands.append(slice(int(start), int(edge)))
+            start = edge
+    return bands

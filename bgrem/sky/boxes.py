@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 
-from bgrem.sky.bands import Measurement, measure, split_rows
+from bgrem.sky.bands import Measurement, measure
 from bgrem.sky.maps import MeshMap, interpolate_mesh
 from bgrem.sky.scales import BoxMeans, fit_surface, sum_triangle
 from bgrem.sky.stripes import stripes_of_sums, sum_lines
@@ -153,7 +153,6 @@ def measure_sky(residual, usable, noise, source, quantum=0.0, binning=1):
     sky = measure(
         SkyMeasurement(residual.shape, quantum, binning),
         lambda rows: [image[rows] for image in images],
-        split_rows(residual.shape),
     )
     return replace(sky.result, beneath=sky.beneath(slice(None)))
 
@@ -179,9 +178,12 @@ class SkyMeasurement(Measurement):
     """
 
     stage = 'sample'
+    # of them stripes and means twice where everything is far off the first sky
+    most_stages = 2 * _N_STRIPES + 5
 
     def __init__(self, shape, quantum=0.0, binning=1):
-        self.shape, self._quantum, self._binning = tuple(shape), quantum, binning
+        super().__init__(shape)
+        self._quantum, self._binning = quantum, binning
         self._step = max(1, math.prod(self.shape) // _MAX_SAMPLE)
         self._stripes, self._take_all, self.result = [], False, None
 
