@@ -16,6 +16,7 @@ __all__ = [
     'list_weights',
     'load_weights',
     'make_detection_mask',
+    'subtract_file',
 ]
 
 _HOMES = {
@@ -24,6 +25,7 @@ _HOMES = {
     'make_detection_mask': 'bgrem.masking',
     'list_weights': 'bgrem.weights',
     'load_weights': 'bgrem.weights',
+    'subtract_file': 'bgrem.scale.stream',
 }
 
 

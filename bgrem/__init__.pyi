@@ -24,6 +24,7 @@ __all__ = [
     'list_weights',
     'load_weights',
     'make_detection_mask',
+    'subtract_file',
 ]
 
 __version__: str
@@ -148,6 +149,21 @@ def make_detection_mask(
     footprint: ArrayLike | None = None,
     **options: Any,
 ) -> NDArray[Any]: ...
+def subtract_file(
+    input_path: _Path,
+    output_path: _Path,
+    *,
+    hdu: int | str | None = None,
+    plane: Sequence[int] | None = None,
+    mask: _Path | tuple[_Path, int | str | None] | None = None,
+    weights: _Weighting = 'optical',
+    n_steps: int | None = None,
+    n_symmetries: int = 1,
+    device: str = 'auto',
+    batch_size: int | None = None,
+    progress: bool | str = False,
+    overwrite: bool = False,
+) -> list[dict[str, Any]]: ...
 @overload
 def decode_detection_flags(
     flags: int, *, return_bit_values: Literal[False] = False

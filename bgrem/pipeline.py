@@ -28,14 +28,20 @@ from bgrem.sky.sharpening import sharpen, smooth
 from bgrem.sky.windows import spread_windows
 
 __all__ = [
+    'FINISH_MARGIN',
     'Separation',
     'bar_name',
+    'describe',
+    'finish_parts',
     'inspect_image',
     'network_factor',
     'sampling_of',
     'separate',
 ]
 
+#: So far, in pixels, the image tells of the probability: of a centre that is hidden 4 px
+#: away, the light 8 px around that.
+FINISH_MARGIN = 12
 _MOST_COUNTS = 1e12  # in a pixel; squares of it are finite in float32
 # The flipped residual is seen in windows of this side in pixels, and at least so many
 # pixels of it: a tile of the network each.
@@ -265,17 +271,45 @@ def _separate(data, hidden, error, *, weights, normalization, **options):
     maps = estimate_normalization(data, hidden, normalization, error)
     image = maps.forward(data, hidden)
     source, center_logit = denoise(image, weights, **options)
+    source, probability = finish_parts(
+        source, center_logit, image, hidden, maps, weights
+    )
     hidden = hidden | (maps.scale == 0)
-    source[hidden] = 0
-    source = maps.inverse(source)
     if step := sparse_step(data, hidden, maps.scale):
         source = limit_light(source, data, hidden, maps.center, maps.scale, step)
+    correction = (weights.calibration or {}).get('correction')
+    meta = describe(weights, normalization, **options)
+    return Separation(source, probability, maps, meta, correction)
+
+
+def finish_parts(source, center_logit, image, hidden, maps, weights):
+    """
+    Give what the network makes of an image, or of some of its rows, its unit.
+
+    Parameters
+    ----------
+    source, center_logit : 2D `~numpy.ndarray` of float32
+        From `bgrem.denoise.run.denoise`; ``source`` is changed.
+    image : 2D `~numpy.ndarray` of float32
+        What the network has seen.
+    hidden : 2D `~numpy.ndarray` of bool
+        True at pixels that are not used.
+    maps : `bgrem.sky.normalize.Normalization`
+        The maps by which the image was centred and scaled.
+    weights : `bgrem.weights.Weights`
+        The weights.
+
+    Returns
+    -------
+    source, probability : 2D `~numpy.ndarray`
+        As of `Separation`; ``probability`` depends on `FINISH_MARGIN` pixels around.
+    """
+    hidden = hidden | (maps.scale == 0)
+    source[hidden] = 0
     probability = calibrate(pool_centers(center_logit), weights.calibration)
     probability = doubt_hidden_centers(probability, image, hidden)
     probability[hidden] = 0
-    correction = (weights.calibration or {}).get('correction')
-    meta = _meta(weights, normalization, **options)
-    return Separation(source, probability, maps, meta, correction)
+    return maps.inverse(source), probability
 
 
 def _separate_counts(data, hidden, exposure, *, weights, normalization, **options):
@@ -306,14 +340,26 @@ def _separate_counts(data, hidden, exposure, *, weights, normalization, **option
     probability[hidden] = 0
     dtype = np.float64 if data.dtype == np.float64 else np.float32
     maps = Normalization(sky.astype(dtype), np.sqrt(sky).astype(dtype))
-    meta = _meta(weights, normalization, n_steps=1, **options)
+    meta = describe(weights, normalization, n_steps=1, **options)
     return Separation(
         source.astype(dtype), probability, maps, meta, None, sky, sky * error
     )
 
 
-def _meta(weights, normalization, *, n_steps, n_symmetries, device, **_):
-    """Return how an image is separated."""
+def describe(weights, normalization, *, n_steps, n_symmetries, device, **_):
+    """
+    Return how the sources of an image are separated.
+
+    Parameters
+    ----------
+    weights, normalization, n_steps, n_symmetries, device
+        As for `separate`, all of them known.
+
+    Returns
+    -------
+    meta : dict
+        As of `Separation`, of an image that is seen as it is.
+    """
     return {
         'package': 'bgrem',
         'version': version('bgrem'),

@@ -94,6 +94,33 @@ class BoxSky:
     error: np.ndarray
     beneath: np.ndarray
 
+    def meshes(self, unit, dtype, bounds=None):
+        """
+        Return the sky as an image of a dtype can have it.
+
+        Parameters
+        ----------
+        unit : float
+            That of the sky, in the unit of the image.
+        dtype : dtype
+            That of the image.
+        bounds : tuple of 2 float, optional
+            The least and the largest value of the image, between which its sky is.
+
+        Returns
+        -------
+        level, noise, error : 2D `~numpy.ndarray`
+            In the unit of the image.
+        """
+        largest = np.finfo(dtype).max
+        level, noise, error = (
+            np.clip(values * unit, -largest, largest).astype(dtype)
+            for values in (self.level, self.noise, self.error)
+        )
+        if bounds is not None:
+            noise = np.minimum(noise, bounds[1] - bounds[0])
+        return level, noise, error
+
     def on_grid(self, shape):
         """
         Return the sky on the finest boxes that any image has.

@@ -50,7 +50,7 @@ class DepthSteps:
     Attributes
     ----------
     margin : int
-        As far from a pixel in rows the image tells of its noise.
+        As far from a pixel in rows the image tells of its noise; 0 without steps.
 
     Notes
     -----
@@ -66,10 +66,10 @@ class DepthSteps:
         lowest = ndimage.minimum_filter(noise, 3, mode='nearest')
         highest = ndimage.maximum_filter(noise, 3, mode='nearest')
         self._stepped = (lowest > 0) & (highest > _MIN_RATIO * lowest)
-        self._edges, self._lag = edges, lag
-        self.margin = _WINDOW // 2 + lag
+        self._edges, self._lag, self.margin = edges, lag, 0
         if not self._stepped.any():
             return
+        self.margin = _WINDOW // 2 + lag
         is_cut = (noise > _CUT_RATIO * lowest) & (_CUT_RATIO * noise < highest)
         self._weight = np.where(is_cut, _CUT_WEIGHT, 1.0)
         self._floor = _FLOOR * noise[noise > 0].min()

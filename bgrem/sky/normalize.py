@@ -399,7 +399,9 @@ class LocalMaps:
         self._noise = _filter(_fill(np.where(self._flat, np.nan, noise)), mode='edge')
         self._edges, self._dtype = edges, np.dtype(dtype)
         self._steps = DepthSteps(self._noise, edges, lag)
-        self.margin = self._steps.margin + int(np.diff(edges[0]).max())
+        self.margin = self._steps.margin
+        if self.margin:
+            self.margin += int(np.diff(edges[0]).max())
 
     def part(self, rows, data, unusable, start=0):
         """
@@ -431,9 +433,10 @@ class LocalMaps:
         scale = _interpolate(
             self._noise, self._edges, self._dtype, wider, extrapolate=False
         )
-        there = max(wider.start - self._steps.margin, 0) - start
-        seen = slice(there, wider.stop + self._steps.margin - start)
-        self._steps.sharpen(scale, wider, data[seen], unusable[seen])
+        if self.margin:
+            there = max(wider.start - self._steps.margin, 0) - start
+            seen = slice(there, wider.stop + self._steps.margin - start)
+            self._steps.sharpen(scale, wider, data[seen], unusable[seen])
         inner = slice(rows.start - wider.start, rows.stop - wider.start)
         scale = scale[inner]
         if self._flat.any():
