@@ -16,6 +16,7 @@ __all__ = [
     'list_weights',
     'load_weights',
     'make_detection_mask',
+    'subtract_array',
     'subtract_file',
 ]
 
@@ -25,6 +26,7 @@ _HOMES = {
     'make_detection_mask': 'bgrem.masking',
     'list_weights': 'bgrem.weights',
     'load_weights': 'bgrem.weights',
+    'subtract_array': 'bgrem.scale.arrays',
     'subtract_file': 'bgrem.scale.stream',
 }
 

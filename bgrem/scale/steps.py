@@ -8,7 +8,7 @@ machines.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from bgrem.sky.maps import MeshMap
 from bgrem.sky.normalize import MARGIN
 from bgrem.sky.sampling import choose_sampling
 from bgrem.sky.units import binary_unit, in_unit
+from bgrem.weights import load_weights
 
 __all__ = [
     'Found',
@@ -32,6 +33,7 @@ __all__ = [
     'check_sampling',
     'float_dtype',
     'measure_hidden',
+    'normalize_rows',
     'run_tiles',
 ]
 
@@ -115,12 +117,37 @@ class Job:
     device: str = 'auto'
     batch_size: int | None = None
 
+    def __reduce__(self):
+        # where it arrives the package may be in another folder
+        from bgrem.weights import list_weights
+
+        weights = self.weights
+        is_shipped = weights.name in list_weights() and (
+            load_weights(weights.name).sha256 == weights.sha256
+        )
+        source = weights.name if is_shipped else str(weights.path)
+        values = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name != 'weights'
+        }
+        return _load_job, (source, weights.sha256, values)
+
     @property
     def layout(self):
         """The tiles of the whole image (`bgrem.denoise.tiling.TileLayout`)."""
         from bgrem.denoise.run import tile_layout
 
         return tile_layout(self.shape, self.weights)
+
+
+def _load_job(source, sha256, values):
+    """Return a job whose weights are loaded here."""
+    weights = load_weights(source)
+    if weights.sha256 != sha256:
+        msg = f'weights {source} differ from those of the process that sent the work'
+        raise ValueError(msg)
+    return Job(weights=weights, **values)
 
 
 class Hidden:
@@ -187,9 +214,9 @@ def measure_hidden(found):
     return Hidden(found.result, unit)
 
 
-def run_tiles(job, maps, layout, place, data, hidden, start):
+def normalize_rows(job, maps, rows, data, hidden, start):
     """
-    Run the network on some tiles.
+    Return some rows of an image as the network sees them.
 
     Parameters
     ----------
@@ -197,13 +224,38 @@ def run_tiles(job, maps, layout, place, data, hidden, start):
         The image.
     maps : `bgrem.sky.normalize.LocalMaps`
         Its level and noise.
-    layout, place
-        The tiles, from `bgrem.denoise.tiling.TileLayout.part` of the layout of the job.
+    rows : slice
+        The rows.
     data, hidden : 2D `~numpy.ndarray`
-        From `Hidden.apply`, all columns of the rows of ``place`` and of
-        ``maps.margin + MARGIN`` more on either side, as far as there are any.
+        From `Hidden.apply`, in these rows and ``maps.margin + MARGIN`` more on either
+        side, as far as there are any.
     start : int
         The first of these rows.
+
+    Returns
+    -------
+    image : 2D `~numpy.ndarray` of float32
+    """
+    wider = widen(rows, MARGIN, job.shape[0])
+    part = maps.part(wider, data, hidden, start)
+    seen = slice(wider.start - start, wider.stop - start)
+    image = part.forward(data[seen], hidden[seen], wider.start)
+    first = rows.start - wider.start
+    return image[first : first + rows.stop - rows.start]
+
+
+def run_tiles(job, image, layout):
+    """
+    Run the network on some tiles.
+
+    Parameters
+    ----------
+    job : `Job`
+        The image.
+    image : 2D `~numpy.ndarray` of float32
+        Of `normalize_rows`, where the tiles are.
+    layout : `bgrem.denoise.tiling.TileLayout`
+        A part of the layout of the job.
 
     Returns
     -------
@@ -212,13 +264,6 @@ def run_tiles(job, maps, layout, place, data, hidden, start):
     """
     from bgrem.denoise.run import denoise
 
-    rows, columns = place
-    wider = widen(rows, MARGIN, job.shape[0])
-    part = maps.part(wider, data, hidden, start)
-    seen = slice(wider.start - start, wider.stop - start)
-    image = part.forward(data[seen], hidden[seen], wider.start)
-    first = rows.start - wider.start
-    image = image[first : first + rows.stop - rows.start, columns]
     return denoise(
         image,
         job.weights,
@@ -243,7 +288,7 @@ class Found:
     rows : slice
         The rows.
     data, hidden : 2D `~numpy.ndarray`
-        As for `run_tiles`, for these rows.
+        As for `normalize_rows`, for these rows.
     start : int
         The first row in them.
     logits : tuple

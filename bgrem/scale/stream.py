@@ -8,7 +8,7 @@ import os
 import pickle
 import shutil
 import warnings
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import cached_property
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from bgrem.scale.steps import (
     check_sampling,
     float_dtype,
     measure_hidden,
+    normalize_rows,
     run_tiles,
 )
 from bgrem.sky.bands import NeedsWhole, measure, split_rows, widen
@@ -41,6 +42,7 @@ __all__ = ['subtract_file']
 
 #: The endings of the files that can be written row by row.
 ENDINGS = (*(one for one in FITS_ENDINGS if not one.endswith('.gz')), ZARR_ENDING)
+_PARTS = ('hidden', 'maps', 'tiles', 'check', 'sky')  # of the work on an image
 _CHUNK = 2**20  # pixels of a chunk of Zarr
 _MAPS = ('SCI', 'BACKGROUND', 'BACKGROUND_RMS', 'SOURCE', 'PROBABILITY')
 
@@ -140,21 +142,24 @@ def subtract_file(
     output = _check_output(output_path, overwrite=overwrite, inputs=inputs)
     work = _Work(output, _key(inputs, hdu, plane, masks[1:], options))
     bar = progress if isinstance(progress, str) else ('' if progress else False)
-    images = []
     try:
-        for rows in open_rows(input_path, hdu, plane, folder=work.folder):
-            masked = None
-            if masks:
-                masked = open_mask(*masks, rows.image, folder=work.folder)
-                _check_shape(rows, masked)
-            images.append(_Image(rows, masked, options, work, bar))
-        for image in images:
-            image.measure()
-        _write(output, images, work, overwrite=overwrite)
-        return [image.meta for image in images]
-    finally:
-        for image in images:
-            image.close()
+        with ExitStack() as files:
+            images = []
+            for rows in open_rows(input_path, hdu, plane, folder=work.folder):
+                files.enter_context(closing(rows))
+                masked = None
+                if masks:
+                    masked = open_mask(*masks, rows.image, folder=work.folder)
+                    files.enter_context(closing(masked))
+                    _check_shape(rows, masked)
+                images.append(_Image(rows, masked, options, work, bar))
+            for image in images:
+                image.measure()
+            _write(output, images, work, overwrite=overwrite)
+            return [image.meta for image in images]
+    except BaseException:
+        work.remove_if_nothing_is_done()
+        raise
 
 
 def _check_options(weights, n_steps, n_symmetries, device, batch_size):  # noqa: ARG001
@@ -183,7 +188,7 @@ def _check_output(path, *, overwrite, inputs):
             msg = f'output file {path} exists; allow it to be replaced, or name another'
             raise FileExistsError(msg)
         if path.resolve() in [Path(one).resolve() for one in inputs]:
-            msg = f'output file {path} is an input'
+            msg = f'output file {path} is the input file'
             raise ValueError(msg)
         return path
     return check_output(path, overwrite=overwrite, inputs=inputs, endings=ENDINGS)
@@ -274,6 +279,11 @@ class _Work:
         """Remove all of it."""
         shutil.rmtree(self.folder)
 
+    def remove_if_nothing_is_done(self):
+        """Remove it where there is nothing to go on with."""
+        if not any(one.name.startswith(_PARTS) for one in self.folder.glob('*-*')):
+            self.remove()
+
 
 class _Image:
     """One image of a file, and what is known of it."""
@@ -284,12 +294,6 @@ class _Image:
         self._name = f'{rows.image.number}'
         self.job = Job(rows.shape, float_dtype(rows.dtype), **options)
         self.whole = None
-
-    def close(self):
-        """Close its files."""
-        self.rows.close()
-        if self._masked is not None:
-            self._masked.close()
 
     def measure(self):
         """Go through all steps but the last, or all at once where that is needed."""
@@ -391,9 +395,10 @@ class _Image:
                 part, place = layout.part(slice(row, row + 1))
                 wider = widen(place[0], self.maps.margin + MARGIN, self.job.shape[0])
                 data, hidden = self._read_hidden(wider)
-                found = run_tiles(
-                    self.job, self.maps, part, place, data, hidden, wider.start
+                image = normalize_rows(
+                    self.job, self.maps, place[0], data, hidden, wider.start
                 )
+                found = run_tiles(self.job, image, part)
                 self._work.save_maps(
                     self._tiles(row), [one for one in found if one is not None]
                 )

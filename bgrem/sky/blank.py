@@ -19,7 +19,13 @@ from scipy.ndimage import (
 from bgrem.sky.bands import Measurement, NeedsWhole
 from bgrem.sky.mesh import find_quantum
 
-__all__ = ['BlankMeasurement', 'BlankPixels', 'blank_pixels', 'wild_pixels']
+__all__ = [
+    'BLANK_MARGIN',
+    'BlankMeasurement',
+    'BlankPixels',
+    'blank_pixels',
+    'wild_pixels',
+]
 
 _PATCH = np.ones((3, 3), dtype=bool)
 _NEIGHBORS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)
@@ -54,7 +60,8 @@ _MIN_WINDOWS = 20
 _RIM = (2, 6)
 _LEAST_SKY = 1 / 2  # of that of the whole image
 _SAMPLE = 2**20  # pixels that tell what all are like
-_EDGED_MARGIN = 128  # rows in which it is seen whether an area has sharp edges
+#: Rows in which it is seen whether an area has sharp edges; no margin is larger.
+BLANK_MARGIN = 128
 
 
 def blank_pixels(data, unusable=None):
@@ -221,7 +228,7 @@ class BlankPixels:
     def __init__(self, rules, wild):
         self._rules, self._wild = rules, wild
         is_edged = any(isinstance(kind, tuple) for _, kind in rules)
-        self.margin = (_EDGED_MARGIN if is_edged else 4) if rules else 0
+        self.margin = (BLANK_MARGIN if is_edged else 4) if rules else 0
 
     def find(self, data, unusable):
         """

@@ -69,11 +69,18 @@ class DepthSteps:
         self._edges, self._lag, self.margin = edges, lag, 0
         if not self._stepped.any():
             return
-        self.margin = _WINDOW // 2 + lag
+        self.margin = self.most_margin(lag)
         is_cut = (noise > _CUT_RATIO * lowest) & (_CUT_RATIO * noise < highest)
         self._weight = np.where(is_cut, _CUT_WEIGHT, 1.0)
         self._floor = _FLOOR * noise[noise > 0].min()
         self._log_noise = np.log(np.maximum(noise, np.finfo(float).tiny))
+
+    @staticmethod
+    def most_margin(lag=LAG):
+        """
+        Return the `margin` where there are steps.
+        """
+        return _WINDOW // 2 + lag
 
     def sharpen(self, scale, rows, data, unusable):
         """

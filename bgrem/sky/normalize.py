@@ -331,6 +331,14 @@ class NormalizationMeasurement(Measurement):
         """
         return split_rows(self.shape, self._edges[0])
 
+    @property
+    def most_margin(self):
+        """
+        The margin that `LocalMaps` have at most (int).
+        """
+        height = int(np.diff(self._edges[0]).max())
+        return DepthSteps.most_margin(self.margin) + height
+
     def _see_sample(self, rows, data, unusable):
         first = rows.start - max(rows.start - self.margin, 0)
         inner = slice(first, first + rows.stop - rows.start)

@@ -1,0 +1,117 @@
+"""The files of a command, one after the other or on the workers of a cluster."""
+
+import contextlib
+import io
+import os
+import sys
+import threading
+from pathlib import Path
+
+__all__ = ['run_all', 'run_there']
+
+# The network uses all cores of a worker, and what it says is that of one file.
+_one_at_a_time = threading.Lock()
+
+
+def run_all(options, planned, job):
+    """
+    Process all files of a command.
+
+    Parameters
+    ----------
+    options : `argparse.Namespace`
+        The options of the command.
+
+    planned : list of list of `~pathlib.Path`
+        The outputs of each file.
+
+    job : callable
+        Takes the number of a file, its path and its outputs, says what there is to
+        say, and returns whether all went well. It can be pickled.
+
+    Returns
+    -------
+    status : int
+        1 if a file failed.
+
+    Raises
+    ------
+    ImportError
+        If there is a scheduler and distributed is not installed.
+    OSError
+        If the scheduler cannot be reached.
+    """
+    files = list(zip(options.input, planned, strict=True))
+    if options.scheduler is None:
+        results = [job(number, *one) for number, one in enumerate(files)]
+        return int(not all(results))
+    client = _connect(options.scheduler)
+    from distributed import as_completed
+
+    with client:
+        folder = Path.cwd()
+        futures = [
+            client.submit(
+                run_there, job, folder, options.quiet, number, *one,
+                key=f'bgrem-{os.getpid()}-{number}-{Path(one[0]).name}', pure=False,
+            )
+            for number, one in enumerate(files)
+        ]  # fmt: skip
+        n_failed = 0
+        try:
+            for future in as_completed(futures):
+                is_done, said, printed = future.result()
+                sys.stderr.write(said)
+                sys.stdout.write(printed)
+                n_failed += not is_done
+        finally:
+            client.cancel([future for future in futures if not future.done()])
+    return min(n_failed, 1)
+
+
+def _connect(address):
+    try:
+        from distributed import Client
+    except ImportError as exc:
+        msg = '--scheduler needs the package distributed: pip install "bgrem[scale]"'
+        raise ImportError(msg) from exc
+    return Client(address, timeout='30s', set_as_default=False)
+
+
+def run_there(job, folder, quiet, number, path, paths):
+    """
+    Process a file on a worker.
+
+    Parameters
+    ----------
+    job, number, path, paths
+        As of `run_all`.
+
+    folder : `~pathlib.Path`
+        The working folder of the command.
+
+    quiet : bool
+        Whether warnings are not said.
+
+    Returns
+    -------
+    is_done : bool
+        Whether all went well.
+    said, printed : str
+        What it wrote to the standard error and output.
+    """
+    import warnings
+
+    from bgrem.cli.main import print_warnings
+
+    said, printed = io.StringIO(), io.StringIO()
+    with (
+        _one_at_a_time,
+        contextlib.chdir(folder),
+        contextlib.redirect_stderr(said),
+        contextlib.redirect_stdout(printed),
+        warnings.catch_warnings(),
+    ):
+        print_warnings(quiet=quiet)
+        is_done = job(number, path, paths)
+    return is_done, said.getvalue(), printed.getvalue()
