@@ -119,6 +119,7 @@ def subtract_array(
         msg = 'subtract_array needs the package dask: pip install "bgrem[scale]"'
         raise ImportError(msg) from exc
 
+    from bgrem.denoise.run import check_symmetries
     from bgrem.weights import load_weights
 
     is_dask = isinstance(array, da.Array)
@@ -128,13 +129,16 @@ def subtract_array(
         msg = f"return_type must be 'numpy' or 'dask', got {return_type!r}"
         raise ValueError(msg)
     options = _scheduler_options(parallel)
+    check_symmetries(n_symmetries)
+    if batch_size is not None:
+        check_count('batch_size', batch_size)
     weights = load_weights(weights)
     if weights.is_for_counts:
         msg = f'weights of counts ({weights.name!r}) need the whole image in memory'
         raise ValueError(msg)
     array = _as_dask(array, 'array', block_size)
     if mask is not None:
-        mask = _as_dask(mask, 'mask', array.chunks)
+        mask = _as_dask(mask, 'mask', None)
         if mask.shape != array.shape:
             msg = (
                 f'array and mask must have the same shape, got {array.shape} and '
