@@ -357,6 +357,11 @@ class _Image:
         return as_float(self.rows[rows], mask)
 
     @cached_property
+    def layout(self):
+        """Its tiles."""
+        return self.job.layout
+
+    @cached_property
     def hidden(self):
         """What hides its pixels."""
         return self._kept(
@@ -386,7 +391,7 @@ class _Image:
 
     def _run_network(self):
         """Run the network on all rows of tiles that are not finished."""
-        layout = self.job.layout
+        layout = self.layout
         n_rows, n_columns = len(layout.y_starts), len(layout.x_starts)
         todo = [k for k in range(n_rows) if not self._work.has(self._tiles(k))]
         done = (n_rows - len(todo)) * n_columns
@@ -409,7 +414,7 @@ class _Image:
 
     def _blended(self, rows):
         """Return what the network found in some rows."""
-        layout, total = self.job.layout, None
+        layout, total = self.layout, None
         for row in range(len(layout.y_starts)):
             _, (covered, _) = layout.part(slice(row, row + 1))
             both = slice(max(covered.start, rows.start), min(covered.stop, rows.stop))

@@ -92,6 +92,47 @@ def test_kinds_of_files(kind, tmp_path, tiny_weights):
 
 
 @pytest.mark.usefixtures('bands')
+@pytest.mark.parametrize('is_group', [False, True])
+def test_zarr(is_group, image, whole, tmp_path, tiny_weights):
+    zarr = pytest.importorskip('zarr')
+    path, output = tmp_path / 'in.zarr', tmp_path / 'out.zarr'
+    if is_group:
+        group = zarr.open_group(str(path), mode='w')
+        group.create_array('noise', data=np.zeros((3, 3)))
+        group.create_array('SCI', data=image, chunks=(100, 77))
+    else:
+        zarr.save_array(str(path), image, chunks=(100, 77))
+    (meta,) = subtract_file(path, output, weights=tiny_weights)
+    found = zarr.open(str(output), mode='r')
+    assert_same_maps({name: found[name][:] for name in MAPS}, whole)
+    assert found.attrs['weights'] == meta['weights'] == 'tiny'
+    with pytest.raises(FileExistsError, match='out.zarr exists'):
+        subtract_file(path, output, weights=tiny_weights)
+    with pytest.raises(ValueError, match='is the input file'):
+        subtract_file(path, path, weights=tiny_weights, overwrite=True)
+    subtract_file(path, output, weights=tiny_weights, overwrite=True)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ['in.zarr', 'out.zarr']
+
+
+def test_zarr_that_is_none(tmp_path, tiny_weights):
+    zarr = pytest.importorskip('zarr')
+    options = {'weights': tiny_weights}
+    with pytest.raises(FileNotFoundError, match='no.zarr does not exist'):
+        subtract_file(tmp_path / 'no.zarr', tmp_path / 'out.zarr', **options)
+    (tmp_path / 'empty.zarr').mkdir()
+    with pytest.raises(ValueError, match='empty.zarr cannot be read as Zarr'):
+        subtract_file(tmp_path / 'empty.zarr', tmp_path / 'out.zarr', **options)
+    zarr.save_array(str(tmp_path / 'cube.zarr'), np.zeros((2, 3, 4)))
+    with pytest.raises(ValueError, match='must hold a two-dimensional image'):
+        subtract_file(tmp_path / 'cube.zarr', tmp_path / 'out.zarr', **options)
+    group = zarr.open_group(str(tmp_path / 'two.zarr'), mode='w')
+    for name in ('a', 'b'):
+        group.create_array(name, data=np.zeros((3, 3)))
+    with pytest.raises(ValueError, match="no array 'SCI'; it has: a, b"):
+        subtract_file(tmp_path / 'two.zarr', tmp_path / 'out.zarr', **options)
+
+
+@pytest.mark.usefixtures('bands')
 def test_mask(path, image, tiny_weights):
     mask = np.zeros(image.shape, dtype=np.uint8)
     mask[20:90, 150:210] = 4
