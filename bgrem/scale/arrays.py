@@ -430,7 +430,14 @@ def _see(measurement, rows, images):
 
 @_whole_only
 def _learn(measurement, seen):
-    return measurement.learn(seen)
+    return measurement.learn(_copy_lists(seen))
+
+
+def _copy_lists(values):
+    """Return lists of the same arrays, as results of tasks are not to be changed."""
+    if isinstance(values, (list, tuple)):
+        return type(values)(_copy_lists(one) for one in values)
+    return values
 
 
 def _result(measurement):

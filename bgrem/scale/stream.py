@@ -243,11 +243,17 @@ class _Work:
 
     def save(self, name, value):
         """Keep what was measured."""
-        self._write(name, lambda path: path.write_bytes(pickle.dumps(value)))
+
+        def write(path):
+            with path.open('wb') as file:
+                pickle.dump(value, file, pickle.HIGHEST_PROTOCOL)
+
+        self._write(name, write)
 
     def load(self, name):
         """Return what was measured."""
-        return pickle.loads((self.folder / name).read_bytes())
+        with (self.folder / name).open('rb') as file:
+            return pickle.load(file)
 
     def save_maps(self, name, maps):
         """Keep maps of the same shape."""

@@ -80,7 +80,7 @@ class Measurement:
         Parameters
         ----------
         seen : list
-            Of all bands in their order, from `see`.
+            Of all bands in their order, from `see`; lists in it may be emptied.
 
         Returns
         -------

@@ -295,7 +295,7 @@ class SkyMeasurement(Measurement):
         values = values.reshape(*values.shape[:2], -1)
         n_values = np.count_nonzero(np.isfinite(values), axis=-1)
         variance = _sum_blocks(np.where(usable, noise**2, 0), size)
-        places = _places(usable, n_values, size, rows.start)
+        places = _places(usable, n_values, size)
         return _median(values, n_values), n_values, variance, *places
 
     def _learn_medians(self, seen):
@@ -344,32 +344,36 @@ class SkyMeasurement(Measurement):
         total = _sum_blocks(weight, box)
         mean = _sum_blocks(weight * clean, box) / np.where(total > 0, total, 1)
         light = np.where(usable, source / (noise * self._unit), np.inf)
-        boxes = (
+        lightest = _blocks(light, box, np.inf).min(axis=(1, 3))
+        source = _average(np.abs(source), box) / self._unit / _average(noise, box)
+        boxes = [
             mean,
-            total,
-            *_places(weight, total, box, rows.start),
-            _sum_blocks(good, box),
-            _blocks(light, box, np.inf).min(axis=(1, 3)),
-            _average(np.abs(source), box),
-            _average(noise, box),
-        )
+            *_places(weight, total, box),
+            _sum_blocks(good, box).astype(np.uint16),
+            # boxes are many, and these say by how much others count
+            *(
+                one.astype(np.float32)
+                for one in (total, lightest, source, _average(noise, box))
+            ),
+        ]
         lines = self._lines(rows, np.where(good, clean - first, 0), good)
         return boxes, lines
 
     def _learn_means(self, seen):
-        boxes, lines = zip(*seen, strict=True)
-        mean, total, y, x, n_pixels, light, source, noise = map(
-            np.concatenate, zip(*boxes, strict=True)
+        lines = [one for _, one in seen]
+        mean, y, x, n_pixels, total, light, source, noise = _join_boxes(
+            [boxes for boxes, _ in seen]
         )
+        seen.clear()
         if not (self._take_all or n_pixels.any()):
             self._take_all = True
             return
         correlations = _autocorrelations(_join_lines(lines), self._box // _LEAST_BOX)
         more = np.prod([_shared(one, 1)[0] for one in correlations])
-        means = BoxMeans(mean, total / more, y, x)
+        means = BoxMeans(mean, total / np.float32(more), y, x)
         left_over = _left_over(_extended_light(light, self._box))
         # in units of the noise of a pixel
-        doubt = np.hypot(left_over, _DOUBT * (source / self._unit / noise))
+        doubt = np.hypot(left_over, _DOUBT * source)
         surface = fit_surface(
             _discount(means, doubt, n_pixels),
             lambda n: [_shared(one, n)[1] for one in correlations],
@@ -385,10 +389,11 @@ class SkyMeasurement(Measurement):
         noise_alone = good & (np.abs(source) < _SOURCE_FREE * self._unit * noise)
         deviation = np.where(noise_alone, rest - self._level.part(rows), 0)
         square = (deviation / noise) ** 2
-        return _sum_blocks(square, self._box), _sum_blocks(noise_alone, self._box)
+        sums = (_sum_blocks(one, self._box) for one in (square, noise_alone))
+        return [one.astype(np.float32) for one in sums]
 
     def _learn_scatter(self, seen):
-        square, n_pixels = map(np.concatenate, zip(*seen, strict=True))
+        square, n_pixels = _join_boxes(seen)
         ratio = _noise_ratio(square, n_pixels)
         surface, unit = self._surface, self._unit
         ratio, noise = (
@@ -404,6 +409,15 @@ class SkyMeasurement(Measurement):
         # what only the measurement needs
         self._first = self._level = self._surface = self._box_noise = None
         self.stage = None
+
+
+def _join_boxes(bands):
+    """Return the boxes of all bands, value by value; the lists of bands are emptied."""
+    joined = []
+    while bands[0]:
+        # of as many bytes as an image may have there are no two copies
+        joined.append(np.concatenate([one.pop(0) for one in bands]))
+    return joined
 
 
 def _join_lines(bands):
@@ -478,13 +492,15 @@ def _stripes(found, sky):
     return stripes
 
 
-def _places(weight, total, size, first_row):
-    """Return where the pixels of blocks are on average, in blocks."""
-    row, column = (np.arange(n, dtype=np.float32) for n in weight.shape)
-    total = np.where(total > 0, total, 1)
-    for place, first in ((row[:, np.newaxis], first_row), (column, 0)):
-        mean = _sum_blocks(weight * place, size) / total
-        yield (mean + first - (size - 1) / 2) / size
+def _places(weight, total, size):
+    """Return where the pixels of blocks are on average, from their middles."""
+    known = total > 0
+    for axis, n in enumerate(weight.shape):
+        # from the middles of the blocks
+        place = np.arange(n, dtype=np.float32) % size - np.float32((size - 1) / 2)
+        moment = _sum_blocks(weight * np.expand_dims(place, 1 - axis), size)
+        mean = moment / np.where(known, total, 1) / size
+        yield mean.astype(np.float32)
 
 
 def _left_over(light):

@@ -53,9 +53,8 @@ class BoxMeans:
         The mean of each box; any finite value where there is none.
     weight : 2D `~numpy.ndarray` of float64
         One over the variance of the mean; 0 where there is none.
-    y, x : 2D `~numpy.ndarray` of float64
-        Where the pixels of a box are on average, in boxes from the centre of the
-        first one.
+    y, x : 2D `~numpy.ndarray` of float
+        Where the pixels of a box are on average, in boxes from its own centre.
     """
 
     mean: np.ndarray
@@ -69,18 +68,21 @@ class BoxMeans:
         """
         weight = _sum_pairs(self.weight)
         total = np.where(weight > 0, weight, 1)
-        mean, y, x = (
-            _sum_pairs(self.weight * values) / total
-            for values in (self.mean, self.y, self.x)
-        )
-        return BoxMeans(mean, weight, (y - 0.5) / 2, (x - 0.5) / 2)
+        mean = _sum_pairs(self.weight * self.mean) / total
+        places = []
+        for axis, offset in enumerate((self.y, self.x)):
+            second = np.arange(offset.shape[axis], dtype=offset.dtype) % 2
+            place = offset + np.expand_dims(second, 1 - axis)
+            middle = 0.5 * (weight > 0)  # of a pair
+            places.append((_sum_pairs(self.weight * place) / total - middle) / 2)
+        return BoxMeans(mean, weight, *places)
 
     def rows(self, some):
         """
-        Return some rows of boxes, of which the first is then number 0 (`BoxMeans`).
+        Return some rows of boxes (`BoxMeans`), in double precision.
         """
-        y = self.y[some] - some.start
-        return BoxMeans(self.mean[some], self.weight[some], y, self.x[some])
+        values = self.mean, self.weight, self.y, self.x
+        return BoxMeans(*(one[some].astype(float) for one in values))
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,8 +163,10 @@ def fit_surface(means, correlation):
 def _fit_plane(means):
     """Return a constant, or a plane where that is significantly better."""
     known = means.weight > 0
+    row, column = np.indices(known.shape)
     weight, y, x, mean = (
-        values[known] for values in (means.weight, means.y, means.x, means.mean)
+        values[known].astype(float)
+        for values in (means.weight, row + means.y, column + means.x, means.mean)
     )
     total = weight.sum()
     y_middle, x_middle, middle = ((weight * v).sum() / total for v in (y, x, mean))
@@ -193,7 +197,8 @@ def _fit_plane(means):
 def _refine(means, level, variance, width, correlation):
     """Return what a scale adds to a surface, or `None`, and the variance of the sum."""
     shape = level.shape
-    change, total = np.empty(shape), np.empty(shape)
+    # what is added is known to less than that
+    change, total = np.empty((2, *shape), dtype=np.float32)
     changed = False
     common = _common_noise(correlation, width)
     # correlated products scatter more
@@ -270,8 +275,9 @@ def _believe(weight, rest, predicted, spread, common, wider):
 
 def _smooth(means, rest, width):
     """Return local straight lines at the centres of the boxes, and their variance."""
-    weight, y, x = means.weight, means.y, means.x
+    weight = means.weight
     row, column = np.ogrid[: weight.shape[0], : weight.shape[1]]
+    y, x = row + means.y, column + means.x
 
     def total(values):
         return sum_triangle(values, width)
@@ -296,11 +302,10 @@ def _smooth(means, rest, width):
 
 def _at_means(level, means):
     """Return the surface where the pixels of the boxes are on average."""
-    row, column = np.ogrid[: level.shape[0], : level.shape[1]]
     result = level.copy()
-    for axis, place, center in ((0, means.y, row), (1, means.x, column)):
+    for axis, offset in enumerate((means.y, means.x)):
         if level.shape[axis] > 1:
-            result += np.gradient(level, axis=axis) * (place - center)
+            result += np.gradient(level, axis=axis) * offset
     return result
 
 

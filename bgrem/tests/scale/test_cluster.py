@@ -30,6 +30,7 @@ def client():
             n_workers=1,
             threads_per_worker=1,
             processes=False,
+            protocol='tcp://',
             host='127.0.0.1',
             dashboard_address='127.0.0.1:0',
             worker_dashboard_address='127.0.0.1:0',
