@@ -84,7 +84,7 @@ def run_there(job, folder, quiet, number, path, paths):
 
     Parameters
     ----------
-    job, number, path, paths
+    job : callable
         As of `run_all`.
 
     folder : `~pathlib.Path`
@@ -92,6 +92,9 @@ def run_there(job, folder, quiet, number, path, paths):
 
     quiet : bool
         Whether warnings are not said.
+
+    number, path, paths
+        What the job takes.
 
     Returns
     -------

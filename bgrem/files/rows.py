@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import os
 import shutil
 import warnings
 from pathlib import Path
@@ -198,11 +199,14 @@ def open_mask(path, hdu, image, *, folder):
 
     Parameters
     ----------
-    path, hdu, folder
+    path, hdu : optional
         As for `open_rows`.
 
     image : `bgrem.files.io.FitsImage`
         The image that it masks.
+
+    folder : `~pathlib.Path`
+        As for `open_rows`.
 
     Returns
     -------
@@ -297,7 +301,9 @@ class MapsFile:
             self._file.write(np.ascontiguousarray(values, dtype=dtype).data)
 
     def close(self):
-        """Close the file."""
+        """Close the file, once all of it is on disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
         self._file.close()
 
 

@@ -53,7 +53,7 @@ def float_dtype(dtype):
     Returns
     -------
     dtype : `~numpy.dtype`
-        float64 for float64 and wider, else float32.
+        That of float64 for float64 and wider, else float32.
 
     Raises
     ------

@@ -2,10 +2,7 @@
 Files of any size, a band of rows after the other.
 """
 
-import hashlib
 import json
-import os
-import pickle
 import shutil
 import warnings
 from contextlib import ExitStack, closing
@@ -32,6 +29,7 @@ from bgrem.scale.steps import (
     normalize_rows,
     run_tiles,
 )
+from bgrem.scale.work import Work
 from bgrem.sky.bands import NeedsWhole, measure, split_rows, widen
 from bgrem.sky.blank import BlankMeasurement
 from bgrem.sky.boxes import SkyMeasurement
@@ -42,7 +40,6 @@ __all__ = ['subtract_file']
 
 #: The endings of the files that can be written row by row.
 ENDINGS = (*(one for one in FITS_ENDINGS if not one.endswith('.gz')), ZARR_ENDING)
-_PARTS = ('hidden', 'maps', 'tiles', 'check', 'sky')  # of the work on an image
 _CHUNK = 2**20  # pixels of a chunk of Zarr
 _MAPS = ('SCI', 'BACKGROUND', 'BACKGROUND_RMS', 'SOURCE', 'PROBABILITY')
 
@@ -140,7 +137,7 @@ def subtract_file(
     )
     inputs = (input_path, *masks[:1])
     output = _check_output(output_path, overwrite=overwrite, inputs=inputs)
-    work = _Work(output, _key(inputs, hdu, plane, masks[1:], options))
+    work = Work(output, _key(inputs, hdu, plane, masks[1:], options))
     bar = progress if isinstance(progress, str) else ('' if progress else False)
     try:
         with ExitStack() as files:
@@ -212,83 +209,6 @@ def _key(inputs, hdu, plane, mask_hdu, options):
         'hdus': [hdu, plane, mask_hdu],
     }
     return json.dumps(known, default=str, sort_keys=True)
-
-
-class _Work:
-    """
-    The folder of what is finished of an output.
-
-    Each part is a file that appears when it is whole.
-    """
-
-    def __init__(self, output, key):
-        self.folder = output.with_name(f'{output.name}.parts')
-        self.key = hashlib.sha256(key.encode()).hexdigest()
-        known = self.folder / 'key'
-        if self.folder.exists() and not (
-            known.exists() and known.read_text() == self.key
-        ):
-            shutil.rmtree(self.folder)
-        self.folder.mkdir(exist_ok=True)
-        self._write('key', lambda path: path.write_text(self.key))
-
-    def _write(self, name, write):
-        temporary = self.folder / f'{name}.{os.getpid()}.new'
-        write(temporary)
-        temporary.replace(self.folder / name)
-
-    def has(self, name):
-        """Whether a part is finished."""
-        return (self.folder / name).exists()
-
-    def save(self, name, value):
-        """Keep what was measured."""
-
-        def write(path):
-            with path.open('wb') as file:
-                pickle.dump(value, file, pickle.HIGHEST_PROTOCOL)
-
-        self._write(name, write)
-
-    def load(self, name):
-        """Return what was measured."""
-        with (self.folder / name).open('rb') as file:
-            return pickle.load(file)
-
-    def save_maps(self, name, maps):
-        """Keep maps of the same shape."""
-
-        def write(path):
-            with path.open('wb') as file:
-                for values in maps:
-                    values.tofile(file)
-
-        self._write(name, write)
-
-    def load_maps(self, name, shape, rows):
-        """Return some rows of maps of a shape."""
-        path = self.folder / name
-        size = shape[0] * shape[1] * 4
-        n_maps = path.stat().st_size // size
-        height = rows.stop - rows.start
-        return [
-            np.fromfile(
-                path,
-                np.float32,
-                height * shape[1],
-                offset=number * size + rows.start * shape[1] * 4,
-            ).reshape(height, shape[1])
-            for number in range(n_maps)
-        ]
-
-    def remove(self):
-        """Remove all of it."""
-        shutil.rmtree(self.folder)
-
-    def remove_if_nothing_is_done(self):
-        """Remove it where there is nothing to go on with."""
-        if not any(one.name.startswith(_PARTS) for one in self.folder.glob('*-*')):
-            self.remove()
 
 
 class _Image:

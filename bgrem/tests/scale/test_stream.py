@@ -209,6 +209,15 @@ def test_other_work_is_not_gone_on_with(path, image, tiny_weights, monkeypatch):
     assert_same_maps(read(output), in_memory(image + 100, tiny_weights))
 
 
+def test_folder_of_somebody_else(path, tiny_weights):
+    folder = path.with_name('out.fits.parts')
+    folder.mkdir()
+    (folder / 'notes.txt').write_text('mine')
+    with pytest.raises(FileExistsError, match='holds other things'):
+        subtract_file(path, path.with_name('out.fits'), weights=tiny_weights)
+    assert (folder / 'notes.txt').read_text() == 'mine'
+
+
 SCRIPT = """
     import os, signal, sys
     import bgrem.scale.stream as stream, bgrem.sky.bands as bands
@@ -344,3 +353,34 @@ def test_huge_and_tiny_numbers(tmp_path, image, tiny_weights):
         np.testing.assert_allclose(
             np.median(found['BACKGROUND']), whole.background_median, rtol=1e-3
         )
+
+
+@pytest.mark.slow
+def test_memory(tmp_path, tiny_weights):
+    """It grows by less than the image does, where in memory it is many times that."""
+    script = """
+        import resource, sys
+        import numpy as np
+        from astropy.io import fits
+        from bgrem import subtract_file
+        size, path = int(sys.argv[1]), sys.argv[2] + '/in.fits'
+        header = fits.Header({'SIMPLE': True, 'BITPIX': -32, 'NAXIS': 2,
+                              'NAXIS1': size, 'NAXIS2': size})
+        stream, rng = fits.StreamingHDU(path, header), np.random.default_rng(0)
+        for _ in range(0, size, 64):
+            stream.write(rng.standard_normal((64, size), dtype='f4') + 100)
+        stream.close()
+        subtract_file(path, sys.argv[2] + '/out.fits', weights=sys.argv[3])
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    """
+    peaks = []
+    for size in (1024, 4096):
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        done = subprocess.run(
+            [sys.executable, '-c', textwrap.dedent(script), str(size), folder,
+             tiny_weights],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        peaks.append(int(done.stdout))
+    assert peaks[1] - peaks[0] < 4 * 4096**2 * 8
