@@ -107,8 +107,8 @@ def subtract_file(
     Notes
     -----
     The result is that of ``DiffusionBackground(data, mask=mask)``: level, noise, tiles
-    and boxes are those of the whole image. Memory is that of some hundred full rows,
-    and half a byte for each pixel of the image.
+    and boxes are those of the whole image. Memory is that of a few hundred full rows,
+    of the middle 2048 x 2048 pixels, and some 4 bytes for each pixel of the image.
 
     The work is kept beside the output, in a folder of its name with ``.parts`` at its
     end, about nine bytes for each pixel. Where it is interrupted, the same call goes on

@@ -69,7 +69,7 @@ _WINDOW = 24  # squares: half the side of the window in which a source is measur
 # The noise is measured on the middle of large images.
 _MAX_SIDE = 1024
 # So are the widths of the sources, on more of it.
-_MAX_VIEW = 4096
+_MAX_VIEW = 2048
 # A square counts where this part of its pixels does.
 _MIN_USABLE = 0.5
 
@@ -144,7 +144,7 @@ def middle_of(shape, side=_MAX_VIEW):
     shape : tuple of 2 int
         The shape of the image.
     side : int, optional
-        The side of the middle in pixels. Default 4096.
+        The side of the middle in pixels. Default 2048.
 
     Returns
     -------
