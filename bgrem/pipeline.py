@@ -32,14 +32,15 @@ __all__ = [
     'Separation',
     'bar_name',
     'describe',
-    'finish_parts',
+    'finish_probability',
+    'finish_source',
     'inspect_image',
     'network_factor',
     'sampling_of',
     'separate',
 ]
 
-#: So far, in pixels, the image tells of the probability: of a centre that is hidden 4 px
+#: So far, in pixels, the image tells of the probability: of a centre hidden 4 px
 #: away, the light 8 px around that.
 FINISH_MARGIN = 12
 _MOST_COUNTS = 1e12  # in a pixel; squares of it are finite in float32
@@ -271,10 +272,9 @@ def _separate(data, hidden, error, *, weights, normalization, **options):
     maps = estimate_normalization(data, hidden, normalization, error)
     image = maps.forward(data, hidden)
     source, center_logit = denoise(image, weights, **options)
-    source, probability = finish_parts(
-        source, center_logit, image, hidden, maps, weights
-    )
     hidden = hidden | (maps.scale == 0)
+    probability = finish_probability(center_logit, image, hidden, weights)
+    source = finish_source(source, hidden, maps)
     if step := sparse_step(data, hidden, maps.scale):
         source = limit_light(source, data, hidden, maps.center, maps.scale, step)
     correction = (weights.calibration or {}).get('correction')
@@ -282,34 +282,52 @@ def _separate(data, hidden, error, *, weights, normalization, **options):
     return Separation(source, probability, maps, meta, correction)
 
 
-def finish_parts(source, center_logit, image, hidden, maps, weights):
+def finish_source(source, hidden, maps):
     """
-    Give what the network makes of an image, or of some of its rows, its unit.
+    Give the sources that a network sees in an image, or in a part, their unit.
 
     Parameters
     ----------
-    source, center_logit : 2D `~numpy.ndarray` of float32
-        From `bgrem.denoise.run.denoise`; ``source`` is changed.
+    source : 2D `~numpy.ndarray` of float32
+        From `bgrem.denoise.run.denoise`; changed.
+    hidden : 2D `~numpy.ndarray` of bool
+        True at pixels that are not used, or where no noise can be measured.
+    maps : `bgrem.sky.normalize.Normalization`
+        The maps by which the image was centred and scaled.
+
+    Returns
+    -------
+    source : 2D `~numpy.ndarray`
+        As of `Separation`.
+    """
+    source[hidden] = 0
+    return maps.inverse(source)
+
+
+def finish_probability(center_logit, image, hidden, weights):
+    """
+    Make the probability of source centres in an image, or in a part, of their logit.
+
+    Parameters
+    ----------
+    center_logit : 2D `~numpy.ndarray` of float32
+        From `bgrem.denoise.run.denoise`.
     image : 2D `~numpy.ndarray` of float32
         What the network has seen.
     hidden : 2D `~numpy.ndarray` of bool
-        True at pixels that are not used.
-    maps : `bgrem.sky.normalize.Normalization`
-        The maps by which the image was centred and scaled.
+        As for `finish_source`.
     weights : `bgrem.weights.Weights`
         The weights.
 
     Returns
     -------
-    source, probability : 2D `~numpy.ndarray`
-        As of `Separation`; ``probability`` depends on `FINISH_MARGIN` pixels around.
+    probability : 2D `~numpy.ndarray` of float32
+        As of `Separation`, but for the outer `FINISH_MARGIN` pixels of a part.
     """
-    hidden = hidden | (maps.scale == 0)
-    source[hidden] = 0
     probability = calibrate(pool_centers(center_logit), weights.calibration)
     probability = doubt_hidden_centers(probability, image, hidden)
     probability[hidden] = 0
-    return maps.inverse(source), probability
+    return probability
 
 
 def _separate_counts(data, hidden, exposure, *, weights, normalization, **options):

@@ -5,3 +5,5 @@ Whatever the blocks, boxes and tiles lie on the grid of the whole image, and wha
 belongs to it as a whole is measured by the code that measures an image in memory
 (`bgrem.sky.bands`).
 """
+
+__all__ = []

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bgrem.checks import check_count
+from bgrem.pipeline import FINISH_MARGIN
 from bgrem.scale.steps import (
     Found,
     FoundMeasurement,
@@ -304,9 +305,9 @@ class _Graph:
         """Return what was found in each band."""
         keys = []
         for rows in self._bands:
-            next_ones = widen(rows, 1, self._shape[0])
-            wider = widen(next_ones, margin, self._shape[0])
-            blended = self.stack(*tiles, next_ones)
+            near = widen(rows, FINISH_MARGIN, self._shape[0])
+            wider = widen(near, margin + MARGIN, self._shape[0])
+            blended = self.stack(*tiles, near)
             pixels = seen.get(wider)
             keys.append(
                 self._call(

@@ -14,11 +14,11 @@ import numpy as np
 
 from bgrem.detect.discovery import SURE, source_width
 from bgrem.detect.peaks import find_peaks, peak_widths
-from bgrem.pipeline import finish_parts
+from bgrem.pipeline import FINISH_MARGIN, finish_probability, finish_source
 from bgrem.sky.bands import Measurement, NeedsWhole, widen
 from bgrem.sky.counts import sparse_step
 from bgrem.sky.maps import MeshMap
-from bgrem.sky.normalize import MARGIN
+from bgrem.sky.normalize import MARGIN, Normalization
 from bgrem.sky.sampling import choose_sampling
 from bgrem.sky.units import binary_unit, in_unit
 from bgrem.weights import load_weights
@@ -288,36 +288,53 @@ class Found:
     rows : slice
         The rows.
     data, hidden : 2D `~numpy.ndarray`
-        As for `normalize_rows`, for these rows.
+        From `Hidden.apply`, in these rows and ``maps.margin + MARGIN + FINISH_MARGIN``
+        more on either side, as far as there are any.
     start : int
         The first row in them.
-    logits : tuple
-        The blended maps in these rows, ``source`` and ``center_logit``, and in the next
-        ones on either side, as far as there are any.
+    blended : tuple
+        The blended maps ``source`` and ``center_logit``, in these rows and
+        `FINISH_MARGIN` more on either side.
 
     Attributes
     ----------
-    data, hidden, noise, source, probability : 2D `~numpy.ndarray`
+    data, hidden, noise, source : 2D `~numpy.ndarray`
         In these rows, and in units of `Hidden`.
     """
 
-    def __init__(self, job, maps, rows, data, hidden, start, logits):
+    def __init__(self, job, maps, rows, data, hidden, start, blended):
+        wider = widen(rows, FINISH_MARGIN, job.shape[0])
+        widest = widen(wider, MARGIN, job.shape[0])
+        part = maps.part(widest, data, hidden, start)
+        seen = slice(widest.start - start, widest.stop - start)
+        data, hidden = data[seen], hidden[seen]
+        self._all = job, part, data, hidden, blended
+        self._wider = slice(wider.start - widest.start, wider.stop - widest.start)
+        self._inner = slice(rows.start - wider.start, rows.stop - wider.start)
+        self._first_row = widest.start
+        self.data, self.hidden, self.noise = map(self._cut, (data, hidden, part.scale))
+        center = self._cut(part.center)
+        self.source = finish_source(
+            blended[0][self._inner].copy(),
+            self.hidden | (self.noise == 0),
+            Normalization(center, self.noise),
+        )
+
+    def _cut(self, image):
+        return image[self._wider][self._inner]
+
+    @property
+    def probability(self):
+        """
+        The probability of source centres in these rows (2D `~numpy.ndarray`).
+        """
         from bgrem.denoise.run import finish_logit
 
-        wider = widen(rows, 1, job.shape[0])
-        part = maps.part(wider, data, hidden, start)
-        seen = slice(wider.start - start, wider.stop - start)
-        data, hidden = data[seen], hidden[seen]
-        source, logit = logits
-        # the sum of all is finite only if all parts are
-        source, probability = finish_parts(
-            source.copy(), finish_logit(source, logit), hidden, part, job.weights
-        )
-        first = rows.start - wider.start
-        self.data, self.hidden, self.noise, self.source, self.probability = (
-            image[first : first + rows.stop - rows.start]
-            for image in (data, hidden, part.scale, source, probability)
-        )
+        job, part, data, hidden, blended = self._all
+        image = part.forward(data, hidden, self._first_row)[self._wider]
+        hidden = (hidden | (part.scale == 0))[self._wider]
+        logit = finish_logit(*blended)
+        return finish_probability(logit, image, hidden, job.weights)[self._inner]
 
 
 class FoundMeasurement(Measurement):

@@ -7,6 +7,7 @@ import shutil
 import warnings
 from contextlib import ExitStack, closing
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from tqdm.auto import tqdm
 from bgrem.checks import check_count
 from bgrem.files.products import FITS_ENDINGS, check_output
 from bgrem.files.rows import ZARR_ENDING, MapsFile, ZarrMaps, open_mask, open_rows
-from bgrem.pipeline import describe
+from bgrem.pipeline import FINISH_MARGIN, describe
 from bgrem.scale.steps import (
     Found,
     FoundMeasurement,
@@ -193,8 +194,6 @@ def _check_output(path, *, overwrite, inputs):
 
 def _key(inputs, hdu, plane, mask_hdu, options):
     """Return what must be the same for work to be gone on with."""
-    from bgrem import __version__
-
     known = {name: value for name, value in options.items() if name != 'weights'}
     del known['batch_size']
     files = []
@@ -203,7 +202,7 @@ def _key(inputs, hdu, plane, mask_hdu, options):
             state = path.stat()
             files.append([str(path.resolve()), state.st_size, state.st_mtime_ns])
     known |= {
-        'version': __version__,
+        'version': version('bgrem'),
         'weights': options['weights'].sha256,
         'files': files,
         'hdus': [hdu, plane, mask_hdu],
@@ -359,10 +358,10 @@ class _Image:
 
     def found(self, rows):
         """Return what was found in some rows (`Found`)."""
-        next_ones = widen(rows, 1, self.job.shape[0])
-        wider = widen(next_ones, self.maps.margin, self.job.shape[0])
+        near = widen(rows, FINISH_MARGIN, self.job.shape[0])
+        wider = widen(near, self.maps.margin + MARGIN, self.job.shape[0])
         data, hidden = self._read_hidden(wider)
-        blended = self._blended(next_ones)
+        blended = self._blended(near)
         return Found(self.job, self.maps, rows, data, hidden, wider.start, blended)
 
     def _check(self):
