@@ -112,6 +112,19 @@ def subtract_array(
     the sky of the whole image is measured for it. Compute all maps together
     (``dask.compute(*arrays)``, or ``dask.array.store``), or each runs the network
     again. The result is that of ``DiffusionBackground(array, mask=mask)``.
+
+    Examples
+    --------
+    >>> import dask
+    >>> import dask.array as da
+    >>> from bgrem import subtract_array
+    >>> image = da.random.default_rng(1).normal(1000, 5, (100, 100), chunks=50)
+    >>> maps = subtract_array(image)
+    >>> maps.background.chunks
+    ((50, 50), (50, 50))
+    >>> background, source = dask.compute(maps.background, maps.source)
+    >>> round(float(background.mean()))
+    1000
     """
     try:
         import dask

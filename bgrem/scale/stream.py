@@ -119,6 +119,20 @@ def subtract_file(
     Some images cannot be told from their bands: those with few counts in a pixel,
     those that the network has to see in larger pixels (`bgrem.sky.sampling`), and all
     with weights of counts. They are read as a whole, with a warning.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from astropy.io import fits
+    >>> from bgrem import subtract_file
+    >>> data = np.random.default_rng(1).normal(1000, 5, (100, 100))
+    >>> with TemporaryDirectory() as folder:
+    ...     fits.writeto(f'{folder}/in.fits', data)
+    ...     (meta,) = subtract_file(f'{folder}/in.fits', f'{folder}/out.fits')
+    ...     background = fits.getdata(f'{folder}/out.fits', 'BACKGROUND')
+    >>> background.shape, round(meta['background_median'])
+    ((100, 100), 1000)
     """
     from bgrem.weights import load_weights
 
