@@ -1,11 +1,11 @@
 """The files of a command, one after the other or on the workers of a cluster."""
 
-import contextlib
-import io
 import os
-import sys
 import threading
+from contextlib import chdir
 from pathlib import Path
+
+from bgrem.cli.process import collect, say, tell
 
 __all__ = ['run_all', 'run_there']
 
@@ -48,7 +48,7 @@ def run_all(options, planned, job):
     client = _connect(options.scheduler)
     from distributed import as_completed
 
-    with client:
+    with client, client.as_current():
         folder = Path.cwd()
         futures = [
             client.submit(
@@ -60,9 +60,11 @@ def run_all(options, planned, job):
         n_failed = 0
         try:
             for future in as_completed(futures):
-                is_done, said, printed = future.result()
-                sys.stderr.write(said)
-                sys.stdout.write(printed)
+                is_done, said, told = future.result()
+                for line in said:
+                    say(line)
+                for line in told:
+                    tell(line)
                 n_failed += not is_done
         finally:
             client.cancel([future for future in futures if not future.done()])
@@ -100,21 +102,19 @@ def run_there(job, folder, quiet, number, path, paths):
     -------
     is_done : bool
         Whether all went well.
-    said, printed : str
-        What it wrote to the standard error and output.
+    said, told : list of str
+        The lines for the standard error and output.
     """
     import warnings
 
     from bgrem.cli.main import print_warnings
 
-    said, printed = io.StringIO(), io.StringIO()
     with (
         _one_at_a_time,
-        contextlib.chdir(folder),
-        contextlib.redirect_stderr(said),
-        contextlib.redirect_stdout(printed),
+        chdir(folder),
+        collect() as (said, told),
         warnings.catch_warnings(),
     ):
         print_warnings(quiet=quiet)
         is_done = job(number, path, paths)
-    return is_done, said.getvalue(), printed.getvalue()
+    return is_done, said, told

@@ -19,7 +19,7 @@ from bgrem.cli.inputs import (
     read_chips,
     with_unit,
 )
-from bgrem.cli.process import EXPECTED_ERRORS, describe, say
+from bgrem.cli.process import EXPECTED_ERRORS, describe, say, tell
 from bgrem.files.products import (
     CATALOG_ENDINGS,
     FITS_ENDINGS,
@@ -100,7 +100,7 @@ def _stream_file(options, number, path, paths):
             np.median([meta[name] for meta in metas])
             for name in ('background_median', 'background_rms_median')
         )
-        print(f'{path}: median sky {sky:.6g}, noise {noise:.4g}; {paths[0]}')
+        tell(f'{path}: median sky {sky:.6g}, noise {noise:.4g}; {paths[0]}')
     return metas is not None
 
 
@@ -451,7 +451,7 @@ def _summary(options, path, counts, paths):
         for name in ('sky', 'noise')
     )
     files = ', '.join(map(str, paths))
-    print(
+    tell(
         f'{path}: {n_sources} sources{where}; median sky {sky:.6g}, noise {noise:.4g}; '
         f'{files}'
     )
