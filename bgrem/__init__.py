@@ -16,6 +16,8 @@ __all__ = [
     'list_weights',
     'load_weights',
     'make_detection_mask',
+    'subtract_array',
+    'subtract_file',
 ]
 
 _HOMES = {
@@ -24,6 +26,8 @@ _HOMES = {
     'make_detection_mask': 'bgrem.masking',
     'list_weights': 'bgrem.weights',
     'load_weights': 'bgrem.weights',
+    'subtract_array': 'bgrem.scale.arrays',
+    'subtract_file': 'bgrem.scale.stream',
 }
 
 

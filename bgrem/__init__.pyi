@@ -15,6 +15,7 @@ from photutils.background import Background2D
 from photutils.segmentation import SegmentationImage, SourceCatalog
 
 from bgrem.finder import SourceDetector
+from bgrem.scale.arrays import SubtractedArrays
 from bgrem.weights import Weights as _Weights
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     'list_weights',
     'load_weights',
     'make_detection_mask',
+    'subtract_array',
+    'subtract_file',
 ]
 
 __version__: str
@@ -148,6 +151,34 @@ def make_detection_mask(
     footprint: ArrayLike | None = None,
     **options: Any,
 ) -> NDArray[Any]: ...
+def subtract_array(
+    array: Any,
+    *,
+    mask: Any = None,
+    weights: _Weighting = 'optical',
+    n_steps: int | None = None,
+    n_symmetries: int = 1,
+    device: str = 'auto',
+    batch_size: int | None = None,
+    block_size: Sequence[int] | None = None,
+    parallel: Literal['current-scheduler'] | bool | int = 'current-scheduler',
+    return_type: Literal['numpy', 'dask'] | None = None,
+) -> SubtractedArrays: ...
+def subtract_file(
+    input_path: _Path,
+    output_path: _Path,
+    *,
+    hdu: int | str | None = None,
+    plane: Sequence[int] | None = None,
+    mask: _Path | tuple[_Path, int | str | None] | None = None,
+    weights: _Weighting = 'optical',
+    n_steps: int | None = None,
+    n_symmetries: int = 1,
+    device: str = 'auto',
+    batch_size: int | None = None,
+    progress: bool | str = False,
+    overwrite: bool = False,
+) -> list[dict[str, Any]]: ...
 @overload
 def decode_detection_flags(
     flags: int, *, return_bit_values: Literal[False] = False

@@ -358,15 +358,11 @@ class DiffusionBackground(DetectionMixin, Background2D):
         )
         for name, value in chosen_estimators().items():
             setattr(self, name, value)
-        level = sky.level if self._edges == 'linear' else np.maximum(sky.level, 0)
-        dtype = image.data.dtype
-        largest = np.finfo(dtype).max
-        level, noise, self._error_mesh = (
-            np.clip(values * self._size, -largest, largest).astype(dtype)
-            for values in (level, sky.noise, sky.error)
+        if self._edges != 'linear':
+            sky = replace(sky, level=np.maximum(sky.level, 0))
+        level, noise, self._error_mesh = sky.meshes(
+            self._size, image.data.dtype, self._bounds
         )
-        if self._bounds is not None:
-            noise = np.minimum(noise, self._bounds[1] - self._bounds[0])
         self._level_mesh, self._noise_mesh = map(self._with_unit, (level, noise))
         self._interpolates = True
 

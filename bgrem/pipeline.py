@@ -28,14 +28,21 @@ from bgrem.sky.sharpening import sharpen, smooth
 from bgrem.sky.windows import spread_windows
 
 __all__ = [
+    'FINISH_MARGIN',
     'Separation',
     'bar_name',
+    'describe',
+    'finish_probability',
+    'finish_source',
     'inspect_image',
     'network_factor',
     'sampling_of',
     'separate',
 ]
 
+#: So far, in pixels, the image tells of the probability: of a centre hidden 4 px
+#: away, the light 8 px around that.
+FINISH_MARGIN = 12
 _MOST_COUNTS = 1e12  # in a pixel; squares of it are finite in float32
 # The flipped residual is seen in windows of this side in pixels, and at least so many
 # pixels of it: a tile of the network each.
@@ -266,16 +273,61 @@ def _separate(data, hidden, error, *, weights, normalization, **options):
     image = maps.forward(data, hidden)
     source, center_logit = denoise(image, weights, **options)
     hidden = hidden | (maps.scale == 0)
-    source[hidden] = 0
-    source = maps.inverse(source)
+    probability = finish_probability(center_logit, image, hidden, weights)
+    source = finish_source(source, hidden, maps)
     if step := sparse_step(data, hidden, maps.scale):
         source = limit_light(source, data, hidden, maps.center, maps.scale, step)
+    correction = (weights.calibration or {}).get('correction')
+    meta = describe(weights, normalization, **options)
+    return Separation(source, probability, maps, meta, correction)
+
+
+def finish_source(source, hidden, maps):
+    """
+    Give the sources that a network sees in an image, or in a part, their unit.
+
+    Parameters
+    ----------
+    source : 2D `~numpy.ndarray` of float32
+        From `bgrem.denoise.run.denoise`; changed.
+    hidden : 2D `~numpy.ndarray` of bool
+        True at pixels that are not used, or where no noise can be measured.
+    maps : `bgrem.sky.normalize.Normalization`
+        The maps by which the image was centred and scaled.
+
+    Returns
+    -------
+    source : 2D `~numpy.ndarray`
+        As of `Separation`.
+    """
+    source[hidden] = 0
+    return maps.inverse(source)
+
+
+def finish_probability(center_logit, image, hidden, weights):
+    """
+    Make the probability of source centres in an image, or in a part, of their logit.
+
+    Parameters
+    ----------
+    center_logit : 2D `~numpy.ndarray` of float32
+        From `bgrem.denoise.run.denoise`.
+    image : 2D `~numpy.ndarray` of float32
+        What the network has seen.
+    hidden : 2D `~numpy.ndarray` of bool
+        As for `finish_source`.
+    weights : `bgrem.weights.Weights`
+        The weights.
+
+    Returns
+    -------
+    probability : 2D `~numpy.ndarray` of float32
+        As of `Separation`, but for the outer `FINISH_MARGIN` pixels of a part.
+    """
     probability = calibrate(pool_centers(center_logit), weights.calibration)
     probability = doubt_hidden_centers(probability, image, hidden)
     probability[hidden] = 0
-    correction = (weights.calibration or {}).get('correction')
-    meta = _meta(weights, normalization, **options)
-    return Separation(source, probability, maps, meta, correction)
+    return probability
 
 
 def _separate_counts(data, hidden, exposure, *, weights, normalization, **options):
@@ -306,14 +358,26 @@ def _separate_counts(data, hidden, exposure, *, weights, normalization, **option
     probability[hidden] = 0
     dtype = np.float64 if data.dtype == np.float64 else np.float32
     maps = Normalization(sky.astype(dtype), np.sqrt(sky).astype(dtype))
-    meta = _meta(weights, normalization, n_steps=1, **options)
+    meta = describe(weights, normalization, n_steps=1, **options)
     return Separation(
         source.astype(dtype), probability, maps, meta, None, sky, sky * error
     )
 
 
-def _meta(weights, normalization, *, n_steps, n_symmetries, device, **_):
-    """Return how an image is separated."""
+def describe(weights, normalization, *, n_steps, n_symmetries, device, **_):
+    """
+    Return how the sources of an image are separated.
+
+    Parameters
+    ----------
+    weights, normalization, n_steps, n_symmetries, device
+        As for `separate`, all of them known.
+
+    Returns
+    -------
+    meta : dict
+        As of `Separation`, of an image that is seen as it is.
+    """
     return {
         'package': 'bgrem',
         'version': version('bgrem'),

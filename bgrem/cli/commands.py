@@ -3,14 +3,23 @@
 import warnings
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from astropy import units as u
 
 from bgrem.checks import check_count
+from bgrem.cli.cluster import run_all
 from bgrem.cli.info import info
-from bgrem.cli.inputs import Chip, output_paths, read_chips, with_unit
-from bgrem.cli.process import EXPECTED_ERRORS, describe, say
+from bgrem.cli.inputs import (
+    Chip,
+    check_streamed,
+    mask_place,
+    output_paths,
+    read_chips,
+    with_unit,
+)
+from bgrem.cli.process import EXPECTED_ERRORS, describe, say, tell
 from bgrem.files.products import (
     CATALOG_ENDINGS,
     FITS_ENDINGS,
@@ -44,7 +53,55 @@ def subtract(options):
     status : int
         1 if an image failed.
     """
+    if options.stream:
+        return _stream(options)
     return _run_files(options, _write_products, {'output': FITS_ENDINGS})
+
+
+def _stream(options):
+    """Process files row by row, without segments and catalogs."""
+    from bgrem.scale.stream import ENDINGS
+
+    check_streamed(options)
+    _load_weights(options)
+    planned = output_paths(options, {'output': ENDINGS})
+    return run_all(options, planned, partial(_stream_file, options))
+
+
+def _stream_file(options, number, path, paths):
+    """Process a file row by row; return whether that went well."""
+    from bgrem.scale.stream import subtract_file
+
+    bars, n_files = not (options.quiet or options.scheduler), len(options.input)
+    if bars and n_files > 1:
+        bars = f'[{number + 1}/{n_files}] {Path(path).name}: '
+    mask = mask_place(options, path)
+    with _warnings_of(path, named=len(options.input) > 1):
+        metas = _attempt(
+            path,
+            partial(
+                subtract_file,
+                path,
+                paths[0],
+                hdu=options.hdu,
+                plane=options.plane,
+                mask=mask,
+                weights=options.weights,
+                n_steps=options.n_steps,
+                n_symmetries=options.n_symmetries,
+                device=options.device,
+                batch_size=options.batch_size,
+                progress=bars,
+                overwrite=options.overwrite,
+            ),
+        )
+    if metas is not None and not options.quiet:
+        sky, noise = (
+            np.median([meta[name] for meta in metas])
+            for name in ('background_median', 'background_rms_median')
+        )
+        tell(f'{path}: median sky {sky:.6g}, noise {noise:.4g}; {paths[0]}')
+    return metas is not None
 
 
 def _write_products(options, products, paths, n_images):  # noqa: ARG001
@@ -165,29 +222,42 @@ def _run_files(options, write, outputs, *, read=read_chips, measure=True):
     """Process one file after the other; say what failed, and go on."""
     _check_options(options)
     planned = output_paths(options, outputs)
-    weights, n_failed = None, 0
-    for number, (path, paths) in enumerate(zip(options.input, planned, strict=True)):
-        with _warnings_of(path, named=len(planned) > 1):
-            result = None
-            chips = _attempt(path, read, options, path)
+    return run_all(options, planned, _Runner(options, write, read, measure=measure))
+
+
+class _Runner:
+    """
+    What is done with each file; it says whether that went well.
+
+    It can be sent to another machine.
+    """
+
+    def __init__(self, options, write, read, *, measure):
+        self._options, self._write, self._read = options, write, read
+        self._measure, self._weights = measure, None
+
+    def __call__(self, number, path, paths):
+        options, result = self._options, None
+        with _warnings_of(path, named=len(options.input) > 1):
+            chips = _attempt(path, self._read, options, path)
             if chips is not None:
                 # They take seconds: bad files are reported before. Without weights no
                 # file can be processed, so that their errors end it all.
                 if isinstance(chips[0], Chip):
-                    weights = weights or _load_weights(options)
+                    self._weights = self._weights or _load_weights(options)
                 make = partial(
                     _make_products,
                     options,
-                    weights=weights,
+                    weights=self._weights,
                     number=number,
-                    measure=measure,
+                    measure=self._measure,
                 )
-                result = _attempt(path, _process, options, chips, paths, write, make)
-            if result is None:
-                n_failed += 1
-            else:
+                result = _attempt(
+                    path, _process, options, chips, paths, self._write, make
+                )
+            if result is not None:
                 _summary(options, path, *result)
-    return min(n_failed, 1)
+        return result is not None
 
 
 def _process(options, chips, paths, write, make):
@@ -208,7 +278,7 @@ def _process(options, chips, paths, write, make):
 
 def _bars(options, number, image, *more):
     """Return what stands before the names of progress bars; False for no bars."""
-    if options.quiet:
+    if options.quiet or options.scheduler:
         return False
     n_files = len(options.input)
     parts = []
@@ -381,7 +451,7 @@ def _summary(options, path, counts, paths):
         for name in ('sky', 'noise')
     )
     files = ', '.join(map(str, paths))
-    print(
+    tell(
         f'{path}: {n_sources} sources{where}; median sky {sky:.6g}, noise {noise:.4g}; '
         f'{files}'
     )

@@ -19,7 +19,15 @@ from bgrem.files.io import (
 )
 from bgrem.files.products import FITS_ENDINGS, check_output
 
-__all__ = ['Chip', 'input_paths', 'output_paths', 'read_chips', 'with_unit']
+__all__ = [
+    'Chip',
+    'check_streamed',
+    'input_paths',
+    'mask_place',
+    'output_paths',
+    'read_chips',
+    'with_unit',
+]
 
 _UNCERTAINTIES = {
     'std': StdDevUncertainty,
@@ -27,6 +35,22 @@ _UNCERTAINTIES = {
     'ivar': InverseVariance,
 }
 _MAPS = ('mask', 'error', 'exposure', 'weight', 'measure')
+# What needs the whole image in memory, and its value where it is not asked for.
+_NOT_STREAMED = {
+    'dq_bits': None,
+    'error': None,
+    'exposure': None,
+    'weight': None,
+    'measure': None,
+    'gain': None,
+    'zero_point': None,
+    'aperture_correction': False,
+    'remove_stripes': False,
+    'box_size': 'auto',
+    'exclude_percentile': None,
+    'threshold': None,
+    'normalization': 'local',
+}
 
 
 class Chip(NamedTuple):
@@ -193,6 +217,47 @@ def read_chips(options, path):
     return full or chips
 
 
+def check_streamed(options):
+    """
+    Refuse options that need the whole image in memory.
+
+    Parameters
+    ----------
+    options : `argparse.Namespace`
+        The options of the command.
+
+    Raises
+    ------
+    ValueError
+        If one of them is given.
+    """
+    for name, default in _NOT_STREAMED.items():
+        if getattr(options, name) != default:
+            option = name.replace('_', '-')
+            msg = f'--{option} cannot be given with --stream: it needs the whole image'
+            raise ValueError(msg)
+
+
+def mask_place(options, path):
+    """
+    Return where the mask of an image is.
+
+    Parameters
+    ----------
+    options : `argparse.Namespace`
+        The options of the command.
+
+    path : str
+        The file of the image.
+
+    Returns
+    -------
+    place : tuple or `None`
+        The file and the HDU; `None` where there is no mask.
+    """
+    return _map_places(options, path).get('mask')
+
+
 def _read_chip(options, image, places, bits):
     mask = error = weight = exposure = None
     if 'mask' in places:
@@ -289,7 +354,7 @@ def _read_gain(options, image):
 def _stem(path):
     """Return the name of a FITS file without its ending."""
     name = Path(path).name
-    for ending in ('.fz', *sorted(FITS_ENDINGS, key=len, reverse=True)):
+    for ending in ('.fz', '.zarr', *sorted(FITS_ENDINGS, key=len, reverse=True)):
         if name.lower().endswith(ending):
             name = name[: -len(ending)]
     return name

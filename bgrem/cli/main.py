@@ -3,7 +3,7 @@
 # Nothing that takes time: until main() is called, an interrupt is a traceback.
 import sys
 
-__all__ = ['main']
+__all__ = ['main', 'print_warnings']
 
 
 def main(argv=None):
@@ -63,17 +63,24 @@ def _run(argv):
 
     if argv and argv[0] in DISPATCHED:
         module = importlib.import_module(DISPATCHED[argv[0]][0])
-        _print_warnings()
+        print_warnings()
         return module.main(argv[1:])
     options = make_parser().parse_args(argv)
     commands = importlib.import_module('bgrem.cli.commands')
     # Only now: astropy takes over the printing of warnings when imported.
-    _print_warnings(quiet=getattr(options, 'quiet', False))
+    print_warnings(quiet=getattr(options, 'quiet', False))
     return getattr(commands, options.command)(options)
 
 
-def _print_warnings(*, quiet=False):
-    """Print what concerns the user in one line each, and nothing else."""
+def print_warnings(*, quiet=False):
+    """
+    Print what concerns the user in one line each, and nothing else.
+
+    Parameters
+    ----------
+    quiet : bool, optional
+        Whether to print nothing at all. Default `False`.
+    """
     import logging
     import warnings
 

@@ -56,6 +56,12 @@ def make_parser():
     )
     _add_image_options(subtract, 'FITS file to write')
     _add_flux_options(subtract)
+    subtract.add_argument(
+        '--stream',
+        action='store_true',
+        help='process images larger than the memory row by row, FITS or Zarr; without '
+        'SEGM and CATALOG. The same command goes on where one was interrupted',
+    )
 
     detect = commands.add_parser(
         'detect',
@@ -111,6 +117,12 @@ def _add_image_options(parser, output_help):
         help=f"{output_help}; of several images '{{}}' stands for the name of each",
     )
     parser.add_argument('--overwrite', action='store_true', help='replace the output')
+    parser.add_argument(
+        '--scheduler',
+        metavar='ADDRESS',
+        help='process the files on the workers of this dask scheduler, '
+        'as tcp://host:8786; all see the same files',
+    )
     parser.add_argument(
         '--hdu',
         help='number or name of the image HDU, as 3 or SCI,2 (default: all named '

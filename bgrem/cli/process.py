@@ -5,14 +5,17 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 
 __all__ = [
     'EXPECTED_ERRORS',
     'Terminated',
+    'collect',
     'describe',
     'open_streams',
     'own_signals',
     'say',
+    'tell',
 ]
 
 #: What bad input, a bad file system or too little memory raise. Anything else is a
@@ -60,6 +63,10 @@ def describe(error, path=None):
     return text if path is None or str(path) in text else f'{path}: {text}'
 
 
+# Where what is said goes on a worker: two lists of lines.
+_collected = ContextVar('collected', default=None)
+
+
 def say(text):
     """
     Write one line to the standard error, if there is anybody to read it.
@@ -69,8 +76,39 @@ def say(text):
     text : str
         The line.
     """
+    if (collected := _collected.get()) is not None:
+        collected[0].append(text)
+        return
     with suppress(OSError, ValueError):
         sys.stderr.write(f'bgrem: {text}\n')
+
+
+def tell(text):
+    """
+    Write one line to the standard output.
+
+    Parameters
+    ----------
+    text : str
+        The line.
+    """
+    if (collected := _collected.get()) is not None:
+        collected[1].append(text)
+        return
+    print(text)
+
+
+@contextmanager
+def collect():
+    """
+    Keep what is said and told in the block, and in no other thread, as lists of lines.
+    """
+    said, told = [], []
+    token = _collected.set((said, told))
+    try:
+        yield said, told
+    finally:
+        _collected.reset(token)
 
 
 @contextmanager

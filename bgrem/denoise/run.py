@@ -17,7 +17,9 @@ __all__ = [
     'cpu_has_bfloat16',
     'denoise',
     'denoise_counts',
+    'finish_logit',
     'resolve_device',
+    'tile_layout',
 ]
 
 # quarter turns of each of the eight symmetries; the last four are flipped too
@@ -44,6 +46,7 @@ def denoise(
     device='auto',
     batch_size=None,
     progress=None,
+    layout=None,
 ):
     """
     Remove the background from a normalised image.
@@ -73,16 +76,18 @@ def denoise(
     progress : str or `None`, optional
         The name of a progress bar, which counts the tiles of each view in each step;
         `None` (default) shows none.
+    layout : `bgrem.denoise.tiling.TileLayout`, optional
+        The tiles. Default: those of `tile_layout`. With a part of them, from
+        `bgrem.denoise.tiling.TileLayout.part`, the results of all parts are to be
+        added up, and `finish_logit` to be called then.
 
     Returns
     -------
     source : 2D `~numpy.ndarray` of float32
         The image of the sources, in units of the noise.
     center_logit : 2D `~numpy.ndarray` of float32
-        The logit of "a source centre lies at this pixel". A network without
-        this output (the paper's) gives ``1.5 * ln(source)`` instead, with the
-        source in units of the noise and not below 1e-6: increasing with the
-        source, zero at one sigma, and not calibrated.
+        The logit of "a source centre lies at this pixel", see `finish_logit`. With a
+        ``layout`` it is `None` for a network without this output.
 
     Raises
     ------
@@ -116,9 +121,57 @@ def denoise(
     source, center_logit = _over_tiles(
         [image], ('source', 'center_logit'), run, weights,
         n_steps=n_steps, n_symmetries=n_symmetries, device=device,
-        batch_size=batch_size, progress=progress,
+        batch_size=batch_size, progress=progress, layout=layout,
     )  # fmt: skip
-    return source, _source_logit(source) if center_logit is None else center_logit
+    if layout is None:
+        center_logit = finish_logit(source, center_logit)
+    return source, center_logit
+
+
+def finish_logit(source, center_logit):
+    """
+    Return the centre logit of an image, whatever the network.
+
+    Parameters
+    ----------
+    source, center_logit : 2D `~numpy.ndarray` of float32
+        The sums of what `denoise` made of all parts, or a part of these sums.
+
+    Returns
+    -------
+    center_logit : 2D `~numpy.ndarray` of float32
+        As it is. A network without this output (the paper's) gives ``1.5 *
+        ln(source)`` instead, with the source in units of the noise and not below 1e-6:
+        increasing with the source, zero at one sigma, and not calibrated.
+    """
+    if center_logit is not None:
+        return center_logit
+    return 1.5 * np.log(np.maximum(source, np.float32(1e-6)))
+
+
+def tile_layout(shape, weights):
+    """
+    Lay the tiles of a network over an image.
+
+    Parameters
+    ----------
+    shape : tuple of 2 int
+        The shape of the image.
+    weights : `bgrem.weights.Weights`
+        The network and the size of its tiles.
+
+    Returns
+    -------
+    layout : `bgrem.denoise.tiling.TileLayout`
+        The layout.
+    """
+    multiple = weights.config.size_multiple
+    return make_layout(
+        shape,
+        weights.tile_size * _LARGER[0] // (_LARGER[1] * multiple) * multiple,
+        weights.tile_overlap,
+        multiple,
+    )
 
 
 def denoise_counts(
@@ -177,7 +230,17 @@ def denoise_counts(
 
 
 def _over_tiles(
-    images, names, run, weights, *, n_steps, n_symmetries, device, batch_size, progress
+    images,
+    names,
+    run,
+    weights,
+    *,
+    n_steps,
+    n_symmetries,
+    device,
+    batch_size,
+    progress,
+    layout=None,
 ):
     """Run a network on the tiles of images; a map for each name, or `None`."""
     n_symmetries = check_symmetries(n_symmetries)
@@ -187,13 +250,7 @@ def _over_tiles(
     batch_size = check_count('batch_size', batch_size)
 
     network = weights.network(device)
-    multiple = network.config.size_multiple
-    layout = make_layout(
-        images[0].shape,
-        weights.tile_size * _LARGER[0] // (_LARGER[1] * multiple) * multiple,
-        weights.tile_overlap,
-        multiple,
-    )
+    layout = tile_layout(images[0].shape, weights) if layout is None else layout
     maps = [np.zeros(layout.shape, dtype=np.float32) for _ in names]
     start = 0
     n_passes = n_symmetries * n_steps
@@ -376,8 +433,3 @@ def _halve(batch_size, tile_shape, device):
     if device.type == 'cuda':
         torch.cuda.empty_cache()
     return batch_size // 2
-
-
-def _source_logit(source):
-    """Return a stand-in for the centre logit that ranks peaks by their height."""
-    return 1.5 * np.log(np.maximum(source, np.float32(1e-6)))

@@ -97,6 +97,37 @@ class TileLayout:
             window = self.y_windows[row, :height, None] * self.x_windows[column, :width]
             part += tile[:height, :width] * window
 
+    def part(self, rows, columns=slice(None)):
+        """
+        Return some of the tiles as a layout of the rectangle that they cover.
+
+        Parameters
+        ----------
+        rows, columns : slice, optional
+            Which rows and columns of tiles.
+
+        Returns
+        -------
+        layout : `TileLayout`
+            Tiles and windows are those of the whole layout. What all parts blend adds
+            up to the blended image.
+        place : tuple of 2 slice
+            Where the rectangle lies in the image.
+        """
+        starts, place = [], []
+        axes = (self.y_starts[rows], self.x_starts[columns])
+        for chosen, side, n in zip(axes, self.tile_shape, self.shape, strict=True):
+            place.append(slice(int(chosen[0]), int(min(chosen[-1] + side, n))))
+            starts.append(chosen - chosen[0])
+        layout = TileLayout(
+            tuple(one.stop - one.start for one in place),
+            self.tile_shape,
+            *starts,
+            self.y_windows[rows],
+            self.x_windows[columns],
+        )
+        return layout, tuple(place)
+
     def _start(self, index):
         row, column = divmod(index, len(self.x_starts))
         return self.y_starts[row], self.x_starts[column]

@@ -25,6 +25,7 @@ __all__ = [
     'read_mask',
     'read_pixels',
     'read_weight',
+    'readable_header',
 ]
 
 # In the flags of these telescopes all but one bit are information.
@@ -259,11 +260,13 @@ def read_pixels(hdus, path, index, plane=None):
         steps = iter(plane or ())
         data = data[tuple(0 if n == 1 else next(steps) for n in data.shape[:-2])]
         data = data.astype(data.dtype.newbyteorder('='))
-        return data, _readable_header(hdu.header)
+        return data, readable_header(hdu.header)
 
 
-def _readable_header(header):
-    """Return a copy of a header without the cards that cannot be read at all."""
+def readable_header(header):
+    """
+    Return a copy of a header without the cards that cannot be read at all.
+    """
     header = header.copy()
     for index in reversed(range(len(header.cards))):
         card = header.cards[index]

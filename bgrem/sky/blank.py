@@ -16,9 +16,16 @@ from scipy.ndimage import (
     minimum_filter,
 )
 
+from bgrem.sky.bands import Measurement, NeedsWhole
 from bgrem.sky.mesh import find_quantum
 
-__all__ = ['blank_pixels', 'wild_pixels']
+__all__ = [
+    'BLANK_MARGIN',
+    'BlankMeasurement',
+    'BlankPixels',
+    'blank_pixels',
+    'wild_pixels',
+]
 
 _PATCH = np.ones((3, 3), dtype=bool)
 _NEIGHBORS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)
@@ -52,6 +59,9 @@ _MIN_WINDOWS = 20
 # How far from such an area the sky is seen, in px; right beside it there are no zeros.
 _RIM = (2, 6)
 _LEAST_SKY = 1 / 2  # of that of the whole image
+_SAMPLE = 2**20  # pixels that tell what all are like
+#: Rows in which it is seen whether an area has sharp edges; no margin is larger.
+BLANK_MARGIN = 128
 
 
 def blank_pixels(data, unusable=None):
@@ -80,14 +90,181 @@ def blank_pixels(data, unusable=None):
     if unusable is not None:
         usable &= ~unusable
     center = _patch_centers(data) & usable
-    numbers, n_centers = np.unique(data[center], return_counts=True)
-    candidates = np.flatnonzero((numbers == 0) | (n_centers >= _MIN_CENTERS))
-    order = np.argsort(-n_centers[candidates], kind='stable')[:_MAX_NUMBERS]
-    for number in numbers[candidates[order]]:
-        same = usable & (data == number)
-        patches = same & binary_dilation(center & same, _PATCH)
-        blank |= _filled(number, data, usable, same, patches)
+    for number in _candidates(*np.unique(data[center], return_counts=True)):
+        same, patches = _patches(number, data, usable, center)
+        rest = usable & ~patches
+        values = data[rest].astype(float)
+        if values.size == 0:
+            continue
+        kind = _judge(
+            number,
+            values,
+            values.min(),
+            lambda rest=rest: _is_noisy(*_count_minima(data, rest)),
+            lambda rest=rest: _is_noisy(*_count_minima(-1.0 * data, rest)),
+        )
+        if kind == 'areas':
+            blank |= _empty_areas(same, usable)
+        elif kind is not None:
+            blank |= _filled(kind, same, patches, data, usable)
     return blank
+
+
+class BlankMeasurement(Measurement):
+    """
+    What fills the blank and wild pixels of an image, measured in bands.
+
+    It takes the images ``data`` and ``unusable``, which holds at all that is not
+    finite.
+
+    Parameters
+    ----------
+    shape : tuple of 2 int
+        The shape of the image.
+
+    Attributes
+    ----------
+    result : `BlankPixels` or `None`
+        Where they are.
+    sample : 1D `~numpy.ndarray`
+        The values of usable pixels spread over the image, most of a million.
+    largest : float
+        The largest absolute value of a usable pixel.
+    n_usable : int
+        The number of usable pixels.
+    """
+
+    stage = 'numbers'
+    margin = 4
+    most_stages = 2
+
+    def __init__(self, shape):
+        super().__init__(shape)
+        self._step = max(1, self.shape[0] * self.shape[1] // _SAMPLE)
+        self.result = None
+
+    def _inner(self, rows):
+        first = rows.start - max(rows.start - self.margin, 0)
+        return slice(first, first + rows.stop - rows.start)
+
+    def _see_numbers(self, rows, data, unusable):
+        usable, inner = ~unusable, self._inner(rows)
+        center = (_patch_centers(data) & usable)[inner]
+        values = data[inner][usable[inner]]
+        largest = float(np.abs(values).max()) if values.size else 0.0
+        found = np.unique(data[inner][center], return_counts=True)
+        return values[:: self._step], values.size, largest, found
+
+    def _learn_numbers(self, seen):
+        samples, sizes, largest, found = zip(*seen, strict=True)
+        self.sample, self.n_usable = np.concatenate(samples), sum(sizes)
+        self.largest = max(largest)
+        numbers, counts = map(np.concatenate, zip(*found, strict=True))
+        numbers, place = np.unique(numbers, return_inverse=True)
+        counts = np.bincount(place, counts, len(numbers)).astype(int)
+        self._numbers = _candidates(numbers, counts)
+        self.stage = 'rest'
+        if len(self._numbers) == 0:
+            self._finish([])
+
+    def _see_rest(self, rows, data, unusable):
+        usable, inner, seen = ~unusable, self._inner(rows), []
+        center = _patch_centers(data) & usable
+        for number in self._numbers:
+            _, patches = _patches(number, data, usable, center)
+            rest = usable & ~patches
+            values = data[inner][rest[inner]].astype(float)
+            minima = [_count_minima(sign * data, rest, inner) for sign in (1.0, -1.0)]
+            lowest = values.min() if values.size else np.inf
+            seen.append((values[:: self._step], lowest, np.array(minima)))
+        return seen
+
+    def _learn_rest(self, seen):
+        rules = []
+        for number, of_bands in zip(
+            self._numbers, zip(*seen, strict=True), strict=True
+        ):
+            values, lowest, minima = zip(*of_bands, strict=True)
+            values, minima = np.concatenate(values), np.sum(minima, axis=0)
+            if values.size == 0:
+                continue
+            kind = _judge(
+                number,
+                values,
+                min(lowest),
+                lambda minima=minima: _is_noisy(*minima[0]),
+                lambda minima=minima: _is_noisy(*minima[1]),
+            )
+            if kind == 'areas':
+                msg = 'it holds single counts'
+                raise NeedsWhole(msg)
+            if kind is not None:
+                rules.append((number, kind))
+        self._finish(rules)
+
+    def _finish(self, rules):
+        self.result = BlankPixels(rules, _wild_bounds(self.sample.astype(float)))
+        self.stage = None
+
+
+class BlankPixels:
+    """
+    Which pixels of an image are blank or wild, for any band of it.
+
+    Parameters
+    ----------
+    rules : list of tuple
+        The numbers that fill patches, and how these are told.
+    wild : tuple of 2 float or `None`
+        A typical value and the median.
+
+    Attributes
+    ----------
+    margin : int
+        So many rows beyond a band have to be seen with it. An area brighter than all
+        stars that reaches further is judged by what is seen of it.
+    """
+
+    def __init__(self, rules, wild):
+        self._rules, self._wild = rules, wild
+        is_edged = any(isinstance(kind, tuple) for _, kind in rules)
+        self.margin = (BLANK_MARGIN if is_edged else 4) if rules else 0
+
+    def find(self, data, unusable):
+        """
+        Find the blank and the wild pixels.
+
+        Parameters
+        ----------
+        data, unusable : 2D `~numpy.ndarray`
+            The band with its margin, and its unusable pixels.
+
+        Returns
+        -------
+        blank : 2D `~numpy.ndarray` of bool
+            As of `blank_pixels` and `wild_pixels` together.
+        """
+        blank, usable = np.zeros(data.shape, dtype=bool), ~unusable
+        center = _patch_centers(data) & usable if self._rules else blank
+        for number, kind in self._rules:
+            same, patches = _patches(number, data, usable, center)
+            blank |= _filled(kind, same, patches, data, usable)
+        if self._wild is not None:
+            blank |= usable & _is_wild(data, *self._wild)
+        return blank
+
+
+def _candidates(numbers, counts):
+    """Return the numbers that may fill patches, the most frequent first."""
+    chosen = np.flatnonzero((numbers == 0) | (counts >= _MIN_CENTERS))
+    order = np.argsort(-counts[chosen], kind='stable')[:_MAX_NUMBERS]
+    return numbers[chosen[order]]
+
+
+def _patches(number, data, usable, center):
+    """Return where the image has a number, and where in whole patches."""
+    same = usable & (data == number)
+    return same, same & binary_dilation(center & same, _PATCH)
 
 
 def _patch_centers(data):
@@ -109,33 +286,39 @@ def _both_sides(equal, axis):
     return np.moveaxis(padded[1:] & padded[:-1], 0, axis)
 
 
-def _filled(number, data, usable, same, patches):
-    """Return which of the patches of a number stand for missing data."""
-    none = np.zeros_like(patches)
-    rest = usable & ~patches
-    values = data[rest].astype(float)
-    if values.size == 0:
-        return none
+def _judge(number, values, lowest, is_noisy, is_spotty):
+    """
+    Return what a number stands for, from the values of the other pixels.
+
+    ``'patches'``: no data, in all of its patches; a tuple: no data, in those beside
+    which hardly a pixel is above its number; ``'areas'``: no data, in areas of zero
+    counts that are too large for chance; `None`: it is a measurement.
+    """
     low, middle, high = np.percentile(values, [25, 50, 75])
     quantum = find_quantum(values)
     if quantum > 0 and high - low < 8 * quantum:
         # Steps as coarse as the noise. Single photons stand out, they are no minima.
-        if not (_is_noisy(data, rest) or _is_noisy(-1.0 * data, rest)):
-            return none
+        if not (is_noisy() or is_spotty()):
+            return None
         if np.mean(values == number) < _MAX_USUAL:
-            return patches
-        return _empty_areas(same, usable) if number == 0 <= values.min() else none
-    if not _is_noisy(data, rest):
-        return none
+            return 'patches'
+        return 'areas' if number == 0 <= lowest else None
+    if not is_noisy():
+        return None
     spread = (high - low) / 1.349
     is_wild = number - middle > _WILD * spread > 0
     if number - middle > _MAX_LEVEL * spread and not is_wild:
-        least = middle + max(_RIM_HEIGHT * (number - middle), 3 * spread)
-        return patches & _sharp_edged(same, usable, data > least)
-    above = values - number
-    is_lowest = not np.any(above < 0)
-    is_cut = is_lowest and np.mean(above < 0.1 * (high - low)) > _MAX_CUT
-    return none if is_cut else patches
+        return (middle + max(_RIM_HEIGHT * (number - middle), 3 * spread),)
+    near = np.mean(values - number < 0.1 * (high - low))
+    is_cut = lowest >= number and near > _MAX_CUT
+    return None if is_cut else 'patches'
+
+
+def _filled(kind, same, patches, data, usable):
+    """Return which of the patches of a number stand for missing data."""
+    if kind == 'patches':
+        return patches
+    return patches & _sharp_edged(same, usable, data > kind[0])
 
 
 def wild_pixels(data, unusable):
@@ -155,15 +338,25 @@ def wild_pixels(data, unusable):
         `True` at pixels beyond 1e16 medians, or standard deviations from the quartiles.
     """
     usable = ~unusable
-    values = data[usable].astype(float)
-    if values.size == 0:
+    bounds = _wild_bounds(data[usable].astype(float))
+    if bounds is None:
         return np.zeros(data.shape, dtype=bool)
+    return usable & _is_wild(data, *bounds)
+
+
+def _wild_bounds(values):
+    """Return a typical value and the median, or `None` where there is none."""
+    if values.size == 0:
+        return None
     low, middle, high = np.percentile(values, [25, 50, 75])
     typical = max((high - low) / 1.349, abs(middle))
-    if typical == 0:
-        return np.zeros(data.shape, dtype=bool)
+    return (typical, middle) if typical > 0 else None
+
+
+def _is_wild(data, typical, middle):
+    """Whether pixels are farther than anything is from all others."""
     with np.errstate(over='ignore', invalid='ignore'):
-        return usable & (np.abs(data / typical - middle / typical) > _WILD_PIXEL)
+        return np.abs(data / typical - middle / typical) > _WILD_PIXEL
 
 
 def _sharp_edged(same, usable, bright):
@@ -234,10 +427,16 @@ def _opened(zero, rate, n_places):
     return found
 
 
-def _is_noisy(data, rest):
-    """Whether the rest of an image has as many local minima as noise has."""
+def _count_minima(data, rest, rows=slice(None)):
+    """Return how many pixels of the rest are local minima, and how many there are."""
     lowest = minimum_filter(
         np.where(rest, data, np.inf), footprint=_NEIGHBORS, mode='nearest'
     )
-    inner = minimum_filter(rest, size=3, mode='nearest')
-    return np.mean(data < lowest, where=inner) > _MIN_MINIMA if inner.any() else False
+    inner = minimum_filter(rest, size=3, mode='nearest')[rows]
+    is_lower = (data < lowest)[rows]
+    return np.count_nonzero(is_lower & inner), np.count_nonzero(inner)
+
+
+def _is_noisy(n_minima, n_pixels):
+    """Whether the rest of an image has as many local minima as noise has."""
+    return n_minima > _MIN_MINIMA * n_pixels

@@ -9,17 +9,19 @@ off the medians around. Boxes beneath the light of a galaxy count little, as a t
 it may be left over. Numpy and scipy only.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 
-from bgrem.sky.maps import interpolate_mesh
+from bgrem.sky.bands import Measurement, measure
+from bgrem.sky.maps import MeshMap, interpolate_mesh
 from bgrem.sky.scales import BoxMeans, fit_surface, sum_triangle
-from bgrem.sky.stripes import find_stripes
+from bgrem.sky.stripes import stripes_of_sums, sum_lines
 
-__all__ = ['CLIP', 'BoxSky', 'measure_sky']
+__all__ = ['CLIP', 'BoxSky', 'SkyMeasurement', 'measure_sky']
 
 _LEAST_BOX = 4  # pixels, where neighbouring pixels have noise of their own
 #: Pixels further from the sky than this, in standard deviations, are not used.
@@ -39,6 +41,7 @@ _MOST_DIFFERENCE = 7.0
 _N_CORRELATIONS = 6  # lags; at the last two there is sky, but no noise in common
 _MIN_SIGNIFICANCE = 3.0  # of a correlation, in its standard deviation
 _MAX_SAMPLE = 2**18  # pixels, enough for all of these
+_MOST_BOXES = 2**16  # whose surroundings are looked at at once
 # What is left in a box of the light of its stars may be this part of it.
 _DOUBT = 0.1
 # Light that is above this everywhere in squares of 16 px, in units of the noise, is
@@ -90,6 +93,33 @@ class BoxSky:
     noise: np.ndarray
     error: np.ndarray
     beneath: np.ndarray
+
+    def meshes(self, unit, dtype, bounds=None):
+        """
+        Return the sky as an image of a dtype can have it.
+
+        Parameters
+        ----------
+        unit : float
+            That of the sky, in the unit of the image.
+        dtype : dtype
+            That of the image.
+        bounds : tuple of 2 float, optional
+            The least and the largest value of the image, between which its sky is.
+
+        Returns
+        -------
+        level, noise, error : 2D `~numpy.ndarray`
+            In the unit of the image.
+        """
+        largest = np.finfo(dtype).max
+        level, noise, error = (
+            np.clip(values * unit, -largest, largest).astype(dtype)
+            for values in (self.level, self.noise, self.error)
+        )
+        if bounds is not None:
+            noise = np.minimum(noise, bounds[1] - bounds[0])
+        return level, noise, error
 
     def on_grid(self, shape):
         """
@@ -146,109 +176,289 @@ def measure_sky(residual, usable, noise, source, quantum=0.0, binning=1):
     and 4 steps from a first sky of medians not at all. Where neighbouring pixels share
     their noise, or have few counts, the least boxes are of 8, 16 or 32 px.
     """
-    middle, unit = _typical(residual, usable, noise)
-    noise = np.where(noise > 0, noise, unit) / unit
-    noise = np.clip(noise, _LEAST_NOISE, 1 / _LEAST_NOISE).astype(np.float32)
-    rest = np.zeros(residual.shape, dtype=np.float32)
-    with np.errstate(over='ignore'):
-        np.divide(residual - middle, unit, out=rest, where=usable, casting='same_kind')
-    np.clip(rest, -_FARTHEST, _FARTHEST, out=rest)
-    box = _LEAST_BOX * _noise_reach(rest, usable, noise)
-    # a box of four counts at least: the scatter of less is not normal
-    while box < _MOST_BOX and box * unit < _COUNTS**0.5 * quantum:
-        box *= 2
-    while box < binning:
-        box *= 2
-    first = _first_sky(rest, usable, noise, box)
-    bound = CLIP * noise + np.float32(_CLIP_STEPS * quantum / unit)
-    stripes = None
-    for _ in range(_N_STRIPES):  # the first time they are clipped themselves
-        more = _stripes(rest, first, usable & (np.abs(rest - first) <= bound))
-        if more is None:
-            break
-        stripes = more if stripes is None else stripes + more
-        rest = rest - more
-        first = _first_sky(rest, usable, noise, box)
-    good = usable & (np.abs(rest - first) <= bound)
-    if not good.any():
+    images = residual, usable, noise, source
+    sky = measure(
+        SkyMeasurement(residual.shape, quantum, binning),
+        lambda rows: [image[rows] for image in images],
+    )
+    return replace(sky.result, beneath=sky.beneath(slice(None)))
+
+
+class SkyMeasurement(Measurement):
+    """
+    The sky of an image without its sources, measured in bands (see `measure_sky`).
+
+    It takes the images ``residual``, ``usable``, ``noise`` and ``source`` of
+    `measure_sky`.
+
+    Parameters
+    ----------
+    shape : tuple of 2 int
+        The shape of the image.
+    quantum, binning
+        As for `measure_sky`.
+
+    Attributes
+    ----------
+    result : `BoxSky` or `None`
+        The sky, without ``beneath``, which is a method here.
+    """
+
+    stage = 'sample'
+    # of them stripes and means twice where everything is far off the first sky
+    most_stages = 2 * _N_STRIPES + 5
+
+    def __init__(self, shape, quantum=0.0, binning=1):
+        super().__init__(shape)
+        self._quantum, self._binning = quantum, binning
+        self._step = max(1, math.prod(self.shape) // _MAX_SAMPLE)
+        self._stripes, self._take_all, self.result = [], False, None
+
+    def beneath(self, rows):
+        """
+        Return where there is light of galaxies.
+
+        Parameters
+        ----------
+        rows : slice
+            The rows of a band.
+
+        Returns
+        -------
+        beneath : 2D `~numpy.ndarray` of bool
+            As of `BoxSky`, in these rows.
+        """
+        start, stop, _ = rows.indices(self.shape[0])
+        some = slice(start // self._box, -(-stop // self._box))
+        size = stop - some.start * self._box, self.shape[1]
+        pixels = _at_pixels(self._beneath[some], self._box, size)
+        return pixels[start - some.start * self._box :]
+
+    def _see_sample(self, rows, residual, usable, noise, _source):
+        """Return some pixels, and some lines of pixels along both axes."""
+        values = residual[usable][:: self._step].astype(float)
+        known = noise[usable & (noise > 0)][:: self._step]
+        return values, known, self._lines(rows, residual, usable, noise)
+
+    def _learn_sample(self, seen):
+        values, known, lines = zip(*seen, strict=True)
+        middle, unit = _typical(np.concatenate(values), np.concatenate(known))
+        self._middle, self._unit = middle, unit
+        sample = _join_lines(lines)
+        sample = [
+            (*self._normalize(residual, usable, noise), usable)
+            for residual, usable, noise in sample
+        ]
+        box = _LEAST_BOX * _noise_reach(sample)
+        # a box of four counts at least: the scatter of less is not normal
+        while box < _MOST_BOX and box * unit < _COUNTS**0.5 * self._quantum:
+            box *= 2
+        while box < self._binning:
+            box *= 2
+        self._box, self._bound = box, np.float32(_CLIP_STEPS * self._quantum / unit)
+        self.stage = 'medians'
+
+    def _lines(self, rows, *images):
+        """Return columns, and rows as columns, of a band of a large image."""
+        first = -rows.start % self._step
+        return (
+            [image[:, :: self._step] for image in images],
+            [image[first :: self._step].T for image in images],
+        )
+
+    def _normalize(self, residual, usable, noise):
+        """Return image and noise in units of the typical noise, about a level."""
+        unit = self._unit
+        noise = np.where(noise > 0, noise, unit) / unit
+        noise = np.clip(noise, _LEAST_NOISE, 1 / _LEAST_NOISE).astype(np.float32)
+        rest = np.zeros(residual.shape, dtype=np.float32)
+        with np.errstate(over='ignore'):
+            np.divide(
+                residual - self._middle,
+                unit,
+                out=rest,
+                where=usable,
+                casting='same_kind',
+            )
+        np.clip(rest, -_FARTHEST, _FARTHEST, out=rest)
+        return rest, noise
+
+    def _without_stripes(self, rest, rows):
+        for levels, columns in self._stripes:
+            rest = rest - (levels[rows, np.newaxis] + columns)
+        return rest
+
+    def _see_medians(self, rows, residual, usable, noise, _source):
+        rest, noise = self._normalize(residual, usable, noise)
+        rest, size = self._without_stripes(rest, rows), 2 * self._box
+        values = _blocks(np.where(usable, rest, np.inf), size, np.inf).swapaxes(1, 2)
+        values = values.reshape(*values.shape[:2], -1)
+        n_values = np.count_nonzero(np.isfinite(values), axis=-1)
+        variance = _sum_blocks(np.where(usable, noise**2, 0), size)
+        places = _places(usable, n_values, size)
+        return _median(values, n_values), n_values, variance, *places
+
+    def _learn_medians(self, seen):
+        """Make a first sky of medians, which no wild pixel moves."""
+        median, n_values, variance, *places = map(
+            np.concatenate, zip(*seen, strict=True)
+        )
+        weight = n_values**2 / np.where(variance > 0, variance, 1) / (np.pi / 2)
+        weight[_stands_out(median, weight)] = 0
+        surface = fit_surface(BoxMeans(median, weight, *places), lambda _: (0.0, 0.0))
+        self._first = self._map(surface.level, 2 * self._box * surface.factor)
+        self.stage = 'stripes' if len(self._stripes) < _N_STRIPES else 'means'
+
+    def _map(self, level, size):
+        return MeshMap(level, self.shape, (size,) * 2, np.float32, edges='linear')
+
+    def _clipped(self, rows, residual, usable, noise):
+        """Return image and noise, the first sky, and which pixels are near it."""
+        rest, noise = self._normalize(residual, usable, noise)
+        clean, first = self._without_stripes(rest, rows), self._first.part(rows)
         good = usable
-    stride = box // _LEAST_BOX
-    correlations = _autocorrelations(np.where(good, rest - first, 0), good, stride)
-    means, n_pixels = _box_means(rest, good, noise, box, correlations)
-    light = _extended_light(source, usable, noise * unit, box)
-    left_over = _left_over(light)
-    # in units of the noise of a pixel
-    relative = _average(np.abs(source), box) / unit / _average(noise, box)
-    doubt = np.hypot(left_over, _DOUBT * relative)
-    surface = fit_surface(
-        _discount(means, doubt, n_pixels),
-        lambda n: [_shared(one, n)[1] for one in correlations],
+        if not self._take_all:
+            good = usable & (np.abs(clean - first) <= CLIP * noise + self._bound)
+        return rest, noise, clean, first, good
+
+    def _see_stripes(self, rows, residual, usable, noise, _source):
+        _, _, clean, first, good = self._clipped(rows, residual, usable, noise)
+        sums = sum_lines(clean - first, good, rows, self.shape[0])
+        return sums, first.mean(axis=1), first.sum(axis=0, dtype=float)
+
+    def _learn_stripes(self, seen):
+        sums, along, across = zip(*seen, strict=True)
+        means = np.concatenate(along), np.sum(across, axis=0) / self.shape[0]
+        stripes = _stripes(stripes_of_sums(sums), means)
+        if stripes is None:
+            self.stage = 'means'
+        else:
+            # the first time they are clipped themselves
+            self._stripes = [*self._stripes, stripes]
+            self.stage = 'medians'
+
+    def _see_means(self, rows, residual, usable, noise, source):
+        _, noise, clean, first, good = self._clipped(rows, residual, usable, noise)
+        box = self._box
+        weight = np.where(good, 1 / noise**2, 0)
+        total = _sum_blocks(weight, box)
+        mean = _sum_blocks(weight * clean, box) / np.where(total > 0, total, 1)
+        light = np.where(usable, source / (noise * self._unit), np.inf)
+        lightest = _blocks(light, box, np.inf).min(axis=(1, 3))
+        source = _average(np.abs(source), box) / self._unit / _average(noise, box)
+        boxes = [
+            mean,
+            *_places(weight, total, box),
+            _sum_blocks(good, box).astype(np.uint16),
+            # boxes are many, and these say by how much others count
+            *(
+                one.astype(np.float32)
+                for one in (total, lightest, source, _average(noise, box))
+            ),
+        ]
+        lines = self._lines(rows, np.where(good, clean - first, 0), good)
+        return boxes, lines
+
+    def _learn_means(self, seen):
+        lines = [one for _, one in seen]
+        mean, y, x, n_pixels, total, light, source, noise = _join_boxes(
+            [boxes for boxes, _ in seen]
+        )
+        seen.clear()
+        if not (self._take_all or n_pixels.any()):
+            self._take_all = True
+            return
+        correlations = _autocorrelations(_join_lines(lines), self._box // _LEAST_BOX)
+        more = np.prod([_shared(one, 1)[0] for one in correlations])
+        means = BoxMeans(mean, total / np.float32(more), y, x)
+        left_over = _left_over(_extended_light(light, self._box))
+        # in units of the noise of a pixel
+        doubt = np.hypot(left_over, _DOUBT * source)
+        surface = fit_surface(
+            _discount(means, doubt, n_pixels),
+            lambda n: [_shared(one, n)[1] for one in correlations],
+        )
+        self._beneath = left_over > 1 / self._box
+        self._surface, self._box_noise = surface, noise
+        self._level = self._map(surface.level, self._box * surface.factor)
+        self.stage = 'scatter'
+
+    def _see_scatter(self, rows, residual, usable, noise, source):
+        # to the pixels stripes are noise
+        rest, noise, _, _, good = self._clipped(rows, residual, usable, noise)
+        noise_alone = good & (np.abs(source) < _SOURCE_FREE * self._unit * noise)
+        deviation = np.where(noise_alone, rest - self._level.part(rows), 0)
+        square = (deviation / noise) ** 2
+        sums = (_sum_blocks(one, self._box) for one in (square, noise_alone))
+        return [one.astype(np.float32) for one in sums]
+
+    def _learn_scatter(self, seen):
+        square, n_pixels = _join_boxes(seen)
+        ratio = _noise_ratio(square, n_pixels)
+        surface, unit = self._surface, self._unit
+        ratio, noise = (
+            _average(one, surface.factor) for one in (ratio, ratio * self._box_noise)
+        )
+        self.result = BoxSky(
+            self._box * surface.factor,
+            surface.level * unit + self._middle,
+            noise * unit,
+            np.sqrt(np.maximum(surface.variance, 0)) * ratio * unit,
+            None,
+        )
+        # what only the measurement needs
+        self._first = self._level = self._surface = self._box_noise = None
+        self.stage = None
+
+
+def _join_boxes(bands):
+    """Return the boxes of all bands, value by value; the lists of bands are emptied."""
+    joined = []
+    while bands[0]:
+        # of as many bytes as an image may have there are no two copies
+        joined.append(np.concatenate([one.pop(0) for one in bands]))
+    return joined
+
+
+def _join_lines(bands):
+    """Return the lines of all bands, along both axes, for each of their images."""
+    columns, rows = zip(*bands, strict=True)
+    return (
+        [np.concatenate(images) for images in zip(*columns, strict=True)],
+        [np.concatenate(images, axis=1) for images in zip(*rows, strict=True)],
     )
 
-    factor = surface.factor
-    level = interpolate_mesh(
-        surface.level, rest.shape, (box * factor,) * 2, np.float32, edges='linear'
-    )
-    noise_alone = good & (np.abs(source) < _SOURCE_FREE * unit * noise)
-    if stripes is not None:  # to the pixels they are noise
-        level -= stripes
-    ratio, noise_mesh = _measure_noise(rest - level, noise_alone, noise, box)
-    ratio, noise_mesh = (_average(one, factor) for one in (ratio, noise_mesh))
-    return BoxSky(
-        box * factor,
-        surface.level * unit + middle,
-        noise_mesh * unit,
-        np.sqrt(np.maximum(surface.variance, 0)) * ratio * unit,
-        _at_pixels(left_over > 1 / box, box, rest.shape),
-    )
 
-
-def _typical(residual, usable, noise):
+def _typical(values, known):
     """Return a level and a noise near which all is computed."""
-    step = max(1, residual.size // _MAX_SAMPLE)
-    middle = float(np.median(residual[usable][::step].astype(float)))
-    known = noise[usable & (noise > 0)]
+    middle = float(np.median(values))
     if known.size:
-        low, high = np.percentile(residual[usable][::step].astype(float), [25, 75])
-        return middle, max(float(np.median(known[::step])), _LEAST_NOISE * (high - low))
+        low, high = np.percentile(values, [25, 75])
+        return middle, max(float(np.median(known)), _LEAST_NOISE * (high - low))
     # too few pixels for a map of the noise: what they scatter
-    spread = float(np.std(residual[usable][::step].astype(float)))
+    spread = float(np.std(values))
     return middle, spread if spread > 0 else 1.0
-
-
-def _first_sky(rest, usable, noise, box):
-    """Return a sky of medians at every pixel, which no wild pixel moves."""
-    size = 2 * box
-    values = _blocks(np.where(usable, rest, np.inf), size, np.inf).swapaxes(1, 2)
-    values = values.reshape(*values.shape[:2], -1)
-    n_values = np.count_nonzero(np.isfinite(values), axis=-1)
-    median = _median(values, n_values)
-    variance = _sum_blocks(np.where(usable, noise**2, 0), size)
-    weight = n_values**2 / np.where(variance > 0, variance, 1) / (np.pi / 2)
-    weight[_stands_out(median, weight)] = 0
-    means = BoxMeans(median, weight, *_places(usable, n_values, size))
-    surface = fit_surface(means, lambda _: (0.0, 0.0))
-    return interpolate_mesh(
-        surface.level,
-        rest.shape,
-        (size * surface.factor,) * 2,
-        np.float32,
-        edges='linear',
-    )
 
 
 def _stands_out(median, weight):
     """Whether a box is far from those around it, which agree: a star that is left."""
     known = weight > 0
     values = np.pad(np.where(known, median, np.inf), 2, constant_values=np.inf)
-    around = sliding_window_view(values, (5, 5)).reshape(*median.shape, -1)
-    n_around = np.count_nonzero(np.isfinite(around), axis=-1)
-    middle = _median(around, n_around)
-    distance = np.abs(around - middle[..., np.newaxis])
-    spread = 1.4826 * _median(distance, n_around)
-    error = np.sqrt(1 / np.where(known, weight, 1))
-    found = np.abs(median - middle) > _STANDS_OUT * np.hypot(spread, error)
-    return found & (n_around >= _MIN_AROUND)
+    found = np.empty_like(known)
+    step = max(_MOST_BOXES // known.shape[1], 1)
+    # some rows at a time bound the memory
+    for start in range(0, len(known), step):
+        rows = slice(start, start + step)
+        around = sliding_window_view(values[start : start + step + 4], (5, 5))
+        around = around.reshape(*known[rows].shape, -1)
+        n_around = np.count_nonzero(np.isfinite(around), axis=-1)
+        middle = _median(around, n_around)
+        distance = np.abs(around - middle[..., np.newaxis])
+        spread = 1.4826 * _median(distance, n_around)
+        error = np.sqrt(1 / np.where(known[rows], weight[rows], 1))
+        is_far = np.abs(median[rows] - middle) > _STANDS_OUT * np.hypot(spread, error)
+        found[rows] = known[rows] & is_far & (n_around >= _MIN_AROUND)
+    return found
 
 
 def _median(values, n_values):
@@ -261,44 +471,36 @@ def _median(values, n_values):
     return np.where(n_values > 0, 0.5 * low + 0.5 * high, 0)
 
 
-def _stripes(rest, first, good):
-    """Return the stripes of an image, without what is a slope of the sky."""
-    if not good.any():
-        return None
-    found = find_stripes(rest - first, good)
+def _stripes(found, sky):
+    """
+    Return the levels of rows and columns without what is a slope of the sky.
+
+    `None` where there are none. ``sky`` are the means of rows and columns of the sky.
+    """
     if not any(levels.any() for levels in found):
         return None
-    stripes = np.zeros(rest.shape, dtype=np.float32)
-    for axis, levels in enumerate(found):
+    stripes = []
+    for levels, means in zip(found, sky, strict=True):
         if levels.any():
-            levels = levels + first.mean(axis=1 - axis)
+            levels = levels + means
             levels -= levels.mean()
             place = np.linspace(-1, 1, len(levels))
             slope = np.polynomial.Polynomial.fit(place, levels, 2)(place)
             if np.sum(slope**2) > _MIN_SLOPE * np.sum(levels**2):
                 levels -= slope
-            stripes += np.expand_dims(levels, 1 - axis).astype(np.float32)
+        stripes.append(levels.astype(np.float32))
     return stripes
 
 
-def _box_means(rest, good, noise, box, correlations):
-    """Return the means of the boxes and from how many pixels they come."""
-    weight = np.where(good, 1 / noise**2, 0)
-    n_pixels = _sum_blocks(good, box)
-    total = _sum_blocks(weight, box)
-    weighted = weight * rest
-    divisor = np.where(total > 0, total, 1)
-    mean = _sum_blocks(weighted, box) / divisor
-    more = np.prod([_shared(one, 1)[0] for one in correlations])
-    return BoxMeans(mean, total / more, *_places(weight, total, box)), n_pixels
-
-
 def _places(weight, total, size):
-    """Return where the pixels of blocks are on average, in blocks."""
-    row, column = (np.arange(n, dtype=np.float32) for n in weight.shape)
-    total = np.where(total > 0, total, 1)
-    for place in (row[:, np.newaxis], column):
-        yield (_sum_blocks(weight * place, size) / total - (size - 1) / 2) / size
+    """Return where the pixels of blocks are on average, from their middles."""
+    known = total > 0
+    for axis, n in enumerate(weight.shape):
+        # from the middles of the blocks
+        place = np.arange(n, dtype=np.float32) % size - np.float32((size - 1) / 2)
+        moment = _sum_blocks(weight * np.expand_dims(place, 1 - axis), size)
+        mean = moment / np.where(known, total, 1) / size
+        yield mean.astype(np.float32)
 
 
 def _left_over(light):
@@ -315,10 +517,8 @@ def _discount(means, left_over, n_pixels):
     return BoxMeans(means.mean, np.where(known, 1 / variance, 0), means.y, means.x)
 
 
-def _extended_light(source, usable, noise, box):
+def _extended_light(light, box):
     """Return the light that fills squares, and that of what surrounds it."""
-    light = np.where(usable, source / noise, np.inf)
-    light = _blocks(light, box, np.inf).min(axis=(1, 3))
     width = max(_EXTENDED // box, 1)
     light = _open(light, width)
     light = np.where(np.isfinite(light), np.maximum(light, 0), 0)
@@ -340,23 +540,19 @@ def _open(light, width):
     return ndimage.maximum_filter(light, width, mode='nearest', origin=origin)
 
 
-def _measure_noise(rest, noise_alone, noise, box):
-    """Return the noise around each box, relative to a map of it and by itself."""
-    square = (np.where(noise_alone, rest, 0) / noise) ** 2
-    square, n_pixels = _sum_blocks(square, box), _sum_blocks(noise_alone, box)
+def _noise_ratio(square, n_pixels):
+    """Return the noise around each box, relative to a map of it."""
     whole = square.sum() / max(n_pixels.sum(), 1)
     square, n_pixels = (
         np.maximum(sum_triangle(one, _NOISE_WIDTH), 0) for one in (square, n_pixels)
     )
-    ratio = (square + _NOISE_PRIOR * whole) / (n_pixels + _NOISE_PRIOR)
-    ratio = np.sqrt(ratio)
-    return ratio, ratio * _average(noise, box)
+    return np.sqrt((square + _NOISE_PRIOR * whole) / (n_pixels + _NOISE_PRIOR))
 
 
-def _noise_reach(rest, usable, noise):
+def _noise_reach(sample):
     """Return by how much to enlarge the least boxes, as noise is correlated."""
     reach = 0
-    for values, given, spread in _both_ways(rest, usable, noise):
+    for values, spread, given in sample:
         for number, lag in enumerate(_LAGS):
             pairs = given[lag:] & given[:-lag]
             if not pairs.any():
@@ -369,10 +565,10 @@ def _noise_reach(rest, usable, noise):
     return 2**reach
 
 
-def _autocorrelations(noise, good, stride):
+def _autocorrelations(sample, stride):
     """Return the correlation of pixels 0, 1, ... strides apart, along y and x."""
     result = []
-    for values, given in _both_ways(noise, good):
+    for values, given in sample:
         covariance = np.zeros(_N_CORRELATIONS + 1)
         for number in range(min(len(covariance), -(-len(values) // stride))):
             lag = number * stride
@@ -389,13 +585,6 @@ def _autocorrelations(noise, good, stride):
         correlation[0] = 1
         result.append(correlation)
     return result
-
-
-def _both_ways(*images):
-    """Yield images along y, then along x, of large ones some columns and rows."""
-    step = max(1, images[0].size // _MAX_SAMPLE)
-    for axis in (0, 1):
-        yield [np.moveaxis(one, axis, 0)[:, ::step] for one in images]
 
 
 def _shared(correlation, n_boxes):

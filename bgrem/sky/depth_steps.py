@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from bgrem.sky.mesh import LAG, box_centers, second_difference
 
-__all__ = ['sharpen_steps']
+__all__ = ['DepthSteps']
 
 # Boxes whose neighbours differ by less have no step among them.
 _MIN_RATIO = 1.25
@@ -34,24 +34,23 @@ _MIN_MEASURED = 0.15
 _FLOOR = 0.05
 
 
-def sharpen_steps(scale, data, unusable, noise, mesh, lag=LAG):
+class DepthSteps:
     """
-    Draw the steps in a map of the noise where they are.
+    The steps in a map of the noise, drawn where they are.
 
     Parameters
     ----------
-    scale : 2D `~numpy.ndarray`
-        The noise of each pixel as interpolated between the boxes; changed in place.
-    data : 2D `~numpy.ndarray`
-        The image.
-    unusable : 2D `~numpy.ndarray` of bool
-        True at pixels to ignore, among them all that are not finite.
     noise : 2D `~numpy.ndarray`
         The noise of each box, positive or zero.
-    mesh : `bgrem.sky.mesh.Mesh`
-        The boxes.
+    edges : tuple of 2 1D `~numpy.ndarray` of int
+        The edges of the boxes, as of `bgrem.sky.mesh.Mesh`.
     lag : int, optional
         The distance of the second differences in pixels, as of the mesh. Default 3.
+
+    Attributes
+    ----------
+    margin : int
+        As far from a pixel in rows the image tells of its noise; 0 without steps.
 
     Notes
     -----
@@ -62,30 +61,67 @@ def sharpen_steps(scale, data, unusable, noise, mesh, lag=LAG):
     say against it (a joint bilateral upsampling, Kopf et al. 2007). In each row of
     boxes the windows must be explained better by that than by the interpolation.
     """
-    lowest = ndimage.minimum_filter(noise, 3, mode='nearest')
-    highest = ndimage.maximum_filter(noise, 3, mode='nearest')
-    stepped = (lowest > 0) & (highest > _MIN_RATIO * lowest)
-    if not stepped.any():
-        return
-    is_cut = (noise > _CUT_RATIO * lowest) & (_CUT_RATIO * noise < highest)
-    weight = np.where(is_cut, _CUT_WEIGHT, 1.0)
-    floor = _FLOOR * noise[noise > 0].min()
-    log_noise = np.log(np.maximum(noise, np.finfo(float).tiny))
-    widths = np.diff(mesh.x_edges)
-    # one row of boxes at a time bounds the memory
-    for row in np.flatnonzero(stepped.any(axis=1)):
-        rows = slice(mesh.y_edges[row], mesh.y_edges[row + 1])
-        seen, measured = _log_noise(data, unusable, rows, floor, lag)
-        chosen = measured & np.repeat(stepped[row], widths) & (scale[rows] > 0)
-        if not chosen.any():
-            continue
-        ramp = np.log(np.where(chosen, scale[rows], 1))
-        # The constant of Gaussian noise, or whatever it is in discrete data.
-        seen = seen - np.median((seen - ramp)[chosen])
-        steps = _weighted_noise(seen, row, log_noise, weight, mesh)
-        errors = [np.mean(np.square(seen - log)[chosen]) for log in (ramp, steps)]
-        if errors[0] > _MIN_GAIN * errors[1]:
-            scale[rows][chosen] = np.exp(steps[chosen])
+
+    def __init__(self, noise, edges, lag=LAG):
+        lowest = ndimage.minimum_filter(noise, 3, mode='nearest')
+        highest = ndimage.maximum_filter(noise, 3, mode='nearest')
+        self._stepped = (lowest > 0) & (highest > _MIN_RATIO * lowest)
+        self._edges, self._lag, self.margin = edges, lag, 0
+        if not self._stepped.any():
+            return
+        self.margin = self.most_margin(lag)
+        is_cut = (noise > _CUT_RATIO * lowest) & (_CUT_RATIO * noise < highest)
+        self._weight = np.where(is_cut, _CUT_WEIGHT, 1.0)
+        self._floor = _FLOOR * noise[noise > 0].min()
+        self._log_noise = np.log(np.maximum(noise, np.finfo(float).tiny))
+
+    @staticmethod
+    def most_margin(lag=LAG):
+        """
+        Return the `margin` where there are steps.
+        """
+        return _WINDOW // 2 + lag
+
+    def sharpen(self, scale, rows, data, unusable):
+        """
+        Draw the steps in some rows of boxes.
+
+        Parameters
+        ----------
+        scale : 2D `~numpy.ndarray`
+            The noise of each pixel of these rows as interpolated between the boxes;
+            changed in place.
+        rows : slice
+            The rows of the image, from edge to edge of boxes.
+        data : 2D `~numpy.ndarray`
+            The image in these rows and `margin` more on either side, as far as there
+            are any.
+        unusable : 2D `~numpy.ndarray` of bool
+            True at pixels to ignore, among them all that are not finite; likewise.
+        """
+        y_edges, x_edges = self._edges
+        widths = np.diff(x_edges)
+        there = max(rows.start - self.margin, 0)
+        # one row of boxes at a time bounds the memory
+        for row in np.flatnonzero(self._stepped.any(axis=1)):
+            start, stop = y_edges[row], y_edges[row + 1]
+            if start < rows.start or stop > rows.stop:
+                continue
+            inner = slice(start - there, stop - there)
+            seen, measured = _log_noise(data, unusable, inner, self._floor, self._lag)
+            own = scale[start - rows.start : stop - rows.start]
+            chosen = measured & np.repeat(self._stepped[row], widths) & (own > 0)
+            if not chosen.any():
+                continue
+            ramp = np.log(np.where(chosen, own, 1))
+            # The constant of Gaussian noise, or whatever it is in discrete data.
+            seen = seen - np.median((seen - ramp)[chosen])
+            steps = _weighted_noise(
+                seen, row, self._log_noise, self._weight, self._edges
+            )
+            errors = [np.mean(np.square(seen - log)[chosen]) for log in (ramp, steps)]
+            if errors[0] > _MIN_GAIN * errors[1]:
+                own[chosen] = np.exp(steps[chosen])
 
 
 def _log_noise(data, unusable, rows, floor, lag):
@@ -112,13 +148,14 @@ def _log_noise(data, unusable, rows, floor, lag):
     ), measured
 
 
-def _weighted_noise(seen, row, log_noise, weight, mesh):
+def _weighted_noise(seen, row, log_noise, weight, edges):
     """Return the logarithm of the noise of each pixel in a row of boxes."""
-    y_center, x_center = box_centers(mesh.y_edges), box_centers(mesh.x_edges)
-    height, width = (np.diff(edges).mean() for edges in (mesh.y_edges, mesh.x_edges))
-    y = np.arange(mesh.y_edges[row], mesh.y_edges[row + 1])
-    x = np.arange(mesh.x_edges[-1])
-    column = np.repeat(np.arange(len(x_center)), np.diff(mesh.x_edges))
+    y_edges, x_edges = edges
+    y_center, x_center = map(box_centers, edges)
+    height, width = (np.diff(one).mean() for one in edges)
+    y = np.arange(y_edges[row], y_edges[row + 1])
+    x = np.arange(x_edges[-1])
+    column = np.repeat(np.arange(len(x_center)), np.diff(x_edges))
     total, norm = np.zeros(seen.shape), np.zeros(seen.shape)
     for other_row in range(max(row - 1, 0), min(row + 2, len(y_center))):
         for step in (-1, 0, 1):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.linalg import solveh_banded
 
-__all__ = ['interpolate_mesh']
+__all__ = ['MeshMap', 'interpolate_mesh']
 
 _REACH = 2  # boxes: half the width of a cubic B-spline
 _MAX_BLOCK = 1_000_000  # pixels held in float64
@@ -49,42 +49,93 @@ def interpolate_mesh(mesh, shape, box_size, dtype=None, *, edges='reflect'):
     ``order=3``, ``mode='reflect'``, ``grid_mode=True``), in double precision whatever
     the dtype; straight on, the natural spline.
     """
-    mesh = np.asarray(mesh)
-    low, high = mesh.min(), mesh.max()
-    dtype = mesh.dtype if dtype is None else dtype
-    if low == high:
-        return np.full(shape, low, dtype=dtype)
-    is_linear = edges == 'linear'
-    # A spline of large numbers that are nearly the same would lose what differs.
-    middle = 0.5 * float(low) + 0.5 * float(high)
-    coefficients = mesh.astype(float) - middle
-    if is_linear:
-        beyond = [
-            max(-(-n // int(size)) - n_boxes, 0)
-            for n, size, n_boxes in zip(shape, box_size, mesh.shape, strict=True)
-        ]
-        wider = _continue_straight(coefficients, 1, beyond) + middle
-        low, high = wider.min(), wider.max()
-    for axis in (0, 1):
-        coefficients = _spline_coefficients(coefficients, axis, is_linear)
-    if is_linear:
-        coefficients = _continue_straight(coefficients, _REACH, beyond)
-    else:
-        coefficients = np.pad(coefficients, _REACH, mode='symmetric')
-    y_weights, x_weights = (_box_weights(int(size)) for size in box_size)
-
-    windows = sliding_window_view(coefficients, 2 * _REACH + 1, axis=0)
-    rows = np.einsum('yxk,kp->ypx', windows, y_weights)
-    rows = rows.reshape(-1, coefficients.shape[1])[: shape[0]]
-    image = np.empty(shape, dtype=dtype)
-    step = max(1, _MAX_BLOCK // shape[1])
-    for start in range(0, shape[0], step):
-        block = slice(start, start + step)
-        windows = sliding_window_view(rows[block], 2 * _REACH + 1, axis=1)
-        values = (windows @ x_weights).reshape(len(windows), -1)[:, : shape[1]]
-        values += middle
-        image[block] = np.clip(values, low, high)
+    ny, nx = (int(n) for n in shape)
+    surface = MeshMap(mesh, shape, box_size, dtype, edges=edges)
+    image = np.empty((ny, nx), dtype=surface.dtype)
+    step = max(1, _MAX_BLOCK // nx)
+    for start in range(0, ny, step):
+        rows = slice(start, min(start + step, ny))
+        image[rows] = surface.part(rows)
     return image
+
+
+class MeshMap:
+    """
+    The map of a mesh, of which any part can be had by itself.
+
+    Parameters
+    ----------
+    mesh, shape, box_size, dtype, edges
+        As for `interpolate_mesh`.
+    """
+
+    def __init__(self, mesh, shape, box_size, dtype=None, *, edges='reflect'):
+        mesh = np.asarray(mesh)
+        low, high = mesh.min(), mesh.max()
+        self.shape = tuple(int(n) for n in shape)
+        self.dtype = np.dtype(mesh.dtype if dtype is None else dtype)
+        self._box_size = tuple(int(size) for size in box_size)
+        self._constant = low if low == high else None
+        if self._constant is not None:
+            return
+        is_linear = edges == 'linear'
+        # A spline of large numbers that are nearly the same would lose what differs.
+        middle = 0.5 * float(low) + 0.5 * float(high)
+        coefficients = mesh.astype(float) - middle
+        if is_linear:
+            beyond = [
+                max(-(-n // size) - n_boxes, 0)
+                for n, size, n_boxes in zip(
+                    self.shape, self._box_size, mesh.shape, strict=True
+                )
+            ]
+            wider = _continue_straight(coefficients, 1, beyond) + middle
+            low, high = wider.min(), wider.max()
+        for axis in (0, 1):
+            coefficients = _spline_coefficients(coefficients, axis, is_linear)
+        if is_linear:
+            coefficients = _continue_straight(coefficients, _REACH, beyond)
+        else:
+            coefficients = np.pad(coefficients, _REACH, mode='symmetric')
+        self._coefficients, self._middle = coefficients, middle
+        self._limits = low, high
+
+    def part(self, rows=None, columns=None):
+        """
+        Return a part of the map.
+
+        Parameters
+        ----------
+        rows, columns : slice, optional
+            Which rows and columns, without a step. Default: all.
+
+        Returns
+        -------
+        image : 2D `~numpy.ndarray`
+            The part, a new array, the same to rounding whatever the part.
+        """
+        slices = [
+            slice(*(slice(None) if one is None else one).indices(n)[:2])
+            for one, n in zip((rows, columns), self.shape, strict=True)
+        ]
+        if self._constant is not None:
+            shape = [one.stop - one.start for one in slices]
+            return np.full(shape, self._constant, dtype=self.dtype)
+        values = self._coefficients
+        first, boxes = [], []
+        for one, size in zip(slices, self._box_size, strict=True):
+            boxes.append(slice(one.start // size, -(-one.stop // size) + 2 * _REACH))
+            start = one.start - one.start // size * size
+            first.append(slice(start, start + one.stop - one.start))
+        values = values[boxes[0], boxes[1]]
+        y_weights, x_weights = (_box_weights(size) for size in self._box_size)
+        windows = sliding_window_view(values, 2 * _REACH + 1, axis=0)
+        values = np.einsum('yxk,kp->ypx', windows, y_weights)
+        values = values.reshape(-1, values.shape[-1])[first[0]]
+        windows = sliding_window_view(values, 2 * _REACH + 1, axis=1)
+        values = (windows @ x_weights).reshape(len(windows), -1)[:, first[1]]
+        values += self._middle
+        return np.clip(values, *self._limits).astype(self.dtype)
 
 
 def _spline_coefficients(values, axis, is_linear):

@@ -18,7 +18,9 @@ __all__ = [
     'Mesh',
     'box_centers',
     'find_quantum',
+    'measure_boxes',
     'measure_mesh',
+    'mesh_edges',
     'second_difference',
 ]
 
@@ -103,23 +105,75 @@ def measure_mesh(data, unusable=None, box_size=_BOX_SIZE, lag=LAG):
     """
     if unusable is None:
         unusable = ~np.isfinite(data)
-    y_edges, x_edges = (_edges(n, box_size) for n in data.shape)
+    edges = mesh_edges(data.shape, box_size)
     quantum = find_quantum(data[~unusable])
-    lags = [min(lag, (n - 1) // 2) for n in data.shape]
-    columns = _box_index(x_edges)
+    level, noise = measure_boxes(data, unusable, edges, quantum, lag)
+    return Mesh(level, noise, *edges, quantum)
 
-    level = np.empty((len(y_edges) - 1, len(x_edges) - 1))
+
+def mesh_edges(shape, box_size=_BOX_SIZE):
+    """
+    Cut an image into boxes.
+
+    Parameters
+    ----------
+    shape : tuple of 2 int
+        The shape of the image.
+    box_size : int, optional
+        As for `measure_mesh`.
+
+    Returns
+    -------
+    y_edges, x_edges : 1D `~numpy.ndarray` of int
+        As of `Mesh`.
+    """
+    return tuple(_edges(n, box_size) for n in shape)
+
+
+def measure_boxes(data, unusable, edges, quantum, lag=LAG, rows=None):
+    """
+    Measure sky level and noise in some boxes of an image.
+
+    Parameters
+    ----------
+    data, unusable : 2D `~numpy.ndarray`
+        As for `measure_mesh`, in the rows of the boxes and ``lag`` more on either side,
+        as far as there are any.
+    edges : tuple of 2 1D `~numpy.ndarray` of int
+        From `mesh_edges`.
+    quantum : float
+        The step of discrete data.
+    lag : int, optional
+        As for `measure_mesh`.
+    rows : slice, optional
+        The rows of the image that the boxes fill, from edge to edge. Default: all.
+
+    Returns
+    -------
+    level, noise : 2D `~numpy.ndarray`
+        As of `Mesh`, of these boxes.
+    """
+    y_edges, x_edges = edges
+    n_rows, n_columns = y_edges[-1], x_edges[-1]
+    rows = slice(0, n_rows) if rows is None else rows
+    lags = [min(lag, (n - 1) // 2) for n in (n_rows, n_columns)]
+    columns = _box_index(x_edges)
+    chosen = y_edges[(y_edges >= rows.start) & (y_edges <= rows.stop)]
+    there = max(rows.start - lag, 0)  # the first row of the data
+
+    level = np.empty((len(chosen) - 1, len(x_edges) - 1))
     noise = np.empty_like(level)
     # one row of boxes at a time bounds the memory
-    for i, (y0, y1) in enumerate(pairwise(y_edges)):
-        first, last = max(y0 - lags[0], 0), min(y1 + lags[0], len(data))
-        strip = np.where(unusable[first:last], np.nan, data[first:last].astype(float))
-        rows = slice(y0 - first, y1 - first)
-        level[i], spread = _clipped_levels(_boxes(strip[rows], columns), quantum)
+    for i, (y0, y1) in enumerate(pairwise(chosen)):
+        first, last = max(y0 - lags[0], 0), min(y1 + lags[0], n_rows)
+        part = slice(first - there, last - there)
+        strip = np.where(unusable[part], np.nan, data[part].astype(float))
+        inner = slice(y0 - first, y1 - first)
+        level[i], spread = _clipped_levels(_boxes(strip[inner], columns), quantum)
         differences = np.concatenate(
             [
-                _boxes(second_difference(strip, lags[0], axis=0)[rows], columns),
-                _boxes(second_difference(strip[rows], lags[1], axis=1), columns),
+                _boxes(second_difference(strip, lags[0], axis=0)[inner], columns),
+                _boxes(second_difference(strip[inner], lags[1], axis=1), columns),
             ],
             axis=1,
         )
@@ -132,7 +186,7 @@ def measure_mesh(data, unusable=None, box_size=_BOX_SIZE, lag=LAG):
     dtype = data.dtype if data.dtype.kind == 'f' else np.float32
     rounding = np.finfo(dtype).eps * np.abs(level)
     noise[noise <= np.nan_to_num(rounding)] = 0
-    return Mesh(level, noise, y_edges, x_edges, quantum)
+    return level, noise
 
 
 def box_centers(edges):

@@ -22,12 +22,27 @@ from scipy.ndimage import (
 )
 
 from bgrem.checks import as_number
+from bgrem.sky.bands import Measurement, NeedsWhole, measure, split_rows
 from bgrem.sky.blank import blank_pixels
-from bgrem.sky.depth_steps import sharpen_steps
+from bgrem.sky.depth_steps import DepthSteps
 from bgrem.sky.error_map import explains_better, sky_error
-from bgrem.sky.mesh import LAG, box_centers, find_quantum, measure_mesh
+from bgrem.sky.mesh import (
+    LAG,
+    box_centers,
+    find_quantum,
+    measure_boxes,
+    measure_mesh,
+    mesh_edges,
+)
 
-__all__ = ['Normalization', 'check_factor', 'estimate_normalization']
+__all__ = [
+    'MARGIN',
+    'LocalMaps',
+    'Normalization',
+    'NormalizationMeasurement',
+    'check_factor',
+    'estimate_normalization',
+]
 
 _LARGEST = np.float32(1e30)  # in units of the noise; keeps sums and products finite
 # The network has no light at all for 0, but not exactly; in units of the noise.
@@ -38,8 +53,11 @@ _AREA_SIZE = 3
 # Single hidden pixels are the mean of what is seen about them, in a window of this
 # standard deviation in pixels, where that has this weight.
 _GAP_SIGMA = 1.0
+#: So far, in pixels, what is hidden is told by what is about it.
+MARGIN = 8
 _GAP_WEIGHT = 0.05
 _ROWS = 64  # of an image that are interpolated at once
+_SAMPLE = 2**18  # pixels that tell the steps of discrete data
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +77,7 @@ class Normalization:
     center: np.ndarray
     scale: np.ndarray
 
-    def forward(self, data, mask=None):
+    def forward(self, data, mask=None, first_row=0):
         """
         Normalise an image.
 
@@ -69,6 +87,9 @@ class Normalization:
             The image.
         mask : 2D `~numpy.ndarray` of bool, optional
             `True` at pixels to hide.
+        first_row : int, optional
+            The number of the first row in a larger image of which this is a part. Its
+            pixels are as in the whole one but for the outer `MARGIN` rows. Default 0.
 
         Returns
         -------
@@ -88,7 +109,8 @@ class Normalization:
             visible &= ~mask
         image = np.zeros(np.shape(data), dtype=np.float32)
         area = binary_opening(~visible, np.ones((_AREA_SIZE, _AREA_SIZE)))
-        image[area] = _noise_at(*np.nonzero(area))
+        y, x = np.nonzero(area)
+        image[area] = _noise_at(y + first_row, x)
         with np.errstate(over='ignore'):
             np.divide(
                 data - self.center,
@@ -137,7 +159,7 @@ def estimate_normalization(data, mask=None, method='local', error=None, lag=LAG)
     method : {'local', 'global'}, float or 2D array_like, optional
         ``'local'`` (default): sky level and noise from a mesh of boxes of about
         48 px, interpolated bilinearly; steps of the noise, as between the panels of
-        a mosaic, are drawn where they are (`bgrem.sky.depth_steps.sharpen_steps`).
+        a mosaic, are drawn where they are (`bgrem.sky.depth_steps.DepthSteps`).
         Patches of exact zeros (the empty border of a mosaic) count as no data and get
         the scale 0. ``'global'``: the median of all pixels and the one scale of arXiv
         2510.04718, the standard deviation of the pixels below the 90th percentile,
@@ -272,38 +294,182 @@ def _mix(counter):
     return bits ^ bits >> np.uint64(31)
 
 
+class NormalizationMeasurement(Measurement):
+    """
+    The local level and noise of an image, measured in bands.
+
+    It takes the images ``data`` and ``unusable``, which holds at blank pixels too.
+
+    Parameters
+    ----------
+    shape : tuple of 2 int
+        The shape of the image.
+    dtype : dtype
+        That of the maps.
+    lag : int, optional
+        As for `estimate_normalization`.
+
+    Attributes
+    ----------
+    result : `LocalMaps` or `None`
+        The maps.
+    """
+
+    stage = 'sample'
+    most_stages = 3
+
+    def __init__(self, shape, dtype, lag=LAG):
+        super().__init__(shape)
+        self._dtype, self._lag, self.result = np.dtype(dtype), lag, None
+        self.margin, self._edges = lag + 1, mesh_edges(shape)
+        self._is_second = False
+
+    @property
+    def bands(self):
+        """
+        The bands, of whole boxes (list of slice).
+        """
+        return split_rows(self.shape, self._edges[0])
+
+    @property
+    def most_margin(self):
+        """
+        The margin that `LocalMaps` have at most (int).
+        """
+        height = int(np.diff(self._edges[0]).max())
+        return DepthSteps.most_margin(self.margin) + height
+
+    def _see_sample(self, rows, data, unusable):
+        first = rows.start - max(rows.start - self.margin, 0)
+        inner = slice(first, first + rows.stop - rows.start)
+        values = data[inner][~unusable[inner]]
+        return values[:: max(1, self.shape[0] * self.shape[1] // _SAMPLE)]
+
+    def _learn_sample(self, seen):
+        self._quantum = find_quantum(np.concatenate(seen))
+        self.stage = 'boxes'
+
+    def _see_boxes(self, rows, data, unusable):
+        if self._lag != self.margin:  # of the first of two lags
+            first = rows.start - max(rows.start - self._lag, 0)
+            extra = rows.start - max(rows.start - self.margin, 0) - first
+            data, unusable = data[extra:], unusable[extra:]
+        return measure_boxes(
+            data, unusable, self._edges, self._quantum, self._lag, rows
+        )
+
+    def _learn_boxes(self, seen):
+        level, noise = map(np.concatenate, zip(*seen, strict=True))
+        is_known = not np.isnan(noise).any() or np.any(noise > 0)
+        if not is_known and not self._is_second:
+            # a checkerboard leaves no pairs of pixels an odd distance apart
+            self._level, self._is_second = level, True
+            self._lag += 1
+            return
+        if not is_known:
+            msg = 'no box has enough usable pixels for its noise'
+            raise NeedsWhole(msg)
+        level = self._level if self._is_second else level
+        self.result = LocalMaps(level, noise, self._edges, self._dtype, self._lag)
+        self.stage = None
+
+
+class LocalMaps:
+    """
+    The local level and noise of an image, of which any rows can be had by themselves.
+
+    Parameters
+    ----------
+    level, noise : 2D `~numpy.ndarray`
+        Of the boxes of an image, as of `bgrem.sky.mesh.Mesh`.
+    edges : tuple of 2 1D `~numpy.ndarray` of int
+        The edges of the boxes.
+    dtype : dtype
+        That of the maps.
+    lag : int, optional
+        As for `estimate_normalization`.
+
+    Attributes
+    ----------
+    margin : int
+        So many rows beyond a part have to be read for it.
+    """
+
+    def __init__(self, level, noise, edges, dtype, lag=LAG):
+        self._flat = noise == 0
+        # replicated edges would shift the corners of a tilt by one box; a noise that
+        # is continued beyond them could become negative
+        level = _fill(level)
+        filtered = _filter(level, mode='reflect', reflect_type='odd')
+        # sources only raise a box; to lower a peak of the sky costs less than to keep
+        # a galaxy in the centre, and to fill its valleys has no use
+        self._level = np.minimum(level, filtered)
+        self._noise = _filter(_fill(np.where(self._flat, np.nan, noise)), mode='edge')
+        self._edges, self._dtype = edges, np.dtype(dtype)
+        self._steps = DepthSteps(self._noise, edges, lag)
+        self.margin = self._steps.margin
+        if self.margin:
+            self.margin += int(np.diff(edges[0]).max())
+
+    def part(self, rows, data, unusable, start=0):
+        """
+        Return the maps of some rows.
+
+        Parameters
+        ----------
+        rows : slice
+            Which rows of the image.
+        data, unusable : 2D `~numpy.ndarray`
+            The image and its unusable pixels, in these rows and at least `margin` more
+            on either side, as far as there are any.
+        start : int, optional
+            The first row of the image that is in them. Default 0.
+
+        Returns
+        -------
+        maps : `Normalization`
+            The maps, the same to rounding whatever the part.
+        """
+        y_edges, x_edges = self._edges
+        # whole boxes: their steps are judged together
+        first = y_edges[np.searchsorted(y_edges, rows.start, side='right') - 1]
+        last = y_edges[np.searchsorted(y_edges, rows.stop)]
+        wider = slice(int(first), int(last))
+        center = _interpolate(
+            self._level, self._edges, self._dtype, rows, extrapolate=True
+        )
+        scale = _interpolate(
+            self._noise, self._edges, self._dtype, wider, extrapolate=False
+        )
+        if self.margin:
+            there = max(wider.start - self._steps.margin, 0) - start
+            seen = slice(there, wider.stop + self._steps.margin - start)
+            self._steps.sharpen(scale, wider, data[seen], unusable[seen])
+        inner = slice(rows.start - wider.start, rows.stop - wider.start)
+        scale = scale[inner]
+        if self._flat.any():
+            of_rows = np.repeat(self._flat, np.diff(y_edges), axis=0)[rows]
+            scale[np.repeat(of_rows, np.diff(x_edges), axis=1)] = 0
+        return Normalization(center, scale)
+
+
 def _local_normalization(data, unusable, lag):
     """Interpolate the mesh of levels and that of scales."""
     dtype = _map_dtype(data)
     blank = blank_pixels(data, unusable)
-    mesh = measure_mesh(data, unusable | blank, lag=lag)
-    noise = mesh.noise
-    if np.isnan(noise).any() and not np.any(noise > 0):
-        # a checkerboard leaves no pairs of pixels an odd distance apart
-        lag += 1
-        noise = measure_mesh(data, unusable | blank, lag=lag).noise
-    if np.isnan(noise).any() and not np.any(noise > 0):
+    hidden = unusable | blank
+    measurement = NormalizationMeasurement(data.shape, dtype, lag)
+    try:
+        maps = measure(measurement, lambda rows: (data[rows], hidden[rows])).result
+    except NeedsWhole:
         # boxes that are too empty one by one may do all together
-        whole = measure_mesh(data, unusable | blank, max(data.shape), lag)
-        noise = np.full_like(noise, np.nan_to_num(whole.noise).max())
-    flat = noise == 0
-    # replicated edges would shift the corners of a tilt by one box; a noise that
-    # is continued beyond them could become negative
-    level = _fill(mesh.level)
-    filtered = _filter(level, mode='reflect', reflect_type='odd')
-    # sources only raise a box; to lower a peak of the sky costs less than to keep
-    # a galaxy in the centre, and to fill its valleys has no use
-    level = np.minimum(level, filtered)
-    noise = _filter(_fill(np.where(flat, np.nan, noise)), mode='edge')
-
-    center = _interpolate(level, mesh, dtype, extrapolate=True)
-    scale = _interpolate(noise, mesh, dtype, extrapolate=False)
-    sharpen_steps(scale, data, unusable | blank, noise, mesh, lag)
-    if flat.any():
-        sizes = np.diff(mesh.y_edges), np.diff(mesh.x_edges)
-        scale[np.repeat(np.repeat(flat, sizes[0], axis=0), sizes[1], axis=1)] = 0
-    scale[blank] = 0
-    return Normalization(center, scale)
+        mesh = measure_mesh(data, hidden, lag=lag)
+        whole = measure_mesh(data, hidden, max(data.shape), lag + 1)
+        noise = np.full_like(mesh.noise, np.nan_to_num(whole.noise).max())
+        maps = LocalMaps(mesh.level, noise, mesh_edges(data.shape), dtype, lag + 1)
+    maps = maps.part(slice(0, len(data)), data, hidden)
+    maps.scale[blank] = 0
+    return maps
 
 
 def _use_error(maps, data, unusable, error, lag):
@@ -366,17 +532,21 @@ def _filter(mesh, **edges):
     return filtered[tuple(slice(before, -before or None) for before, _ in width)]
 
 
-def _interpolate(values, mesh, dtype, *, extrapolate):
-    """Interpolate a mesh bilinearly between the centres of its boxes."""
-    y_lower, y_upper, y_part = _interpolation_weights(mesh.y_edges, extrapolate)
-    x_lower, x_upper, x_part = _interpolation_weights(mesh.x_edges, extrapolate)
+def _interpolate(values, edges, dtype, rows, *, extrapolate):
+    """Interpolate a mesh bilinearly between the centres of its boxes, in some rows."""
+    y_lower, y_upper, y_part = (
+        one[rows] for one in _interpolation_weights(edges[0], extrapolate)
+    )
+    x_lower, x_upper, x_part = _interpolation_weights(edges[1], extrapolate)
+    near = slice(y_lower.min(), y_upper.max() + 1)  # what is not used is not spread
+    y_lower, y_upper, values = y_lower - near.start, y_upper - near.start, values[near]
     wide = values[:, x_lower] * (1 - x_part) + values[:, x_upper] * x_part
     wide, y_part = wide.astype(dtype), y_part[:, None].astype(dtype)
     image = np.empty((len(y_part), wide.shape[1]), dtype=dtype)
     for start in range(0, len(image), _ROWS):
-        rows = np.s_[start : start + _ROWS]
-        np.multiply(wide[y_lower[rows]], 1 - y_part[rows], out=image[rows])
-        image[rows] += wide[y_upper[rows]] * y_part[rows]
+        some = np.s_[start : start + _ROWS]
+        np.multiply(wide[y_lower[some]], 1 - y_part[some], out=image[some])
+        image[some] += wide[y_upper[some]] * y_part[some]
     return image
 
 

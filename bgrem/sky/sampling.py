@@ -21,6 +21,7 @@ __all__ = [
     'bin_image',
     'bright_widths',
     'choose_sampling',
+    'middle_of',
     'noise_smoothness',
     'refine_source',
     'split_pixels',
@@ -67,6 +68,8 @@ _MAX_BRIGHT = 200
 _WINDOW = 24  # squares: half the side of the window in which a source is measured
 # The noise is measured on the middle of large images.
 _MAX_SIDE = 1024
+# So are the widths of the sources, on more of it.
+_MAX_VIEW = 2048
 # A square counts where this part of its pixels does.
 _MIN_USABLE = 0.5
 
@@ -96,12 +99,16 @@ def choose_sampling(data, unusable, seen_width=math.nan):
 
     Notes
     -----
+    The middle of an image tells it, see `middle_of`.
+
     Bright sources of more than 8.5 px, or of more than 4.3 px on noise that
     neighbouring pixels share, shall be about 2 squares wide. Where the noise is nearly
     as smooth as they are, they are first made a third narrower, to be about
     3 squares wide. Without any, squares are as large as makes smooth noise rough
     enough.
     """
+    middle = middle_of(data.shape)
+    data, unusable = data[middle], unusable[middle]
     smoothness = noise_smoothness(data, unusable)
     is_smooth = smoothness > _SMOOTH
     if seen_width < _KNOWN_WIDTH and not is_smooth:
@@ -126,6 +133,24 @@ def choose_sampling(data, unusable, seen_width=math.nan):
             binning += 1
             smoothness = noise_smoothness(*bin_image(data, unusable, binning))
     return binning, 0.0
+
+
+def middle_of(shape, side=_MAX_VIEW):
+    """
+    Return the middle of a large image, or all of it.
+
+    Parameters
+    ----------
+    shape : tuple of 2 int
+        The shape of the image.
+    side : int, optional
+        The side of the middle in pixels. Default 2048.
+
+    Returns
+    -------
+    middle : tuple of 2 slice
+    """
+    return tuple(slice(max(0, (n - side) // 2), (n + side) // 2) for n in shape)
 
 
 def bin_image(data, unusable, binning):
@@ -269,9 +294,7 @@ def noise_smoothness(data, unusable):
         on larger scales, 0.6 of a noise that was smoothed with a kernel of sigma 1 px;
         0 where it cannot be measured.
     """
-    middle = tuple(
-        slice(max(0, (n - _MAX_SIDE) // 2), (n + _MAX_SIDE) // 2) for n in data.shape
-    )
+    middle = middle_of(data.shape, _MAX_SIDE)
     near, far = (
         measure_mesh(data[middle], unusable[middle], lag=lag).noise for lag in (1, LAG)
     )

@@ -36,6 +36,10 @@ _TYPICAL = 3.0
 # ten times worse.
 _POOR = 10.0
 _RIDGE = 1e-3  # of the local lines, in means of typical weight; for empty places
+# Boxes that are smoothed at once, and how far, in rows, one tells of another: the
+# widest window beside the lines.
+_MOST_BOXES = 2**18
+_HALO = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +53,8 @@ class BoxMeans:
         The mean of each box; any finite value where there is none.
     weight : 2D `~numpy.ndarray` of float64
         One over the variance of the mean; 0 where there is none.
-    y, x : 2D `~numpy.ndarray` of float64
-        Where the pixels of a box are on average, in boxes from the centre of the
-        first one.
+    y, x : 2D `~numpy.ndarray` of float
+        Where the pixels of a box are on average, in boxes from its own centre.
     """
 
     mean: np.ndarray
@@ -65,11 +68,21 @@ class BoxMeans:
         """
         weight = _sum_pairs(self.weight)
         total = np.where(weight > 0, weight, 1)
-        mean, y, x = (
-            _sum_pairs(self.weight * values) / total
-            for values in (self.mean, self.y, self.x)
-        )
-        return BoxMeans(mean, weight, (y - 0.5) / 2, (x - 0.5) / 2)
+        mean = _sum_pairs(self.weight * self.mean) / total
+        places = []
+        for axis, offset in enumerate((self.y, self.x)):
+            second = np.arange(offset.shape[axis], dtype=offset.dtype) % 2
+            place = offset + np.expand_dims(second, 1 - axis)
+            middle = 0.5 * (weight > 0)  # of a pair
+            places.append((_sum_pairs(self.weight * place) / total - middle) / 2)
+        return BoxMeans(mean, weight, *places)
+
+    def rows(self, some):
+        """
+        Return some rows of boxes (`BoxMeans`), in double precision.
+        """
+        values = self.mean, self.weight, self.y, self.x
+        return BoxMeans(*(one[some].astype(float) for one in values))
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,8 +163,10 @@ def fit_surface(means, correlation):
 def _fit_plane(means):
     """Return a constant, or a plane where that is significantly better."""
     known = means.weight > 0
+    row, column = np.indices(known.shape)
     weight, y, x, mean = (
-        values[known] for values in (means.weight, means.y, means.x, means.mean)
+        values[known].astype(float)
+        for values in (means.weight, row + means.y, column + means.x, means.mean)
     )
     total = weight.sum()
     y_middle, x_middle, middle = ((weight * v).sum() / total for v in (y, x, mean))
@@ -181,21 +196,46 @@ def _fit_plane(means):
 
 def _refine(means, level, variance, width, correlation):
     """Return what a scale adds to a surface, or `None`, and the variance of the sum."""
+    shape = level.shape
+    # what is added is known to less than that
+    change, total = np.empty((2, *shape), dtype=np.float32)
+    changed = False
+    common = _common_noise(correlation, width)
+    # correlated products scatter more
+    wider = np.prod([1 + 2 * one**2 for one in correlation])
+    # some rows at a time bound the memory
+    step = max(_MOST_BOXES // shape[1], 2 * _HALO)
+    for start in range(0, shape[0], step):
+        first, last = max(start - _HALO, 0), start + step + _HALO
+        some = slice(first, last)
+        inner = slice(start - first, min(start + step, shape[0]) - first)
+        rows = slice(start, start + step)
+        part, line, spread, excess = _lines(
+            means.rows(some), level[some], width, common, wider
+        )
+        change[rows] = (part * line)[inner]
+        part, spread, excess = (one[inner] for one in (part, spread, excess))
+        changed |= np.any(np.abs(change[rows]) > np.sqrt(np.maximum(spread, 0)))
+        # the smoothing holds the noise of the surface before, on which it stands
+        total[rows] = (1 - part**2) * variance[rows] + part**2 * spread * excess
+    return (change, total) if changed else (None, variance)
+
+
+def _lines(means, level, width, common, wider):
+    """
+    Return local lines through the rest of the means, and how far to believe them.
+
+    That is the part of a line to be added, the line, its variance, and by how much the
+    boxes scatter more.
+    """
     weight = means.weight
     rest = np.where(weight > 0, means.mean - _at_means(level, means), 0)
     smooth, spread = _smooth(means, rest, width)
     # what the others say about a box: its own part is taken out of the line
     own = np.clip(spread * weight, 0, 0.9)
     predicted = (smooth - own * rest) / (1 - own)
-    common = _common_noise(correlation, width)
-    # correlated products scatter more
-    wider = np.prod([1 + 2 * one**2 for one in correlation])
     part, excess = _believe(weight, rest, predicted, spread, common, wider)
-    change = part * smooth
-    if not np.any(np.abs(change) > np.sqrt(np.maximum(spread, 0))):
-        return None, variance
-    # the smoothing holds the noise of the surface before, on which it stands
-    return change, (1 - part**2) * variance + part**2 * spread * excess
+    return part, smooth, spread, excess
 
 
 def _believe(weight, rest, predicted, spread, common, wider):
@@ -235,8 +275,9 @@ def _believe(weight, rest, predicted, spread, common, wider):
 
 def _smooth(means, rest, width):
     """Return local straight lines at the centres of the boxes, and their variance."""
-    weight, y, x = means.weight, means.y, means.x
+    weight = means.weight
     row, column = np.ogrid[: weight.shape[0], : weight.shape[1]]
+    y, x = row + means.y, column + means.x
 
     def total(values):
         return sum_triangle(values, width)
@@ -261,11 +302,10 @@ def _smooth(means, rest, width):
 
 def _at_means(level, means):
     """Return the surface where the pixels of the boxes are on average."""
-    row, column = np.ogrid[: level.shape[0], : level.shape[1]]
     result = level.copy()
-    for axis, place, center in ((0, means.y, row), (1, means.x, column)):
+    for axis, offset in enumerate((means.y, means.x)):
         if level.shape[axis] > 1:
-            result += np.gradient(level, axis=axis) * (place - center)
+            result += np.gradient(level, axis=axis) * offset
     return result
 
 

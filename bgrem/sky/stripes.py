@@ -11,7 +11,7 @@ from scipy import ndimage
 from bgrem.sky.mesh import find_quantum
 from bgrem.sky.normalize import estimate_normalization
 
-__all__ = ['find_stripes', 'measure_stripes']
+__all__ = ['find_stripes', 'measure_stripes', 'stripes_of_sums', 'sum_lines']
 
 # A row with a smaller part of usable pixels than this has no level of its own.
 _MIN_PART = 0.1
@@ -100,24 +100,83 @@ def find_stripes(rest, usable):
     Stripes differ from the next ones as roughly as from those a few further on, and do
     so alike in both halves of the image. A step, an even slope or fringes do not.
     """
+    rows = slice(0, len(rest))
+    return stripes_of_sums([sum_lines(rest, usable, rows, len(rest))])
+
+
+def sum_lines(rest, usable, rows, n_rows):
+    """
+    Sum a band of an image along its rows and columns, for `stripes_of_sums`.
+
+    Parameters
+    ----------
+    rest, usable : 2D `~numpy.ndarray`
+        As for `find_stripes`, in the rows of the band.
+    rows : slice
+        These rows.
+    n_rows : int
+        The number of rows of the image.
+
+    Returns
+    -------
+    sums : tuple of 2 3D `~numpy.ndarray` of float64
+        For each row of the band, and for each column, the sums of the pixels and their
+        numbers (first axis) in both halves of its length (second axis).
+    """
+    middle = rest.shape[1] // 2
+    below = min(max(n_rows // 2 - rows.start, 0), len(rest))
+    halves = [
+        [np.s_[:, :middle], np.s_[:, middle:]],
+        [np.s_[:below], np.s_[below:]],
+    ]
+    return tuple(
+        np.array(
+            [
+                [
+                    np.sum(rest[half], axis=axis, where=usable[half], dtype=float)
+                    for half in both
+                ],
+                [np.count_nonzero(usable[half], axis=axis) for half in both],
+            ],
+            dtype=float,
+        )
+        for both, axis in zip(halves, (1, 0), strict=True)
+    )
+
+
+def stripes_of_sums(sums):
+    """
+    Find the stripes of an image whose bands have been summed.
+
+    Parameters
+    ----------
+    sums : list
+        Of all bands in their order, from `sum_lines`.
+
+    Returns
+    -------
+    rows, columns : 1D `~numpy.ndarray` of float
+        As of `find_stripes`.
+    """
     found = []
-    for values, given in ((rest, usable), (rest.T, usable.T)):
-        half = values.shape[1] // 2
-        levels = _means(values, given)
+    of_rows = np.concatenate([one for one, _ in sums], axis=-1)
+    of_columns = np.sum([one for _, one in sums], axis=0)
+    lengths = of_columns.shape[-1], of_rows.shape[-1]
+    for (total, n_values), length in zip((of_rows, of_columns), lengths, strict=True):
+        half = length // 2
+        levels = _means(total.sum(axis=0), n_values.sum(axis=0), length)
         halves = (
-            _means(values[part], given[part])
-            for part in (np.s_[:, :half], np.s_[:, half:])
+            _means(total[k], n_values[k], n)
+            for k, n in enumerate((half, length - half))
         )
         is_striped = min(len(levels), half) >= _MIN_STRIPES and _are_stripes(*halves)
         found.append(np.nan_to_num(levels) if is_striped else np.zeros(len(levels)))
     return tuple(found)
 
 
-def _means(values, given):
+def _means(total, n_values, length):
     """Return the mean of each row, NaN where it has too few values."""
-    n_values = np.count_nonzero(given, axis=1)
-    total = np.sum(values, axis=1, where=given, dtype=float)
-    enough = n_values > _MIN_PART * values.shape[1]
+    enough = n_values > _MIN_PART * length
     return np.where(enough, total / np.maximum(n_values, 1), np.nan)
 
 

@@ -45,6 +45,7 @@ class PerfectNetwork:
 def fake_weights(network, n_steps=1):
     return SimpleNamespace(
         network=lambda device: network,
+        config=network.config,
         schedule=CosineSchedule(),
         n_steps=n_steps,
         # up to 32 px are in use

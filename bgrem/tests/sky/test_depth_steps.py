@@ -53,7 +53,7 @@ def test_smooth_change_is_left_alone(monkeypatch):
     sigma = np.broadcast_to(np.linspace(1, 3, SHAPE[1]), SHAPE)
     image = sigma * np.random.default_rng(3).normal(size=SHAPE)
     scale = estimate_normalization(image).scale
-    monkeypatch.setattr('bgrem.sky.normalize.sharpen_steps', lambda *_: None)
+    monkeypatch.setattr('bgrem.sky.depth_steps.DepthSteps.sharpen', lambda *_: None)
     assert_array_equal(scale, estimate_normalization(image).scale)
 
 

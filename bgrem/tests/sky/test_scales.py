@@ -15,7 +15,7 @@ NOISE = np.random.default_rng(4).normal(size=SHAPE)
 def surface_of(mean, weight=None, correlation=0.0):
     """Return the surface in all boxes, and itself."""
     weight = np.ones(mean.shape) if weight is None else weight
-    means = BoxMeans(mean, weight, *np.indices(mean.shape, dtype=float))
+    means = BoxMeans(mean, weight, *np.zeros((2, *mean.shape)))
     surface = fit_surface(means, lambda _: (correlation, correlation))
     size = (surface.factor,) * 2
     return interpolate_mesh(surface.level, mean.shape, size, edges='linear'), surface
@@ -31,13 +31,13 @@ class TestBoxMeans:
         mean = np.arange(15.0).reshape(3, 5)
         weight = np.ones((3, 5))
         weight[0, 0] = 3
-        pairs = BoxMeans(mean, weight, *np.indices(mean.shape, dtype=float)).paired()
+        pairs = BoxMeans(mean, weight, *np.zeros((2, *mean.shape))).paired()
         assert_array_equal(pairs.weight, [[6, 4, 2], [2, 2, 1]])
         assert_allclose(pairs.mean[0, 0], (0 + 0 + 0 + 1 + 5 + 6) / 6)
         # the middle of the first pair is (0.5, 0.5), the unit is two boxes
         assert_allclose(pairs.y[0, 0], (2 / 6 - 0.5) / 2)
-        assert_allclose([pairs.y[1, 1], pairs.x[1, 1]], [0.75, 1.0])
-        assert_allclose([pairs.y[1, 2], pairs.x[1, 2]], [0.75, 1.75])
+        assert_allclose([pairs.y[1, 1], pairs.x[1, 1]], [-0.25, 0.0])
+        assert_allclose([pairs.y[1, 2], pairs.x[1, 2]], [-0.25, -0.25])
 
     def test_empty_boxes(self):
         weight = np.zeros((2, 2))
@@ -127,7 +127,7 @@ class TestFitSurface:
         # along each axis neighbours of n boxes share half a box of 2 n - 1
         taken, told = (
             fit_surface(
-                BoxMeans(noise, np.ones(SHAPE), Y, X),
+                BoxMeans(noise, np.ones(SHAPE), *np.zeros((2, *SHAPE))),
                 lambda n, told=told: 2 * (told / (2 * n - 1),),
             )
             for told in (0.0, 0.5)

@@ -1,0 +1,467 @@
+"""
+The steps from an image to its maps, each for a part of the image.
+
+`bgrem.pipeline.separate` and `bgrem.DiffusionBackground` do the same with the whole
+image, by the same functions. Here a step takes what it needs of the image and what the
+steps before have measured, so that steps can run one after the other or on many
+machines.
+"""
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from bgrem.detect.discovery import SURE, source_width
+from bgrem.detect.peaks import find_peaks, peak_widths
+from bgrem.pipeline import FINISH_MARGIN, finish_probability, finish_source
+from bgrem.sky.bands import Measurement, NeedsWhole, widen
+from bgrem.sky.counts import sparse_step
+from bgrem.sky.maps import MeshMap
+from bgrem.sky.normalize import MARGIN, Normalization
+from bgrem.sky.sampling import choose_sampling
+from bgrem.sky.units import binary_unit, in_unit
+from bgrem.weights import load_weights
+
+__all__ = [
+    'Found',
+    'FoundMeasurement',
+    'Hidden',
+    'Job',
+    'Sky',
+    'as_float',
+    'check_sampling',
+    'float_dtype',
+    'measure_hidden',
+    'normalize_rows',
+    'run_tiles',
+]
+
+_PEAK_MARGIN = 16  # rows; no peak of the probability is wider
+_SAMPLE = 2**20  # pixels that tell whether an image holds single counts
+
+
+def float_dtype(dtype):
+    """
+    Return the dtype of the maps of an image.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Of the image.
+
+    Returns
+    -------
+    dtype : `~numpy.dtype`
+        That of float64 for float64 and wider, else float32.
+
+    Raises
+    ------
+    TypeError
+        If it is no real number.
+    """
+    dtype = np.dtype(dtype)
+    if dtype.kind not in 'fiub':
+        msg = f'data must be an array of real numbers, got dtype {dtype}'
+        raise TypeError(msg)
+    is_double = dtype.kind == 'f' and dtype.itemsize >= 8
+    return np.dtype(np.float64 if is_double else np.float32)
+
+
+def as_float(data, mask=None):
+    """
+    Return pixels as the steps take them, and which of them are unusable.
+
+    Parameters
+    ----------
+    data : 2D array_like
+        Some rows of an image.
+    mask : 2D `~numpy.ndarray`, optional
+        Not zero at pixels that must not be used.
+
+    Returns
+    -------
+    data : 2D `~numpy.ndarray` of float
+    unusable : 2D `~numpy.ndarray` of bool
+    """
+    data = np.asarray(data)
+    data = np.ascontiguousarray(data, dtype=float_dtype(data.dtype))
+    unusable = ~np.isfinite(data)
+    if mask is not None:
+        unusable |= np.asarray(mask) != 0
+    return data, unusable
+
+
+@dataclass(frozen=True)
+class Job:
+    """
+    An image and how its sources are to be separated: all that a step needs beside data.
+
+    Attributes
+    ----------
+    shape : tuple of 2 int
+        The shape of the image.
+    dtype : `~numpy.dtype`
+        That of the maps.
+    weights : `bgrem.weights.Weights`
+        The weights; a pickle of them holds their path alone.
+    n_steps, n_symmetries, device, batch_size
+        As for `bgrem.denoise.run.denoise`.
+    """
+
+    shape: tuple
+    dtype: np.dtype
+    weights: object
+    n_steps: int
+    n_symmetries: int = 1
+    device: str = 'auto'
+    batch_size: int | None = None
+
+    def __reduce__(self):
+        # where it arrives the package may be in another folder
+        from bgrem.weights import list_weights
+
+        weights = self.weights
+        is_shipped = weights.name in list_weights() and (
+            load_weights(weights.name).sha256 == weights.sha256
+        )
+        source = weights.name if is_shipped else str(weights.path)
+        values = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name != 'weights'
+        }
+        return _load_job, (source, weights.sha256, values)
+
+    @property
+    def layout(self):
+        """The tiles of the whole image (`bgrem.denoise.tiling.TileLayout`)."""
+        from bgrem.denoise.run import tile_layout
+
+        return tile_layout(self.shape, self.weights)
+
+
+def _load_job(source, sha256, values):
+    """Return a job whose weights are loaded here."""
+    weights = load_weights(source)
+    if weights.sha256 != sha256:
+        msg = f'weights {source} differ from those of the process that sent the work'
+        raise ValueError(msg)
+    return Job(weights=weights, **values)
+
+
+class Hidden:
+    """
+    The pixels of an image that are not used, and the unit in which it is measured.
+
+    Parameters
+    ----------
+    blank : `bgrem.sky.blank.BlankPixels`
+        What tells the blank ones.
+    unit : float
+        As `bgrem.sky.units.binary_unit` chooses it.
+
+    Attributes
+    ----------
+    margin : int
+        So many rows beyond a part have to be seen with it.
+    """
+
+    def __init__(self, blank, unit):
+        self._blank, self.unit, self.margin = blank, unit, blank.margin
+
+    def apply(self, data, unusable):
+        """
+        Return data in their unit and all that is hidden, blank pixels among them.
+
+        Parameters
+        ----------
+        data, unusable : 2D `~numpy.ndarray`
+            A part of the image with its margin.
+
+        Returns
+        -------
+        data : 2D `~numpy.ndarray` of float
+        hidden : 2D `~numpy.ndarray` of bool
+        """
+        hidden = unusable | self._blank.find(data, unusable)
+        return in_unit(data, self.unit), hidden
+
+
+def measure_hidden(found):
+    """
+    Return what hides pixels, from what was measured.
+
+    Parameters
+    ----------
+    found : `bgrem.sky.blank.BlankMeasurement`
+        All that there is to know.
+
+    Returns
+    -------
+    hidden : `Hidden`
+
+    Raises
+    ------
+    ValueError
+        If no pixel is usable.
+    """
+    if found.n_usable == 0:
+        msg = 'data must have a usable pixel: all are masked or not finite'
+        raise ValueError(msg)
+    sample = np.append(found.sample, found.sample.dtype.type(found.largest))
+    unit = binary_unit(sample, np.zeros(sample.shape, dtype=bool))
+    return Hidden(found.result, unit)
+
+
+def normalize_rows(job, maps, rows, data, hidden, start):
+    """
+    Return some rows of an image as the network sees them.
+
+    Parameters
+    ----------
+    job : `Job`
+        The image.
+    maps : `bgrem.sky.normalize.LocalMaps`
+        Its level and noise.
+    rows : slice
+        The rows.
+    data, hidden : 2D `~numpy.ndarray`
+        From `Hidden.apply`, in these rows and ``maps.margin + MARGIN`` more on either
+        side, as far as there are any.
+    start : int
+        The first of these rows.
+
+    Returns
+    -------
+    image : 2D `~numpy.ndarray` of float32
+    """
+    wider = widen(rows, MARGIN, job.shape[0])
+    part = maps.part(wider, data, hidden, start)
+    seen = slice(wider.start - start, wider.stop - start)
+    image = part.forward(data[seen], hidden[seen], wider.start)
+    first = rows.start - wider.start
+    return image[first : first + rows.stop - rows.start]
+
+
+def run_tiles(job, image, layout):
+    """
+    Run the network on some tiles.
+
+    Parameters
+    ----------
+    job : `Job`
+        The image.
+    image : 2D `~numpy.ndarray` of float32
+        Of `normalize_rows`, where the tiles are.
+    layout : `bgrem.denoise.tiling.TileLayout`
+        A part of the layout of the job.
+
+    Returns
+    -------
+    source, center_logit : 2D `~numpy.ndarray` of float32
+        What the tiles add to the blended maps, see `bgrem.denoise.run.denoise`.
+    """
+    from bgrem.denoise.run import denoise
+
+    return denoise(
+        image,
+        job.weights,
+        n_steps=job.n_steps,
+        n_symmetries=job.n_symmetries,
+        device=job.device,
+        batch_size=job.batch_size,
+        layout=layout,
+    )
+
+
+class Found:
+    """
+    What was found in some rows of an image.
+
+    Parameters
+    ----------
+    job : `Job`
+        The image.
+    maps : `bgrem.sky.normalize.LocalMaps`
+        Its level and noise.
+    rows : slice
+        The rows.
+    data, hidden : 2D `~numpy.ndarray`
+        From `Hidden.apply`, in these rows and ``maps.margin + MARGIN + FINISH_MARGIN``
+        more on either side, as far as there are any.
+    start : int
+        The first row in them.
+    blended : tuple
+        The blended maps ``source`` and ``center_logit``, in these rows and
+        `FINISH_MARGIN` more on either side.
+
+    Attributes
+    ----------
+    data, hidden, noise, source : 2D `~numpy.ndarray`
+        In these rows, and in units of `Hidden`.
+    """
+
+    def __init__(self, job, maps, rows, data, hidden, start, blended):
+        wider = widen(rows, FINISH_MARGIN, job.shape[0])
+        widest = widen(wider, MARGIN, job.shape[0])
+        part = maps.part(widest, data, hidden, start)
+        seen = slice(widest.start - start, widest.stop - start)
+        data, hidden = data[seen], hidden[seen]
+        self._all = job, part, data, hidden, blended
+        self._wider = slice(wider.start - widest.start, wider.stop - widest.start)
+        self._inner = slice(rows.start - wider.start, rows.stop - wider.start)
+        self._first_row = widest.start
+        self.data, self.hidden, self.noise = map(self._cut, (data, hidden, part.scale))
+        center = self._cut(part.center)
+        self.source = finish_source(
+            blended[0][self._inner].copy(),
+            self.hidden | (self.noise == 0),
+            Normalization(center, self.noise),
+        )
+
+    def _cut(self, image):
+        return image[self._wider][self._inner]
+
+    @property
+    def probability(self):
+        """
+        The probability of source centres in these rows (2D `~numpy.ndarray`).
+        """
+        from bgrem.denoise.run import finish_logit
+
+        job, part, data, hidden, blended = self._all
+        image = part.forward(data, hidden, self._first_row)[self._wider]
+        hidden = (hidden | (part.scale == 0))[self._wider]
+        logit = finish_logit(*blended)
+        return finish_probability(logit, image, hidden, job.weights)[self._inner]
+
+
+class FoundMeasurement(Measurement):
+    """
+    How wide the sources of an image are, and whether it holds single counts.
+
+    It takes the images ``data``, ``hidden``, ``noise``, ``source`` and ``probability``
+    of `Found`.
+
+    Parameters
+    ----------
+    shape : tuple of 2 int
+        The shape of the image.
+
+    Attributes
+    ----------
+    widths : 1D `~numpy.ndarray`
+        The widths of the peaks of which the network is sure.
+    probability : 1D `~numpy.ndarray`
+        Their probabilities.
+    bounds : tuple of 2 float or `None`
+        The least and the largest usable pixel.
+    """
+
+    stage = 'peaks'
+    margin = _PEAK_MARGIN
+
+    def _see_peaks(self, rows, data, hidden, noise, source, probability):
+        first = rows.start - max(rows.start - self.margin, 0)
+        inner = slice(first, first + rows.stop - rows.start)
+        peaks = find_peaks(probability, min_probability=SURE)
+        peaks = peaks[(peaks['y'] >= inner.start) & (peaks['y'] < inner.stop)]
+        widths = peak_widths(source, noise, peaks['y'], peaks['x'])
+        step = max(1, math.isqrt(math.prod(self.shape) // _SAMPLE))
+        some = np.s_[inner.start + -rows.start % step : inner.stop : step, ::step]
+        usable = data[inner][~hidden[inner]]
+        bounds = (usable.min(), usable.max()) if usable.size else None
+        sample = data[some], hidden[some], noise[some]
+        return widths, peaks['probability'], sample, bounds
+
+    def _learn_peaks(self, seen):
+        widths, probability, samples, bounds = zip(*seen, strict=True)
+        self.widths, self.probability = map(np.concatenate, (widths, probability))
+        known = [one for one in bounds if one is not None]
+        self.bounds = None
+        if known:
+            lowest, highest = zip(*known, strict=True)
+            self.bounds = min(lowest), max(highest)
+        if sparse_step(*map(np.concatenate, zip(*samples, strict=True))):
+            msg = 'it holds single counts'
+            raise NeedsWhole(msg)
+        self.stage = None
+
+
+def check_sampling(found, data, hidden):
+    """
+    Raise an error for an image that the network has to see in other pixels.
+
+    Parameters
+    ----------
+    found : `FoundMeasurement`
+        What was found in the image.
+    data, hidden : 2D `~numpy.ndarray`
+        From `Hidden.apply`, in the middle of the image
+        (`bgrem.sky.sampling.middle_of`).
+
+    Raises
+    ------
+    NeedsWhole
+        If it has.
+    """
+    width = source_width(found.widths, found.probability)
+    binning, sharpening = choose_sampling(data, hidden, width)
+    if binning != 1 or sharpening:
+        msg = 'it is broader or smoother than the weights know'
+        raise NeedsWhole(msg)
+
+
+class Sky:
+    """
+    The sky of an image, of which any part can be had.
+
+    Parameters
+    ----------
+    job : `Job`
+        The image.
+    measured : `bgrem.sky.boxes.SkyMeasurement`
+        All that there is to know.
+    unit : float
+        That of `Hidden`.
+    bounds : tuple of 2 float or `None`
+        The least and the largest usable pixel, in that unit.
+
+    Attributes
+    ----------
+    box_size : int
+        The side of the boxes of the sky.
+    median, noise : float
+        The medians of the boxes.
+    """
+
+    def __init__(self, job, measured, unit, bounds):
+        self._unit, self._dtype = unit, job.dtype
+        self._bounds = None if bounds is None else tuple(unit * one for one in bounds)
+        sky = measured.result
+        level, noise, _ = sky.meshes(unit, job.dtype, self._bounds)
+        self.box_size = sky.box_size
+        self.median, self.noise = float(np.median(level)), float(np.median(noise))
+        boxes = (sky.box_size,) * 2
+        self._level = MeshMap(level, job.shape, boxes, job.dtype, edges='linear')
+        self._noise = MeshMap(noise, job.shape, boxes, job.dtype)
+
+    def maps(self, rows, columns=None):
+        """
+        Return the sky in a part of the image.
+
+        Parameters
+        ----------
+        rows, columns : slice
+            The part.
+
+        Returns
+        -------
+        background, background_rms : 2D `~numpy.ndarray`
+            As of `bgrem.DiffusionBackground`.
+        """
+        level = self._level.part(rows, columns)
+        if self._bounds is not None:
+            np.clip(level, *self._bounds, out=level)
+        return level, self._noise.part(rows, columns)

@@ -1,0 +1,177 @@
+"""
+An image seen a band of rows after the other, so that it need not be there as a whole.
+
+What belongs to the whole image is measured in stages. In each stage all bands are
+looked at, by a function of the band alone; what they show together says what is to be
+looked for in the next stage, or is the result. An image in memory and one in a file
+or on a cluster are measured by the same stages in the same bands. Numpy only.
+"""
+
+from copy import copy
+
+__all__ = ['Measurement', 'NeedsWhole', 'measure', 'split_rows', 'widen']
+
+_PIXELS = 2**21  # of a band
+# All blocks that are measured have sides that fit into this number of rows.
+_MULTIPLE = 64
+
+
+class NeedsWhole(Exception):
+    """What an image holds cannot be told from its bands; the text says what it is."""
+
+
+class Measurement:
+    """
+    What is known of an image while it is measured, stage by stage.
+
+    Subclasses have for each stage ``x`` a method ``_see_x(rows, *images)``, which says
+    what a band shows, and ``_learn_x(seen)``, which makes of what all bands show what
+    the image is like, and sets the next stage.
+
+    Attributes
+    ----------
+    shape : tuple of 2 int
+        The shape of the image.
+    stage : str or `None`
+        What is looked for next; `None` once all is known.
+    margin : int
+        The rows beyond a band on either side that are seen with it, as far as there
+        are any.
+    most_stages : int
+        After so many all is known.
+    """
+
+    stage = None
+    margin = 0
+    most_stages = 1
+
+    def __init__(self, shape):
+        self.shape = tuple(int(n) for n in shape)
+
+    @property
+    def bands(self):
+        """
+        The bands in which the image is seen (list of slice).
+        """
+        return split_rows(self.shape)
+
+    def see(self, rows, *images):
+        """
+        Look at a band.
+
+        Parameters
+        ----------
+        rows : slice
+            The rows of the band in the image.
+        *images : 2D `~numpy.ndarray`
+            What the measurement takes, in these rows and the margin.
+
+        Returns
+        -------
+        seen : object
+            What the band shows, to be pickled; `None` where all is known.
+        """
+        return self.stage and getattr(self, f'_see_{self.stage}')(rows, *images)
+
+    def learn(self, seen):
+        """
+        Take in what the bands show.
+
+        Parameters
+        ----------
+        seen : list
+            Of all bands in their order, from `see`; lists in it may be emptied.
+
+        Returns
+        -------
+        measurement : `Measurement`
+            A new one, for the next stage.
+
+        Raises
+        ------
+        NeedsWhole
+            If bands do not tell enough.
+        """
+        if self.stage is None:
+            return self
+        result = copy(self)
+        getattr(result, f'_learn_{self.stage}')(seen)
+        return result
+
+
+def measure(measurement, read):
+    """
+    Go through all stages of a measurement.
+
+    Parameters
+    ----------
+    measurement : `Measurement`
+        What is known before.
+    read : callable
+        Takes rows (a slice) and returns the images that the measurement takes.
+
+    Returns
+    -------
+    measurement : `Measurement`
+        With all that there is to know.
+
+    Raises
+    ------
+    NeedsWhole
+        If bands do not tell enough.
+    """
+    while measurement.stage is not None:
+        margin, n_rows = measurement.margin, measurement.shape[0]
+        measurement = measurement.learn(
+            [
+                measurement.see(rows, *read(widen(rows, margin, n_rows)))
+                for rows in measurement.bands
+            ]
+        )
+    return measurement
+
+
+def widen(rows, margin, n_rows):
+    """
+    Return rows and those beside them, as far as there are any.
+
+    Parameters
+    ----------
+    rows : slice
+        The rows.
+    margin : int
+        How many more on either side.
+    n_rows : int
+        The rows of the image.
+
+    Returns
+    -------
+    wider : slice
+    """
+    return slice(max(rows.start - margin, 0), min(rows.stop + margin, n_rows))
+
+
+def split_rows(shape, edges=None):
+    """
+    Cut an image into bands of rows.
+
+    Parameters
+    ----------
+    shape : tuple of 2 int
+        Its shape.
+    edges : 1D `~numpy.ndarray` of int, optional
+        Where a band may begin, and the end. Default: at multiples of 64 rows.
+
+    Returns
+    -------
+    bands : list of slice
+        Of about two megapixels.
+    """
+    if edges is None:
+        edges = [*range(0, shape[0], _MULTIPLE), shape[0]]
+    bands, start = [], 0
+    for edge, following in zip(edges[1:], [*edges[2:], None], strict=True):
+        if following is None or (following - start) * shape[1] > _PIXELS:
+            bands.append(slice(int(start), int(edge)))
+            start = edge
+    return bands

@@ -1,0 +1,176 @@
+"""Tests of arrays of dask."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+import bgrem.scale.arrays
+from bgrem import load_weights, subtract_array
+from bgrem.scale.steps import Job
+from bgrem.tests.scale.conftest import assert_same_maps, draw_image, in_memory
+
+dask = pytest.importorskip('dask')
+da = pytest.importorskip('dask.array')
+
+pytestmark = pytest.mark.usefixtures('bands')
+
+NAMES = {
+    'BACKGROUND': 'background',
+    'BACKGROUND_RMS': 'background_rms',
+    'SOURCE': 'source',
+    'PROBABILITY': 'probability',
+}
+
+
+def assert_as_in_memory(arrays, whole):
+    found = {name: getattr(arrays, attribute) for name, attribute in NAMES.items()}
+    assert_same_maps(found, {name: whole[name] for name in NAMES})
+
+
+def computed(arrays, **options):
+    options.setdefault('scheduler', 'synchronous')
+    return type(arrays)(*dask.compute(*arrays, **options))
+
+
+@pytest.mark.parametrize('chunks', [(50, 70), (77, 260), (390, 260), (200, 33)])
+def test_as_in_memory(chunks, image, whole, tiny_weights):
+    array = da.from_array(image, chunks=chunks)
+    arrays = subtract_array(array, weights=tiny_weights)
+    for one in arrays:
+        assert one.chunks == array.chunks
+    found = computed(arrays)
+    for one, promised in zip(found, arrays, strict=True):
+        assert one.dtype == promised.dtype == np.float32
+    assert_as_in_memory(found, whole)
+
+
+@pytest.mark.parametrize('dtype', ['f8', '>i2'])
+def test_mask_and_dtypes(dtype, tiny_weights):
+    image = np.nan_to_num(draw_image((200, 260)), nan=1000).astype(dtype)
+    mask = np.zeros(image.shape, dtype=bool)
+    mask[20:90, 150:210] = True
+    arrays = subtract_array(
+        da.from_array(image, chunks=(90, 260)),
+        mask=da.from_array(mask, chunks=(40, 100)),
+        weights=tiny_weights,
+    )
+    found = computed(arrays)
+    assert found.source.dtype == ('f8' if dtype == 'f8' else 'f4')
+    assert_as_in_memory(found, in_memory(image, tiny_weights, mask=mask))
+
+
+def test_nothing_is_computed_when_the_graph_is_built(tiny_weights):
+    def fail(*_, **__):
+        msg = 'it has been computed'
+        raise RuntimeError(msg)
+
+    array = da.map_blocks(
+        fail, chunks=((64, 66), (260,)), dtype='f4', meta=np.empty((0, 0), 'f4')
+    )
+    arrays = subtract_array(array, weights=tiny_weights, block_size=(50, 100))
+    assert arrays.source.chunks == ((50, 50, 30), (100, 100, 60))
+    with pytest.raises(RuntimeError, match='it has been computed'):
+        arrays.background[:2, :2].compute(scheduler='synchronous')
+
+
+def test_graph_is_small():
+    """The weights of 10 MB are not in it, and neither is anything of the image."""
+    array = da.random.random((8192, 8192), chunks=2048).astype('f4')
+    arrays = subtract_array(array)
+    size = len(pickle.dumps(dict(arrays.source.__dask_graph__())))
+    assert size < 1_000_000
+    path = load_weights('optical').path
+    assert path.stat().st_size > 4_000_000
+
+
+def test_a_huge_array_is_not_hashed(image, tiny_weights, monkeypatch):
+    def fail(*_, **__):
+        msg = 'it has been hashed'
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr('dask.array.core.tokenize', fail)
+    subtract_array(image, weights=tiny_weights, return_type='dask')
+
+
+@pytest.mark.parametrize('parallel', ['current-scheduler', False, True, 2])
+def test_numpy_in_and_out(parallel, image, whole, tiny_weights):
+    with dask.config.set(scheduler='synchronous'):
+        found = subtract_array(image, weights=tiny_weights, parallel=parallel)
+    assert all(type(one) is np.ndarray for one in found)
+    assert_as_in_memory(found, whole)
+
+
+def test_return_types(image, tiny_weights):
+    array = da.from_array(image[:100, :100], chunks=50)
+    lazy = subtract_array(array, weights=tiny_weights)
+    assert all(isinstance(one, da.Array) for one in lazy)
+    found = subtract_array(
+        array, weights=tiny_weights, return_type='numpy', parallel=False
+    )
+    assert all(type(one) is np.ndarray for one in found)
+
+
+def test_network_runs_once_for_all_maps(image, tiny_weights, monkeypatch):
+    calls = []
+    run = bgrem.scale.arrays.run_tiles
+
+    def counted(job, image, layout):
+        calls.append(len(layout))
+        return run(job, image, layout)
+
+    monkeypatch.setattr('bgrem.scale.arrays.run_tiles', counted)
+    array = da.from_array(image, chunks=70)
+    computed(subtract_array(array, weights=tiny_weights))
+    job = Job(image.shape, np.dtype('f4'), load_weights(tiny_weights), 1)
+    assert sum(calls) == len(job.layout)
+
+
+def test_job_takes_its_weights_from_where_it_is(tiny_weights, tmp_path):
+    shipped = Job((9, 9), np.dtype('f4'), load_weights('optical'), 1)
+    content = pickle.dumps(shipped)
+    assert len(content) < 500
+    assert b'safetensors' not in content
+    assert pickle.loads(content) == shipped
+    other = tmp_path / 'other.safetensors'
+    other.write_bytes(tiny_weights.read_bytes())
+    content = pickle.dumps(Job((9, 9), np.dtype('f4'), load_weights(other), 1))
+    other.write_bytes(load_weights('optical').path.read_bytes())
+    with pytest.raises(ValueError, match='differ from those of the process that sent'):
+        pickle.loads(content)
+
+
+@pytest.mark.parametrize(
+    ('change', 'error', 'match'),
+    [
+        ({'array': np.zeros(5)}, ValueError, 'array must be a 2D array'),
+        ({'array': np.zeros((0, 5))}, ValueError, 'array must be a 2D array'),
+        ({'array': np.zeros((5, 5), complex)}, TypeError, 'of real numbers'),
+        ({'mask': np.zeros((5, 6))}, ValueError, 'must have the same shape'),
+        ({'parallel': 'all'}, ValueError, "parallel must be 'current-scheduler'"),
+        ({'parallel': -1}, ValueError, 'parallel must be a positive integer'),
+        ({'return_type': 'zarr'}, ValueError, "return_type must be 'numpy' or 'dask'"),
+        ({'n_steps': 0}, ValueError, 'n_steps must be a positive integer'),
+        ({'n_symmetries': 5}, ValueError, 'n_symmetries must be'),
+        ({'batch_size': 0}, ValueError, 'batch_size must be a positive integer'),
+    ],
+)
+def test_errors(change, error, match, tiny_weights):
+    options = {'array': np.zeros((5, 5)), 'weights': tiny_weights, **change}
+    with pytest.raises(error, match=match):
+        subtract_array(**options)
+
+
+def test_unknown_chunks(tiny_weights):
+    array = da.ones((20, 20), chunks=5)
+    array = array[array[:, 0] > 0]
+    with pytest.raises(ValueError, match='array must have a known shape'):
+        subtract_array(array, weights=tiny_weights)
+
+
+def test_counts_need_the_whole(tiny_weights, counts_weights):
+    counts = np.random.default_rng(1).poisson(0.4, (150, 260)).astype(np.int16)
+    with pytest.raises(ValueError, match='need the whole image in memory'):
+        subtract_array(counts, weights=counts_weights)
+    with pytest.raises(ValueError, match='in blocks: it holds single counts. Use Diff'):
+        subtract_array(counts, weights=tiny_weights, parallel=False)
