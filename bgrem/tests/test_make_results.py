@@ -292,6 +292,19 @@ def test_limits(make, write, measured, tmp_path):
     assert rows[2]['5%'] == '40'
 
 
+def test_meerlicht(make, tmp_path):
+    """Every method of the file has a row, and no other command is needed."""
+    part = {'n_true': 90, 'methods': {'sep': method(1, 2, 3, 4, 5)}}
+    path = tmp_path / 'meerlicht.json'
+    content = results({'meerlicht': {'detection': part}}, 'meerlicht', n_scenes=5)
+    path.write_text(json.dumps(content), encoding='utf-8')
+    tables = make('--meerlicht', path)
+    assert tables.keys() == {'runs', 'meerlicht'}
+    (row,) = tables['meerlicht']
+    assert row == dict(zip(row, ('sep', *'12345'), strict=True))
+    assert list(row) == ['method', '1%', '2%', '5%', '10%', '20%']
+
+
 def test_real_images(make, write):
     stack = detection(ours=method(2, 2, 2, 2, 2))
     del stack['methods']['oracle']
@@ -414,8 +427,9 @@ def test_figures(make, write, measured, tmp_path):
     }
     assert figures.keys() >= {'detection', 'sky', 'fluxes', 'pulls', 'positions'}
     flat, mosaic = figures['detection'].axes
-    peer, oracle = flat.lines
+    ours, peer, oracle = flat.lines
     assert [flat.get_title(), mosaic.get_title()] == ['flat', 'mosaic']
+    assert list(ours.get_ydata()) == [8, 10, 16, 32, 64]
     assert list(peer.get_ydata()) == [4, 40, 40, 40, 64]
     assert list(oracle.get_ydata()) == [0, 20, 40, 80, 80]
     (panel,) = figures['positions'].axes
