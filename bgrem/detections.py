@@ -258,6 +258,9 @@ class DetectionMixin:
         30.0, 20.0, 15
         """
         image = self._image
+        if 'mask' in kwargs:
+            msg = 'mask must be given to DiffusionBackground, it is that of the image'
+            raise TypeError(msg)
         zero_point, aperture_radii, wcs = check_options(
             zero_point,
             aperture_radii,

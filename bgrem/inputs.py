@@ -288,7 +288,8 @@ def parse_error(error, data, unit):
         shapes = f'{data.shape} and {error.shape}'
         msg = f'data and error must have the same shape, got {shapes}'
         raise ValueError(msg)
-    error = error.astype(data.dtype)
+    with np.errstate(over='ignore'):  # then it is infinite, and masked
+        error = error.astype(data.dtype)
     unusable = ~(np.isfinite(error) & (error >= 0))
     if missing is not None:
         unusable |= missing
@@ -352,7 +353,8 @@ def _as_float_image(data):
     # integers become float32, as in Background2D; numpy would choose float64
     # for those of 32 bits and more
     double = data.dtype.kind == 'f' and data.dtype.itemsize >= 8
-    return np.array(data, dtype=np.float64 if double else np.float32, order='C')
+    with np.errstate(over='ignore'):  # of longdouble: then it is infinite
+        return np.array(data, dtype=np.float64 if double else np.float32, order='C')
 
 
 def _as_mask(mask, shape, name):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 
-from bgrem.checks import check_count
+from bgrem.checks import check_count, check_finite
 from bgrem.cli.cluster import run_all
 from bgrem.cli.info import info
 from bgrem.cli.inputs import (
@@ -326,12 +326,16 @@ def _check_options(options):
     if options.error is not None and options.weight is not None:
         msg = 'error and weight must not be given together'
         raise ValueError(msg)
-    if options.error is not None and options.gain is not None:
+    # of another image that is measured the error is not known
+    has_error = options.error is not None and options.measure is None
+    if has_error and options.gain is not None:
         msg = (
             'gain must not be given with error, the total error, which has the photon '
             'noise of the sources already'
         )
         raise ValueError(msg)
+    if options.zero_point is not None:
+        check_finite('zero_point', options.zero_point)
 
 
 def _load_weights(options):

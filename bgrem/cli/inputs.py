@@ -196,7 +196,7 @@ def read_chips(options, path):
     Raises
     ------
     OSError, ValueError
-        If something cannot be read.
+        If something cannot be read, or the images have different units.
 
     Warns
     -----
@@ -214,7 +214,10 @@ def read_chips(options, path):
         if chip.is_empty:
             msg = f'{path}, HDU {chip.image.hdu}, has no usable pixel and is left out'
             warnings.warn(msg, AstropyUserWarning, stacklevel=2)
-    return full or chips
+    chips = full or chips
+    for images in ([chip.image for chip in chips], [chip.measured for chip in chips]):
+        _check_units(images)
+    return chips
 
 
 def check_streamed(options):
@@ -286,7 +289,7 @@ def _read_chip(options, image, places, bits):
 def _read_measured(path, hdu, image):
     """Read the image to measure: of several the one with the HDU of the image."""
     images = read_images(path, hdu)
-    if len(images) == 1:
+    if len(images) == image.n_images == 1:
         return images[0]
     for one in images:
         if one.hdu == image.hdu:
@@ -314,6 +317,24 @@ def _check_shape(name, values, image):
         msg = (
             f'data and {name} must have the same shape, got {image.data.shape} in HDU '
             f'{image.hdu} and {values.shape}'
+        )
+        raise ValueError(msg)
+
+
+def _check_units(images):
+    """Refuse images that no column of one catalogue, nor zero point, can be of."""
+    units = {}
+    for image in images:
+        if image is not None:
+            units.setdefault(image.unit, image)
+    if len(units) > 1:
+        found = ', '.join(
+            f'{"none" if unit is None else unit} in HDU {image.hdu}'
+            for unit, image in units.items()
+        )
+        msg = (
+            f'the images of {image.path} must have the same unit, got {found}; name an '
+            'HDU to use one'
         )
         raise ValueError(msg)
 

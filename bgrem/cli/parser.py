@@ -82,7 +82,7 @@ def make_parser():
     )
     _add_image_options(plot, 'picture to write: .png, .pdf, .svg or .jpg')
     # Nothing is measured for a picture.
-    plot.set_defaults(gain=None, measure=None)
+    plot.set_defaults(gain=None, measure=None, zero_point=None)
 
     info = commands.add_parser(
         'info',
@@ -228,7 +228,11 @@ def _add_flux_options(parser):
 
 def _box_size(text):
     """Return a number of pixels, or 'auto'."""
-    return text if text == 'auto' else int(text)
+    try:
+        return text if text == 'auto' else int(text)
+    except ValueError:
+        msg = f"must be 'auto' or a number of pixels, got {text!r}"
+        raise argparse.ArgumentTypeError(msg) from None
 
 
 def _add_denoiser_options(parser):

@@ -282,7 +282,14 @@ def _sky_wcs(wcs):
 
 def _as_radii(radii):
     """Return the radii of the circular apertures as a list."""
-    values = np.asarray(radii)
+    try:
+        values = u.Quantity(radii, copy=None)
+    except (TypeError, ValueError):  # no numbers at all
+        values = np.asarray(radii)
+    if getattr(values, 'unit', u.pix) not in (u.pix, u.dimensionless_unscaled):
+        msg = f'aperture_radii must be in pixels, got {radii!r}'
+        raise u.UnitConversionError(msg)
+    values = np.asarray(values)
     if values.ndim != 1 or values.dtype.kind not in 'fiu':
         msg = f'aperture_radii must be a sequence of numbers of pixels, got {radii!r}'
         raise TypeError(msg)

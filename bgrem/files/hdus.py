@@ -226,8 +226,13 @@ def _is_2d(shape, plane):
 
 
 def _plane_hint(shape, plane):
-    is_cube = shape is not None and len(shape) > 2 and not _is_2d(shape, plane)
-    return '; a plane of a cube can be named' if is_cube and plane is None else ''
+    if shape is None or _is_2d(shape, plane):
+        return ''
+    if plane is not None:
+        return (
+            f'; a plane is one number for each axis of a cube beyond two, got {plane}'
+        )
+    return '; a plane of a cube can be named' if len(shape) > 2 else ''
 
 
 def _kind(hdu):

@@ -255,8 +255,12 @@ def read_pixels(hdus, path, index, plane=None):
     hdu, name = hdus[index], hdu_name(hdus, index)
     with fits_errors(path, f'has a damaged image, HDU {name}'):
         check_size(hdu, path)
-        data = hdu.data
         # The plane counts only axes that are longer than 1.
+        lengths = [n for n in hdu.shape[:-2] if n != 1]
+        if any(not -n <= k < n for k, n in zip(plane or (), lengths, strict=False)):
+            msg = f'HDU {name} of {path} has {lengths} planes, got the plane {plane}'
+            raise ValueError(msg)
+        data = hdu.data
         steps = iter(plane or ())
         data = data[tuple(0 if n == 1 else next(steps) for n in data.shape[:-2])]
         data = data.astype(data.dtype.newbyteorder('='))

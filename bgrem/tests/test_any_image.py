@@ -183,6 +183,8 @@ WRONG_CALLS = [
     ('catalog', 'aperture_radii', 'a', TypeError),
     ('catalog', 'aperture_radii', (-1, 2), ValueError),
     ('catalog', 'aperture_radii', (np.inf,), ValueError),
+    ('catalog', 'aperture_radii', [1, 2] * u.arcsec, u.UnitConversionError),
+    ('catalog', 'mask', np.zeros((2, 2), bool), TypeError),
     ('catalog', 'effective_gain', 'a', TypeError),
     ('catalog', 'effective_gain', np.nan, ValueError),
     ('catalog', 'saturation', 'a', TypeError),

@@ -134,6 +134,13 @@ def test_unusable():
     assert_array_equal(image.unusable, [[True, True, True, False]])
 
 
+def test_beyond_double():
+    data = np.array([[np.finfo('longdouble').max, 1]])
+    if data.dtype.itemsize <= 8:
+        pytest.skip('there is nothing wider than float64 here')
+    assert_array_equal(parse_image(data).unusable, [[True, False]])
+
+
 @pytest.mark.parametrize(
     'data', [VALUES * 1j, VALUES.astype(str), [[None]], 'image.fits']
 )
@@ -224,7 +231,7 @@ def test_no_error():
         assert parse_image(nddata(UnknownUncertainty(ERROR))).error is None
 
 
-@pytest.mark.parametrize('wrong', [np.nan, np.inf, -1.0])
+@pytest.mark.parametrize('wrong', [np.nan, np.inf, -1.0, 1e300])
 @pytest.mark.parametrize('given', [None, MASK])
 def test_error_masks(wrong, given):
     """What has no error is masked; 0 is the root of no counts, and no mask."""
@@ -241,6 +248,7 @@ def test_error_masks(wrong, given):
     'uncertainty',
     [
         InverseVariance(np.where(MASK, 0, ERROR)),
+        InverseVariance(np.where(MASK, 1e-100, ERROR)),
         VarianceUncertainty(np.where(MASK, -1, ERROR)),
         StdDevUncertainty(np.where(MASK, np.nan, ERROR)),
     ],

@@ -260,6 +260,9 @@ def test_plane(folder, options, capsys):
         top = np.unravel_index(np.argmax(hdus['SCI'].data), SHAPE)
         assert_allclose(top[::-1], STARS[0], atol=1)
         assert any('plane (1,)' in line for line in hdus['SCI'].header['HISTORY'])
+    argv = ['detect', 'in.fits', '-o', 'c.csv', '--plane']
+    check_failure(folder, capsys, [*argv, '2'], 'has [2] planes, got the plane (2,)')
+    check_failure(folder, capsys, [*argv, '0,1'], 'one number for each axis of a cube')
 
 
 @pytest.fixture
@@ -331,6 +334,7 @@ def test_refused(folder, three, options, capsys, argv, message):
         (['--n-symmetries', '3'], 'n_symmetries must be 1, 2, 4 or 8'),
         (['--batch-size', '-1'], 'batch_size must be a positive integer'),
         (['--device', 'abacus'], "device must be 'auto'"),
+        (['--zero-point', 'inf'], 'zero_point must be finite'),
     ],
 )
 def test_options_are_checked_before_the_network_runs(
@@ -387,6 +391,40 @@ def test_measure_chips(exposure, folder, options, capsys):
     assert_allclose(own['kron_flux'], other['kron_flux'], rtol=1e-5)
     fits.writeto('small.fits', np.ones((20, 30), np.float32))
     argv = ['detect', exposure, '-o', 'd.ecsv', '--measure', 'small.fits', *options]
-    check_failure(folder, capsys, argv, 'must have the same shape')
+    one_chip = [*argv, '--hdu', 'SCI,1']
+    check_failure(folder, capsys, one_chip, 'must have the same shape')
     argv[5] = 'no.fits'
     check_failure(folder, capsys, argv, 'no.fits')
+    # not the pixels of one chip in the apertures of the other
+    argv[5] = 'in.fits[SCI,1]'
+    check_failure(folder, capsys, argv, 'no image in HDU SCI,2 to measure')
+
+
+def test_gain_of_the_image_to_measure(folder, options, capsys):
+    """The total error is that of the other image."""
+    write_image('blue.fits', make_data(40, 30, 3), 1)
+    write_image('red.fits', make_data(40, 30, 3), 2)
+    fits.writeto('err.fits', np.full(SHAPE, 7, np.float32))
+    argv = ['detect', 'blue.fits', '-o', 'a.ecsv', '--measure', 'red.fits', *options]
+    argv += ['--error', 'err.fits']
+    assert run(capsys, *argv) == (0, [], [])
+    argv[3] = 'b.ecsv'
+    assert run(capsys, *argv, '--gain', '2') == (0, [], [])
+    plain, photons = (Table.read(name) for name in ('a.ecsv', 'b.ecsv'))
+    row = np.argmax(plain['segment_flux'])
+    added = photons['segment_flux_err'] ** 2 - plain['segment_flux_err'] ** 2
+    assert_allclose(added[row], plain['segment_flux'][row] / 2, rtol=0.02)
+
+
+@pytest.mark.parametrize('unit', [None, 'adu'])
+def test_chips_of_different_units(exposure, folder, options, capsys, unit):
+    """No column holds both; each can be had by its HDU."""
+    with fits.open(exposure, mode='update') as hdus:
+        del hdus['SCI', 2].header['BUNIT']
+        if unit is not None:
+            hdus['SCI', 2].header['BUNIT'] = unit
+    argv = ['detect', exposure, '-o', 'c.ecsv', *options]
+    message = f'electron / s in HDU SCI,1, {unit or "none"} in HDU SCI,2'
+    check_failure(folder, capsys, argv, message)
+    assert run(capsys, *argv, '--hdu', 'SCI,2') == (0, [], [])
+    assert str(Table.read('c.ecsv')['kron_flux'].unit) == str(unit)

@@ -542,6 +542,10 @@ def test_interrupt(folder, image, weights, capsys, monkeypatch):
             ['plot', 'in.fits', '-o', 'a.png', '--normalization', 'none'],
             "must be 'local', 'global' or a number, got 'none'",
         ),
+        (
+            ['plot', 'in.fits', '-o', 'a.png', '--box-size', '1.5'],
+            "must be 'auto' or a number of pixels, got '1.5'",
+        ),
     ],
 )
 def test_usage_errors(capsys, argv, message):

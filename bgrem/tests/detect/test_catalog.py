@@ -12,8 +12,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from photutils.aperture import CircularAperture, aperture_photometry
 from photutils.segmentation import SegmentationImage, SourceCatalog
 
-from bgrem.detect.catalog import catalog
+from bgrem.detect.catalog import catalog, check_options
 from bgrem.detect.segments import segment
+
+
+@pytest.mark.parametrize(
+    'radii', [(1, 2.5), [1, 2.5] * u.pix, (1 * u.pix, 2.5 * u.pix)]
+)
+def test_radii_in_pixels(radii):
+    assert check_options(None, radii, None, None)[1] == [1, 2.5]
 
 
 class TestCatalog:
