@@ -8,7 +8,6 @@ pixels belong to them.
 import warnings
 
 import numpy as np
-from photutils.segmentation import SegmentationImage
 from photutils.utils.exceptions import NoDetectionsWarning
 from scipy import ndimage
 
@@ -98,6 +97,9 @@ def segment(
     source whose centre is masked or beyond the border has a segment although it has
     no peak; other light without a peak has none.
     """
+    # Takes half a second to import.
+    from photutils.segmentation import SegmentationImage
+
     check_n_pixels(n_pixels)
     if peaks is None:
         peaks = find_peaks(probability, mask, threshold)
