@@ -340,7 +340,7 @@ class Context(nn.Module):
 
 def _initialize(conv, **options):
     """Give a convolution its initial values."""
-    # of 'meta' there are none, and torch takes a second to import what would not fill it
+    # on 'meta' there are none, and what would not fill them takes a second to import
     if not conv.weight.is_meta:
         nn.init.kaiming_normal_(conv.weight, a=_NEGATIVE_SLOPE, **options)
     nn.init.zeros_(conv.bias)
