@@ -286,7 +286,10 @@ class DiffusionBackground(DetectionMixin, Background2D):
         unit, data = self._size, in_unit(image.data, self._size)
         separation = self._separate(data, image.unusable, n_steps=n_steps)
         self._image = image
-        self._source = separation.source * unit
+        # never changed, and so not copied
+        self._source = separation.source
+        if unit != 1:
+            self._source = separation.source * unit
         self._probability = separation.probability
         self._correction = separation.correction
         unusable, noise = image.unusable, separation.normalization.scale
@@ -294,15 +297,15 @@ class DiffusionBackground(DetectionMixin, Background2D):
             check_factor(separation.normalization, data, unusable)
         if data.dtype == np.float32 and not noise[~unusable].any():
             warn_of_rounding(image.data[~unusable])
+        separation = replace(separation, normalization=None)  # as large as the image
         self._is_counts = weights.is_for_counts
-        residual = data - separation.source
         if self._is_counts:
             step = 1.0
             sky = counts_sky(separation.sky, separation.sky_error)
         else:
             step = sparse_step(data, unusable, noise)
             sky = measure_sky(
-                residual,
+                data - separation.source,
                 ~unusable,
                 noise,
                 separation.source,
@@ -320,6 +323,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         else:
             is_free = not is_fixed(options)
             options |= counts_estimators(step, options)
+            residual = data - separation.source
             if automatic:
                 # a box may lose to the clipping what its mask has left
                 rest, mask = replace(image, data=residual), silent_mask(image)

@@ -14,7 +14,6 @@ from astropy.stats import mad_std
 from astropy.utils.exceptions import AstropyUserWarning
 
 from bgrem.checks import as_number
-from bgrem.detect.catalog import catalog, check_options, total_error
 from bgrem.detect.discovery import (
     ImageCheck,
     check_rate,
@@ -257,6 +256,9 @@ class DetectionMixin:
         >>> print(f'{star["x"]:.1f}, {star["y"]:.1f}, {star["kron_mag"]:.0f}')
         30.0, 20.0, 15
         """
+        # what photutils measures of segments takes half a second to import
+        from bgrem.detect.catalog import catalog, check_options
+
         image = self._image
         if 'mask' in kwargs:
             msg = 'mask must be given to DiffusionBackground, it is that of the image'
@@ -558,6 +560,8 @@ def _saturation_level(saturation, unit):
 
 def _other_image(data, shape, error, effective_gain):
     """Return data, error, unusable pixels and sky of another image."""
+    from bgrem.detect.catalog import total_error
+
     background = rms = None
     if isinstance(data, DetectionMixin):
         image = data._image

@@ -10,11 +10,11 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import ConvertError, SkyCoord
 from astropy.utils.exceptions import AstropyUserWarning
-from photutils.segmentation import SourceCatalog
 from photutils.utils import calc_total_error
 from tqdm.auto import tqdm
 
 from bgrem.checks import check_finite
+from bgrem.detect.batches import Catalog
 from bgrem.detect.flags import detection_flags
 from bgrem.detect.growth import light_fraction, star_growth
 from bgrem.detect.positions import measure_positions
@@ -140,7 +140,7 @@ def catalog(
     given = kwargs.pop('detection_catalog', None)
     options = {name: kwargs.pop(name) for name in _SHAPE_OPTIONS if name in kwargs}
     options['mask'] = unusable
-    shapes = given or SourceCatalog(shape_image, segmentation_image, **options)
+    shapes = given or Catalog(shape_image, segmentation_image, **options)
     plain = {'source': source, 'noise': background_rms, 'error': error}
     plain = {name: _plain(values) for name, values in plain.items()}
     n_circles = len(_APERTURE_FWHM if aperture_radii is None else aperture_radii)
@@ -345,7 +345,7 @@ def _catalog_of(image, segmentation_image, shapes, places, **kwargs):
         data,
         segmentation_image,
         detection_catalog=shapes,
-        apertures=SourceCatalog(
+        apertures=Catalog(
             data, segmentation_image, detection_catalog=places, **options
         ),
         **options,

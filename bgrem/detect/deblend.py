@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from bgrem.detect.hierarchy import find_owners, touching
-from bgrem.detect.pixels import highest_pixels
+from bgrem.detect.pixels import highest_pixels, widen
 
 __all__ = ['deblend_region']
 
@@ -17,6 +17,7 @@ _MIN_CORE_PIXELS = 5
 # that of its source.
 _ALIEN, _ALIEN_SIGMA = 2.0, 3.0
 _MAX_ALIENS = 3
+_CELL = 256  # pixels, the side of the parts that are flooded at once
 _EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
 
 
@@ -68,7 +69,7 @@ def _flood(region, source, noise, y, x):
     that has no peak, and that gets a label of its own, after those of the peaks.
     """
     noise = np.broadcast_to(noise, source.shape)
-    labels = _watershed(region, source, y, x)
+    labels = _watershed(region, source, _number(y, x, region.shape))
     for _ in range(_MAX_ALIENS):
         top_y, top_x = highest_pixels(source, labels, len(y))
         limit = _ALIEN * _core(source, y, x) + _ALIEN_SIGMA * noise[y, x]
@@ -76,8 +77,15 @@ def _flood(region, source, noise, y, x):
         if not alien.any():
             break
         y, x = np.append(y, top_y[alien]), np.append(x, top_x[alien])
-        labels = _watershed(region, source, y, x)
+        labels = _watershed(region, source, _number(y, x, region.shape))
     return labels, y, x
+
+
+def _number(y, x, shape):
+    """Return an image of some pixels, numbered from 1."""
+    numbers = np.zeros(shape, dtype=np.int32)
+    numbers[y, x] = np.arange(1, len(y) + 1)
+    return numbers
 
 
 def _core(source, y, x):
@@ -88,20 +96,42 @@ def _core(source, y, x):
     return around.max(axis=0)
 
 
-def _watershed(region, source, y, x):
-    """Return the labels of a watershed from some pixels."""
+def _watershed(region, source, markers):
+    """
+    Flood a region from markers, as `skimage.segmentation.watershed` does.
+
+    The pixels that wait in a queue for their turn are those of a small part of the
+    image at a time, which is four times as fast.
+    """
     # Takes a second to import.
     from skimage.segmentation import watershed
 
-    markers = np.zeros(region.shape, dtype=np.int32)
-    markers[y, x] = np.arange(1, len(y) + 1)
-    return watershed(-source, markers, mask=region, connectivity=2)
+    parts, _ = ndimage.label(region, _EIGHT_CONNECTED)
+    boxes = ndimage.find_objects(parts)
+    corners = np.array([[side.start for side in box] for box in boxes]).reshape(-1, 2)
+    cells, group = np.unique(corners // _CELL, axis=0, return_inverse=True)
+    starts, ends = np.full((2, len(cells), 2), 0)
+    starts[:] = region.shape
+    np.minimum.at(starts, group.ravel(), corners)
+    np.maximum.at(
+        ends,
+        group.ravel(),
+        np.array([[side.stop for side in box] for box in boxes]).reshape(-1, 2),
+    )
+    group = np.append(-1, group)
+    labels = np.zeros(region.shape, dtype=np.int32)
+    for cell, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        box = tuple(map(slice, start, end))
+        inside = group[parts[box]] == cell
+        labels[box] += watershed(
+            -source[box], markers[box], mask=inside, connectivity=2
+        )
+    return labels
 
 
 def _join_pieces(labels, source, peak_y, peak_x):
     """Give what does not hang together with its peak to what lies around it."""
     from skimage.measure import label
-    from skimage.segmentation import watershed
 
     pieces = label(labels, connectivity=2)
     own = labels[peak_y, peak_x] == np.arange(1, len(peak_y) + 1)
@@ -112,9 +142,8 @@ def _join_pieces(labels, source, peak_y, peak_x):
     if not loose.any():
         return labels
     # only what touches the loose pieces can flood them
-    near = ndimage.binary_dilation(loose, _EIGHT_CONNECTED) & (labels > 0)
-    markers = np.where(near & ~loose, labels, 0)
-    flooded = watershed(-source, markers, mask=near, connectivity=2)
+    near = widen(loose) & (labels > 0)
+    flooded = _watershed(near, source, np.where(near & ~loose, labels, 0))
     return np.where(loose, flooded, labels)
 
 
@@ -132,8 +161,8 @@ def _return_wings(labels, source, peak_y, peak_x):
     if first.size == 0:
         return labels
     height = np.append(0.0, source[peak_y, peak_x])
-    inside = labels > 0
-    own = labels[inside]
+    place = np.flatnonzero(labels)
+    own, level = labels.ravel()[place], source.ravel()[place]
     # A source without a brighter neighbour stands on the sky.
     to_brighter = np.full(height.size, -np.inf)
     is_lower = height[first] <= height[second]
@@ -142,7 +171,7 @@ def _return_wings(labels, source, peak_y, peak_x):
     np.maximum.at(to_any, first, saddle)
     is_top = np.isneginf(to_brighter)
     amplitude = np.maximum(height - np.where(is_top, 0, to_brighter), 0)
-    in_core = source[inside] > (height - amplitude / 2)[own]
+    in_core = level > (height - amplitude / 2)[own]
     n_core = np.bincount(own[in_core], minlength=height.size)
     radius2 = np.maximum(n_core, _MIN_CORE_PIXELS) / np.pi
 
@@ -153,9 +182,9 @@ def _return_wings(labels, source, peak_y, peak_x):
     # Pixels above the saddle stay, and those of a source that no stronger one touches.
     saddle = np.where(is_top, to_any, to_brighter)
     may_change = dominant != np.arange(height.size)
-    inside &= may_change[labels] & (source <= saddle[labels])
-    own = labels[inside]
-    y, x = np.nonzero(inside)
+    changes = may_change[own] & (level <= saddle[own])
+    place, own = place[changes], own[changes]
+    y, x = np.divmod(place, labels.shape[1])
     center_y, center_x = np.append(0, peak_y), np.append(0, peak_x)
 
     def squared_distance(label):
@@ -173,5 +202,5 @@ def _return_wings(labels, source, peak_y, peak_x):
         wins = candidate_light > best_light
         best[wins], best_light[wins] = candidate[wins], candidate_light[wins]
     labels = labels.copy()
-    labels[inside] = best
+    labels.ravel()[place] = best
     return labels

@@ -5,6 +5,8 @@ What is to be known of a detection before it is trusted: one bit each.
 import numpy as np
 from scipy import ndimage
 
+from bgrem.detect.pixels import highest_values
+
 __all__ = ['DETECTION_FLAGS', 'decode_detection_flags', 'detection_flags']
 
 #: The bits of ``detection_flags``: value, and what it says.
@@ -169,9 +171,7 @@ def _touching(labels):
 def _plateaus(labels, index, data, noise, usable):
     """Return the pixels of the plateaus in bright cores."""
     inside = usable & (labels > 0)
-    top = np.zeros(labels.max() + 1)
-    top[index] = ndimage.maximum(np.where(inside, data, 0), labels, index)
-    level = top[labels]
+    level = highest_values(np.where(inside, data, 0), labels, index[-1])[labels]
     flat = inside & (level > _PLATEAU_SIGMA * noise)
     flat &= np.where(inside, data, 0) > (1 - _PLATEAU_DEPTH) * level
     parts, _ = ndimage.label(flat, structure=_EIGHT_CONNECTED)

@@ -201,15 +201,17 @@ def touching(labels, source):
     saddle : 1D `~numpy.ndarray` of float
         The lower of the two pixels that touch.
     """
-    pairs = []
+    pairs, inside = [], labels > 0
     for a, b in (
         (np.s_[:, :-1], np.s_[:, 1:]),
         (np.s_[:-1], np.s_[1:]),
         (np.s_[:-1, :-1], np.s_[1:, 1:]),
         (np.s_[:-1, 1:], np.s_[1:, :-1]),
     ):
-        touch = (labels[a] != labels[b]) & (labels[a] > 0) & (labels[b] > 0)
-        level = np.minimum(source[a][touch], source[b][touch])
-        pairs += [(labels[a][touch], labels[b][touch], level)]
-        pairs += [(labels[b][touch], labels[a][touch], level)]
+        touch = (labels[a] != labels[b]) & inside[a] & inside[b]
+        # a place in the flat image is found sooner than its row and column
+        y, x = np.divmod(np.flatnonzero(touch), touch.shape[1])
+        here, there = labels[a][y, x], labels[b][y, x]
+        level = np.minimum(source[a][y, x], source[b][y, x])
+        pairs += [(here, there, level), (there, here, level)]
     return [np.concatenate(column) for column in zip(*pairs, strict=True)]

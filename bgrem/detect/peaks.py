@@ -69,9 +69,8 @@ def find_peaks(probability, mask=None, min_probability=MIN_PROBABILITY):
         ],
     )
     peaks['y'], peaks['x'], peaks['probability'] = y, x, values[y, x]
-    padded = np.pad(values, 1, constant_values=-np.inf)
-    peaks['y_center'] = y + _vertex(padded, y, x, axis=0)
-    peaks['x_center'] = x + _vertex(padded, y, x, axis=1)
+    peaks['y_center'] = y + _vertex(values, y, x, axis=0)
+    peaks['x_center'] = x + _vertex(values, y, x, axis=1)
     return peaks
 
 
@@ -106,11 +105,18 @@ def _highest_around(values):
     return ndimage.maximum_filter(values, size=3, mode='constant', cval=-np.inf)
 
 
-def _vertex(padded, y, x, axis):
+def _vertex(image, y, x, axis):
     """Return the offset of the parabola's vertex from the pixels (y, x)."""
-    dy, dx = (1, 0) if axis == 0 else (0, 1)
     tiny = np.finfo(np.float32).tiny
-    values = np.stack([padded[y + 1 + k * dy, x + 1 + k * dx] for k in (-1, 0, 1)])
+    place, last = (y, x)[axis], image.shape[axis] - 1
+    values = []
+    for step in (-1, 0, 1):
+        beside = [y, x]
+        beside[axis] = np.clip(place + step, 0, last)
+        values.append(
+            np.where(beside[axis] == place + step, image[tuple(beside)], -np.inf)
+        )
+    values = np.stack(values)
     left, middle, right = np.log(np.maximum(values, tiny).astype(float))
     curvature = left - 2 * middle + right
     usable = np.isfinite(values).all(axis=0) & (curvature < 0)

@@ -7,7 +7,15 @@ filter all of it for its values at a few pixels. Numpy only.
 
 import numpy as np
 
-__all__ = ['DISC', 'curvatures', 'highest_pixels', 'highest_values', 'open_disc']
+__all__ = [
+    'DISC',
+    'curvatures',
+    'highest_pixels',
+    'highest_values',
+    'open_disc',
+    'spread',
+    'widen',
+]
 
 _TRUNCATE = 4.0  # standard deviations of a Gaussian
 #: A disc of 7 pixels across, and the rectangles (height, width) that make it up.
@@ -127,6 +135,57 @@ def open_disc(region):
             combine(first, other, out=first)
         region = first
     return region
+
+
+def widen(region):
+    """
+    Add to a region the pixels that touch it, if only at a corner.
+
+    Parameters
+    ----------
+    region : 2D `~numpy.ndarray` of bool
+        The region.
+
+    Returns
+    -------
+    widened : 2D `~numpy.ndarray` of bool
+        As `scipy.ndimage.binary_dilation` with a square of 3 x 3 pixels has it.
+    """
+    rows = region.copy()
+    rows[1:] |= region[:-1]
+    rows[:-1] |= region[1:]
+    widened = rows.copy()
+    widened[:, 1:] |= rows[:, :-1]
+    widened[:, :-1] |= rows[:, 1:]
+    return widened
+
+
+def spread(y, x, structure, shape):
+    """
+    Return the pixels that a structure around some few others covers.
+
+    Parameters
+    ----------
+    y, x : 1D `~numpy.ndarray` of int
+        The pixels.
+    structure : 2D `~numpy.ndarray` of bool
+        The structure, of odd sides.
+    shape : tuple of int
+        That of the image.
+
+    Returns
+    -------
+    region : 2D `~numpy.ndarray` of bool
+        As `scipy.ndimage.binary_dilation` of an image that is True at the pixels.
+    """
+    margin = np.array(structure.shape) // 2
+    region = np.zeros(np.array(shape) + 2 * margin, dtype=bool)
+    flat = region.ravel()
+    place = y * region.shape[1] + x
+    for row, column in np.argwhere(structure):
+        flat[place + (row * region.shape[1] + column)] = True
+    (down, across), (height, width) = margin, shape
+    return region[down : down + height, across : across + width]
 
 
 def _slide(padded, combine, *sides):

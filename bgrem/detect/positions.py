@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from bgrem.detect.discovery import source_width
 from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks, peak_widths
+from bgrem.detect.pixels import highest_values
 from bgrem.detect.window import window_errors, window_sigma, windowed_positions
 from bgrem.sky.noise import away_from_sources, noise_covariance
 
@@ -177,7 +178,7 @@ def measure_positions(
 
 def _highest_peaks(index, labels, source, probability):
     """Return place and height of the highest peak of each segment that has one."""
-    highest = ndimage.maximum(probability, labels, index).astype(np.float32)
+    highest = highest_values(probability, labels, index[-1])[index].astype(np.float32)
     # A segment can hold the flank of a neighbour's higher peak. Of its own peaks the
     # most probable comes first.
     peaks = find_peaks(probability, min_probability=np.finfo(np.float32).tiny)

@@ -102,7 +102,8 @@ def pool_centers(center_logit, *, edges='nearest'):
     probability = expit(np.asarray(center_logit, dtype=np.float32))
     pooled = ndimage.uniform_filter(probability, size=3, mode=edges)
     low = np.float32(expit(-16.0))
-    return logit(np.clip(pooled, low, 1 - low))
+    np.clip(pooled, low, 1 - low, out=pooled)
+    return logit(pooled, out=pooled)
 
 
 def refine_probability(binned, binning, shape):

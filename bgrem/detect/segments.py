@@ -8,7 +8,6 @@ pixels belong to them.
 import warnings
 
 import numpy as np
-from photutils.segmentation import SegmentationImage
 from photutils.utils.exceptions import NoDetectionsWarning
 from scipy import ndimage
 
@@ -16,7 +15,7 @@ from bgrem.checks import as_number
 from bgrem.detect.deblend import deblend_region
 from bgrem.detect.hierarchy import find_hidden_cores, image_width
 from bgrem.detect.peaks import find_peaks
-from bgrem.detect.pixels import DISC, open_disc
+from bgrem.detect.pixels import DISC, open_disc, spread
 
 __all__ = ['check_n_pixels', 'detection_mask', 'segment']
 
@@ -31,8 +30,9 @@ _FOOTPRINT_SIGMA, _FOOTPRINT_WIDTH = 0.2, 2.5
 # has nothing: the probability finds fainter sources than the image shows.
 _MINIMAL_FOOTPRINT = ndimage.generate_binary_structure(2, 1)
 _EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
-# The far light of a source is not narrower than this.
-_LEAST_WIDTH = DISC
+# The far light of a source is not narrower than a disc, but for pixels that one disc
+# beside another can reach.
+_NEAR = ndimage.binary_dilation(np.pad(DISC, len(DISC) // 2), DISC)
 
 
 def segment(
@@ -97,6 +97,9 @@ def segment(
     source whose centre is masked or beyond the border has a segment although it has
     no peak; other light without a peak has none.
     """
+    # Takes half a second to import.
+    from photutils.segmentation import SegmentationImage
+
     check_n_pixels(n_pixels)
     if peaks is None:
         peaks = find_peaks(probability, mask, threshold)
@@ -186,12 +189,8 @@ def _source_region(source, y, x, limit, footprint, mask):
     # Threads and strips of light that is barely seen are not part of what they touch.
     # An opening would take small sources with them.
     wide = open_disc(region)
-    # twice by hand: of several iterations scipy writes beyond images that are narrower
-    # than the structure
-    near = ndimage.binary_dilation(markers, structure=_LEAST_WIDTH)
-    near = ndimage.binary_dilation(near, structure=_LEAST_WIDTH)
-    region &= wide | near
-    region |= ndimage.binary_dilation(markers, structure=_MINIMAL_FOOTPRINT)
+    region &= wide | spread(y, x, _NEAR, source.shape)
+    region |= spread(y, x, _MINIMAL_FOOTPRINT, source.shape)
     if footprint is not None:
         footprint = np.asarray(footprint, dtype=bool)
         if footprint.ndim != 2 or not footprint.any():

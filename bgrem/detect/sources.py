@@ -6,6 +6,8 @@ from functools import wraps
 
 from photutils.segmentation import SourceCatalog
 
+from bgrem.detect.batches import Catalog
+
 __all__ = ['DetectionCatalog', 'PlacedCatalog']
 
 
@@ -50,7 +52,7 @@ def _photometry(name):
     return measure
 
 
-class DetectionCatalog(SourceCatalog):
+class DetectionCatalog(Catalog):
     """
     Class with the catalogue of the detections of an image.
 
@@ -94,7 +96,7 @@ class DetectionCatalog(SourceCatalog):
         return part
 
 
-class PlacedCatalog(SourceCatalog):
+class PlacedCatalog(Catalog):
     """
     Class with the catalogue of an image whose centroids are given positions.
 

@@ -16,7 +16,7 @@ _MIN_HALF_LIGHT_RADIUS = 0.5  # pixels
 _MAX_RADIUS = 4.0  # of the window, in its standard deviation
 _N_PASSES = 16
 _TOLERANCE = 1e-4  # pixels
-_MAX_CHUNK = 1_000_000  # pixels of the windows held at once
+_MAX_CHUNK = 200_000  # pixels of the windows held at once
 _NEIGHBOURS = ('correct', 'mask', 'none')
 
 
@@ -134,13 +134,17 @@ def window_errors(
     sigma = window_sigma(half_light_radius, source.shape)
     result = np.full(position.shape, np.nan)
     for rows, reach in _chunks(position, sigma):
-        of_window = (labels, np.asarray(index)[rows], position[rows], sigma[rows])
-        light, weight, d = _see(source, *of_window, reach, neighbours)
-        noise, *_ = _see(error, *of_window, reach, 'none')
-        scale = sigma[rows, np.newaxis, np.newaxis]
-        for axis in (0, 1):
-            slope = (light * weight * (1 - (d[axis] / scale) ** 2)).sum(axis=(1, 2))
-            power = ((noise * weight * d[axis]) ** 2).sum(axis=(1, 2))
+        windows = labels, np.asarray(index)[rows], _middle(position[rows]), reach
+        light = _cut_out(source, *windows, neighbours)
+        noise = _cut_out(error, *windows, 'none')
+        weight, offset = _weigh(position[rows], sigma[rows], reach)
+        light, noise = light * weight, (noise * weight) ** 2
+        for axis, (offset_of, index_of) in enumerate(zip(offset, 'ji', strict=True)):
+            scaled = 1 - (offset_of / sigma[rows, np.newaxis]) ** 2
+            slope, power = (
+                np.einsum(f'nij,n{index_of}->n', values, of_axis)
+                for values, of_axis in ((light, scaled), (noise, offset_of**2))
+            )
             slope[~(slope > 0)] = np.nan
             result[rows, axis] = np.sqrt(power) / slope
     return result
@@ -161,21 +165,17 @@ def _chunks(position, sigma):
 def _iterate(values, labels, index, position, sigma, reach, neighbours):
     """Return the positions of some sources; the windows hold all pixels in reach."""
     position = position.copy()
-    moving = np.arange(len(index))
+    moving, middle = np.arange(len(index)), _middle(position)
+    light = _cut_out(values, labels, index, middle, reach, neighbours)
     for _ in range(_N_PASSES):
-        light, weight, (dx, dy) = _see(
-            values,
-            labels,
-            index[moving],
-            position[moving],
-            sigma[moving],
-            reach,
-            neighbours,
-        )
-        light *= weight
-        total = light.sum(axis=(1, 2))
+        weight, (dx, dy) = _weigh(position[moving], sigma[moving], reach)
+        weight *= light[moving]
+        total = weight.sum(axis=(1, 2))
         total[~(total > 0)] = np.nan
-        step = np.stack([(light * d).sum(axis=(1, 2)) / total for d in (dx, dy)], 1)
+        step = np.stack(
+            [np.einsum('nij,nj->n', weight, dx), np.einsum('nij,ni->n', weight, dy)], 1
+        )
+        step /= total[:, np.newaxis]
         position[moving] += 2 * step
         size = np.hypot(*step.T)
         # beyond the image there is no light, and NaN moves no more
@@ -184,35 +184,46 @@ def _iterate(values, labels, index, position, sigma, reach, neighbours):
         moving = moving[(size > _TOLERANCE) & inside.all(axis=1)]
         if moving.size == 0:
             break
+        left = moving[(_middle(position[moving]) != middle[moving]).any(axis=1)]
+        middle[left] = _middle(position[left])
+        light[left] = _cut_out(
+            values, labels, index[left], middle[left], reach, neighbours
+        )
     return position
 
 
-def _see(values, labels, index, position, sigma, reach, neighbours):
-    """Return the pixels under each window, their weights, and how far they are."""
+def _middle(position):
+    """Return the pixels that hold some positions."""
+    return np.floor(position + 0.5).astype(int)
+
+
+def _weigh(position, sigma, reach):
+    """Return the weights of the pixels under each window, and how far they are."""
     offset = np.arange(-reach, reach + 1)
-    center = np.floor(position + 0.5).astype(int)
-    x = center[:, 0, np.newaxis] + offset
-    y = center[:, 1, np.newaxis] + offset
-    light, own = _cut_out(values, labels, index, y, x)
-    if neighbours == 'correct':
-        mirrored, mirrored_own = light[:, ::-1, ::-1], own[:, ::-1, ::-1]
-        light = np.where(own, light, np.where(mirrored_own, mirrored, 0))
-    elif neighbours == 'mask':
-        light = np.where(own, light, 0)
-    dx = (x - position[:, :1])[:, np.newaxis, :]
-    dy = (y - position[:, 1:])[:, :, np.newaxis]
-    distance2 = (dx**2 + dy**2) / sigma[:, np.newaxis, np.newaxis] ** 2
-    weight = np.where(distance2 <= _MAX_RADIUS**2, np.exp(-0.5 * distance2), 0)
-    return light, weight, (dx, dy)
+    away = (_middle(position) - position)[:, :, np.newaxis] + offset
+    scaled = (away / sigma[:, np.newaxis, np.newaxis]) ** 2
+    x, y = np.exp(-0.5 * scaled).transpose(1, 0, 2)
+    weight = y[:, :, np.newaxis] * x[:, np.newaxis, :]
+    distance2 = scaled[:, 1, :, np.newaxis] + scaled[:, 0, np.newaxis, :]
+    weight[distance2 > _MAX_RADIUS**2] = 0
+    return weight, (away[:, 0], away[:, 1])
 
 
-def _cut_out(values, labels, index, y, x):
-    """Return the pixels of each window, and which are no other source's."""
-    inside = ((y >= 0) & (y < values.shape[0]))[:, :, np.newaxis]
-    inside = inside & ((x >= 0) & (x < values.shape[1]))[:, np.newaxis, :]
-    rows = np.clip(y, 0, values.shape[0] - 1)[:, :, np.newaxis]
-    columns = np.clip(x, 0, values.shape[1] - 1)[:, np.newaxis, :]
-    light = np.where(inside, values[rows, columns], 0.0)
-    owner = labels[rows, columns]
+def _cut_out(values, labels, index, middle, reach, neighbours):
+    """Return the pixels of each window, and what stands for those of other sources."""
+    offset = np.arange(-reach, reach + 1)
+    height, width = values.shape
+    x, y = middle[:, :1] + offset, middle[:, 1:] + offset
+    inside = ((y >= 0) & (y < height))[:, :, np.newaxis]
+    inside = inside & ((x >= 0) & (x < width))[:, np.newaxis, :]
+    rows = np.clip(y, 0, height - 1)[:, :, np.newaxis] * width
+    pixels = rows + np.clip(x, 0, width - 1)[:, np.newaxis, :]
+    light = np.where(inside, values.ravel()[pixels], 0.0)
+    if neighbours == 'none':
+        return light
+    owner = labels.ravel()[pixels]
     own = ~inside | (owner == 0) | (owner == index[:, np.newaxis, np.newaxis])
-    return light, own
+    if neighbours == 'mask':
+        return np.where(own, light, 0)
+    mirrored = np.where(own, light, 0)[:, ::-1, ::-1]
+    return np.where(own, light, mirrored)

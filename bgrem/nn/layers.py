@@ -185,8 +185,7 @@ class DoubleConv(nn.Module):
         self.conv1 = nn.Conv2d(n_in, n_out, 3)
         self.conv2 = nn.Conv2d(n_out, n_out, 3)
         for conv in (self.conv1, self.conv2):
-            nn.init.kaiming_normal_(conv.weight, a=_NEGATIVE_SLOPE)
-            nn.init.zeros_(conv.bias)
+            _initialize(conv)
 
     def forward(self, parts, *, changes=None, weight=None):
         """
@@ -231,8 +230,7 @@ class UpSample(nn.Module):
         self.conv = nn.ConvTranspose2d(
             n_in, n_out, 3, stride=2, padding=1, output_padding=1
         )
-        nn.init.kaiming_normal_(self.conv.weight, a=_NEGATIVE_SLOPE, mode='fan_out')
-        nn.init.zeros_(self.conv.bias)
+        _initialize(self.conv, mode='fan_out')
 
     def forward(self, x):
         """
@@ -338,3 +336,11 @@ class Context(nn.Module):
             strict=True,
         )
         return [(1 + gain, offset) for gain, offset in pairs]
+
+
+def _initialize(conv, **options):
+    """Give a convolution its initial values."""
+    # on 'meta' there are none, and what would not fill them takes a second to import
+    if not conv.weight.is_meta:
+        nn.init.kaiming_normal_(conv.weight, a=_NEGATIVE_SLOPE, **options)
+    nn.init.zeros_(conv.bias)

@@ -215,7 +215,8 @@ class AttentionUNet(nn.Module):
         self.head = nn.Conv2d(n_in, n_maps * folded, 1)
         if config.center_head:
             # Source centres are rare: start from their prior, not from 1/2.
-            nn.init.normal_(self.head.weight, std=0.02)
+            if not self.head.weight.is_meta:  # as in the convolutions of the layers
+                nn.init.normal_(self.head.weight, std=0.02)
             with torch.no_grad():
                 self.head.bias[-folded:] = -4.0
         if is_counts:

@@ -60,11 +60,13 @@ def sparse_step(data, unusable, noise):
         return 0.0
     values = data[usable]
     step = find_quantum(values)
+    # of the images of most cameras no more needs to be known
+    if step == 0 or not step > SPARSE * np.median(noise[usable]):
+        return 0.0
     low, middle = np.percentile(values.astype(float), [1, 50])
     # what float32 has rounded on a high sky comes in steps too
     is_counts = low > -0.5 * step and middle < _MOST_COUNTS * step
-    is_coarse = step > SPARSE * np.median(noise[usable])
-    return step if is_coarse and is_counts else 0.0
+    return step if is_counts else 0.0
 
 
 class CountsClip:

@@ -161,15 +161,18 @@ def measure_boxes(data, unusable, edges, quantum, lag=LAG, rows=None):
     chosen = y_edges[(y_edges >= rows.start) & (y_edges <= rows.stop)]
     there = max(rows.start - lag, 0)  # the first row of the data
 
+    dtype = np.float32 if data.dtype in (np.float16, np.float32) else np.float64
     level = np.empty((len(chosen) - 1, len(x_edges) - 1))
     noise = np.empty_like(level)
     # one row of boxes at a time bounds the memory
     for i, (y0, y1) in enumerate(pairwise(chosen)):
         first, last = max(y0 - lags[0], 0), min(y1 + lags[0], n_rows)
         part = slice(first - there, last - there)
-        strip = np.where(unusable[part], np.nan, data[part].astype(float))
+        # sorted as they are: in single precision that takes half the time
+        strip = np.where(unusable[part], dtype(np.nan), data[part])
         inner = slice(y0 - first, y1 - first)
         level[i], spread = _clipped_levels(_boxes(strip[inner], columns), quantum)
+        strip = strip.astype(float, copy=False)
         differences = np.concatenate(
             [
                 _boxes(second_difference(strip, lags[0], axis=0)[inner], columns),
@@ -252,7 +255,7 @@ def _box_index(edges):
 
 def _boxes(strip, columns):
     """Return the values of each box of a strip: shape (boxes, pixels)."""
-    padded = np.concatenate([strip, np.full((len(strip), 1), np.nan)], axis=1)
+    padded = np.pad(strip, [(0, 0), (0, 1)], constant_values=np.nan)
     return np.moveaxis(padded[:, columns], 0, 1).reshape(len(columns), -1)
 
 
@@ -287,7 +290,7 @@ def second_difference(image, lag, axis):
 
 def _sort(values):
     """Sort each row with NaN last, replaced by 0; return also their number."""
-    values = np.sort(values, axis=1)
+    values = np.sort(values, axis=1).astype(float, copy=False)
     n_values = np.count_nonzero(~np.isnan(values), axis=1)
     values[np.isnan(values)] = 0
     return values, n_values

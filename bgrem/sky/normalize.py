@@ -112,13 +112,16 @@ class Normalization:
         y, x = np.nonzero(area)
         image[area] = _noise_at(y + first_row, x)
         with np.errstate(over='ignore'):
-            np.divide(
-                data - self.center,
-                self.scale,
-                out=image,
-                where=visible,
-                casting='same_kind',
-            )
+            # some rows at a time: what lies between is as large as they are
+            for start in range(0, len(image), _ROWS):
+                rows = np.s_[start : start + _ROWS]
+                np.divide(
+                    data[rows] - self.center[rows],
+                    self.scale[rows],
+                    out=image[rows],
+                    where=visible[rows],
+                    casting='same_kind',
+                )
         np.clip(image, -_LARGEST, _LARGEST, out=image)
         gap = ~visible & ~area
         if gap.any():

@@ -36,6 +36,7 @@ from .count_examples import (
 from .examples import draw_examples
 from .frames import FrameComposer, read_frames
 from .optimizer import Optimizers
+from .processes import Processes
 from .validation import Validation
 
 __all__ = ['train']
@@ -107,6 +108,10 @@ def train(
     The default network trains at about half a megapixel per second on two cores with
     native bf16 (``python benchmarks/speed.py --what training``).
 
+    Started by ``torchrun`` in several processes, each draws its own scenes, so that a
+    step learns from ``config.batch_size`` crops of each. The first process validates
+    and writes.
+
     Examples
     --------
     >>> from bgrem.train import load_config, train
@@ -114,13 +119,17 @@ def train(
     >>> train(config, 'runs/optical')  # doctest: +SKIP
     """
     run = _Run(config, Path(folder), resolve_device(device), n_workers, init, progress)
-    return run.go(stop_after)
+    try:
+        return run.go(stop_after)
+    finally:
+        run.processes.close()
 
 
 class _Run:
     def __init__(self, config, folder, device, n_workers, init, progress=False):
         self.config = config
-        self.progress = progress
+        self.processes = Processes(device)
+        self.progress = progress and self.processes.is_first
         self.folder = folder
         self.device = device
         self.is_for_counts = config.network.transfer == 'counts'
@@ -147,13 +156,15 @@ class _Run:
         self.skipped = 0
         self.best, self.waited = math.inf, 0
         self._resume()
+        self.parallel = self.processes.wrap(self.network)
 
     def _prepare_scenes(self, n_workers):
         config, device = self.config, self.device
         # Before anything that takes long or leaves traces.
         frames = None if config.noise_frames is None else read_frames(config)
         self.folder.mkdir(parents=True, exist_ok=True)
-        bank = self._bank(n_workers).to(device)
+        with self.processes.first_alone():
+            bank = self._bank(n_workers).to(device)
         self.composer = (
             SceneComposer(bank, config.scene)
             if frames is None
@@ -209,24 +220,31 @@ class _Run:
                 self.step += 1
                 bar.update()
                 bar.set_postfix(loss=f'{loss:.4f}', refresh=False)
-                late = stop_after is not None and time.monotonic() - start > stop_after
+                late = stop_after is not None and bool(
+                    self.processes.of_first(time.monotonic() - start > stop_after)
+                )
                 last = self.step == config.n_steps
                 if self.step % config.validate_every == 0 or late or last:
-                    self._checkpoint(loss, time.monotonic() - start)
+                    if self.processes.is_first:
+                        self._checkpoint(loss, time.monotonic() - start)
+                    self.waited = self.processes.of_first(self.waited)
                 if late or (config.patience and self.waited >= config.patience):
                     break
         return self.weights_path
 
     def _train_step(self):
         config = self.config
+        # of a seed torch takes 32 bits: those of other processes are far away in them
         seed = config.seed * 1_000_000_007 + self.step
+        seed += self.processes.rank * 500_000_003
         generator = torch.Generator(self.device).manual_seed(seed)
         draw = draw_counts_examples if self.is_for_counts else draw_examples
         examples = draw(self._choose_composer(generator), config, generator)
         rate = self._noise_rate(config.batch_size, generator)
         self.network.train()
-        loss, _ = self._loss(self.network, examples, rate)
-        value = float(loss.detach())
+        loss, _ = self._loss(self.parallel, examples, rate)
+        # the same in all processes, which do the same then
+        value = self.processes.mean(float(loss.detach()))
         if not value < _SPIKE * self.recent:
             self.skipped += 1
             if self.skipped == _PATIENCE:
@@ -379,7 +397,8 @@ class _Run:
 
     def _header(self, metrics):
         config = self.config
-        pixels = self.step * config.batch_size * config.crop_size**2
+        n_crops = config.batch_size * self.processes.n_processes
+        pixels = self.step * n_crops * config.crop_size**2
         return {
             'format_version': 1,
             'name': config.name,

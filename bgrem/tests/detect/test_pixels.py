@@ -11,6 +11,8 @@ from bgrem.detect.pixels import (
     highest_pixels,
     highest_values,
     open_disc,
+    spread,
+    widen,
 )
 
 
@@ -75,3 +77,20 @@ def test_open_disc(shape):
     noise = np.random.default_rng(4).normal(size=shape)
     region = ndimage.gaussian_filter(noise, 2.5) > 0
     assert_array_equal(open_disc(region), ndimage.binary_opening(region, DISC))
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (1, 9), (5, 6), (40, 30)])
+def test_spread_and_widen(shape):
+    """As a dilation, also beyond the border of small images."""
+    rng = np.random.default_rng(sum(shape))
+    y, x = (rng.integers(0, n, 5) for n in shape)
+    markers = np.zeros(shape, dtype=bool)
+    markers[y, x] = True
+    structure = np.array([[1, 0, 0], [1, 1, 1], [0, 0, 1]], dtype=bool)
+    for one in (structure, DISC, np.ones((1, 3), dtype=bool)):
+        expected = ndimage.binary_dilation(markers, one)
+        assert_array_equal(spread(y, x, one, shape), expected)
+    expected = ndimage.binary_dilation(markers, np.ones((3, 3)))
+    assert_array_equal(widen(markers), expected)
+    nothing = np.zeros(0, dtype=int)
+    assert not spread(nothing, nothing, DISC, shape).any()

@@ -1,0 +1,115 @@
+"""
+The processes that train a network together.
+"""
+
+import os
+from contextlib import contextmanager
+
+import torch
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
+
+__all__ = ['Processes']
+
+
+class Processes:
+    """
+    The processes of one training: this one alone, or all that ``torchrun`` started.
+
+    Parameters
+    ----------
+    device : `torch.device`
+        The device of this process; of several GPUs each process takes its own.
+
+    Attributes
+    ----------
+    rank : int
+        The number of this process, from 0.
+    n_processes : int
+        How many there are.
+    """
+
+    def __init__(self, device):
+        # torchrun says so in the environment
+        self.rank = int(os.environ.get('RANK', 0))
+        self.n_processes = int(os.environ.get('WORLD_SIZE', 1))
+        self.device = device
+        if self.n_processes > 1:
+            is_cuda = device.type == 'cuda'
+            if is_cuda:
+                torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
+            if not distributed.is_initialized():
+                distributed.init_process_group('nccl' if is_cuda else 'gloo')
+
+    @property
+    def is_first(self):
+        """Whether this process is the one that writes."""
+        return self.rank == 0
+
+    def wrap(self, network):
+        """
+        Return a network whose gradients are the mean over all processes.
+
+        Parameters
+        ----------
+        network : `torch.nn.Module`
+            The network of this process. It gets the values of the first one's.
+
+        Returns
+        -------
+        network : `torch.nn.Module`
+            The same if there is one process.
+        """
+        return network if self.n_processes == 1 else DistributedDataParallel(network)
+
+    def mean(self, value):
+        """
+        Return the mean of a number over all processes.
+
+        Parameters
+        ----------
+        value : float
+            That of this process.
+
+        Returns
+        -------
+        mean : float
+            The same in all of them.
+        """
+        if self.n_processes == 1:
+            return value
+        total = torch.tensor(value, dtype=torch.float32, device=self.device)
+        distributed.all_reduce(total)
+        return float(total) / self.n_processes
+
+    def of_first(self, value):
+        """
+        Return what the first process has.
+
+        Parameters
+        ----------
+        value : float
+            That of this process.
+
+        Returns
+        -------
+        value : float
+            That of the first one.
+        """
+        if self.n_processes == 1:
+            return value
+        return self.n_processes * self.mean(float(value) if self.is_first else 0.0)
+
+    @contextmanager
+    def first_alone(self):
+        """Let the first process do what the others then find done."""
+        if not self.is_first:
+            distributed.barrier()
+        yield
+        if self.is_first and self.n_processes > 1:
+            distributed.barrier()
+
+    def close(self):
+        """Leave the others."""
+        if self.n_processes > 1:
+            distributed.destroy_process_group()
