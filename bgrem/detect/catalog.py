@@ -185,6 +185,7 @@ def catalog(
         noise=plain['noise'],
         unusable=unusable,
         kron_flux=_plain(result.kron_flux),
+        missing=None if measured is None else measured[2],
         large=large,
         saturated=saturated,
         log_odds_shift=log_odds_shift,

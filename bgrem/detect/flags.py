@@ -94,6 +94,7 @@ def detection_flags(
     noise,
     unusable,
     kron_flux,
+    missing=None,
     large=None,
     saturated=None,
     log_odds_shift=0.0,
@@ -113,6 +114,9 @@ def detection_flags(
         `True` at pixels that are masked or not finite.
     kron_flux : 1D `~numpy.ndarray` of float
         Of each detection.
+    missing : 2D `~numpy.ndarray` of bool, optional
+        `True` at pixels that are masked or not finite in the image that the fluxes are
+        measured on, where that is another one.
     large : 2D `~numpy.ndarray` of bool, optional
         `True` where large sources hide the sky.
     saturated : 2D `~numpy.ndarray` of bool, optional
@@ -128,7 +132,8 @@ def detection_flags(
     labels, index = segmentation_image.data, segmentation_image.labels
     if saturated is None:
         saturated = _plateaus(labels, index, data, noise, ~unusable)
-    near_mask = ndimage.binary_dilation(unusable, structure=_EIGHT_CONNECTED)
+    masked = unusable if missing is None else unusable | missing
+    near_mask = ndimage.binary_dilation(masked, structure=_EIGHT_CONNECTED)
     border = np.zeros(labels.shape, dtype=bool)
     border[[0, -1]] = border[:, [0, -1]] = True
     hidden, on_other = _on_large(labels, index, positions.position, source, large)

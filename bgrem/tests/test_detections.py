@@ -151,6 +151,10 @@ class TestAnotherImage:
         full = bkg.catalog(segments, data=red.subtract())
         assert found.kron_flux[0] < 0.95 * full.kron_flux[0]
         assert_array_equal(found.kron_flux[1:], full.kron_flux[1:])
+        # it is the flux that lacks a pixel
+        changed = found.detection_flags - full.detection_flags
+        assert decode_detection_flags(changed[0]) == ['masked_pixels']
+        assert not changed[1:].any()
         found = bkg.catalog(segments, data=red.subtract() << u.Jy, zero_point=8.9)
         assert found.kron_flux.unit == u.Jy
         assert_allclose(found.kron_mag, found.kron_flux.to_value(u.ABmag), atol=1e-6)
