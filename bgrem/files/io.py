@@ -258,7 +258,9 @@ def read_pixels(hdus, path, index, plane=None):
         # The plane counts only axes that are longer than 1.
         lengths = [n for n in hdu.shape[:-2] if n != 1]
         if any(not -n <= k < n for k, n in zip(plane or (), lengths, strict=False)):
-            msg = f'HDU {name} of {path} has {lengths} planes, got the plane {plane}'
+            msg = (
+                f'file {path} (HDU {name}) has {lengths} planes, got the plane {plane}'
+            )
             raise ValueError(msg)
         data = hdu.data
         steps = iter(plane or ())
