@@ -106,7 +106,8 @@ def test_types_have_the_parameters_of_the_code(name):
     value = bgrem
     for part in name.split('.'):
         value = getattr(value, part)
-    if isinstance(value, property):
+    # photutils 3.1 has cached properties.
+    if not callable(value):
         return
     arguments = typed_names()[name].args
     typed = {x.arg for x in [*arguments.args, *arguments.kwonlyargs]}
