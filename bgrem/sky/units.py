@@ -84,9 +84,11 @@ def factor_in_unit(normalization, unit):
     """
     Return a copy of the factor of the network, or its name, for data in another unit.
     """
-    if isinstance(normalization, str) or unit == 1:
+    factor = np.asarray(normalization)
+    # What is no real number is refused where it is used.
+    if unit == 1 or factor.dtype.kind not in 'iuf':
         return copy(normalization)
-    return np.asarray(normalization, dtype=float)[()] * unit
+    return factor.astype(float)[()] * unit
 
 
 def warn_of_rounding(values):

@@ -167,6 +167,13 @@ def test_wrong_type_is_named(image, name, value):
         DiffusionBackground(image, **{name: value})
 
 
+@pytest.mark.parametrize('value', [{}, np.ones(SHAPE, complex)])
+def test_wrong_factor_of_huge_data(image, value):
+    """They are computed in another unit."""
+    with pytest.raises(TypeError, match='normalization must be'):
+        DiffusionBackground(1e130 * image.astype(float), normalization=value)
+
+
 @pytest.fixture(scope='module')
 def bkg(image):
     return DiffusionBackground(image)
