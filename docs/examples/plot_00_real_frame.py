@@ -39,7 +39,7 @@ old = Background2D(image.data, 32, exclude_percentile=50)
 corner, center = (20, 20), (150, 150)
 for name, sky in {
     'Background2D': old.background,
-    'bgrem': bkg.background.value,
+    'bgrem': np.asarray(bkg.background),
 }.items():
     print(f'{name:12} corner {sky[corner]:.0f} adu, centre {sky[center]:.0f} adu')
 
@@ -54,7 +54,7 @@ figure.set_label('M13, and its sky by photutils and by bgrem, all in adu.')
 panels = {
     'data': (image.data, 105, 250),
     'sky, Background2D': (old.background, 105, 170),
-    'sky, bgrem': (bkg.background.value, 105, 170),
+    'sky, bgrem': (np.asarray(bkg.background), 105, 170),
 }
 for axis, (title, (values, low, high)) in zip(axes, panels.items(), strict=True):
     picture = axis.imshow(values, origin='lower', vmin=low, vmax=high, cmap='gray')
