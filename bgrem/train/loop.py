@@ -138,7 +138,10 @@ class _Run:
             self._prepare_scenes(n_workers)
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            bank = self._counts_bank(n_workers)
+            options = {'n_workers': n_workers, 'progress': self.progress}
+            bank = self._bank(
+                CountsBank, lambda: draw_counts_bank(config.counts, **options)
+            )
             composer = CountsComposer(bank, config.counts.expected_fraction)
             self.composer = composer if self.is_for_counts else CountsImages(composer)
             self.validation = CountsValidation(config, device)
@@ -163,8 +166,7 @@ class _Run:
         # Before anything that takes long or leaves traces.
         frames = None if config.noise_frames is None else read_frames(config)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.processes.first_alone():
-            bank = self._bank(n_workers).to(device)
+        bank = self._bank(StampBank, lambda: self._scene_bank(n_workers)).to(device)
         self.composer = (
             SceneComposer(bank, config.scene)
             if frames is None
@@ -178,31 +180,26 @@ class _Run:
     def weights_path(self):
         return self.folder / f'{self.config.name}.safetensors'
 
-    def _bank(self, n_workers):
-        path = self.folder / 'bank.safetensors'
-        if not path.exists():
-            config = self.config
-            bank = cached_stamp_bank(
-                config.bank_psfs,
-                fwhm=config.scene.fwhm,
-                gaussian_fraction=config.bank_gaussian_fraction,
-                seed=config.bank_seed,
-                n_workers=n_workers,
-                progress=self.progress,
-            )
-            with atomic_path(path) as temporary:
-                bank.save(temporary)
-        return StampBank.load(path)
+    def _scene_bank(self, n_workers):
+        config = self.config
+        return cached_stamp_bank(
+            config.bank_psfs,
+            fwhm=config.scene.fwhm,
+            gaussian_fraction=config.bank_gaussian_fraction,
+            seed=config.bank_seed,
+            n_workers=n_workers,
+            progress=self.progress,
+        )
 
-    def _counts_bank(self, n_workers):
+    def _bank(self, kind, draw):
+        """Return the bank of the run, which the first process draws once."""
         path = self.folder / 'bank.safetensors'
-        if not path.exists():
-            bank = draw_counts_bank(
-                self.config.counts, n_workers=n_workers, progress=self.progress
-            )
-            with atomic_path(path) as temporary:
-                bank.save(temporary)
-        return CountsBank.load(path)
+        with self.processes.first_alone():
+            if not path.exists():
+                bank = draw()
+                with atomic_path(path) as temporary:
+                    bank.save(temporary)
+            return kind.load(path)
 
     def go(self, stop_after):
         config = self.config
