@@ -32,7 +32,7 @@ def read(path, version=1):
         return {name: hdus[name, version].data for name in MAPS}
 
 
-def count_tiles(monkeypatch, fail_at=None, error=KeyboardInterrupt):
+def count_tiles(monkeypatch, fail_at=None):
     """Count the calls of the network, and let one fail."""
     calls = []
     run = bgrem.scale.stream.run_tiles
@@ -40,7 +40,8 @@ def count_tiles(monkeypatch, fail_at=None, error=KeyboardInterrupt):
     def counted(*args):
         calls.append(args[1][0].copy())
         if len(calls) == fail_at:
-            raise error
+            msg = 'stopped here'
+            raise KeyboardInterrupt(msg)
         return run(*args)
 
     monkeypatch.setattr('bgrem.scale.stream.run_tiles', counted)
@@ -163,7 +164,7 @@ def test_chips(tmp_path, tiny_weights):
 def test_resume_runs_no_tile_again(path, whole, tiny_weights, monkeypatch):
     output = path.with_name('out.fits')
     calls = count_tiles(monkeypatch, fail_at=3)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match='stopped here'):
         subtract_file(path, output, weights=tiny_weights)
     assert not output.exists()
     first = [row.tobytes() for row in calls]
@@ -200,7 +201,7 @@ def test_failure_after_the_network(stage, path, whole, tiny_weights, monkeypatch
 def test_other_work_is_not_gone_on_with(path, image, tiny_weights, monkeypatch):
     output = path.with_name('out.fits')
     count_tiles(monkeypatch, fail_at=3)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match='stopped here'):
         subtract_file(path, output, weights=tiny_weights)
     fits.PrimaryHDU(image + 100).writeto(path, overwrite=True)
     calls = count_tiles(monkeypatch)
