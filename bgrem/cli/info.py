@@ -2,7 +2,6 @@
 
 import json
 import platform
-import sys
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -80,11 +79,24 @@ def _print_weights(name_or_path):
     header.pop('sha256_state', None)
     n_parameters = sum(p.numel() for p in weights.network().parameters())
     pairs = [('path', weights.path), ('sha256', weights.sha256)]
+    if name_or_path in (shipped := shipped_weights()):
+        pairs.insert(0, ('purpose', shipped[name_or_path].description))
     pairs += [(name, json.dumps(value)) for name, value in header.items()]
     pairs.append(('n_parameters', n_parameters))
     knots = 0 if calibration is None else np.size(calibration['logit'])
     pairs.append(('calibration', f'{knots} knots' if knots else 'none'))
     _print_pairs(pairs)
     if training is not None:
-        json.dump(training, sys.stdout, indent=2)
-        print()
+        print(_indented(training))
+
+
+def _indented(record, indent=''):
+    """Return JSON with a line for each key, and lists on the line of theirs."""
+    if not isinstance(record, dict) or not record:
+        return json.dumps(record)
+    deeper = f'{indent}  '
+    lines = (
+        f'{deeper}{json.dumps(key)}: {_indented(value, deeper)}'
+        for key, value in record.items()
+    )
+    return '{\n' + ',\n'.join(lines) + f'\n{indent}}}'

@@ -78,7 +78,8 @@ def make_parser():
     plot = commands.add_parser(
         'plot',
         help='FITS image to a picture of what was found in it',
-        description='Draw data, background, noise, sources and segments.',
+        description='Draw data, background, noise, sources and segments: of an image, '
+        'or of a file that bgrem subtract has written, without the network.',
     )
     _add_image_options(plot, 'picture to write: .png, .pdf, .svg or .jpg')
     # Nothing is measured for a picture.
@@ -100,16 +101,27 @@ def make_parser():
         help='simulate an image, run everything on it, compare with the truth',
         description='Needs GalSim and matplotlib; takes well under a minute.',
     )
-    demo.add_argument('-o', '--output', metavar='DIR', default='bgrem-demo')
+    demo.add_argument(
+        '-o',
+        '--output',
+        metavar='DIR',
+        default='bgrem-demo',
+        help='folder for the files, which are replaced (default: bgrem-demo)',
+    )
     demo.add_argument('--seed', type=int, default=1, help='another image (default: 1)')
-    _add_denoiser_options(demo)
+    demo.add_argument(
+        '-q', '--quiet', action='store_true', help='no progress bars, no table'
+    )
+    _add_denoiser_options(demo.add_argument_group('network'))
     for name, (_, text) in DISPATCHED.items():
         commands.add_parser(name, help=text, add_help=False)
     return parser
 
 
 def _add_image_options(parser, output_help):
-    parser.add_argument('input', nargs='+', metavar='IN.fits', help='FITS image')
+    parser.add_argument(
+        'input', nargs='+', metavar='IN.fits', help='FITS image, gzipped or .fz too'
+    )
     parser.add_argument(
         '-o',
         '--output',
@@ -123,6 +135,19 @@ def _add_image_options(parser, output_help):
         help='process the files on the workers of this dask scheduler, '
         'as tcp://host:8786; all see the same files',
     )
+    parser.add_argument(
+        '-q',
+        '--quiet',
+        action='store_true',
+        help='errors only: no progress bars, no warnings, no summary',
+    )
+    _add_input_options(parser.add_argument_group('what goes in'))
+    _add_sky_options(parser.add_argument_group('sky'))
+    _add_promise_options(parser.add_argument_group('detections'))
+    _add_denoiser_options(parser.add_argument_group('network'))
+
+
+def _add_input_options(parser):
     parser.add_argument(
         '--hdu',
         help='number or name of the image HDU, as 3 or SCI,2 (default: all named '
@@ -160,46 +185,54 @@ def _add_image_options(parser, output_help):
         help='image of the exposure, for weights of counts: fluxes are counts over it',
     )
     parser.add_argument(
-        '--remove-stripes',
-        action='store_true',
-        help='take out rows and columns that are brighter or darker as a whole',
-    )
-    parser.add_argument(
         '--weight',
         metavar='FITS[HDU]',
         help='image of relative inverse variances; the noise of the image gives '
         'their scale',
     )
+
+
+def _add_sky_options(parser):
     parser.add_argument(
         '--box-size',
         type=_box_size,
         default='auto',
         metavar='PIXELS',
-        help='side of the background meshes (default: auto, chosen from the image)',
+        help='side of the boxes (default: auto, chosen from the image)',
     )
     parser.add_argument(
         '--exclude-percentile',
         type=float,
         metavar='P',
-        help='leave out meshes with more than this percentage of bad or clipped '
-        'pixels (default: 10, with automatic meshes none)',
+        help='leave out boxes with more than this percentage of bad or clipped '
+        'pixels (default: 10; 100 where the boxes are chosen from the image)',
     )
     parser.add_argument(
-        '--threshold', type=float, help='detection probability that is enough'
+        '--remove-stripes',
+        action='store_true',
+        help='take out rows and columns that are brighter or darker as a whole',
     )
+
+
+def _add_promise_options(parser):
     parser.add_argument(
         '--false-discovery-rate',
         '--fdr',
         type=float,
         default=0.05,
         metavar='Q',
-        help='expected fraction of false detections if there is no --threshold '
-        '(default: 0.05)',
+        help='expected fraction of false detections (default: 0.05)',
     )
-    _add_denoiser_options(parser)
+    parser.add_argument(
+        '--threshold',
+        type=float,
+        metavar='P',
+        help='least probability of a detection, instead of a false discovery rate',
+    )
 
 
 def _add_flux_options(parser):
+    parser = parser.add_argument_group('catalog')
     parser.add_argument(
         '--gain',
         metavar='E',
@@ -260,9 +293,6 @@ def _add_denoiser_options(parser):
         '--device', default='auto', help='auto, cpu, cuda, mps, ... (default: auto)'
     )
     parser.add_argument('--batch-size', type=int, help='tiles at once')
-    parser.add_argument(
-        '-q', '--quiet', action='store_true', help='no progress bar, no summary'
-    )
 
 
 class _Version(argparse.Action):

@@ -22,7 +22,11 @@ def build_parser():
         description='Measure weights and classical detectors on the same images.',
     )
     parser.add_argument(
-        '--suite', choices=['optical', 'wild', 'gamma'], default='optical'
+        '--suite',
+        choices=['optical', 'wild', 'gamma'],
+        default='optical',
+        help='the scenes: families of the training, unusual images, photon counts '
+        '(default: optical)',
     )
     parser.add_argument(
         '--real', metavar='DIR', help='judge on the real images of a folder instead'
@@ -66,11 +70,17 @@ def build_parser():
         metavar='NPZ',
         help='interstellar emission of the suite gamma (default: drawn at random)',
     )
-    parser.add_argument('--no-figures', action='store_true')
+    parser.add_argument('--no-figures', action='store_true', help='tables only')
     parser.add_argument(
         '--training-log', metavar='CSV', help='also draw the losses of a training'
     )
-    parser.add_argument('-o', '--output', default='bgrem-evaluation', metavar='DIR')
+    parser.add_argument(
+        '-o',
+        '--output',
+        default='bgrem-evaluation',
+        metavar='DIR',
+        help='folder for the report (default: bgrem-evaluation)',
+    )
     return parser
 
 

@@ -195,7 +195,8 @@ def level_scale(values, least):
     values : `~numpy.ndarray`
         The values.
     least : float
-        The scale reaches at least so far from their median on both sides.
+        The scale reaches at least so far from their median on both sides, but not
+        below zero where no value is negative.
 
     Returns
     -------
@@ -203,4 +204,6 @@ def level_scale(values, least):
         The scale.
     """
     low, middle, high = (percentile(values, percent) for percent in (0.5, 50, 99.5))
-    return Scale(min(low, middle - least), max(high, middle + least))
+    # of a sky of counts, which are never negative, half of the colours would be unused
+    lowest = max(middle - least, 0.0) if low >= 0 else middle - least
+    return Scale(min(low, lowest), max(high, middle + least))

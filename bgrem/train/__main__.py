@@ -50,8 +50,13 @@ def main(argv=None):
     )  # fmt: skip
     parser.add_argument('--steps', type=int, help='number of training steps')
     parser.add_argument('--device', default='auto', help='cpu, cuda or auto (default)')
-    parser.add_argument('--workers', type=int, default=2, help='processes for stamps')
-    parser.add_argument('--stop-after', type=float, metavar='SECONDS')
+    parser.add_argument(
+        '--workers', type=int, default=2, help='processes that draw stamps (default: 2)'
+    )
+    parser.add_argument(
+        '--stop-after', type=float, metavar='SECONDS', help='stop with a checkpoint '
+        'after this time; the same command goes on'
+    )  # fmt: skip
     parser.add_argument('-q', '--quiet', action='store_true', help='nothing is shown')
     args = parser.parse_args(argv)
     if args.quiet:

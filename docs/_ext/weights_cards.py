@@ -14,7 +14,10 @@ from docutils.parsers.rst import Directive
 
 
 def _card(weights, row):
+    from bgrem.denoise.run import tile_layout
+
     header = weights.header
+    largest = max(tile_layout((10_000, 10_000), weights).tile_shape)
     calibration = header.get('calibration')
     yield 'File', f'{row.path.name}, {row.path.stat().st_size / 1e6:.1f} MB'
     yield 'sha256', row.sha256
@@ -23,7 +26,7 @@ def _card(weights, row):
     yield 'Schedule', _listing(header['schedule'])
     yield 'Diffusion steps', str(header['n_steps'])
     yield 'Normalization', str(header['normalization'])
-    yield 'Tiles', f'{header["tile_size"]} px, overlap {header["tile_overlap"]} px'
+    yield 'Tiles', f'up to {largest} px, overlap {header["tile_overlap"]} px'
     if calibration is None:
         yield 'Calibration', 'none'
     else:

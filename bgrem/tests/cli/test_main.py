@@ -21,7 +21,12 @@ from bgrem.nn import AttentionUNet
 from bgrem.plotting import save_plot
 from bgrem.tests.files.test_io import make_wcs
 from bgrem.tests.weights.test_store import CONFIG, make_header
-from bgrem.weights import list_weights, load_weights, save_weights
+from bgrem.weights import (
+    list_weights,
+    load_weights,
+    save_weights,
+    shipped_weights,
+)
 
 SHAPE = (60, 70)
 
@@ -572,6 +577,26 @@ def test_info_about_weights(folder, capsys):
     for expected in ('sha256', 'n_parameters', '"widths": [4, 8]', '3 knots'):
         assert expected in text
     assert json.loads('\n'.join(out[out.index('{') :])) == {'steps': 10}
+
+
+def test_info_about_shipped_weights(capsys):
+    _, out, _ = run(capsys, 'info', 'optical')
+    assert out[0].split(maxsplit=1) == [
+        'purpose',
+        shipped_weights()['optical'].description,
+    ]
+    # a list takes one line
+    assert '      "fwhm": [1.1, 8.0],' in out
+
+
+@pytest.mark.parametrize('command', ['subtract', 'detect', 'plot', 'demo'])
+def test_help_groups_the_options(capsys, command):
+    with pytest.raises(SystemExit, match='0'):
+        main([command, '--help'])
+    text = capsys.readouterr().out
+    for option in ('--quiet', '--weights', '--seed' if command == 'demo' else '--hdu'):
+        assert len(re.findall(rf'^ +(-\w, )?{option}\b', text, re.MULTILINE)) == 1
+    assert '\nnetwork:\n' in text
 
 
 def test_info_about_a_product(image, weights, capsys):

@@ -59,6 +59,13 @@ def test_level_scale_is_never_narrower():
     assert_allclose([scale.low, scale.high], [0.5, 99.5])
 
 
+def test_level_scale_of_what_is_never_negative_begins_at_zero():
+    scale = level_scale(np.array([0.2, 0.3, 0.4]), 2.0)
+    assert_allclose([scale.low, scale.high], [0, 2.3])
+    scale = level_scale(np.array([-0.2, 0.3, 0.4]), 2.0)
+    assert_allclose([scale.low, scale.high], [-1.7, 2.3])
+
+
 def test_percentile_of_many():
     values = np.random.default_rng(0).normal(size=(2000, 1500))
     values[0] = np.nan
