@@ -2,6 +2,7 @@
 Read every accepted form of an image into one record.
 """
 
+import os
 import warnings
 from copy import deepcopy
 from dataclasses import dataclass
@@ -340,9 +341,14 @@ def _convert(error, unit):
 
 def _as_float_image(data):
     """Copy to a native float array that keeps float64 and no wider type."""
-    data = np.asarray(data)
+    given, data = data, np.asarray(data)
     if data.dtype.kind not in 'fiub':
-        msg = f'data must be an array of real numbers, got dtype {data.dtype}'
+        got = f'dtype {data.dtype}'
+        if isinstance(given, (str, os.PathLike)):
+            got = f'the name {str(given)!r}: read the file, as by CCDData.read'
+        elif type(given) not in (np.ndarray, list, tuple):
+            got = f'{type(given).__name__} of {got}'
+        msg = f'data must be an array of real numbers, got {got}'
         raise TypeError(msg)
     if data.ndim != 2:
         msg = f'data must be a 2D array, got {data.ndim} dimensions'

@@ -1,8 +1,12 @@
 """Tests of the reading of images."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.io import fits
 from astropy.nddata import (
     CCDData,
     InverseVariance,
@@ -146,6 +150,21 @@ def test_beyond_double():
 )
 def test_not_real(data):
     with pytest.raises(TypeError, match='data must be an array of real numbers'):
+        parse_image(data)
+
+
+@pytest.mark.parametrize(
+    ('data', 'got'),
+    [
+        ('image.fits', "the name 'image.fits': read the file, as by CCDData.read"),
+        (Path('image.fits'), "the name 'image.fits': read the file"),
+        (fits.ImageHDU(VALUES), 'ImageHDU of dtype object'),
+        (fits.HDUList([fits.PrimaryHDU(VALUES)]), 'HDUList of dtype object'),
+        ([[None]], 'dtype object'),
+    ],
+)
+def test_files_are_not_read(data, got):
+    with pytest.raises(TypeError, match=re.escape(f'real numbers, got {got}')):
         parse_image(data)
 
 

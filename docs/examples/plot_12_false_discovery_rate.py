@@ -66,6 +66,7 @@ axes[0].plot(n_false, n_true, 'o-')
 for rate, false, true in zip(rates, n_false, n_true, strict=True):
     axes[0].annotate(f'{rate:.0%}', (false, true), (4, -10), textcoords='offset points')
 axes[0].set(xlabel='false detections', ylabel='stars found')
+axes[0].margins(0.12)
 loose = bkg.catalog(false_discovery_rate=0.4)
 axes[1].imshow(bkg.detection_probability[:128, :128], origin='lower', vmin=0, vmax=1)
 axes[1].set_title('probability of a source centre')
