@@ -232,7 +232,7 @@ def _plane_hint(shape, plane):
         return (
             f'; a plane is one number for each axis of a cube beyond two, got {plane}'
         )
-    return '; a plane of a cube can be named' if len(shape) > 2 else ''
+    return '; a plane of a cube can be named (plane, --plane)' if len(shape) > 2 else ''
 
 
 def _kind(hdu):
