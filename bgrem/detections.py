@@ -501,7 +501,7 @@ class DetectionMixin:
                 'the fraction of false detections may be far above the '
                 f'false_discovery_rate: {"; ".join(doubts)}. Look at the detections '
                 'before you use them, count false ones with injected sources, or '
-                'give a higher threshold.'
+                'ask for a lower rate.'
             )
             warnings.warn(msg, AstropyUserWarning, stacklevel=4)
 

@@ -75,15 +75,17 @@ def find_doubts(
     doubts = []
     usable = ~unusable & (noise > 0)
     step = sparse_step(data, unusable, noise)
-    counts = np.mean(data[usable]) / step if step else np.inf
-    if 0 <= counts < _MIN_COUNTS:
+    # Of the sky: a few bright sources hold most of the photons of a sparse image.
+    counts = np.mean((data - source)[usable]) / step if step else np.inf
+    if counts < _MIN_COUNTS:
         doubts.append(
-            f"a pixel holds {counts:.2g} counts, which 'fermi-lat' knows best"
+            f"a pixel of the sky holds {max(counts, 0):.2g} counts, which 'fermi-lat' "
+            'knows best'
         )
     if check.log_excess > _MAX_EXCESS:
         doubts.append(
-            'the negative of the noise holds as much that looks like sources, '
-            f'{np.exp(check.log_excess):.0f} times what the probabilities promise'
+            'in the negative of the residual, which has no sources, the network finds '
+            f'{np.exp(check.log_excess):.0f} times as many as the probabilities promise'
         )
     if check.width < _MIN_WIDTH:
         doubts.append(f'stars are only {check.width:.1f} px wide (FWHM)')
