@@ -72,7 +72,10 @@ def test_nothing_to_doubt():
 @pytest.mark.parametrize(
     ('check', 'match'),
     [
-        (ImageCheck(1.0, 50.0, width=3.0), '17 times as many as the probabilities promise'),
+        (
+            ImageCheck(1.0, 50.0, width=3.0),
+            '17 times as many as the probabilities promise',
+        ),
         (ImageCheck(10.0, 3.0, width=1.1), r'stars are only 1.1 px wide'),
     ],
 )
