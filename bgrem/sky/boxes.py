@@ -49,6 +49,7 @@ _DOUBT = 0.1
 _FAINTEST = 0.1
 _EXTENDED = 16  # pixels
 _LEFT_OVER = 50.0
+_BEST = 99.0  # percentile of the weights; where a hundredth is free, nothing changes
 # Around that the outskirts: so many boxes, and this part of the width of the galaxy.
 _BORDER = 2
 _OUTSKIRTS = 0.25
@@ -514,7 +515,13 @@ def _discount(means, left_over, n_pixels):
     known = means.weight > 0
     weight = np.where(known, means.weight, 1)
     variance = 1 / weight + left_over**2 * n_pixels / weight
-    return BoxMeans(means.mean, np.where(known, 1 / variance, 0), means.y, means.x)
+    # Where light covers the whole image its faintest boxes are as good as any: there is
+    # no sky without it, and weights that are all next to nothing would tell nothing.
+    free, best = (
+        np.percentile(one[known], _BEST) for one in (means.weight, 1 / variance)
+    )
+    weight = np.where(known, free / best / variance, 0)
+    return BoxMeans(means.mean, weight, means.y, means.x)
 
 
 def _extended_light(light, box):

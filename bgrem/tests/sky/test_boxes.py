@@ -65,6 +65,19 @@ class TestLevel:
         assert smooth.box_size >= 32
         assert rms(to_map(smooth)) < 0.05
 
+    def test_light_everywhere(self):
+        """Where light covers the whole image the sky beneath is followed as well."""
+        structure = 5 * np.sin(np.pi * Y / 40) * np.sin(np.pi * X / 40)
+        free, covered = (
+            measure(structure + NOISE, source=np.full(SHAPE, light))
+            for light in (0.0, 30.0)
+        )
+        # the doubt about the light of stars is more, and the same in all boxes
+        assert rms(to_map(free) - structure) < 0.3
+        assert rms(to_map(covered) - structure) < 0.3
+        assert np.all(covered.beneath)
+        assert not np.any(free.beneath)
+
     @pytest.mark.parametrize('pedestal', [0, 1e7, -1e7])
     def test_tilt(self, pedestal):
         """Up to the borders, and on any pedestal."""
