@@ -19,6 +19,7 @@ _ALIEN, _ALIEN_SIGMA = 2.0, 3.0
 _MAX_ALIENS = 3
 _CELL = 256  # pixels, the side of the parts that are flooded at once
 _EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
+_DOWN, _ACROSS = np.array([0, 0, 1, -1]), np.array([1, -1, 0, 0])
 
 
 def deblend_region(region, source, noise, peak_y, peak_x, *, width):
@@ -47,9 +48,9 @@ def deblend_region(region, source, noise, peak_y, peak_x, *, width):
 
     Notes
     -----
-    A watershed from the peaks finds the borders between sources. Faint ones
-    then return to their bright neighbours what they have cut off the wings
-    of these.
+    A watershed from the peaks, each with the four pixels beside it, finds the borders
+    between sources. Faint ones then return to their bright neighbours what they have
+    cut off the wings of these.
     """
     n_peaks = len(peak_y)
     labels, peak_y, peak_x = _flood(region, source, noise, peak_y, peak_x)
@@ -69,7 +70,7 @@ def _flood(region, source, noise, y, x):
     that has no peak, and that gets a label of its own, after those of the peaks.
     """
     noise = np.broadcast_to(noise, source.shape)
-    labels = _watershed(region, source, _number(y, x, region.shape))
+    labels = _watershed(region, source, _mark(y, x, region.shape))
     for _ in range(_MAX_ALIENS):
         top_y, top_x = highest_pixels(source, labels, len(y))
         limit = _ALIEN * _core(source, y, x) + _ALIEN_SIGMA * noise[y, x]
@@ -77,15 +78,26 @@ def _flood(region, source, noise, y, x):
         if not alien.any():
             break
         y, x = np.append(y, top_y[alien]), np.append(x, top_x[alien])
-        labels = _watershed(region, source, _number(y, x, region.shape))
+        labels = _watershed(region, source, _mark(y, x, region.shape))
     return labels, y, x
 
 
-def _number(y, x, shape):
-    """Return an image of some pixels, numbered from 1."""
-    numbers = np.zeros(shape, dtype=np.int32)
-    numbers[y, x] = np.arange(1, len(y) + 1)
-    return numbers
+def _mark(y, x, shape):
+    """
+    Return an image in which some pixels and those beside them are numbered from 1.
+
+    On the flank of a brighter source a watershed from a single pixel leaves it alone:
+    all around it is flooded from above before its turn comes. Of two the first has what
+    is beside both.
+    """
+    markers = np.zeros(np.array(shape) + 2, dtype=np.int32)
+    numbers = np.arange(len(y), 0, -1)
+    y, x = np.asarray(y)[::-1] + 1, np.asarray(x)[::-1] + 1
+    # of several the first one is written last
+    beside = y[:, np.newaxis] + _DOWN, x[:, np.newaxis] + _ACROSS
+    markers[beside] = numbers[:, np.newaxis]
+    markers[y, x] = numbers
+    return markers[1:-1, 1:-1]
 
 
 def _core(source, y, x):

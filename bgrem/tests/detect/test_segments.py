@@ -85,6 +85,32 @@ class TestSegment:
         assert np.all(result.data[:, :30][source[:, :30] > 1] == result.data[20, 27])
         assert np.all(result.data[:, 32:][source[:, 32:] > 1] == result.data[20, 34])
 
+    @pytest.mark.parametrize('distance', [3, 3.5, 4])
+    def test_shoulder_has_its_core(self, distance):
+        """A star so near a brighter one that it makes no maximum of its own."""
+        shape, x = (40, 60), round(25 + distance)
+        source = blob(shape, 20, 25, 1.5, 20)
+        source += blob(shape, 20, 25 + distance, 1.5, 4)
+        assert np.all(np.diff(source[20, 25:40]) < 0)
+        probability = np.maximum(
+            blob(shape, 20, 25, 1, 0.99), blob(shape, 20, x, 1, 0.9)
+        )
+        result = segment(source, probability, 1.0, threshold=0.5)
+        assert result.n_labels == 2
+        core = result.data == result.data[20, x]
+        assert core[20, x - 1 : x + 2].all()
+        assert core[19:22, x].all()
+        assert result.data[20, 25] != result.data[20, x]
+
+    def test_what_two_cores_share_is_that_of_the_more_probable(self):
+        shape = (30, 30)
+        source = blob(shape, 15, 15, 3, 30)
+        probability = np.zeros(shape)
+        probability[15, 14], probability[15, 16] = 0.8, 0.9
+        result = segment(source, probability, 1.0, threshold=0.5)
+        assert result.n_labels == 2
+        assert result.data[15, 15] == result.data[15, 16] != result.data[15, 14]
+
     def test_peak_on_a_bare_slope_is_part_of_the_source(self):
         shape = (60, 60)
         source = blob(shape, 30, 30, 10, 50)
