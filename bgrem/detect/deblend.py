@@ -191,6 +191,10 @@ def _return_wings(labels, source, peak_y, peak_x):
     order = np.argsort(strength[second], kind='stable')
     dominant = np.arange(height.size)
     dominant[first[order]] = second[order]
+    order = np.argsort(saddle, kind='stable')
+    # what floods the pixels of a source that is not there
+    nearest = np.arange(height.size)
+    nearest[first[order]] = second[order]
     # Pixels above the saddle stay, and those of a source that no stronger one touches.
     saddle = np.where(is_top, to_any, to_brighter)
     may_change = dominant != np.arange(height.size)
@@ -209,7 +213,7 @@ def _return_wings(labels, source, peak_y, peak_x):
 
     best, best_light = own.copy(), _DOMINANCE * light(own)
     best_light[squared_distance(own) <= 1] = np.inf
-    for candidate in (dominant[own], dominant[dominant[own]]):
+    for candidate in (nearest[own], dominant[own], dominant[dominant[own]]):
         candidate_light = light(candidate)
         wins = candidate_light > best_light
         best[wins], best_light[wins] = candidate[wins], candidate_light[wins]
