@@ -5,7 +5,7 @@ Share the pixels of touching sources among them.
 import numpy as np
 from scipy import ndimage
 
-from bgrem.detect.hierarchy import find_owners, touching
+from bgrem.detect.hierarchy import find_owners, star_height, touching
 from bgrem.detect.pixels import highest_pixels, widen
 
 __all__ = ['deblend_region']
@@ -56,7 +56,7 @@ def deblend_region(region, source, noise, peak_y, peak_x, *, width):
     labels, peak_y, peak_x = _flood(region, source, noise, peak_y, peak_x)
     owners = find_owners(labels, source, noise, peak_y, peak_x, width)
     labels = owners.astype(np.int32)[labels]
-    labels = _return_wings(labels, source, peak_y, peak_x)
+    labels = _return_wings(labels, source, peak_y, peak_x, width)
     labels = _join_pieces(labels, source, peak_y, peak_x)
     labels[labels > n_peaks] = 0
     return labels
@@ -159,7 +159,7 @@ def _join_pieces(labels, source, peak_y, peak_x):
     return np.where(loose, flooded, labels)
 
 
-def _return_wings(labels, source, peak_y, peak_x):
+def _return_wings(labels, source, peak_y, peak_x, width):
     """
     Return to extended sources the light that faint neighbours have cut off.
 
@@ -183,6 +183,8 @@ def _return_wings(labels, source, peak_y, peak_x):
     np.maximum.at(to_any, first, saddle)
     is_top = np.isneginf(to_brighter)
     amplitude = np.maximum(height - np.where(is_top, 0, to_brighter), 0)
+    star = np.append(0.0, star_height(source, peak_y, peak_x, width))
+    amplitude = np.maximum(amplitude, np.minimum(star, height))
     in_core = level > (height - amplitude / 2)[own]
     n_core = np.bincount(own[in_core], minlength=height.size)
     radius2 = np.maximum(n_core, _MIN_CORE_PIXELS) / np.pi

@@ -160,7 +160,7 @@ def find_owners(labels, source, noise, y, x, width):
     # Where it stands out of the noise and of the light beneath, it is never tested.
     candidates = np.flatnonzero((parent != owners) & (level > _MERGED * height))
     star = np.zeros(height.size)
-    star[candidates] = _star_height(source, y[candidates - 1], x[candidates - 1], width)
+    star[candidates] = star_height(source, y[candidates - 1], x[candidates - 1], width)
     # From the top down, so that the owner of a parent is known.
     for label in candidates[np.argsort(-height[candidates], kind='stable')]:
         owner = owners[parent[label]]
@@ -175,7 +175,7 @@ def find_owners(labels, source, noise, y, x, width):
     return owners
 
 
-def _star_height(source, y, x, width):
+def star_height(source, y, x, width):
     """Return the height of the star that is as curved as the image at each peak."""
     sigma = width / np.sqrt(8 * np.log(2))
     down, across, mixed = curvatures(source, y, x, sigma)
