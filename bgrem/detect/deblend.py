@@ -165,9 +165,10 @@ def _return_wings(labels, source, peak_y, peak_x, width):
 
     A watershed gives a star on the flank of a galaxy the whole flank behind
     it. Here each source is extrapolated from its peak, by its height above
-    the saddle to a brighter neighbour and its radius at half that height; a
-    pixel below the saddle goes to the dominant neighbour where that one's
-    extrapolation is ten times as high. No label is lost.
+    the saddle to a brighter neighbour, or that of a star as curved as it is, and its
+    radius at half that height; a pixel below the saddle goes to a neighbour, the
+    dominant one or the one across the highest saddle, where that one's extrapolation is
+    ten times as high. No label is lost.
     """
     first, second, saddle = touching(labels, source)
     if first.size == 0:
@@ -190,13 +191,9 @@ def _return_wings(labels, source, peak_y, peak_x, width):
     radius2 = np.maximum(n_core, _MIN_CORE_PIXELS) / np.pi
 
     strength = amplitude * radius2**2  # of the wings, far out
-    order = np.argsort(strength[second], kind='stable')
-    dominant = np.arange(height.size)
-    dominant[first[order]] = second[order]
-    order = np.argsort(saddle, kind='stable')
-    # what floods the pixels of a source that is not there
-    nearest = np.arange(height.size)
-    nearest[first[order]] = second[order]
+    dominant = _choose_neighbor(first, second, strength[second], height.size)
+    # what would flood the pixels of a source if that were not there
+    nearest = _choose_neighbor(first, second, saddle, height.size)
     # Pixels above the saddle stay, and those of a source that no stronger one touches.
     saddle = np.where(is_top, to_any, to_brighter)
     may_change = dominant != np.arange(height.size)
@@ -222,3 +219,11 @@ def _return_wings(labels, source, peak_y, peak_x, width):
     labels = labels.copy()
     labels.ravel()[place] = best
     return labels
+
+
+def _choose_neighbor(first, second, rank, n_labels):
+    """Return the highest ranked neighbour of each label, itself where it has none."""
+    order = np.argsort(rank, kind='stable')
+    chosen = np.arange(n_labels)
+    chosen[first[order]] = second[order]
+    return chosen

@@ -13,7 +13,13 @@ from bgrem.detect.discovery import source_width
 from bgrem.detect.peaks import peak_widths
 from bgrem.detect.pixels import curvatures, highest_pixels
 
-__all__ = ['find_hidden_cores', 'find_owners', 'image_width', 'touching']
+__all__ = [
+    'find_hidden_cores',
+    'find_owners',
+    'image_width',
+    'star_height',
+    'touching',
+]
 
 # A source is tested only against a brighter one that is larger than this, in squares of
 # the FWHM, where it is seen above half the noise: a star of 500 times the noise, or a
@@ -138,10 +144,7 @@ def find_owners(labels, source, noise, y, x, width):
 
     Notes
     -----
-    The height of a star at a peak is estimated from the curvature of the image in the
-    direction in which it is curved least, smoothed by a Gaussian of the star's own
-    width s: a star of height A is curved by A / 4 s^2 there, a ridge or the smooth
-    flank of a galaxy by nothing.
+    The height that a peak has as a star is that of `star_height`.
     """
     first, second, saddle = touching(labels, source)
     height = np.append(0.0, source[y, x])
@@ -176,7 +179,30 @@ def find_owners(labels, source, noise, y, x, width):
 
 
 def star_height(source, y, x, width):
-    """Return the height of the star that is as curved as the image at each peak."""
+    """
+    Return the height of the star that is as curved as the image at each peak.
+
+    Parameters
+    ----------
+    source : 2D `~numpy.ndarray` of float
+        Denoised image.
+    y, x : 1D `~numpy.ndarray` of int
+        Pixels of the N peaks.
+    width : float
+        FWHM of a star in pixels.
+
+    Returns
+    -------
+    height : 1D `~numpy.ndarray` of float64
+        N heights, unit of ``source``, on whatever light the peaks stand; 0 or less
+        where the image is not curved downwards in all directions.
+
+    Notes
+    -----
+    The image is smoothed by a Gaussian of the star's own width s. A star of height A is
+    curved by A / 4 s^2 then; of all directions the one in which the image is curved
+    least counts, as a ridge or the smooth flank of a galaxy is curved by nothing in it.
+    """
     sigma = width / np.sqrt(8 * np.log(2))
     down, across, mixed = curvatures(source, y, x, sigma)
     least = 0.5 * (down + across) + np.hypot(0.5 * (down - across), mixed)
