@@ -53,6 +53,9 @@ class CountsConfig(Configuration):
         Those fields; the same holds.
     expected_fraction : float
         The part of the looks that see expected counts, without Poisson noise.
+    wide_fraction : float
+        The part of the steps whose crops are half as wide again, and fewer: so that
+        there are sources as wide as a crop with some sky around them.
     seed : int
         Of the patches.
 
@@ -68,11 +71,12 @@ class CountsConfig(Configuration):
     lat_fraction: float = 0.5
     field: FieldConfig = field(default_factory=FieldConfig)
     expected_fraction: float = 0.1
+    wide_fraction: float = 0.0
     seed: int = 1
 
     def __post_init__(self):
         object.__setattr__(self, 'lat', tuple(self.lat))
-        for name in ('lat_fraction', 'expected_fraction'):
+        for name in ('lat_fraction', 'expected_fraction', 'wide_fraction'):
             self._require(name, 0 <= getattr(self, name) <= 1, 'must be in [0, 1]')
         for name in ('n_patches', 'patch_size'):
             self._require(name, getattr(self, name) >= 1, 'must be at least 1')

@@ -249,8 +249,11 @@ class TrainingConfig(Configuration):
         )
         if self.counts is not None:
             largest = self.counts.patch_size
-            rule = f'must be at most the patch_size of counts, {largest}'
-            self._require('crop_size', self.crop_size <= largest, rule)
+            widest = self.crop_size
+            if self.counts.wide_fraction:
+                widest = widest * 3 // 2
+            rule = f'must fit the patch_size of counts, {largest}, as must wide crops'
+            self._require('crop_size', widest <= largest, rule)
         gain = self.noise_gain
         self._require('noise_gain', gain is None or gain > 0, 'must be positive')
         multiple = self.network.size_multiple

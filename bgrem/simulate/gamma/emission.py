@@ -13,6 +13,7 @@ __all__ = [
     'ISOTROPIC',
     'interstellar',
     'interstellar_structure',
+    'longitude_run',
     'power_law_field',
     'scale_to_band',
 ]
@@ -74,14 +75,31 @@ def interstellar(lon, lat):
     intensity : `~numpy.ndarray` of float
         At 1-2 GeV.
     """
+    run = longitude_run(lon)
     lon = np.abs((np.asarray(lon) + 180) % 360 - 180)
     lat = np.abs(np.asarray(lat))
     profile = np.exp(np.interp(lat, _LATITUDE, np.log(_PROFILE)))
-    run = np.interp(lon, _LONGITUDE, _RUN)
     share = _FAR_SHARE + (1 - _FAR_SHARE) * np.exp(-lat / _FAR_SCALE)
     height, along, across = _CENTER
     center = np.exp(-((lon / along) ** 2 + (lat / across) ** 2) / 2)
     return profile * (1 + (run - 1) * share) * (1 + height * center)
+
+
+def longitude_run(lon):
+    """
+    Return how bright the plane of the Galaxy is along it.
+
+    Parameters
+    ----------
+    lon : float or `~numpy.ndarray`
+        Galactic longitude in degrees.
+
+    Returns
+    -------
+    ratio : float or `~numpy.ndarray`
+        Over its mean.
+    """
+    return np.interp(np.abs((np.asarray(lon) + 180) % 360 - 180), _LONGITUDE, _RUN)
 
 
 def power_law_field(shape, slope, rng):

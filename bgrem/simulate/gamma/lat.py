@@ -2,7 +2,7 @@
 Patches of the gamma-ray sky as the Fermi-LAT sees it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,13 +12,24 @@ from .emission import ISOTROPIC, interstellar, interstellar_structure, scale_to_
 from .patch import PointSources, compose_patch
 from .psf import EVENT_TYPES, lat_psf
 from .ranges import Ranges, log_uniform
-from .sources import draw_fluxes, draw_pulsar_fluxes, pulsar_density
+from .shapes import draw_remnant
+from .sources import (
+    draw_fluxes,
+    draw_pulsar_fluxes,
+    draw_remnant_fluxes,
+    draw_remnant_radii,
+    pulsar_density,
+    pulsar_scale,
+    remnant_density,
+)
 
 __all__ = ['LatConfig', 'simulate_lat_patch', 'sky_coordinates']
 
 # cm2 s in one year at a few GeV.
 EXPOSURE_PER_YEAR = 4e10
-_SOURCE_SPECTRUM = 2.3
+_SOURCE_SPECTRUM, _REMNANT_SPECTRUM = 2.3, 2.2
+# Remnants with radii below that, in pixels, are points.
+_RESOLVED = 1.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,11 @@ class LatConfig(Ranges):
     pulsars : bool
         Whether there are galactic sources besides those that are the same everywhere.
 
+    remnants : tuple of float
+        By what factor there are more remnants of supernovae and nebulae of pulsars,
+        with radii of 0.02 to 1.5 degrees and spectra of E**-2.2, than above 10 GeV are
+        catalogued near the plane (`bgrem.simulate.gamma.sources`). 0 is none.
+
     poisson : bool
         Whether photons are drawn; else the counts are the expected ones.
 
@@ -95,6 +111,7 @@ class LatConfig(Ranges):
     diffuse_scale: tuple = (0.7, 1.4)
     source_scale: tuple = (1.0, 1.0)
     pulsars: bool = True
+    remnants: tuple = (0.0, 0.0)
     poisson: bool = True
 
     def __post_init__(self):
@@ -157,9 +174,12 @@ def simulate_lat_patch(rng, config=None, *, diffuse=None):
     isotropic = rng.uniform(*ISOTROPIC) * scale_to_band(config.energy)
     emission = canvas.smooth(gas * solid_angle) + isotropic * solid_angle
     points = _sources(canvas, config, coordinates[1], rng)
+    small, extended = _remnants(canvas, config, coordinates, rng)
+    points = (np.concatenate(pair) for pair in zip(points, small, strict=True))
+    points = PointSources(*points)
     meta = {'lon': lon, 'lat': lat, 'years': years, 'psf_widening': widening}
     photons = rng if config.poisson else None
-    return compose_patch(canvas, emission, exposure, points, (), photons, meta=meta)
+    return compose_patch(canvas, emission, exposure, points, extended, photons, meta=meta)
 
 
 def sky_coordinates(y, x, center, config):
@@ -222,12 +242,35 @@ def _sources(canvas, config, lat, rng):
     area = solid_angle * lat.size
     flux = draw_fluxes(area * scale, rng)
     x, y = canvas.random_positions(len(flux), rng)
+    flux = flux * scale_to_band(config.energy, _SOURCE_SPECTRUM)
     if config.pulsars:
-        # Each pixel of the canvas has its own density.
-        expected = pulsar_density(lat) * solid_angle * scale
-        row, column = np.nonzero(rng.poisson(expected))
-        jitter = rng.uniform(-0.5, 0.5, (2, len(row)))
-        flux = np.concatenate([flux, draw_pulsar_fluxes(len(row), rng)])
-        x = np.concatenate([x, column + jitter[0] - canvas.margin])
-        y = np.concatenate([y, row + jitter[1] - canvas.margin])
-    return PointSources(x, y, flux * scale_to_band(config.energy, _SOURCE_SPECTRUM))
+        number, *place = _scatter(canvas, pulsar_density(lat) * scale, config, rng)
+        pulsars = draw_pulsar_fluxes(number, rng) * pulsar_scale(config.energy)
+        flux = np.concatenate([flux, pulsars])
+        x, y = (np.concatenate(pair) for pair in zip((x, y), place, strict=True))
+    return x, y, flux
+
+
+def _remnants(canvas, config, coordinates, rng):
+    """Return remnants and nebulae: those that are points, and those with a shape."""
+    if not config.remnants[1]:
+        return np.empty((3, 0)), []
+    density = rng.uniform(*config.remnants) * remnant_density(*coordinates)
+    number, x, y = _scatter(canvas, density, config, rng)
+    flux = draw_remnant_fluxes(number, rng)
+    flux *= scale_to_band(config.energy, _REMNANT_SPECTRUM)
+    radius = draw_remnant_radii(number, rng) / config.pixel_size
+    wide = radius > _RESOLVED
+    extended = []
+    for row in zip(x[wide], y[wide], flux[wide], radius[wide], strict=True):
+        one = draw_remnant(canvas, *row[:2], row[3], rng)
+        extended.append(replace(one, image=row[2] * one.image))
+    return (x[~wide], y[~wide], flux[~wide]), extended
+
+
+def _scatter(canvas, density, config, rng):
+    """Draw positions of what each pixel of the canvas has its own density of."""
+    expected = density * np.radians(config.pixel_size) ** 2
+    row, column = np.nonzero(rng.poisson(expected))
+    x, y = rng.uniform(-0.5, 0.5, (2, len(row))) - canvas.margin
+    return len(row), column + x, row + y
