@@ -277,7 +277,7 @@ class DetectionMixin:
             raise ValueError(msg)
         if saturation is not None:
             saturation = _saturation_level(saturation, image.unit)
-        measured, own_error, own_gain = None, image.error, None
+        measured, own_error, own_gain, sky_error = None, image.error, None, None
         if data is not None:
             measured = _other_image(data, self._source.shape, error, effective_gain)
         else:
@@ -285,6 +285,7 @@ class DetectionMixin:
             own_gain = effective_gain
             if self._is_counts and own_gain is None and own_error is None:
                 own_gain = 1.0
+                sky_error = self._in_double(self.background_uncertainty)
         if segmentation_image is None:
             segmentation_image = self.detect(
                 threshold=threshold, false_discovery_rate=false_discovery_rate
@@ -314,6 +315,7 @@ class DetectionMixin:
             background_rms=self._in_double(self.background_rms),
             error=own_error,
             effective_gain=own_gain,
+            sky_error=sky_error,
             aperture_correction=aperture_correction,
             exposure=self._exposure(),
             mask=image.unusable,

@@ -39,6 +39,7 @@ def catalog(
     background_rms,
     error=None,
     effective_gain=None,
+    sky_error=None,
     aperture_correction=False,
     exposure=None,
     mask=None,
@@ -74,6 +75,10 @@ def catalog(
         Electrons (or photons) per data unit. If given, the photon noise of
         the sources is added to the errors. A plain number is taken as
         electrons per data unit where ``data`` has a unit.
+    sky_error : 2D `~numpy.ndarray` or `~astropy.units.Quantity`, optional
+        The standard error of the sky that is subtracted from ``data``, which
+        neighbouring pixels share. If given, its sum is part of the errors of fluxes of
+        ``data``.
     aperture_correction : bool, optional
         Whether to add the columns ``total_flux`` and ``total_flux_err``: the Kron
         flux and its error over the part of a star's light in a circle as large as the
@@ -161,7 +166,10 @@ def catalog(
         )
         parts = (segmentation_image, shapes, places)
         has_background = 'background' in kwargs
-        result = _catalog_of(measured or (data, error, mask), *parts, **kwargs)
+        sky_error = None if measured else sky_error
+        result = _catalog_of(
+            measured or (data, error, mask), *parts, sky_error=sky_error, **kwargs
+        )
         _add_positions(result, positions)
         detected = result
         if measured is not None:
@@ -338,9 +346,12 @@ def total_error(data, background_rms, effective_gain):
     return error if unit is None else error.to(unit)
 
 
-def _catalog_of(image, segmentation_image, shapes, places, **kwargs):
+def _catalog_of(image, segmentation_image, shapes, places, sky_error=None, **kwargs):
     """Return the catalogue of an image with given shapes and places of apertures."""
     data, error, mask = image
+    sky = sky_error
+    if sky is not None:
+        sky = Catalog(sky, segmentation_image, detection_catalog=places, mask=mask)
     options = {'error': error, 'mask': mask, **kwargs}
     return DetectionCatalog(
         data,
@@ -349,6 +360,7 @@ def _catalog_of(image, segmentation_image, shapes, places, **kwargs):
         apertures=Catalog(
             data, segmentation_image, detection_catalog=places, **options
         ),
+        sky=sky,
         **options,
     )
 

@@ -4,6 +4,7 @@ The catalogue of photutils, with apertures at the positions of the detections.
 
 from functools import wraps
 
+import numpy as np
 from photutils.segmentation import SourceCatalog
 
 from bgrem.detect.batches import Catalog
@@ -20,6 +21,18 @@ def _property(name):
 
     measure.__name__, measure.__doc__ = name, original.__doc__
     # of photutils' own kind, so that it is listed, kept and sliced as the others
+    return type(original)(measure)
+
+
+def _error_property(name):
+    """Return the same of the error of a flux, with that of the sky beneath it."""
+    original = vars(SourceCatalog)[f'{name}_err']
+
+    def measure(self):
+        error = getattr(self.apertures, f'{name}_err')
+        return error if self.sky is None else np.hypot(error, getattr(self.sky, name))
+
+    measure.__name__, measure.__doc__ = f'{name}_err', original.__doc__
     return type(original)(measure)
 
 
@@ -41,6 +54,9 @@ def _photometry(name):
     @wraps(original)
     def measure(self, *args, name=None, overwrite=False, **kwargs):
         result = getattr(self.apertures, original.__name__)(*args, **kwargs)
+        if self.sky is not None and isinstance(result, tuple):
+            beneath, _ = getattr(self.sky, original.__name__)(*args, **kwargs)
+            result = result[0], np.hypot(result[1], beneath)
         if name is not None:
             pairs = [(name, result)]
             if isinstance(result, tuple):
@@ -67,6 +83,10 @@ class DetectionCatalog(Catalog):
     apertures : `~photutils.segmentation.SourceCatalog` or `None`
         The catalogue of the same data and segments whose centroids are the positions;
         `None` for photutils' own apertures.
+    sky : `~photutils.segmentation.SourceCatalog`, optional
+        That of the same segments and positions whose data are the standard error of the
+        sky: all pixels of an aperture share it, so that it adds to the error of a flux
+        as its sum.
     **kwargs
         As for `~photutils.segmentation.SourceCatalog`.
     """
@@ -74,7 +94,8 @@ class DetectionCatalog(Catalog):
     kron_radius = _property('kron_radius')
     kron_aperture = _property('kron_aperture')
     kron_flux = _property('kron_flux')
-    kron_flux_err = _property('kron_flux_err')
+    kron_flux_err = _error_property('kron_flux')
+    segment_flux_err = _error_property('segment_flux')
     make_kron_apertures = _method('make_kron_apertures')
     plot_kron_apertures = _method('plot_kron_apertures')
     kron_photometry = _photometry('kron_photometry')
@@ -86,13 +107,15 @@ class DetectionCatalog(Catalog):
         kron_radius_measured = _property('kron_radius_measured')
         flags = _property('flags')
 
-    def __init__(self, data, segmentation_image, *, apertures, **kwargs):
+    def __init__(self, data, segmentation_image, *, apertures, sky=None, **kwargs):
         super().__init__(data, segmentation_image, **kwargs)
         self.apertures = apertures
+        self.sky = sky
 
     def __getitem__(self, index):
         part = super().__getitem__(index)
         part.apertures = self.apertures[index]
+        part.sky = None if self.sky is None else self.sky[index]
         return part
 
 

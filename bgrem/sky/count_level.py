@@ -28,6 +28,7 @@ _TRUST = 8000.0
 _LOCAL_TRUST = 300.0  # what its error from place to place is worth
 _WINDOWS = (32, 8)  # pixels, in which it is compared with the photons
 _SOURCE_ERROR = 0.1  # of the light of a source
+_HIDDEN_ERROR = 0.05  # of the sky where all that is seen is a source
 _LEAST = 1e-30
 # How far the photons of a window can lower and raise the sky.
 _FACTORS = (0.1, 10.0)
@@ -155,7 +156,8 @@ def adjust_sky(sky, counts, source, unusable):
         factor = (np.maximum(held, 0) + _TRUST) / (promised + _TRUST)
         sky = sky * np.clip(factor, *_FACTORS)
     error = 1 / np.sqrt(np.maximum(promised, 0) + min(trust, _LOCAL_TRUST) + _LEAST)
-    return sky, error
+    hidden = _HIDDEN_ERROR**2 * source / (sky + source)
+    return sky, np.sqrt(error**2 + hidden)
 
 
 def _window_mean(values, window):

@@ -130,7 +130,10 @@ def draw_counts_examples(composer, config, generator):
     """
     number, size = config.batch_size, config.crop_size
     wide = config.counts.wide_fraction
-    if wide and float(torch.rand(1, generator=generator, device=generator.device)) < wide:
+    if (
+        wide
+        and float(torch.rand(1, generator=generator, device=generator.device)) < wide
+    ):
         number, size = max(1, number * 4 // 9), size * 3 // 2
     batch = composer.compose(number, size, generator)
     return make_counts_examples(batch, config.blob_sigma, generator)

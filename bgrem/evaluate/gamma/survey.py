@@ -170,7 +170,8 @@ class FluxSurvey:
 
     The flux is the sum of the counts less the background in a circle of 1.5 FWHM about
     the detection, against the expected counts of all sources in the same circle. Its
-    error is ``background_rms`` and the photon noise of the source.
+    error is that of the photons, of ``background_rms`` and of the source, and the sum of
+    ``background_uncertainty``, as in a catalogue of counts.
 
     Parameters
     ----------
@@ -197,12 +198,13 @@ class FluxSurvey:
             if bkg is None:
                 continue
             found = _kept(observer.detect(scene))
-            own = (bkg.background, bkg.background_rms)
+            own = (bkg.background, bkg.background_rms, bkg.background_uncertainty)
             self._measure(name, scene, found, *own)
             if name == first:
-                self._measure('true sky', scene, found, scene.sky, scene.sigma)
+                known = np.zeros_like(scene.sky)
+                self._measure('true sky', scene, found, scene.sky, scene.sigma, known)
 
-    def _measure(self, name, scene, found, sky, rms):
+    def _measure(self, name, scene, found, sky, rms, sky_error):
         x, y, score = found
         truth = scene.catalog
         index = match(
@@ -216,6 +218,7 @@ class FluxSurvey:
         data = scene.image - sky
         error = np.sqrt(rms**2 + np.maximum(data, 0))
         flux, flux_error = aperture_sums(data, x, y, radius, error)
+        flux_error = np.hypot(flux_error, aperture_sums(sky_error, x, y, radius)[0])
         true, _ = aperture_sums(scene.source, x, y, radius)
         self._rows[name].append(
             np.stack([truth['snr'][index], true, flux, flux_error], axis=1)

@@ -179,7 +179,9 @@ def simulate_lat_patch(rng, config=None, *, diffuse=None):
     points = PointSources(*points)
     meta = {'lon': lon, 'lat': lat, 'years': years, 'psf_widening': widening}
     photons = rng if config.poisson else None
-    return compose_patch(canvas, emission, exposure, points, extended, photons, meta=meta)
+    return compose_patch(
+        canvas, emission, exposure, points, extended, photons, meta=meta
+    )
 
 
 def sky_coordinates(y, x, center, config):
