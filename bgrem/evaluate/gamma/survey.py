@@ -170,7 +170,7 @@ class FluxSurvey:
 
     The flux is the sum of the counts less the background in a circle of 1.5 FWHM about
     the detection, against the expected counts of all sources in the same circle. Its
-    error is that of the photons, of ``background_rms`` and of the source, and the sum of
+    error is ``background_rms`` and the photon noise of the source, and the sum of
     ``background_uncertainty``, as in a catalogue of counts.
 
     Parameters
