@@ -118,14 +118,20 @@ def test_exposure(rng, make, segments):
 
 
 def test_errors_of_counts(rng, make, segments):
-    """The photons of a source are its noise, with no gain to be given."""
+    """The photons of a source are its noise; all its pixels share the sky's error."""
     data = rng.poisson(2 + 100 * np.exp(-((Y - 45) ** 2 + (X - 55) ** 2) / 8))
     bkg = make(data)
-    error = bkg.catalog(segments).segment_flux_err[0]
+    catalog = bkg.catalog(segments)
     photons = data[segments.data > 0].sum()
-    assert_allclose(error, np.sqrt(photons), rtol=0.1)
-    given = bkg.catalog(segments, error=np.full(SHAPE, 2.0))
-    assert_allclose(given.segment_flux_err, 2 * 11)
+    of_sky = bkg.background_uncertainty[segments.data > 0].sum()
+    assert_allclose(catalog.segment_flux_err, np.hypot(photons**0.5, of_sky), rtol=0.1)
+    assert catalog[0].segment_flux_err == catalog.segment_flux_err[0]
+    plain = np.hypot(bkg.background_rms, np.sqrt(np.maximum(bkg.subtract(), 0)))
+    given = bkg.catalog(segments, error=plain)
+    assert_allclose(given.segment_flux_err, np.sqrt(photons), rtol=0.1)
+    circle, of_photons = (one.circular_photometry(4.0)[1] for one in (catalog, given))
+    assert of_photons < circle < np.hypot(of_photons, of_sky)
+    assert (catalog.kron_flux_err > given.kron_flux_err).all()
 
 
 def test_map_of_gammapy(rng, make):

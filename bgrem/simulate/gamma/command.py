@@ -36,6 +36,8 @@ def simulate_gamma(argv):
                    'event_type')  # fmt: skip
     if options.years is not None:
         given['years'] = (options.years,) * 2
+    if options.remnants is not None:
+        given['remnants'] = (options.remnants,) * 2
     config = LatConfig(**given, poisson=options.poisson)
     check_output(options.output, overwrite=options.overwrite)
     diffuse = None
@@ -88,6 +90,13 @@ def _gamma_parser():
     how_long.add_argument('--years', type=float, help='of observation (default: 10)')
     how_long.add_argument(
         '--exposure', type=float, metavar='CM2S', help='of all events in cm2 s instead'
+    )
+    parser.add_argument(
+        '--remnants',
+        type=float,
+        metavar='FACTOR',
+        help='remnants of supernovae and nebulae of pulsars, 1 for as many as are '
+        'catalogued above 10 GeV (default: none)',
     )
     parser.add_argument(
         '--diffuse',

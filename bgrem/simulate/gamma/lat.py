@@ -116,6 +116,7 @@ class LatConfig(Ranges):
 
     def __post_init__(self):
         super().__post_init__()
+        self._require('remnants', self.remnants[0] >= 0, 'must not be negative')
         if self.center is not None:
             object.__setattr__(self, 'center', tuple(map(float, self.center)))
         if self.event_type not in ('ALL', *EVENT_TYPES):

@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,8 +36,12 @@ from bgrem.simulate.gamma.sources import (
     FLUX_LIMITS,
     draw_fluxes,
     draw_pulsar_fluxes,
+    draw_remnant_fluxes,
+    draw_remnant_radii,
     number_above,
     pulsar_density,
+    pulsar_scale,
+    remnant_density,
 )
 from bgrem.simulate.gamma.template import read_diffuse
 
@@ -203,6 +208,24 @@ class TestSources:
         flux = draw_pulsar_fluxes(20_000, np.random.default_rng(0))
         assert_allclose(np.median(flux), 1.7e-9, rtol=0.05)
 
+    def test_spectrum_of_pulsars_ends(self):
+        assert_allclose(pulsar_scale((1, 2)), 1)
+        whole = pulsar_scale((1, 3)) + pulsar_scale((3, 9))
+        assert_allclose(pulsar_scale((1, 9)), whole, rtol=1e-3)
+        assert pulsar_scale((10, 500)) < scale_to_band((10, 500), 2.3) / 3
+
+    def test_remnants_of_the_whole_sky(self):
+        """The numbers of 3FHL and FGES, both above 10 GeV, to a factor of two."""
+        lon, lat = np.meshgrid(np.arange(-179.5, 180), np.arange(-19.975, 20, 0.05))
+        solid = np.radians(1) * np.radians(0.05) * np.cos(np.radians(lat))
+        number = float(np.sum(remnant_density(lon, lat) * solid))
+        rng = np.random.default_rng(3)
+        flux = draw_remnant_fluxes(100_000, rng) * scale_to_band((10, 2000), 2.2)
+        radius = draw_remnant_radii(100_000, rng)
+        assert 70 < number * (flux > 7e-11).mean() < 280
+        assert 23 <= number * ((flux > 1.5e-10) & (radius > 0.2)).mean() < 92
+        assert_allclose(np.median(radius), (0.02 * 1.5) ** 0.5, rtol=0.05)
+
 
 class TestEmission:
     def test_spectrum(self):
@@ -318,6 +341,37 @@ class TestLatPatch:
         patch = simulate_lat_patch(np.random.default_rng(7), hard)
         assert patch.counts.mean() < 0.1 * means['ALL']
 
+    def test_remnants_of_the_galactic_center(self):
+        """As many sources of TS above 25 as 3FHL has there, and as bright ones."""
+        config = LatConfig(
+            center=(0, 0), shape=(100, 400), pixel_size=0.05, energy=(10, 2000),
+            years=(5.5, 5.5), remnants=(1, 1), poisson=False,
+        )  # fmt: skip
+        patches = [simulate_lat_patch(np.random.default_rng(s), config) for s in (1, 2)]
+        bright = [patch.catalog['snr'] > 4.5 for patch in patches]
+        assert 10 <= np.mean([one.sum() for one in bright]) <= 32
+        for patch, kept in zip(patches, bright, strict=True):
+            assert 150 < patch.catalog['counts'][kept].max() < 3000
+            extent = patch.catalog['extent'][kept] * config.pixel_size
+            assert 0 < (extent > 0).mean() < 1
+            assert extent.max() < 1.6
+
+    def test_remnants_are_sources(self):
+        """Those that stand out, and only they; without them the patch is the same."""
+        config = LatConfig(
+            center=(20, 0), energy=(10, 500), pixel_size=0.05, poisson=False
+        )
+        none, some = (
+            simulate_lat_patch(np.random.default_rng(3), replace(config, remnants=one))
+            for one in ((0, 0), (3, 3))
+        )
+        assert some.source.sum() > none.source.sum()
+        assert (some.sky >= none.sky * (1 - 1e-5)).all()
+        is_extended = some.catalog['extent'] > 0
+        assert is_extended.any()
+        assert (none.catalog['extent'] == 0).all()
+        assert (some.catalog['snr'] >= 1).all()
+
     def test_diffuse_of_the_user(self):
         config = LatConfig(
             center=(30, 40), poisson=False, pulsars=False, source_scale=(1e-9, 1e-9)
@@ -339,6 +393,7 @@ class TestLatPatch:
             ({'pixel_size': 0}, 'pixel_size must be positive'),
             ({'shape': (0, 10)}, 'shape must be two positive numbers'),
             ({'event_type': 'X'}, f'ALL, {", ".join(EVENT_TYPES)}'),
+            ({'remnants': (-1, 1)}, 'remnants must not be negative'),
             ({'color': 1}, 'unknown keys'),
         ):
             with pytest.raises(ValueError, match=text):

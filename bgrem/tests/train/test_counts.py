@@ -65,6 +65,22 @@ def test_run_and_resume(tmp_path):
     assert found.sky.shape == (40, 50)
 
 
+def test_wide_crops():
+    """As many pixels, in crops that are half as wide again."""
+    counts = replace(CONFIG.counts, wide_fraction=0.5)
+    config = replace(CONFIG, counts=counts, batch_size=9)
+    composer = CountsComposer(draw_counts_bank(counts))
+    shapes = {
+        draw_counts_examples(
+            composer, config, torch.Generator().manual_seed(n)
+        ).counts.shape
+        for n in range(12)
+    }
+    assert shapes == {(9, 1, 32, 32), (4, 1, 48, 48)}
+    with pytest.raises(ValueError, match='crop_size must fit the patch_size of counts'):
+        replace(CONFIG, counts=replace(counts, patch_size=40))
+
+
 def test_network_of_images_on_counts(tmp_path):
     """The paper's network sees expected counts as an image."""
     network = UNetConfig(widths=(4, 8), image_channels=4, attention_gates=0)
@@ -130,7 +146,7 @@ def test_counts_are_needed():
 
 
 def test_crops_fit_into_the_patches():
-    with pytest.raises(ValueError, match='crop_size must be at most the patch_size of'):
+    with pytest.raises(ValueError, match='crop_size must fit the patch_size of'):
         replace(CONFIG, crop_size=64)
 
 
