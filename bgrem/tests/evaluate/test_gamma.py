@@ -222,12 +222,14 @@ class PerfectObserver:
     """Knows the truth, and finds what stands above S/N 3, and one thing more."""
 
     factor = 1.0
+    uncertainty = 0.0
 
     def observe(self, scene):
         bkg = SimpleNamespace(
             source=self.factor * scene.source,
             background=scene.sky + (1 - self.factor) * scene.sky.mean(),
             background_rms=scene.sigma,
+            background_uncertainty=self.uncertainty * np.ones_like(scene.sky),
         )
         return {'background': bkg}
 
@@ -291,13 +293,28 @@ class TestSurveys:
         assert abs(faint['pull_mean']) < 4 / np.sqrt(faint['n'])
         assert_allclose(faint['pull_width'], 1, atol=0.35)
 
+    def test_pulls_of_an_uncertain_sky(self):
+        """Its error is that of the whole circle, whatever the photons say."""
+
+        class Unsure(PerfectObserver):
+            uncertainty = 1e6
+
+        result = self.measure(FluxSurvey({'unsure': Unsure()}), 'high', n_scenes=2)
+        pulls = [one['pull_width'] for one in result['unsure'] if one['n'] > 2]
+        assert pulls
+        assert_allclose(pulls, 0, atol=1e-4)
+
     def test_no_pulls_without_noise(self):
         """A sky above all data, and no noise: no error to divide by."""
 
         class Drowned(PerfectObserver):
             def observe(self, scene):
                 sky = scene.image.max() + np.zeros_like(scene.sky)
-                bkg = SimpleNamespace(background=sky, background_rms=0 * sky)
+                bkg = SimpleNamespace(
+                    background=sky,
+                    background_rms=0 * sky,
+                    background_uncertainty=0 * sky,
+                )
                 return {'background': bkg}
 
         result = self.measure(FluxSurvey({'drowned': Drowned()}))
