@@ -186,7 +186,8 @@ class DetectionMixin:
             As for `detection_mask`; used only without ``segmentation_image``.
         effective_gain : float, 2D array_like or `~astropy.units.Quantity`, optional
             Electrons per data unit, from which the photon noise of the sources is
-            added to `background_rms` for the errors. Default with weights of counts: 1.
+            added to `background_rms` for the errors. Default with weights of counts: 1,
+            and the sum of `background_uncertainty` is part of the errors of fluxes.
         data : `DiffusionBackground`, 2D array_like, Quantity or NDData, optional
             Another image on the same pixels, as of another band: the fluxes are those
             of its pixels in the same apertures. The other background subtracts its own

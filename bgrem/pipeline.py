@@ -13,7 +13,7 @@ from bgrem.detect.discovery import PRIOR_WEIGHT, SURE, source_width
 from bgrem.detect.hidden import doubt_hidden_centers
 from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks, peak_widths
 from bgrem.detect.probability import calibrate, pool_centers, refine_probability
-from bgrem.sky.count_level import adjust_sky, expected_level
+from bgrem.sky.count_level import adjust_sky, expected_level, hold_light
 from bgrem.sky.counts import limit_light, sparse_step
 from bgrem.sky.mesh import LAG
 from bgrem.sky.noise import away_from_sources, noise_correlation, noise_skewness
@@ -349,6 +349,7 @@ def _separate_counts(data, hidden, exposure, *, weights, normalization, **option
         np.clip(one, 0, _MOST_COUNTS).astype(np.float32) for one in (counts, level)
     )
     source, sky, center_logit = denoise_counts(counts, shown, weights, **options)
+    source = hold_light(source, sky, counts, level, hidden)
     # among single photons a network sees some light where there is none
     source = limit_light(source, counts, hidden, level, np.sqrt(level), 1.0)
     sky, error = adjust_sky(sky, data, source, hidden)

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from bgrem.sky.boxes import BoxSky
 
-__all__ = ['adjust_sky', 'counts_sky', 'expected_level']
+__all__ = ['adjust_sky', 'counts_sky', 'expected_level', 'hold_light']
 
 _BOX = 32  # pixels
 # What is more than so many times the level, and by so many standard deviations and
@@ -29,6 +29,10 @@ _LOCAL_TRUST = 300.0  # what its error from place to place is worth
 _WINDOWS = (32, 8)  # pixels, in which it is compared with the photons
 _SOURCE_ERROR = 0.1  # of the light of a source
 _HIDDEN_ERROR = 0.05  # of the sky where all that is seen is a source
+# Where the level is so many times the sky that the network finds, a source as wide as
+# the boxes of the level is in it. Few of those have been seen in training.
+_WIDE_SOURCE = (3.0, 6.0)
+_WIDE_ERROR = 0.2  # of the network's light of such a source
 _LEAST = 1e-30
 # How far the photons of a window can lower and raise the sky.
 _FACTORS = (0.1, 10.0)
@@ -108,6 +112,42 @@ def _smooth_rate(photons, seen, axes):
     # a box with hardly any exposure has the rate of all
     rate = (n_photons + _PRIOR) / (exposure + _PRIOR / mean)
     return along_y @ rate @ along_x.T
+
+
+def hold_light(source, sky, counts, level, unusable):
+    """
+    Bring the light of very wide sources into agreement with the photons.
+
+    Parameters
+    ----------
+    source, sky : 2D `~numpy.ndarray` of float
+        Expected counts of sources and sky, from the network.
+    counts : 2D `~numpy.ndarray` of float
+        The data.
+    level : 2D `~numpy.ndarray` of float
+        What the network was told, of `expected_level`.
+    unusable : 2D `~numpy.ndarray` of bool
+        True at pixels to ignore.
+
+    Returns
+    -------
+    source : 2D `~numpy.ndarray` of float64
+        The same where the level is less than three times the sky, all in windows of 8 px.
+        Where it is more than six times the sky, the light is the mean of what the
+        network says, with an error of 20%, and of the data less the sky, with that of
+        the photons; between the two something in between.
+    """
+    window = _WINDOWS[-1]
+    source, sky = (np.maximum(one.astype(float), 0) for one in (source, sky))
+    light, photons, variance, found, told = (
+        _window_mean(np.where(unusable, 0, one), window) * window**2 + _LEAST
+        for one in (source, counts - sky, source + sky, sky, level)
+    )
+    low, high = np.log(_WIDE_SOURCE)
+    share = np.clip((np.log(told / found) - low) / (high - low), 0, 1)
+    own = (_WIDE_ERROR * light) ** 2
+    change = share * own / (own + variance) * (photons - light)
+    return source * np.clip(1 + change / light, *_FACTORS)
 
 
 def adjust_sky(sky, counts, source, unusable):
