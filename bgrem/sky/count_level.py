@@ -132,7 +132,7 @@ def hold_light(source, sky, counts, level, unusable):
     Returns
     -------
     source : 2D `~numpy.ndarray` of float64
-        The same where the level is less than three times the sky, all in windows of 8 px.
+        The same where the level is less than three times the sky, in windows of 8 px.
         Where it is more than six times the sky, the light is the mean of what the
         network says, with an error of 20%, and of the data less the sky, with that of
         the photons; between the two something in between.

@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from bgrem.sky.count_level import adjust_sky, counts_sky, expected_level
+from bgrem.sky.count_level import (
+    adjust_sky,
+    counts_sky,
+    expected_level,
+    hold_light,
+)
 
 SHAPE = (130, 150)
 NOWHERE = np.zeros(SHAPE, dtype=bool)
@@ -106,6 +111,24 @@ def test_light_of_a_bright_source_is_no_sky():
     data = 20 + 1.1 * source
     sky, _ = adjust_sky(np.full(SHAPE, 20.0), data, source, NOWHERE)
     assert_allclose(sky, 20, rtol=0.1)
+
+
+def test_light_of_a_wide_source_is_that_of_the_photons(rng):
+    """A remnant on a faint sky, a fifth of it missed, in a level that it has lifted."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    true = 10 * np.exp(-((y - 60) ** 2 + (x - 70) ** 2) / 200)
+    sky = np.full(SHAPE, 0.2)
+    data = rng.poisson(sky + true)
+    data[:, :10] = 99
+    hidden = x < 10
+    level = sky + 0.5 * true
+    held = hold_light(0.8 * true, sky, data, level, hidden)
+    core = true > 2
+    assert_allclose(held[core].sum(), true[core].sum(), rtol=0.04)
+    assert 0.93 * true.sum() < held.sum() < 1.02 * true.sum()
+    same = hold_light(0.8 * true, sky, data, 2 * sky, hidden)
+    assert_array_equal(same, 0.8 * true)
+    assert np.all(hold_light(0 * true, sky, data, level, hidden) == 0)
 
 
 def test_sky_in_boxes(rng):
