@@ -28,7 +28,7 @@ _TRUST = 8000.0
 _LOCAL_TRUST = 300.0  # what its error from place to place is worth
 _WINDOWS = (32, 8)  # pixels, in which it is compared with the photons
 _SOURCE_ERROR = 0.1  # of the light of a source
-_HIDDEN_ERROR = 0.05  # of the sky where all that is seen is a source
+_HIDDEN_ERROR = 0.04  # of the sky where all that is seen is a source
 # Where the level is so many times the sky that the network finds, a source as wide as
 # the boxes of the level is in it. Few of those have been seen in training.
 _WIDE_SOURCE = (3.0, 6.0)
