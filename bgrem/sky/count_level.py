@@ -140,8 +140,12 @@ def hold_light(source, sky, counts, level, unusable):
     window = _WINDOWS[-1]
     source, sky = (np.maximum(one.astype(float), 0) for one in (source, sky))
     light, photons, variance, found, told = (
-        _window_mean(np.where(unusable, 0, one), window) * window**2 + _LEAST
+        _window_mean(np.where(unusable, 0, one), window) * window**2
         for one in (source, counts - sky, source + sky, sky, level)
+    )
+    # sums of zeros can be rounded to less
+    light, variance, found, told = (
+        np.maximum(one, _LEAST) for one in (light, variance, found, told)
     )
     low, high = np.log(_WIDE_SOURCE)
     share = np.clip((np.log(told / found) - low) / (high - low), 0, 1)
