@@ -13,7 +13,12 @@ from bgrem.detect.discovery import PRIOR_WEIGHT, SURE, source_width
 from bgrem.detect.hidden import doubt_hidden_centers
 from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks, peak_widths
 from bgrem.detect.probability import calibrate, pool_centers, refine_probability
-from bgrem.sky.count_level import adjust_sky, expected_level, hold_light
+from bgrem.sky.count_level import (
+    adjust_sky,
+    expected_level,
+    hold_light,
+    likely_light,
+)
 from bgrem.sky.counts import limit_light, sparse_step
 from bgrem.sky.mesh import LAG
 from bgrem.sky.noise import away_from_sources, noise_correlation, noise_skewness
@@ -352,10 +357,12 @@ def _separate_counts(data, hidden, exposure, *, weights, normalization, **option
     source = hold_light(source, sky, counts, level, hidden)
     # among single photons a network sees some light where there is none
     source = limit_light(source, counts, hidden, level, np.sqrt(level), 1.0)
-    sky, error = adjust_sky(sky, data, source, hidden)
     # of a source beyond the border, whose light falls in, the centre is not here
     pooled = pool_centers(center_logit, edges='constant')
     probability = calibrate(pooled, weights.calibration)
+    likely = source * likely_light(source, sky, probability)
+    source, sky = likely, sky + (source - likely)
+    sky, error = adjust_sky(sky, data, source, hidden)
     probability[hidden] = 0
     dtype = np.float64 if data.dtype == np.float64 else np.float32
     maps = Normalization(sky.astype(dtype), np.sqrt(sky).astype(dtype))

@@ -9,10 +9,17 @@ the more there are of them. Numpy and scipy only.
 
 import numpy as np
 from scipy import ndimage
+from scipy.special import expit, logit
 
 from bgrem.sky.boxes import BoxSky
 
-__all__ = ['adjust_sky', 'counts_sky', 'expected_level', 'hold_light']
+__all__ = [
+    'adjust_sky',
+    'counts_sky',
+    'expected_level',
+    'hold_light',
+    'likely_light',
+]
 
 _BOX = 32  # pixels
 # What is more than so many times the level, and by so many standard deviations and
@@ -33,6 +40,9 @@ _HIDDEN_ERROR = 0.04  # of the sky where all that is seen is a source
 # the boxes of the level is in it. Few of those have been seen in training.
 _WIDE_SOURCE = (3.0, 6.0)
 _WIDE_ERROR = 0.2  # of the network's light of such a source
+# Light is a source's where its centre lies within so many pixels with that probability.
+_REACH, _UNLIKELY = 6, 0.007
+_TAPER = (2.0, 0.5)  # pixels and log-odds, over which light becomes sky
 _LEAST = 1e-30
 # How far the photons of a window can lower and raise the sky.
 _FACTORS = (0.1, 10.0)
@@ -152,6 +162,40 @@ def hold_light(source, sky, counts, level, unusable):
     own = (_WIDE_ERROR * light) ** 2
     change = share * own / (own + variance) * (photons - light)
     return source * np.clip(1 + change / light, *_FACTORS)
+
+
+def likely_light(source, sky, probability):
+    """
+    Tell the light of likely sources from a glow that belongs to the sky.
+
+    Parameters
+    ----------
+    source, sky : 2D `~numpy.ndarray` of float
+        Expected counts of sources and sky, from the network.
+    probability : 2D `~numpy.ndarray` of float
+        That a source has its centre at a pixel.
+
+    Returns
+    -------
+    share : 2D `~numpy.ndarray` of float64
+        The part of ``source`` that is a source's: less than half where no centre
+        within 6 px has a probability above 0.7%, unless the light outshines the sky.
+
+    Notes
+    -----
+    What may be a cloud, or any of many sources too faint to be told apart, is
+    light of some sources on average and of none in particular. In sums over images of
+    few sources it is more than there is.
+    """
+    y, x = np.mgrid[-_REACH : _REACH + 1, -_REACH : _REACH + 1]
+    near = ndimage.maximum_filter(probability, footprint=x**2 + y**2 <= _REACH**2)
+    smooth, width = _TAPER
+    # float32 rounds the surest to one
+    log_odds = logit(np.clip(near.astype(float), 1e-6, 1 - 1e-6))
+    log_odds = ndimage.gaussian_filter(log_odds, smooth, mode='nearest')
+    likely = expit((log_odds - logit(_UNLIKELY)) / width)
+    bright = source / np.maximum(source + sky, _LEAST)
+    return likely + (1 - likely) * bright
 
 
 def adjust_sky(sky, counts, source, unusable):
