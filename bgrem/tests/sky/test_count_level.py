@@ -10,6 +10,7 @@ from bgrem.sky.count_level import (
     counts_sky,
     expected_level,
     hold_light,
+    likely_light,
 )
 
 SHAPE = (130, 150)
@@ -129,6 +130,22 @@ def test_light_of_a_wide_source_is_that_of_the_photons(rng):
     same = hold_light(0.8 * true, sky, data, 2 * sky, hidden)
     assert_array_equal(same, 0.8 * true)
     assert np.all(hold_light(0 * true, sky, data, level, hidden) == 0)
+
+
+def test_light_of_no_likely_source_is_sky():
+    """A glow is sky, but around a likely centre, or where it outshines the sky."""
+    glow, sky = np.full(SHAPE, 0.02), np.ones(SHAPE)
+    probability = np.full(SHAPE, 1e-4, 'f4')
+    assert likely_light(glow, sky, probability).max() < 0.05
+    probability[60, 70] = 1.0
+    share = likely_light(glow, sky, probability)
+    assert share[60, 70:75].min() > 0.9
+    assert share[60, 85:].max() < 0.05
+    assert share.min() >= 0
+    assert share.max() <= 1
+    bright = likely_light(np.full(SHAPE, 99.0), sky, 0 * probability)
+    assert_allclose(bright, 0.99, rtol=1e-3)
+    assert np.isfinite(likely_light(0 * sky, 0 * sky, probability)).all()
 
 
 def test_sky_in_boxes(rng):
