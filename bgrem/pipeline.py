@@ -360,8 +360,11 @@ def _separate_counts(data, hidden, exposure, *, weights, normalization, **option
     # of a source beyond the border, whose light falls in, the centre is not here
     pooled = pool_centers(center_logit, edges='constant')
     probability = calibrate(pooled, weights.calibration)
-    likely = source * likely_light(source, sky, probability)
-    source, sky = likely, sky + (source - likely)
+    shown = data[~hidden]
+    # in expected counts, which are no whole numbers, all that is seen is there
+    if np.array_equal(shown, np.round(shown)):
+        likely = source * likely_light(source, sky, probability)
+        source, sky = likely, sky + (source - likely)
     sky, error = adjust_sky(sky, data, source, hidden)
     probability[hidden] = 0
     dtype = np.float64 if data.dtype == np.float64 else np.float32
