@@ -5,10 +5,10 @@ The calibrated probabilities say how many detections are false in an image like
 those of the calibration. How far the user's own image is from those is seen in several
 ways. The detector is run on its sign-flipped residual: noise is as often negative as
 positive and sources are not, so that all that is found there is false. The noise of
-neighbouring pixels may be correlated, or what is left of the sky may be; noise that is
-skewed, as that of single photons is, looks more like sources. And the PSF may be
-broad: then the position of a source is uncertain, and so is the probability of each
-pixel, more than that of the source. Numpy and scipy only.
+neighbouring pixels may be correlated; noise that is skewed, as that of single photons
+is, looks more like sources. And the PSF may be broad: then the position of a source is
+uncertain, and so is the probability of each pixel, more than that of the source. Numpy
+and scipy only.
 """
 
 from dataclasses import dataclass

@@ -22,29 +22,55 @@ def test_away_from_sources():
     assert away_from_sources(source, np.full(source.shape, 2.3)).all()
 
 
+def smooth_noise(sigma, seed=4):
+    noise = np.random.default_rng(seed).normal(3, 2, (600, 500))
+    smooth = ndimage.gaussian_filter(noise, sigma)
+    return smooth / smooth.std()
+
+
 class TestNoiseCorrelation:
     def test_by_hand(self):
-        residual = np.array([[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0]])
-        assert noise_correlation(residual, np.ones((2, 3), bool)) == -1
-        rows = np.array([[1.0, -1.0], [1.0, -1.0]])
-        assert noise_correlation(rows, np.ones((2, 2), bool)) == 0
+        y, x = np.mgrid[:9, :10]
+        everywhere = np.ones(y.shape, bool)
+        assert noise_correlation(1.0 - 2 * ((y + x) % 2), everywhere) == -1
+        rows = 1.0 - 2 * (y % 2)
+        # along the rows there is nothing to be seen
+        assert noise_correlation(rows, everywhere) == 0
 
-    def test_of_smoothed_noise(self):
-        """A Gaussian kernel of sigma s leaves exp(-1 / (4 s**2)) to a neighbour."""
-        noise = np.random.default_rng(4).normal(3, 2, (600, 500))
-        clean = np.random.default_rng(5).random(noise.shape) > 0.3
-        assert_allclose(noise_correlation(noise, clean), 0, atol=0.01)
-        smooth = ndimage.gaussian_filter(noise, 1.0)
-        hidden = np.where(clean, smooth, np.nan)
-        expected = np.exp(-0.25)
-        assert_allclose(noise_correlation(hidden, clean), expected, atol=0.01)
+    @pytest.mark.parametrize('sigma', [1.0, 1.5])
+    def test_of_smoothed_noise(self, sigma):
+        """A Gaussian kernel of sigma s leaves exp(-k**2 / (4 s**2)) over k pixels."""
+
+        def shared(k):
+            return np.exp(-(k**2) / (4 * sigma**2))
+
+        noise = smooth_noise(sigma)
+        clean = np.random.default_rng(5).random(noise.shape) > 0.1
+        hidden = np.where(clean, noise, np.nan)
+        # of d[0] = r[0] - (r[-3] + r[3]) / 2, and d[1]
+        product = 1.5 * shared(1) - shared(2) - shared(4) + (shared(5) + shared(7)) / 4
+        expected = product / (1.5 - 2 * shared(3) + shared(6) / 2)
+        assert_allclose(noise_correlation(hidden, clean), expected, atol=0.02)
+
+    def test_of_white_noise_on_a_sky(self):
+        noise = np.random.default_rng(4).normal(size=(400, 300))
+        everywhere = np.ones(noise.shape, bool)
+        assert abs(noise_correlation(noise, everywhere)) < 0.01
+        y, x = np.mgrid[:400, :300]
+        fringes = 2 * np.sin(2 * np.pi * (x + 0.4 * y) / 30)
+        steps = 200.0 * (x >= 110) - 30 * (y >= 222)
+        for sky in (0.1 * x + 7, fringes, steps):
+            assert abs(noise_correlation(noise + sky, everywhere)) < 0.05
 
     def test_nothing_known(self):
-        one = np.zeros((5, 5), bool)
+        one = np.zeros((9, 9), bool)
         one[2, 2] = True
-        assert noise_correlation(np.ones((5, 5)), one) == 0
-        assert noise_correlation(np.full((5, 5), np.nan), ~np.ones((5, 5), bool)) == 0
-        assert noise_correlation(np.ones((5, 5)), np.ones((5, 5), bool)) == 0
+        everywhere = np.ones((9, 9), bool)
+        assert noise_correlation(np.ones((9, 9)), one) == 0
+        assert noise_correlation(np.full((9, 9), np.nan), ~everywhere) == 0
+        assert noise_correlation(np.ones((9, 9)), everywhere) == 0
+        narrow = np.random.default_rng(1).normal(size=(5, 20))
+        assert noise_correlation(narrow, np.ones((5, 20), bool)) == 0
 
 
 class TestNoiseSkewness:
