@@ -394,7 +394,7 @@ def describe(weights, normalization, *, n_steps, n_symmetries, device, **_):
 
 def _seen_width(found):
     """Return the width of the sources of which the network is sure."""
-    peaks = find_peaks(found.probability)
+    peaks = find_peaks(found.probability, min_probability=SURE)
     scale = found.normalization.scale
     widths = peak_widths(found.source, scale, peaks['y'], peaks['x'])
     return source_width(widths, peaks['probability'])

@@ -182,9 +182,7 @@ def measure_noise(data, unusable, lags, box_size=_BOX_SIZE):
     levels, spreads, noises = _measure(
         data, unusable, mesh_edges(data.shape, box_size), quantum, lags, None
     )
-    return [
-        _finish_noise(one, levels, spreads, quantum, data.dtype) for one in noises
-    ]
+    return [_finish_noise(one, levels, spreads, quantum, data.dtype) for one in noises]
 
 
 def _measure(data, unusable, edges, quantum, lags, rows):
@@ -198,7 +196,9 @@ def _measure(data, unusable, edges, quantum, lags, rows):
     dtype = np.float32 if data.dtype in (np.float16, np.float32) else np.float64
     height, width = (np.diff(one).max() for one in edges)
     step = _EVERY if min(height, width) >= _MIN_SIDE else 1
-    levels, spreads, *noises = np.empty((2 + len(lags), len(chosen) - 1, len(x_edges) - 1))
+    levels, spreads, *noises = np.empty(
+        (2 + len(lags), len(chosen) - 1, len(x_edges) - 1)
+    )
     # some rows of boxes at a time bound the memory
     n_some = max(1, int(_MOST_PIXELS // (height * n_columns)))
     for start in range(0, len(levels), n_some):
@@ -448,7 +448,9 @@ def _clipped_noise(differences, quantum):
         inside = ordered.count(bound, np.less_equal)
         _, power = ordered.moments(first, inside)
         new = np.sqrt(power / np.maximum(inside, 1))
-        ratio = np.divide(bound, noise, out=np.full_like(noise, np.inf), where=noise > 0)
+        ratio = np.divide(
+            bound, noise, out=np.full_like(noise, np.inf), where=noise > 0
+        )
         new /= _truncated_std(ratio)
         # one by one: what a box is does not depend on the others
         new, done = (

@@ -13,7 +13,7 @@ import math
 import numpy as np
 from scipy import ndimage
 
-from bgrem.sky.mesh import LAG, measure_mesh
+from bgrem.sky.mesh import LAG, measure_noise
 from bgrem.sky.normalize import estimate_normalization
 from bgrem.sky.sharpening import gaussian_smoothness
 
@@ -295,9 +295,7 @@ def noise_smoothness(data, unusable):
         0 where it cannot be measured.
     """
     middle = middle_of(data.shape, _MAX_SIDE)
-    near, far = (
-        measure_mesh(data[middle], unusable[middle], lag=lag).noise for lag in (1, LAG)
-    )
+    near, far = measure_noise(data[middle], unusable[middle], (1, LAG))
     known = (near >= 0) & (far > 0)
     if not known.any():
         return 0.0

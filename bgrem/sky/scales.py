@@ -276,7 +276,9 @@ def _believe(sums, side, common, wider):
     """
     both, power, scatter, noise, typical, total = (
         np.maximum(
-            sum(factor * sum_triangle(one, width // side) for width, factor in _WINDOWS),
+            sum(
+                factor * sum_triangle(one, width // side) for width, factor in _WINDOWS
+            ),
             0,
         )
         for one in sums
