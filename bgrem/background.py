@@ -12,7 +12,7 @@ from bgrem.detections import DetectionMixin
 from bgrem.inputs import parse_image
 from bgrem.pipeline import separate
 from bgrem.sky.blank import blank_pixels, wild_pixels
-from bgrem.sky.boxes import measure_sky
+from bgrem.sky.boxes import measure_rows
 from bgrem.sky.choice import (
     choose_one_box,
     chosen_estimators,
@@ -304,11 +304,15 @@ class DiffusionBackground(DetectionMixin, Background2D):
             sky = counts_sky(separation.sky, separation.sky_error)
         else:
             step = sparse_step(data, unusable, noise)
-            sky = measure_sky(
-                data - separation.source,
-                ~unusable,
-                noise,
-                separation.source,
+            source, usable = separation.source, ~unusable
+            sky = measure_rows(
+                data.shape,
+                lambda rows: (
+                    data[rows] - source[rows],
+                    usable[rows],
+                    noise[rows],
+                    source[rows],
+                ),
                 step,
                 separation.meta['binning'],
             )

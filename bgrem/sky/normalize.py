@@ -46,8 +46,6 @@ __all__ = [
 _LARGEST = np.float32(1e30)  # in units of the noise; keeps sums and products finite
 # The network has no light at all for 0, but not exactly; in units of the noise.
 _LEAST_SEEN = 1e-6
-# Hidden pixels are an area, and no bad pixels or columns, where a square of this side
-# fits among them.
 # Single hidden pixels are the mean of what is seen about them, in a window of this
 # standard deviation in pixels, where that has this weight.
 _GAP_SIGMA = 1.0
@@ -277,7 +275,11 @@ def check_factor(maps, data, unusable):
 
 
 def _areas(hidden):
-    """Return the hidden pixels that fill squares, within the image (an opening)."""
+    """
+    Return where hidden pixels are an area, and no bad pixels or columns.
+
+    A square of 3 px, within the image, fits there (an opening).
+    """
     area = hidden
     for combine in (np.logical_and, np.logical_or):
         for _ in range(2):  # along one axis, and then along the other
@@ -343,7 +345,7 @@ class NormalizationMeasurement(Measurement):
         """
         The bands, of whole boxes (list of slice).
         """
-        return split_rows(self.shape, self._edges[0])
+        return split_rows(self.shape, self._edges[0], self.n_pixels)
 
     @property
     def most_margin(self):

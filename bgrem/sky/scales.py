@@ -12,6 +12,7 @@ only.
 from dataclasses import dataclass
 
 import numpy as np
+
 from bgrem.sky.maps import interpolate_mesh
 
 __all__ = ['BoxMeans', 'Surface', 'fit_surface', 'sum_triangle']
@@ -66,7 +67,7 @@ class BoxMeans:
         """
         weight = _sum_pairs(self.weight)
         total = np.where(weight > 0, weight, 1)
-        mean = _sum_pairs(self.weight * self.mean) / total
+        mean = _sum_pairs(np.multiply(self.weight, self.mean, dtype=float)) / total
         places = []
         for axis, offset in enumerate((self.y, self.x)):
             second = np.arange(offset.shape[axis], dtype=offset.dtype) % 2
