@@ -324,9 +324,11 @@ def finish_probability(center_logit, image, hidden, weights):
     probability : 2D `~numpy.ndarray` of float32
         As of `Separation`, but for the outer `FINISH_MARGIN` pixels of a part.
     """
-    probability = calibrate(pool_centers(center_logit), weights.calibration)
-    probability = doubt_hidden_centers(probability, image, hidden)
-    probability[hidden] = 0
+    pooled = pool_centers(center_logit)
+    probability = calibrate(pooled, weights.calibration, out=pooled)
+    if hidden.any():
+        probability = doubt_hidden_centers(probability, image, hidden)
+        probability[hidden] = 0
     return probability
 
 

@@ -54,8 +54,6 @@ def doubt_hidden_centers(probability, image, hidden):
     4 px that lies on visible pixels or within 1.5 px.
     """
     probability = probability.copy()
-    if not hidden.any():
-        return probability
     near = ndimage.maximum_filter(hidden, size=2 * _REACH + 1)
     y, x = np.nonzero(near & ~hidden & (probability >= MIN_PROBABILITY))
     if y.size == 0:

@@ -17,7 +17,7 @@ _CELLS = 256  # in which knots are looked up
 _ABOVE = 0.02  # of the way from the squares around to the peak
 
 
-def calibrate(center_logit, calibration=None):
+def calibrate(center_logit, calibration=None, *, out=None):
     """
     Turn the network's centre logit into a calibrated probability.
 
@@ -32,6 +32,8 @@ def calibrate(center_logit, calibration=None):
         with unit slope beyond them, so that the result is strictly
         increasing everywhere (to rounding) and no two peaks merge.
         `None` means that the logit is the log-odds already.
+    out : `~numpy.ndarray` of float32, optional
+        Where the result is written; may be ``center_logit`` itself.
 
     Returns
     -------
@@ -46,14 +48,16 @@ def calibrate(center_logit, calibration=None):
     """
     center_logit = np.asarray(center_logit)
     if calibration is None:
-        return expit(center_logit.astype(np.float32))
+        return expit(center_logit.astype(np.float32), out=out)
     knots, log_odds = _calibration_knots(calibration)
     # of the lines below, between and above the knots; the first is a knot of two
     slopes = np.concatenate([[1], np.diff(log_odds) / np.diff(knots), [1]])
     knots, log_odds = (np.concatenate([one[:1], one]) for one in (knots, log_odds))
     lines = [one.astype(np.float32) for one in (slopes, knots, log_odds)]
     find_line = _line_finder(lines[1])
-    probability = np.empty(center_logit.shape, dtype=np.float32)
+    probability = out
+    if out is None:
+        probability = np.empty(center_logit.shape, dtype=np.float32)
     result = probability.reshape(-1)
     values = center_logit.reshape(-1)
     # a part at a time stays in the caches

@@ -341,18 +341,18 @@ class SkyMeasurement(Measurement):
         return MeshMap(level, self.shape, (size,) * 2, np.float32, edges='linear')
 
     def _clipped(self, rows, residual, usable, noise):
-        """Return image, noise, what is above the first sky, and which pixels are near."""
+        """Return image and noise, the first sky, what is above it, and what is near."""
         rest, noise = self._normalize(residual, usable, noise)
-        above = self._without_stripes(rest, rows) - self._first.part(rows)
+        first = self._first.part(rows)
+        above = self._without_stripes(rest, rows) - first
         good = usable
         if not self._take_all:
             good = usable & (np.abs(above) <= CLIP * noise + self._bound)
-        return rest, noise, above, good
+        return rest, noise, first, above, good
 
     def _see_means(self, rows, residual, usable, noise, source):
-        _, noise, above, good = self._clipped(rows, residual, usable, noise)
+        _, noise, first, above, good = self._clipped(rows, residual, usable, noise)
         box, taken = self._box, good.astype(np.float32)
-        first = self._first.part(rows)
         above *= taken
         lines, sums = self._lines(rows, above, good), None
         if self._looks_for_stripes:
@@ -419,7 +419,7 @@ class SkyMeasurement(Measurement):
 
     def _see_scatter(self, rows, residual, usable, noise, source):
         # to the pixels stripes are noise
-        rest, noise, _, good = self._clipped(rows, residual, usable, noise)
+        rest, noise, _, _, good = self._clipped(rows, residual, usable, noise)
         alone = np.abs(source) < _SOURCE_FREE * self._unit * noise
         alone &= good
         rest -= self._level.part(rows)

@@ -44,7 +44,7 @@ _MAX_ITERATIONS = 10
 # Of the second differences in a box every second one along either axis is seen: what
 # lies between tells little more. Those of boxes of less than so many pixels are all.
 _EVERY, _MIN_SIDE = 2, 32
-_MOST_PIXELS = 2**19  # that are sorted at once
+_MOST_PIXELS = 2**20  # that are sorted at once
 _MIN_FRACTION = 0.1  # of the values of a box, or
 _MIN_VALUES = 50  # this many: then a box is trusted
 
@@ -386,16 +386,22 @@ class _Sorted:
             found = np.where(is_inside, tried, found)
         return found
 
-    def moments(self, low, high):
-        """Return sum and sum of squares of a part of each row."""
+    def sum(self, low, high):
+        """Return the sum of a part of each row."""
+        return self._sum(self.values, low, high)
+
+    def sum_squares(self, low, high):
+        """Return the sum of the squares of a part of each row."""
         if self._squares is None:
             with np.errstate(over='ignore'):
                 self._squares = np.square(self.values)
+        return self._sum(self._squares, low, high)
+
+    def _sum(self, values, low, high):
         places = np.stack([self._rows + low, self._rows + high], axis=1).ravel()
-        return [
-            np.where(high > low, np.add.reduceat(one.ravel(), places)[::2], 0.0)
-            for one in (self.values, self._squares)
-        ]
+        with np.errstate(over='ignore', invalid='ignore'):  # of what is left out
+            total = np.add.reduceat(values.ravel(), places)[::2]
+        return np.where(high > low, total, 0.0)
 
 
 def _clipped_levels(values, quantum):
@@ -418,7 +424,8 @@ def _clipped_levels(values, quantum):
         done = np.array_equal(new_low, low) and np.array_equal(new_high, high)
         low, high = new_low, new_high
         n_left = np.maximum(high - low, 1)
-        mean, power = (total / n_left for total in ordered.moments(low, high))
+        mean = ordered.sum(low, high) / n_left
+        power = ordered.sum_squares(low, high) / n_left
         spread = np.sqrt(np.maximum(power - mean**2, 0))
         center = np.where(quantum > 0.3 * spread, mean, ordered.median(low, high))
         if done:
@@ -446,8 +453,7 @@ def _clipped_noise(differences, quantum):
         # one count changes a difference by two steps
         bound = _NOISE_CLIP * noise + 2 * _ONE_STEP * quantum
         inside = ordered.count(bound, np.less_equal)
-        _, power = ordered.moments(first, inside)
-        new = np.sqrt(power / np.maximum(inside, 1))
+        new = np.sqrt(ordered.sum_squares(first, inside) / np.maximum(inside, 1))
         ratio = np.divide(
             bound, noise, out=np.full_like(noise, np.inf), where=noise > 0
         )
