@@ -274,6 +274,7 @@ def _separate(data, hidden, error, *, weights, normalization, **options):
     source, center_logit = denoise(image, weights, **options)
     hidden = hidden | (maps.scale == 0)
     probability = finish_probability(center_logit, image, hidden, weights)
+    del center_logit, image  # each as large as the data
     source = finish_source(source, hidden, maps)
     if step := sparse_step(data, hidden, maps.scale):
         source = limit_light(source, data, hidden, maps.center, maps.scale, step)
