@@ -365,14 +365,18 @@ def _common_noise(correlation, width):
 
 
 def sum_triangle(values, width):
-    """Sum over all boxes with weights that fall to 0 over ``width`` boxes."""
-    ny, nx = values.shape
-    more = width - 1
-    padded = np.zeros((ny + 2 * more, nx + 2 * more))
-    padded[more : more + ny, more : more + nx] = values
-    # a triangle is what two windows make of each other
-    padded = _slide(_slide(padded, width), width)
-    return _slide(_slide(padded.T, width), width).T / width**2
+    """
+    Sum over all boxes with weights that fall to 0 over an even number of boxes.
+
+    Near a border the sums are less than those of a whole triangle, as what the first
+    of two windows has beyond it is lost to the second.
+    """
+    half = width // 2
+    for before, after in ((half, half - 1), (half - 1, half)):
+        # a triangle is what two windows make of each other
+        padded = np.pad(values, [(before, after)] * 2)
+        values = _slide(_slide(padded, width).T, width).T
+    return values / width**2
 
 
 def _slide(values, width):
