@@ -279,6 +279,7 @@ def _separate(data, hidden, error, *, weights, normalization, **options):
     source, center_logit = denoise(image, weights, **options)
     hidden = hidden | (maps.scale == 0)
     probability = finish_probability(center_logit, image, hidden, weights)
+    del center_logit, image  # each as large as the data
     source = finish_source(source, hidden, maps)
     if step := sparse_step(data, hidden, maps.scale):
         source = limit_light(source, data, hidden, maps.center, maps.scale, step)
@@ -329,9 +330,11 @@ def finish_probability(center_logit, image, hidden, weights):
     probability : 2D `~numpy.ndarray` of float32
         As of `Separation`, but for the outer `FINISH_MARGIN` pixels of a part.
     """
-    probability = calibrate(pool_centers(center_logit), weights.calibration)
-    probability = doubt_hidden_centers(probability, image, hidden)
-    probability[hidden] = 0
+    pooled = pool_centers(center_logit)
+    probability = calibrate(pooled, weights.calibration, out=pooled)
+    if hidden.any():
+        probability = doubt_hidden_centers(probability, image, hidden)
+        probability[hidden] = 0
     return probability
 
 
@@ -405,7 +408,7 @@ def describe(weights, normalization, *, n_steps, n_symmetries, device, **_):
 
 def _seen_width(found):
     """Return the width of the sources of which the network is sure."""
-    peaks = find_peaks(found.probability)
+    peaks = find_peaks(found.probability, min_probability=SURE)
     scale = found.normalization.scale
     widths = peak_widths(found.source, scale, peaks['y'], peaks['x'])
     return source_width(widths, peaks['probability'])

@@ -7,6 +7,7 @@ those of photutils 3.0 to rounding. Of its parts only those that take the time a
 """
 
 import numpy as np
+from astropy import units as u
 from astropy.utils import lazyproperty
 from photutils.geometry import circular_overlap_grid, elliptical_overlap_grid
 from photutils.segmentation import SourceCatalog
@@ -251,21 +252,48 @@ class BatchedCatalog(SourceCatalog):
                 )
         return radius
 
-    @lazyproperty
-    def _flux_radius_optimizer_args(self):
-        """What photutils looks for a radius in: pixels, their grid, flux and bound."""
-        if self._detection_catalog is not None:
-            return self._detection_catalog._flux_radius_optimizer_args
+    def flux_radius(self, fraction, name=None, overwrite=False):
+        """
+        Calculate the circular radius that encloses a fraction of the Kron flux.
+
+        Parameters
+        ----------
+        fraction, name, overwrite
+            As for `~photutils.segmentation.SourceCatalog`.
+
+        Returns
+        -------
+        radius : float or 1D `~numpy.ndarray`
+            The radius; NaN where there is none, or the Kron flux is 0 or not finite.
+        """
+        if fraction not in self._flux_radius_cache and 0 < fraction <= 1:
+            radius = np.full(self.n_labels, np.nan)
+            owner = self if self._detection_catalog is None else self._detection_catalog
+            for part, found in owner._pixels_of_radii():
+                # some sources at a time: all pixels of theirs are many images
+                vars(self)['_flux_radius_optimizer_args'] = found
+                radius[part] = u.Quantity(super().flux_radius(fraction)).value
+                del self._flux_radius_cache[fraction]
+            vars(self).pop('_flux_radius_optimizer_args', None)
+            self._flux_radius_cache[fraction] = radius << u.pix
+        return super().flux_radius(fraction, name=name, overwrite=overwrite)
+
+    def _pixels_of_radii(self):
+        """
+        Yield which sources come next, and what photutils looks for their radii in.
+
+        That is a list of their pixels, the grid of these, the flux and the bound.
+        """
         kron_flux = self._kron_photometry[:, 0]
         largest = self._max_circular_kron_radius
         center = np.array([self._x_centroid, self._y_centroid])
         boxes, is_held = self._boxes(*center, largest, largest)
         is_held &= np.isfinite(kron_flux) & (kron_flux != 0)
-        found = [None] * self.n_labels
         height, width = self._data.shape
         for part in _chunks(boxes, center, np.flatnonzero(is_held)):
             windows = _Windows(self, part, center[:, part], boxes[part])
             (light,), _ = windows.take([self._data])
+            found = []
             for n, row in enumerate(part):
                 left, right, bottom, top = boxes[row]
                 left, bottom = max(left, 0), max(bottom, 0)
@@ -279,8 +307,8 @@ class BatchedCatalog(SourceCatalog):
                 x, y = center[:, row]
                 edges = left - 0.5 - x, right - 0.5 - x, bottom - 0.5 - y, top - 0.5 - y
                 grid = (*edges, right - left, top - bottom, 1, 1)
-                found[row] = [pixels.copy(), grid, kron_flux[row], largest[row]]
-        return found
+                found.append([pixels.copy(), grid, kron_flux[row], largest[row]])
+            yield part, found
 
     def _boxes(self, x, y, reach_x, reach_y):
         """

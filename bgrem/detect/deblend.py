@@ -118,39 +118,51 @@ def _watershed(region, source, markers):
     # Takes a second to import.
     from skimage.segmentation import watershed
 
-    parts, _ = ndimage.label(region, _EIGHT_CONNECTED)
-    boxes = ndimage.find_objects(parts)
-    corners = np.array([[side.start for side in box] for box in boxes]).reshape(-1, 2)
-    cells, group = np.unique(corners // _CELL, axis=0, return_inverse=True)
-    starts, ends = np.full((2, len(cells), 2), 0)
-    starts[:] = region.shape
-    np.minimum.at(starts, group.ravel(), corners)
-    np.maximum.at(
-        ends,
-        group.ravel(),
-        np.array([[side.stop for side in box] for box in boxes]).reshape(-1, 2),
-    )
-    group = np.append(-1, group)
     labels = np.zeros(region.shape, dtype=np.int32)
-    for cell, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        box = tuple(map(slice, start, end))
-        inside = group[parts[box]] == cell
+    for box, inside in _cells(region):
         labels[box] += watershed(
             -source[box], markers[box], mask=inside, connectivity=2
         )
     return labels
 
 
+def _cells(region):
+    """
+    Yield boxes that hold all connected parts of a region, some at a time.
+
+    With each of them where in it these parts are (2D `~numpy.ndarray` of bool).
+    """
+    parts, _ = ndimage.label(region, _EIGHT_CONNECTED)
+    boxes = ndimage.find_objects(parts)
+    corners, far = (
+        np.array([[getattr(side, end) for side in box] for box in boxes]).reshape(-1, 2)
+        for end in ('start', 'stop')
+    )
+    del boxes  # as large as an image of small parts
+    cells, group = np.unique(corners // _CELL, axis=0, return_inverse=True)
+    starts, ends = np.full((2, len(cells), 2), 0)
+    starts[:] = region.shape
+    np.minimum.at(starts, group.ravel(), corners)
+    np.maximum.at(ends, group.ravel(), far)
+    group = np.append(-1, group)
+    for cell, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        box = tuple(map(slice, start, end))
+        yield box, group[parts[box]] == cell
+
+
 def _join_pieces(labels, source, peak_y, peak_x):
     """Give what does not hang together with its peak to what lies around it."""
     from skimage.measure import label
 
-    pieces = label(labels, connectivity=2)
     own = labels[peak_y, peak_x] == np.arange(1, len(peak_y) + 1)
-    loose = np.ones(pieces.max() + 1, dtype=bool)
-    loose[pieces[peak_y[own], peak_x[own]]] = False
-    loose[0] = False
-    loose = loose[pieces]
+    at_peak, loose = np.zeros((2, *labels.shape), dtype=bool)
+    at_peak[peak_y[own], peak_x[own]] = True
+    for box, inside in _cells(labels > 0):
+        pieces = label(np.where(inside, labels[box], 0), connectivity=2)
+        is_loose = np.ones(pieces.max() + 1, dtype=bool)
+        is_loose[pieces[at_peak[box] & inside]] = False
+        is_loose[0] = False
+        loose[box] |= is_loose[pieces]
     if not loose.any():
         return labels
     # only what touches the loose pieces can flood them

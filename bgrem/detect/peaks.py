@@ -3,7 +3,8 @@ The peaks of the probability: where the sources are, and how wide.
 """
 
 import numpy as np
-from scipy import ndimage
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from bgrem.detect.pixels import curvatures
 
@@ -16,7 +17,8 @@ MIN_PROBABILITY = 0.01
 # A width is measured only where the light of a peak is seen, in units of the noise.
 _SEEN_SIGMA = 0.5
 _FWHM = np.sqrt(8 * np.log(2))
-_EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
+_BESIDE = np.argwhere(np.arange(9).reshape(3, 3) != 4) - 1
+_MAX_BLOCK = 2**17  # pixels looked at at once
 
 
 def find_peaks(probability, mask=None, min_probability=MIN_PROBABILITY):
@@ -51,9 +53,12 @@ def find_peaks(probability, mask=None, min_probability=MIN_PROBABILITY):
     a pixel away from the peak pixel, and stays on it along an axis on which a
     neighbour is missing.
     """
-    values = np.where(np.isnan(probability), -np.inf, probability)
+    hidden = np.isnan(probability)
     if mask is not None:
-        values = np.where(mask, -np.inf, values)
+        hidden |= mask
+    values = probability
+    if hidden.any():
+        values = np.where(hidden, -np.inf, probability)
     y, x = _local_maxima(values, min_probability)
     order = np.argsort(-values[y, x], kind='stable')
     y, x = y[order], x[order]
@@ -76,23 +81,36 @@ def find_peaks(probability, mask=None, min_probability=MIN_PROBABILITY):
 
 def _local_maxima(values, minimum):
     """Return y and x of the 3x3 maxima of an image, one for each plateau."""
-    highest = _highest_around(values)
-    is_peak = (values == highest) & (values >= minimum) & (values > -np.inf)
-    masked = values == -np.inf
-    if masked.any():
-        is_peak &= values >= _highest_around(np.where(masked, highest, -np.inf))
-    labels, n_labels = ndimage.label(is_peak, structure=_EIGHT_CONNECTED)
-    y, x = np.nonzero(is_peak)
-    label = labels[y, x]
-    size = np.bincount(label, minlength=n_labels + 1)
+    places = []
+    step = max(1, _MAX_BLOCK // values.shape[1])
+    # some rows at a time stay in the caches
+    for start in range(0, len(values), step):
+        near = slice(max(start - 2, 0), start + step + 2)
+        inner = slice(start - near.start, start - near.start + step)
+        part = values[near]
+        highest = _highest_around(part)
+        is_peak = (part == highest) & (part >= minimum) & (part > -np.inf)
+        masked = part == -np.inf
+        if masked.any():
+            is_peak &= part >= _highest_around(np.where(masked, highest, -np.inf))
+        places.append(np.flatnonzero(is_peak[inner]) + start * values.shape[1])
+    place = np.concatenate(places)
+    y, x = np.divmod(place, values.shape[1])
+    label = _plateaus(place, values.shape)
+    n_labels = label.max(initial=-1) + 1
+    size = np.bincount(label, minlength=n_labels)
     # Part of a plateau can look like a peak where another part touches higher
     # ground: such a plateau has a pixel that no longer equals its maximum.
-    shoulder = _highest_around(np.where(is_peak, -np.inf, values))
-    rejected = np.zeros(n_labels + 1, dtype=bool)
-    rejected[label[shoulder[y, x] == values[y, x]]] = True
+    rejected = np.zeros(n_labels, dtype=bool)
+    last = np.array(values.shape)[:, np.newaxis] - 1
+    for step in _BESIDE:
+        beside = np.clip(np.stack([y, x]) + step[:, np.newaxis], 0, last)
+        alike = np.flatnonzero(values[tuple(beside)] == values[y, x])
+        beside = np.ravel_multi_index(beside[:, alike], values.shape)
+        rejected[label[alike[_find(place, beside) < 0]]] = True
 
-    center_y = np.bincount(label, y, n_labels + 1) / np.maximum(size, 1)
-    center_x = np.bincount(label, x, n_labels + 1) / np.maximum(size, 1)
+    center_y = np.bincount(label, y, n_labels) / np.maximum(size, 1)
+    center_x = np.bincount(label, x, n_labels) / np.maximum(size, 1)
     distance = np.hypot(y - center_y[label], x - center_x[label])
     order = np.lexsort((x, y, distance, label))
     _, first = np.unique(label[order], return_index=True)
@@ -101,8 +119,37 @@ def _local_maxima(values, minimum):
     return y[nearest], x[nearest]
 
 
+def _plateaus(place, shape):
+    """Return the number of the plateau of each peak, of flat ascending places."""
+    x = place % shape[1]
+    pairs = []
+    for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):
+        inside = (x + dx >= 0) & (x + dx < shape[1])
+        first = np.flatnonzero(inside)
+        second = _find(place, place[first] + dy * shape[1] + dx)
+        pairs.append((first[second >= 0], second[second >= 0]))
+    first, second = (np.concatenate(one) for one in zip(*pairs, strict=True))
+    links = sparse.coo_array(
+        (np.ones(first.size, dtype=bool), (first, second)), shape=(place.size,) * 2
+    )
+    return connected_components(links, directed=False)[1]
+
+
+def _find(ascending, wanted):
+    """Return where values are among others, -1 for those that are not."""
+    index = np.searchsorted(ascending, wanted)
+    found = np.append(ascending, -1)[index] == wanted
+    return np.where(found, index, -1)
+
+
 def _highest_around(values):
-    return ndimage.maximum_filter(values, size=3, mode='constant', cval=-np.inf)
+    rows = values.copy()
+    np.maximum(rows[1:], values[:-1], out=rows[1:])
+    np.maximum(rows[:-1], values[1:], out=rows[:-1])
+    highest = rows.copy()
+    np.maximum(highest[:, 1:], rows[:, :-1], out=highest[:, 1:])
+    np.maximum(highest[:, :-1], rows[:, 1:], out=highest[:, :-1])
+    return highest
 
 
 def _vertex(image, y, x, axis):

@@ -12,11 +12,12 @@ from bgrem.sky.sampling import split_pixels
 __all__ = ['calibrate', 'pool_centers', 'refine_probability']
 
 _AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)
-_MAX_BLOCK = 2**16  # pixels held in float64
+_MAX_BLOCK = 2**16  # pixels
+_CELLS = 256  # in which knots are looked up
 _ABOVE = 0.02  # of the way from the squares around to the peak
 
 
-def calibrate(center_logit, calibration=None):
+def calibrate(center_logit, calibration=None, *, out=None):
     """
     Turn the network's centre logit into a calibrated probability.
 
@@ -31,6 +32,8 @@ def calibrate(center_logit, calibration=None):
         with unit slope beyond them, so that the result is strictly
         increasing everywhere (to rounding) and no two peaks merge.
         `None` means that the logit is the log-odds already.
+    out : `~numpy.ndarray` of float32, optional
+        Where the result is written; may be ``center_logit`` itself.
 
     Returns
     -------
@@ -45,19 +48,63 @@ def calibrate(center_logit, calibration=None):
     """
     center_logit = np.asarray(center_logit)
     if calibration is None:
-        return expit(center_logit.astype(np.float32))
+        return expit(center_logit.astype(np.float32), out=out)
     knots, log_odds = _calibration_knots(calibration)
-    probability = np.empty(center_logit.shape, dtype=np.float32)
+    # of the lines below, between and above the knots; the first is a knot of two
+    slopes = np.concatenate([[1], np.diff(log_odds) / np.diff(knots), [1]])
+    knots, log_odds = (np.concatenate([one[:1], one]) for one in (knots, log_odds))
+    lines = [one.astype(np.float32) for one in (slopes, knots, log_odds)]
+    find_line = _line_finder(lines[1])
+    probability = out
+    if out is None:
+        probability = np.empty(center_logit.shape, dtype=np.float32)
     result = probability.reshape(-1)
     values = center_logit.reshape(-1)
-    # in double precision, a part at a time
+    # a part at a time stays in the caches
     for start in range(0, values.size, _MAX_BLOCK):
-        part = values[start : start + _MAX_BLOCK]
-        inside = np.interp(part, knots, log_odds)
-        # np.interp holds its end values: add what lies beyond the knots.
-        inside += part - np.clip(part, knots[0], knots[-1])
-        result[start : start + _MAX_BLOCK] = expit(inside)
+        part = values[start : start + _MAX_BLOCK].astype(np.float32, copy=False)
+        line = find_line(part)
+        slope, knot, odds = (one[line] for one in lines)
+        slope *= np.subtract(part, knot, out=knot)
+        slope += odds
+        result[start : start + _MAX_BLOCK] = _logistic(slope)
     return probability
+
+
+def _line_finder(knots):
+    """
+    Return a function that tells how many of the knots values have reached.
+
+    The first of them is there twice. Between the first and the last knot are cells of
+    one size: a cell says it, but for the few knots in it.
+    """
+    first, size = knots[0], (knots[-1] - knots[0]) / _CELLS
+    if not size > 0:
+        return lambda values: (values >= first).astype(np.intp)
+    cells = first + size * np.arange(_CELLS + 2)
+    known = np.searchsorted(knots[1:], cells, side='right')
+    known[1:] = known[:-1].copy()  # rounding may have put a value into the cell before
+    n_more = int(np.diff(known, append=knots.size - 1).max()) + 1
+    following = np.append(knots[1:], np.float32(np.nan))
+
+    def find(values):
+        # NaN may be anywhere
+        place = np.fmin(np.fmax((values - first) / size, 0), _CELLS)
+        line = known[place.astype(np.intp)]
+        line[values < first] = 0
+        for _ in range(n_more):
+            line += values >= following[line]
+        return line
+
+    return find
+
+
+def _logistic(values):
+    """Return the logistic function of float32, written into them."""
+    with np.errstate(over='ignore'):  # then it is 0
+        np.exp(np.negative(values, out=values), out=values)
+    values += 1
+    return np.reciprocal(values, out=values)
 
 
 def _calibration_knots(calibration):
@@ -99,11 +146,33 @@ def pool_centers(center_logit, *, edges='nearest'):
     pooled : 2D `~numpy.ndarray` of float32
         The logit of the averaged probability, between -16 and 16.
     """
-    probability = expit(np.asarray(center_logit, dtype=np.float32))
-    pooled = ndimage.uniform_filter(probability, size=3, mode=edges)
+    center_logit = np.asarray(center_logit, dtype=np.float32)
+    pooled = np.empty_like(center_logit)
     low = np.float32(expit(-16.0))
-    np.clip(pooled, low, 1 - low, out=pooled)
-    return logit(pooled, out=pooled)
+    n_rows = len(pooled)
+    step = max(1, _MAX_BLOCK // pooled.shape[1])
+    for start in range(0, n_rows, step):
+        stop = min(start + step, n_rows)
+        near = slice(max(start - 1, 0), stop + 1)
+        padded = np.zeros((stop - start + 2, pooled.shape[1] + 2), dtype=np.float32)
+        first = near.start - start + 1
+        inner = padded[first : first + len(center_logit[near])]
+        inner[:, 1:-1] = center_logit[near]
+        _logistic(inner[:, 1:-1])
+        if edges == 'nearest':
+            padded[:, [0, -1]] = padded[:, [1, -2]]
+            padded[0 if start == 0 else 1] = padded[1]
+            if stop == n_rows:
+                padded[-1] = padded[-2]
+        rows = padded[:-2] + padded[1:-1]
+        rows += padded[2:]
+        total = rows[:, :-2] + rows[:, 1:-1]
+        total += rows[:, 2:]
+        total /= 9
+        np.clip(total, low, 1 - low, out=total)
+        odds = np.divide(total, 1 - total, out=pooled[start:stop])
+        np.log(odds, out=odds)
+    return pooled
 
 
 def refine_probability(binned, binning, shape):

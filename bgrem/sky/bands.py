@@ -9,9 +9,11 @@ or on a cluster are measured by the same stages in the same bands. Numpy only.
 
 from copy import copy
 
-__all__ = ['Measurement', 'NeedsWhole', 'measure', 'split_rows', 'widen']
+__all__ = ['CACHED', 'Measurement', 'NeedsWhole', 'measure', 'split_rows', 'widen']
 
 _PIXELS = 2**21  # of a band
+#: Pixels of a band of which some images fit into the caches of a processor.
+CACHED = 2**17
 # All blocks that are measured have sides that fit into this number of rows.
 _MULTIPLE = 64
 
@@ -39,11 +41,14 @@ class Measurement:
         are any.
     most_stages : int
         After so many all is known.
+    n_pixels : int or `None`
+        Of a band; `None` are two millions.
     """
 
     stage = None
     margin = 0
     most_stages = 1
+    n_pixels = None
 
     def __init__(self, shape):
         self.shape = tuple(int(n) for n in shape)
@@ -53,7 +58,7 @@ class Measurement:
         """
         The bands in which the image is seen (list of slice).
         """
-        return split_rows(self.shape)
+        return split_rows(self.shape, n_pixels=self.n_pixels)
 
     def see(self, rows, *images):
         """
@@ -151,7 +156,7 @@ def widen(rows, margin, n_rows):
     return slice(max(rows.start - margin, 0), min(rows.stop + margin, n_rows))
 
 
-def split_rows(shape, edges=None):
+def split_rows(shape, edges=None, n_pixels=None):
     """
     Cut an image into bands of rows.
 
@@ -161,17 +166,20 @@ def split_rows(shape, edges=None):
         Its shape.
     edges : 1D `~numpy.ndarray` of int, optional
         Where a band may begin, and the end. Default: at multiples of 64 rows.
+    n_pixels : int, optional
+        Of a band. Default: two millions.
 
     Returns
     -------
     bands : list of slice
-        Of about two megapixels.
+        Each of about so many pixels.
     """
     if edges is None:
         edges = [*range(0, shape[0], _MULTIPLE), shape[0]]
     bands, start = [], 0
+    n_pixels = _PIXELS if n_pixels is None else n_pixels
     for edge, following in zip(edges[1:], [*edges[2:], None], strict=True):
-        if following is None or (following - start) * shape[1] > _PIXELS:
+        if following is None or (following - start) * shape[1] > n_pixels:
             bands.append(slice(int(start), int(edge)))
             start = edge
     return bands

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 
-from bgrem.sky.bands import Measurement, measure
+from bgrem.sky.bands import CACHED, Measurement, measure
 from bgrem.sky.maps import MeshMap, interpolate_mesh
 from bgrem.sky.scales import BoxMeans, fit_surface, sum_triangle
 from bgrem.sky.stripes import stripes_of_sums, sum_lines
 
-__all__ = ['CLIP', 'BoxSky', 'SkyMeasurement', 'measure_sky']
+__all__ = ['CLIP', 'BoxSky', 'SkyMeasurement', 'measure_rows', 'measure_sky']
 
 _LEAST_BOX = 4  # pixels, where neighbouring pixels have noise of their own
 #: Pixels further from the sky than this, in standard deviations, are not used.
@@ -178,10 +178,32 @@ def measure_sky(residual, usable, noise, source, quantum=0.0, binning=1):
     their noise, or have few counts, the least boxes are of 8, 16 or 32 px.
     """
     images = residual, usable, noise, source
-    sky = measure(
-        SkyMeasurement(residual.shape, quantum, binning),
-        lambda rows: [image[rows] for image in images],
+    return measure_rows(
+        residual.shape, lambda rows: [one[rows] for one in images], quantum, binning
     )
+
+
+def measure_rows(shape, read, quantum=0.0, binning=1):
+    """
+    Measure the sky of an image of which rows are made when they are needed.
+
+    Parameters
+    ----------
+    shape : tuple of 2 int
+        The shape of the image.
+    read : callable
+        Takes rows (a slice) and returns the images that `measure_sky` takes.
+    quantum, binning
+        As for `measure_sky`.
+
+    Returns
+    -------
+    sky : `BoxSky`
+        The sky.
+    """
+    measurement = SkyMeasurement(shape, quantum, binning)
+    measurement.n_pixels = CACHED
+    sky = measure(measurement, read)
     return replace(sky.result, beneath=sky.beneath(slice(None)))
 
 
@@ -206,7 +228,7 @@ class SkyMeasurement(Measurement):
     """
 
     stage = 'sample'
-    # of them stripes and means twice where everything is far off the first sky
+    # of them means once more where everything is far off the first sky
     most_stages = 2 * _N_STRIPES + 5
 
     def __init__(self, shape, quantum=0.0, binning=1):
@@ -236,14 +258,18 @@ class SkyMeasurement(Measurement):
         return pixels[start - some.start * self._box :]
 
     def _see_sample(self, rows, residual, usable, noise, _source):
-        """Return some pixels, and some lines of pixels along both axes."""
-        values = residual[usable][:: self._step].astype(float)
-        known = noise[usable & (noise > 0)][:: self._step]
-        return values, known, self._lines(rows, residual, usable, noise)
+        """Return some lines of pixels along both axes; or any pixels there are."""
+        lines = self._lines(rows, residual, usable, noise)
+        values, seen, known = lines[0]
+        if not seen.any():
+            values, known = (one[usable][:: self._step] for one in (residual, noise))
+            return values, known, lines
+        return values[seen], known[seen], lines
 
     def _learn_sample(self, seen):
         values, known, lines = zip(*seen, strict=True)
-        middle, unit = _typical(np.concatenate(values), np.concatenate(known))
+        values, known = (np.concatenate(one).astype(float) for one in (values, known))
+        middle, unit = _typical(values, known[known > 0])
         self._middle, self._unit = middle, unit
         sample = _join_lines(lines)
         sample = [
@@ -270,19 +296,18 @@ class SkyMeasurement(Measurement):
     def _normalize(self, residual, usable, noise):
         """Return image and noise in units of the typical noise, about a level."""
         unit = self._unit
-        noise = np.where(noise > 0, noise, unit) / unit
-        noise = np.clip(noise, _LEAST_NOISE, 1 / _LEAST_NOISE).astype(np.float32)
-        rest = np.zeros(residual.shape, dtype=np.float32)
-        with np.errstate(over='ignore'):
-            np.divide(
-                residual - self._middle,
-                unit,
-                out=rest,
-                where=usable,
-                casting='same_kind',
-            )
+        noise = noise / unit
+        if not noise.min(initial=1) > 0:
+            noise[~(noise > 0)] = 1
+        noise = np.clip(noise, _LEAST_NOISE, 1 / _LEAST_NOISE, out=noise)
+        with np.errstate(over='ignore', invalid='ignore'):
+            rest = residual - self._middle
+            rest /= unit
+            rest = rest.astype(np.float32, copy=False)
+        if not usable.all():
+            rest[~usable] = 0
         np.clip(rest, -_FARTHEST, _FARTHEST, out=rest)
-        return rest, noise
+        return rest, noise.astype(np.float32, copy=False)
 
     def _without_stripes(self, rest, rows):
         for levels, columns in self._stripes:
@@ -292,12 +317,14 @@ class SkyMeasurement(Measurement):
     def _see_medians(self, rows, residual, usable, noise, _source):
         rest, noise = self._normalize(residual, usable, noise)
         rest, size = self._without_stripes(rest, rows), 2 * self._box
-        values = _blocks(np.where(usable, rest, np.inf), size, np.inf).swapaxes(1, 2)
-        values = values.reshape(*values.shape[:2], -1)
-        n_values = np.count_nonzero(np.isfinite(values), axis=-1)
-        variance = _sum_blocks(np.where(usable, noise**2, 0), size)
-        places = _places(usable, n_values, size)
-        return _median(values, n_values), n_values, variance, *places
+        taken = usable.astype(np.float32)
+        n_values, *places = _moments(taken, size)
+        if not usable.all():
+            rest = np.where(usable, rest, np.float32(np.inf))
+        noise *= noise
+        noise *= taken
+        median = _median(_in_blocks(rest, size, np.inf), n_values.astype(int))
+        return median, n_values, _sum_blocks(noise, size), *places
 
     def _learn_medians(self, seen):
         """Make a first sky of medians, which no wild pixel moves."""
@@ -308,67 +335,64 @@ class SkyMeasurement(Measurement):
         weight[_stands_out(median, weight)] = 0
         surface = fit_surface(BoxMeans(median, weight, *places), lambda _: (0.0, 0.0))
         self._first = self._map(surface.level, 2 * self._box * surface.factor)
-        self.stage = 'stripes' if len(self._stripes) < _N_STRIPES else 'means'
+        self.stage = 'means'
 
     def _map(self, level, size):
         return MeshMap(level, self.shape, (size,) * 2, np.float32, edges='linear')
 
     def _clipped(self, rows, residual, usable, noise):
-        """Return image and noise, the first sky, and which pixels are near it."""
+        """Return image and noise, the first sky, what is above it, and what is near."""
         rest, noise = self._normalize(residual, usable, noise)
-        clean, first = self._without_stripes(rest, rows), self._first.part(rows)
+        first = self._first.part(rows)
+        above = self._without_stripes(rest, rows) - first
         good = usable
         if not self._take_all:
-            good = usable & (np.abs(clean - first) <= CLIP * noise + self._bound)
-        return rest, noise, clean, first, good
-
-    def _see_stripes(self, rows, residual, usable, noise, _source):
-        _, _, clean, first, good = self._clipped(rows, residual, usable, noise)
-        sums = sum_lines(clean - first, good, rows, self.shape[0])
-        return sums, first.mean(axis=1), first.sum(axis=0, dtype=float)
-
-    def _learn_stripes(self, seen):
-        sums, along, across = zip(*seen, strict=True)
-        means = np.concatenate(along), np.sum(across, axis=0) / self.shape[0]
-        stripes = _stripes(stripes_of_sums(sums), means)
-        if stripes is None:
-            self.stage = 'means'
-        else:
-            # the first time they are clipped themselves
-            self._stripes = [*self._stripes, stripes]
-            self.stage = 'medians'
+            good = usable & (np.abs(above) <= CLIP * noise + self._bound)
+        return rest, noise, first, above, good
 
     def _see_means(self, rows, residual, usable, noise, source):
-        _, noise, clean, first, good = self._clipped(rows, residual, usable, noise)
-        box = self._box
-        weight = np.where(good, 1 / noise**2, 0)
-        total = _sum_blocks(weight, box)
-        mean = _sum_blocks(weight * clean, box) / np.where(total > 0, total, 1)
-        light = np.where(usable, source / (noise * self._unit), np.inf)
-        lightest = _blocks(light, box, np.inf).min(axis=(1, 3))
-        source = _average(np.abs(source), box) / self._unit / _average(noise, box)
-        boxes = [
-            mean,
-            *_places(weight, total, box),
-            _sum_blocks(good, box).astype(np.uint16),
-            # boxes are many, and these say by how much others count
-            *(
-                one.astype(np.float32)
-                for one in (total, lightest, source, _average(noise, box))
-            ),
-        ]
-        lines = self._lines(rows, np.where(good, clean - first, 0), good)
-        return boxes, lines
+        _, noise, first, above, good = self._clipped(rows, residual, usable, noise)
+        box, taken = self._box, good.astype(np.float32)
+        above *= taken
+        lines, sums = self._lines(rows, above, good), None
+        if self._looks_for_stripes:
+            sums = (
+                sum_lines(above, good, rows, self.shape[0]),
+                first.mean(axis=1),
+                first.sum(axis=0, dtype=float),
+            )
+        weight = taken / (noise * noise)
+        total, *places = _moments(weight, box)
+        first += above
+        first *= weight
+        mean = _sum_blocks(first, box) / np.where(total > 0, total, 1)
+        with np.errstate(over='ignore'):
+            light = source / noise
+        light = np.where(usable, light, np.inf).astype(np.float32, copy=False)
+        lightest = _fold(light, box, np.minimum) / self._unit
+        noise = _average(noise, box)
+        source = _average(np.abs(source), box) / self._unit / noise
+        boxes = [mean, *places, _sum_blocks(taken, box).astype(np.uint16)]
+        # boxes are many, and these say by how much others count
+        more = [one.astype(np.float32) for one in (total, lightest, source, noise)]
+        return boxes + more, lines, sums
+
+    @property
+    def _looks_for_stripes(self):
+        return len(self._stripes) < _N_STRIPES and not self._take_all
 
     def _learn_means(self, seen):
-        lines = [one for _, one in seen]
-        mean, y, x, n_pixels, total, light, source, noise = _join_boxes(
-            [boxes for boxes, _ in seen]
-        )
+        boxes, lines, sums = (list(one) for one in zip(*seen, strict=True))
         seen.clear()
-        if not (self._take_all or n_pixels.any()):
+        n_pixels = [one[3] for one in boxes]
+        if not (self._take_all or any(one.any() for one in n_pixels)):
             self._take_all = True
             return
+        if self._looks_for_stripes and self._find_stripes(sums):
+            # the first time they are clipped themselves
+            self.stage = 'medians'
+            return
+        mean, y, x, n_pixels, total, light, source, noise = _join_boxes(boxes)
         correlations = _autocorrelations(_join_lines(lines), self._box // _LEAST_BOX)
         more = np.prod([_shared(one, 1)[0] for one in correlations])
         means = BoxMeans(mean, total / np.float32(more), y, x)
@@ -384,14 +408,26 @@ class SkyMeasurement(Measurement):
         self._level = self._map(surface.level, self._box * surface.factor)
         self.stage = 'scatter'
 
+    def _find_stripes(self, sums):
+        """Whether there are stripes; then they are known from now on."""
+        sums, along, across = zip(*sums, strict=True)
+        means = np.concatenate(along), np.sum(across, axis=0) / self.shape[0]
+        stripes = _stripes(stripes_of_sums(sums), means)
+        if stripes is not None:
+            self._stripes = [*self._stripes, stripes]
+        return stripes is not None
+
     def _see_scatter(self, rows, residual, usable, noise, source):
         # to the pixels stripes are noise
         rest, noise, _, _, good = self._clipped(rows, residual, usable, noise)
-        noise_alone = good & (np.abs(source) < _SOURCE_FREE * self._unit * noise)
-        deviation = np.where(noise_alone, rest - self._level.part(rows), 0)
-        square = (deviation / noise) ** 2
-        sums = (_sum_blocks(one, self._box) for one in (square, noise_alone))
-        return [one.astype(np.float32) for one in sums]
+        alone = np.abs(source) < _SOURCE_FREE * self._unit * noise
+        alone &= good
+        rest -= self._level.part(rows)
+        rest /= noise
+        rest *= rest
+        alone = alone.astype(np.float32)
+        rest *= alone
+        return [_sum_blocks(one, self._box) for one in (rest, alone)]
 
     def _learn_scatter(self, seen):
         square, n_pixels = _join_boxes(seen)
@@ -491,17 +527,6 @@ def _stripes(found, sky):
                 levels -= slope
         stripes.append(levels.astype(np.float32))
     return stripes
-
-
-def _places(weight, total, size):
-    """Return where the pixels of blocks are on average, from their middles."""
-    known = total > 0
-    for axis, n in enumerate(weight.shape):
-        # from the middles of the blocks
-        place = np.arange(n, dtype=np.float32) % size - np.float32((size - 1) / 2)
-        moment = _sum_blocks(weight * np.expand_dims(place, 1 - axis), size)
-        mean = moment / np.where(known, total, 1) / size
-        yield mean.astype(np.float32)
 
 
 def _left_over(light):
@@ -611,13 +636,14 @@ def _shared(correlation, n_boxes):
     return own, next_one / own
 
 
-def _blocks(values, size, fill):
-    """Return a view in blocks, shape ``(rows, size, columns, size)``."""
+def _in_blocks(values, size, fill):
+    """Return the values of each block, of shape ``(rows, columns, size**2)``."""
     more = [(0, -n % size) for n in values.shape]
     if any(after for _, after in more):
         values = np.pad(values, more, constant_values=fill)
     n_rows, n_columns = (n // size for n in values.shape)
-    return values.reshape(n_rows, size, n_columns, size)
+    values = values.reshape(n_rows, size, n_columns, size).swapaxes(1, 2)
+    return values.reshape(n_rows, n_columns, -1)
 
 
 def _at_pixels(values, size, shape):
@@ -625,12 +651,53 @@ def _at_pixels(values, size, shape):
     return values.repeat(size, axis=0).repeat(size, axis=1)[: shape[0], : shape[1]]
 
 
+def _fold(values, size, combine, axes=(0, 1)):
+    """Combine the values of each block, of which the last ones may be cut."""
+    for axis in axes:
+        values = values.swapaxes(0, axis)
+        n_whole = len(values) // size
+        result = np.empty((-(-len(values) // size), *values.shape[1:]), values.dtype)
+        # faster than along the axis of a reshaped array
+        whole = result[:n_whole]
+        whole[...] = values[: n_whole * size : size]
+        for k in range(1, size):
+            combine(whole, values[k : n_whole * size : size], out=whole)
+        if n_whole < len(result):
+            result[-1] = combine.reduce(values[n_whole * size :], axis=0)
+        values = result.swapaxes(0, axis)
+    return values
+
+
 def _sum_blocks(values, size):
     """Return the sum of each block."""
-    return _blocks(values, size, 0).sum(axis=1, dtype=float).sum(axis=2)
+    return _fold(values, size, np.add)
 
 
 def _average(values, size):
     """Return the mean of each block, of which the last may reach beyond."""
-    n_values = _sum_blocks(np.ones_like(values, dtype=bool), size)
-    return _sum_blocks(values, size) / n_values
+    n_values = [
+        np.minimum(np.arange(0, n, size) + size, n) - np.arange(0, n, size)
+        for n in values.shape
+    ]
+    total = _sum_blocks(values, size)
+    return total / np.multiply.outer(*n_values).astype(total.dtype)
+
+
+def _moments(weight, size):
+    """
+    Return the sum of the weights of each block, and where they are on average.
+
+    That is from the middle of the block along y and x, in blocks.
+    """
+    along_y = _fold(weight, size, np.add, axes=(0,))
+    total = _fold(along_y, size, np.add, axes=(1,))
+    divisor = size * np.where(total > 0, total, 1)
+    places = []
+    for axis, values in ((0, weight), (1, along_y)):
+        # from the middles of the blocks
+        place = np.arange(weight.shape[axis], dtype=np.float32) % size
+        place -= np.float32((size - 1) / 2)
+        moment = values * np.expand_dims(place, 1 - axis)
+        axes = (0, 1) if axis == 0 else (1,)
+        places.append(_fold(moment, size, np.add, axes) / divisor)
+    return total, *places

@@ -129,13 +129,13 @@ class MeshMap:
             first.append(slice(start, start + one.stop - one.start))
         values = values[boxes[0], boxes[1]]
         y_weights, x_weights = (_box_weights(size) for size in self._box_size)
-        windows = sliding_window_view(values, 2 * _REACH + 1, axis=0)
-        values = np.einsum('yxk,kp->ypx', windows, y_weights)
-        values = values.reshape(-1, values.shape[-1])[first[0]]
+        # along the rows there is less to do before there are many
         windows = sliding_window_view(values, 2 * _REACH + 1, axis=1)
         values = (windows @ x_weights).reshape(len(windows), -1)[:, first[1]]
+        windows = sliding_window_view(values, 2 * _REACH + 1, axis=0).swapaxes(1, 2)
+        values = (y_weights.T @ windows).reshape(-1, values.shape[1])[first[0]]
         values += self._middle
-        return np.clip(values, *self._limits).astype(self.dtype)
+        return np.clip(values, *self._limits, out=values).astype(self.dtype)
 
 
 def _spline_coefficients(values, axis, is_linear):

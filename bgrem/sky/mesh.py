@@ -20,6 +20,7 @@ __all__ = [
     'find_quantum',
     'measure_boxes',
     'measure_mesh',
+    'measure_noise',
     'mesh_edges',
     'second_difference',
 ]
@@ -40,6 +41,10 @@ SKEW_STEPS = (3.5**2 - 1) / 6
 SPARSE = 0.5
 _MAX_STEPS = 1e9  # between neighbouring levels; more cannot be told from rounding
 _MAX_ITERATIONS = 10
+# Of the second differences in a box every second one along either axis is seen: what
+# lies between tells little more. Those of boxes of less than so many pixels are all.
+_EVERY, _MIN_SIDE = 2, 32
+_MOST_PIXELS = 2**20  # that are sorted at once
 _MIN_FRACTION = 0.1  # of the values of a box, or
 _MIN_VALUES = 50  # this many: then a box is trusted
 
@@ -153,43 +158,103 @@ def measure_boxes(data, unusable, edges, quantum, lag=LAG, rows=None):
     level, noise : 2D `~numpy.ndarray`
         As of `Mesh`, of these boxes.
     """
+    levels, spreads, (noises,) = _measure(data, unusable, edges, quantum, (lag,), rows)
+    return levels, _finish_noise(noises, levels, spreads, quantum, data.dtype)
+
+
+def measure_noise(data, unusable, lags, box_size=_BOX_SIZE):
+    """
+    Measure the noise in boxes that cover the image evenly, at several lags.
+
+    Parameters
+    ----------
+    data, unusable, box_size
+        As for `measure_mesh`.
+    lags : sequence of int
+        The distances of the second differences in pixels.
+
+    Returns
+    -------
+    noises : list of 2D `~numpy.ndarray`
+        As of `Mesh`, for each lag.
+    """
+    quantum = find_quantum(data[~unusable])
+    levels, spreads, noises = _measure(
+        data, unusable, mesh_edges(data.shape, box_size), quantum, lags, None
+    )
+    return [_finish_noise(one, levels, spreads, quantum, data.dtype) for one in noises]
+
+
+def _measure(data, unusable, edges, quantum, lags, rows):
+    """Return levels, standard deviations and, for each lag, noises of boxes."""
     y_edges, x_edges = edges
     n_rows, n_columns = y_edges[-1], x_edges[-1]
     rows = slice(0, n_rows) if rows is None else rows
-    lags = [min(lag, (n - 1) // 2) for n in (n_rows, n_columns)]
-    columns = _box_index(x_edges)
     chosen = y_edges[(y_edges >= rows.start) & (y_edges <= rows.stop)]
-    there = max(rows.start - lag, 0)  # the first row of the data
-
+    there = max(rows.start - max(lags), 0)  # the first row of the data
+    # sorted as they are: in single precision that takes half the time
     dtype = np.float32 if data.dtype in (np.float16, np.float32) else np.float64
-    level = np.empty((len(chosen) - 1, len(x_edges) - 1))
-    noise = np.empty_like(level)
-    # one row of boxes at a time bounds the memory
-    for i, (y0, y1) in enumerate(pairwise(chosen)):
-        first, last = max(y0 - lags[0], 0), min(y1 + lags[0], n_rows)
-        part = slice(first - there, last - there)
-        # sorted as they are: in single precision that takes half the time
-        strip = np.where(unusable[part], dtype(np.nan), data[part])
-        inner = slice(y0 - first, y1 - first)
-        level[i], spread = _clipped_levels(_boxes(strip[inner], columns), quantum)
-        strip = strip.astype(float, copy=False)
-        differences = np.concatenate(
-            [
-                _boxes(second_difference(strip, lags[0], axis=0)[inner], columns),
-                _boxes(second_difference(strip[inner], lags[1], axis=1), columns),
-            ],
-            axis=1,
+    height, width = (np.diff(one).max() for one in edges)
+    step = _EVERY if min(height, width) >= _MIN_SIDE else 1
+    levels, spreads, *noises = np.empty(
+        (2 + len(lags), len(chosen) - 1, len(x_edges) - 1)
+    )
+    # some rows of boxes at a time bound the memory
+    n_some = max(1, int(_MOST_PIXELS // (height * n_columns)))
+    for start in range(0, len(levels), n_some):
+        some = slice(start, start + n_some)
+        values, differences = [], [[] for _ in lags]
+        for y0, y1 in pairwise(chosen[start : start + n_some + 1]):
+            reach = [
+                slice(max(y0 - lag, 0) - there, min(y1 + lag, n_rows) - there)
+                for lag in (max(lags), 0)
+            ]
+            strip = data[reach[0]].astype(dtype, copy=False)
+            if unusable[reach[0]].any():
+                strip = np.where(unusable[reach[0]], dtype(np.nan), strip)
+            first = reach[1].start - reach[0].start
+            inner = slice(first, first + y1 - y0)
+            values.append(_boxes(strip[inner], x_edges, (height, width)))
+            for lag, found in zip(lags, differences, strict=True):
+                lag_y, lag_x = (min(lag, (n - 1) // 2) for n in (n_rows, n_columns))
+                found.append(
+                    np.concatenate(
+                        [
+                            _boxes(
+                                second_difference(strip, lag_y, axis=0)[inner][::step],
+                                x_edges,
+                                (-(-height // step), width),
+                            ),
+                            _boxes(
+                                second_difference(strip[inner], lag_x, axis=1),
+                                x_edges,
+                                (height, -(-width // step)),
+                                step,
+                            ),
+                        ],
+                        axis=1,
+                    )
+                )
+        shape = -1, len(x_edges) - 1
+        levels[some], spreads[some] = (
+            one.reshape(shape)
+            for one in _clipped_levels(np.concatenate(values), quantum)
         )
-        noise[i] = _clipped_noise(differences, quantum)
-        # of single counts every second difference is clipped, or none
-        sparse = (quantum > SPARSE * spread) & (noise[i] > 0)
-        noise[i] = np.where(sparse, spread, noise[i])
+        for noise, found in zip(noises, differences, strict=True):
+            found = _clipped_noise(np.concatenate(found), quantum)
+            noise[some] = found.reshape(shape)
+    return levels, spreads, noises
 
+
+def _finish_noise(noise, level, spread, quantum, dtype):
+    """Return the noise of boxes, of whatever kind it is."""
+    # of single counts every second difference is clipped, or none
+    sparse = (quantum > SPARSE * spread) & (noise > 0)
+    noise = np.where(sparse, spread, noise)
     # a smooth noiseless image leaves only rounding errors
-    dtype = data.dtype if data.dtype.kind == 'f' else np.float32
-    rounding = np.finfo(dtype).eps * np.abs(level)
+    rounding = np.finfo(dtype if dtype.kind == 'f' else np.float32).eps * np.abs(level)
     noise[noise <= np.nan_to_num(rounding)] = 0
-    return level, noise
+    return noise
 
 
 def box_centers(edges):
@@ -246,17 +311,13 @@ def _edges(n_pixels, box_size):
     return np.arange(n_boxes + 1) * n_pixels // n_boxes
 
 
-def _box_index(edges):
-    """Return the column numbers of each box, -1 where a box is one px narrower."""
-    widths = np.diff(edges)
-    index = edges[:-1, None] + np.arange(widths.max())
-    return np.where(index < edges[1:, None], index, -1)
-
-
-def _boxes(strip, columns):
-    """Return the values of each box of a strip: shape (boxes, pixels)."""
-    padded = np.pad(strip, [(0, 0), (0, 1)], constant_values=np.nan)
-    return np.moveaxis(padded[:, columns], 0, 1).reshape(len(columns), -1)
+def _boxes(strip, edges, shape, step=1):
+    """Return every ``step``-th column of each box of a strip: (boxes, pixels)."""
+    boxes = np.full((len(edges) - 1, *shape), np.nan, dtype=strip.dtype)
+    for box, (start, stop) in zip(boxes, pairwise(edges), strict=True):
+        part = strip[:, start:stop:step]
+        box[: part.shape[0], : part.shape[1]] = part
+    return boxes.reshape(len(boxes), -1)
 
 
 def second_difference(image, lag, axis):
@@ -277,65 +338,96 @@ def second_difference(image, lag, axis):
     difference : 2D `~numpy.ndarray` of float
         NaN where it is not defined.
     """
-    result = np.full(image.shape, np.nan)
+    result = np.full(image.shape, np.nan, dtype=np.result_type(image, np.float32))
     n = image.shape[axis]
     if lag < 1 or n < 2 * lag + 1:
         return result
     image, target = np.moveaxis(image, axis, 0), np.moveaxis(result, axis, 0)
-    target[lag : n - lag] = (image[: n - 2 * lag] + image[2 * lag :]) - 2 * image[
-        lag : n - lag
-    ]
+    middle, inner = image[lag : n - lag], target[lag : n - lag]
+    with np.errstate(over='ignore', invalid='ignore'):  # of wild values
+        # differences of values that are nearly the same are exact
+        np.subtract(image[: n - 2 * lag], middle, out=inner)
+        inner += image[2 * lag :] - middle
     return result
 
 
-def _sort(values):
-    """Sort each row with NaN last, replaced by 0; return also their number."""
-    values = np.sort(values, axis=1).astype(float, copy=False)
-    n_values = np.count_nonzero(~np.isnan(values), axis=1)
-    values[np.isnan(values)] = 0
-    return values, n_values
+class _Sorted:
+    """Rows of values in ascending order, and the sums of parts of them."""
 
+    def __init__(self, values):
+        # a place more, so that parts may end at the end
+        self.values = np.empty((len(values), values.shape[1] + 1), values.dtype)
+        self.values[:, :-1] = values
+        self.values[:, -1] = np.nan
+        self.values.sort(axis=1)  # NaN come last
+        self.n_values = values.shape[1] - np.count_nonzero(np.isnan(values), axis=1)
+        self._rows = np.arange(len(values)) * self.values.shape[1]
+        self._squares = None
 
-def _sums(values):
-    """Return cumulative sums along the rows, from 0."""
-    return np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, 1)], axis=1)
+    def pick(self, index):
+        """Return a value of each row."""
+        index = np.clip(index, 0, self.values.shape[1] - 1)
+        return self.values.ravel()[self._rows + index]
+
+    def median(self, low, high):
+        """Return the median of a part of each row."""
+        first, second = (self.pick((low + high - k) // 2) for k in (1, 0))
+        return 0.5 * first.astype(float) + 0.5 * second
+
+    def count(self, bound, compare):
+        """Return how many values of each row, up to a bound, compare with it so."""
+        found = np.zeros_like(self.n_values)
+        flat, step = self.values.ravel(), 1 << int(self.values.shape[1]).bit_length()
+        while step := step // 2:
+            tried = found + step
+            is_inside = tried <= self.n_values
+            place = np.minimum(tried, self.values.shape[1]) - 1
+            is_inside &= compare(flat[self._rows + place], bound)
+            found = np.where(is_inside, tried, found)
+        return found
+
+    def sum(self, low, high):
+        """Return the sum of a part of each row."""
+        return self._sum(self.values, low, high)
+
+    def sum_squares(self, low, high):
+        """Return the sum of the squares of a part of each row."""
+        if self._squares is None:
+            with np.errstate(over='ignore'):
+                self._squares = np.square(self.values)
+        return self._sum(self._squares, low, high)
+
+    def _sum(self, values, low, high):
+        places = np.stack([self._rows + low, self._rows + high], axis=1).ravel()
+        with np.errstate(over='ignore', invalid='ignore'):  # of what is left out
+            total = np.add.reduceat(values.ravel(), places)[::2]
+        return np.where(high > low, total, 0.0)
 
 
 def _clipped_levels(values, quantum):
     """Return the sky level of each row of values, and their standard deviation."""
-    values, n_values = _sort(values)
-    rows, position = np.arange(len(values)), np.arange(values.shape[1])
-    enough = n_values >= _least_values(values.shape[1])
-
-    def pick(index):
-        return values[rows, np.clip(index, 0, values.shape[1] - 1)]
-
-    def median(low, high):
-        return 0.5 * (pick((low + high - 1) // 2) + pick((low + high) // 2))
-
-    low, high = np.zeros_like(n_values), n_values
-    middle = median(low, high)
+    ordered = _Sorted(values)
+    low, high = np.zeros_like(ordered.n_values), ordered.n_values
+    enough = high >= _least_values(values.shape[1])
+    # values about the median keep their precision on a high pedestal
+    middle = np.where(high > 0, ordered.pick(high // 2), 0)
+    ordered.values -= middle[:, np.newaxis]
+    center = ordered.median(low, high)
     # quartiles, unlike the full standard deviation, stand many bright sources
-    spread = (pick(3 * n_values // 4) - pick(n_values // 4)) / 1.349
-    # sums about the median keep their precision on a high pedestal
-    values = np.where(position < n_values[:, None], values - middle[:, None], np.inf)
-    # a wild value (1e30 for "no data") would swallow all others in a sum
-    limit = 1e3 * (spread + quantum)[:, None]
-    tame = np.clip(np.where(np.isinf(values), 0, values), -limit, limit)
-    sums, squares = _sums(tame), _sums(tame**2)
-    center = np.zeros(len(values))
+    spread = (ordered.pick(3 * high // 4) - ordered.pick(high // 4)) / 1.349
+    spread = spread.astype(float)
     for _ in range(_MAX_ITERATIONS):
         # one step more, or clipping would turn sparse counts into a constant
         bound = _LEVEL_CLIP * spread + SKEW_STEPS * quantum
-        new_low = np.count_nonzero(values < (center - bound)[:, None], axis=1)
-        new_high = np.count_nonzero(values <= (center + bound)[:, None], axis=1)
+        new_low = ordered.count(center - bound, np.less)
+        new_high = ordered.count(center + bound, np.less_equal)
         done = np.array_equal(new_low, low) and np.array_equal(new_high, high)
         low, high = new_low, new_high
         n_left = np.maximum(high - low, 1)
-        mean = (sums[rows, high] - sums[rows, low]) / n_left
-        variance = (squares[rows, high] - squares[rows, low]) / n_left - mean**2
-        spread = np.sqrt(np.maximum(variance, 0))
-        center = np.where(quantum > 0.3 * spread, mean, median(low, high))
+        mean = ordered.sum(low, high) / n_left
+        power = ordered.sum_squares(low, high) / n_left
+        spread = np.sqrt(np.maximum(power - mean**2, 0))
+        center = np.where(quantum > 0.3 * spread, mean, ordered.median(low, high))
         if done:
             break
     skewed = np.abs(mean - center) >= 0.3 * spread
@@ -346,28 +438,33 @@ def _clipped_levels(values, quantum):
 
 def _clipped_noise(differences, quantum):
     """Return the noise from the second differences in each row."""
-    size = np.minimum(np.abs(differences), 1e150)  # its square must be finite
+    # the squares must be finite
+    size = np.minimum(np.abs(differences), np.sqrt(np.finfo(differences.dtype).max) / 8)
     n_all = np.count_nonzero(~np.isnan(size), axis=1)
     if quantum == 0:
         # noise never repeats exactly: these pixels were filled, not measured
         size[size == 0] = np.nan
-    size, n_values = _sort(size)
-    rows = np.arange(len(size))
-    squares = _sums(size**2)
-    valid = np.arange(size.shape[1]) < n_values[:, None]
+    ordered = _Sorted(size)
+    first, n_values = np.zeros_like(n_all), ordered.n_values
     # from below, so that sources never enter
-    noise = 1.4826 * size[rows, n_values // 2]
+    noise = np.where(n_values > 0, 1.4826 * ordered.pick(n_values // 2), 0.0)
+    done = np.zeros(noise.shape, dtype=bool)
     for _ in range(_MAX_ITERATIONS):
         # one count changes a difference by two steps
         bound = _NOISE_CLIP * noise + 2 * _ONE_STEP * quantum
-        inside = np.count_nonzero((size <= bound[:, None]) & valid, axis=1)
-        previous = noise
-        noise = np.sqrt(squares[rows, inside] / np.maximum(inside, 1))
+        inside = ordered.count(bound, np.less_equal)
+        new = np.sqrt(ordered.sum_squares(first, inside) / np.maximum(inside, 1))
         ratio = np.divide(
-            bound, previous, out=np.full_like(noise, np.inf), where=previous > 0
+            bound, noise, out=np.full_like(noise, np.inf), where=noise > 0
         )
-        noise /= _truncated_std(ratio)
-        if np.allclose(noise, previous, rtol=1e-3, atol=0):
+        new /= _truncated_std(ratio)
+        # one by one: what a box is does not depend on the others
+        new, done = (
+            np.where(done, noise, new),
+            done | np.isclose(new, noise, rtol=1e-3, atol=0),
+        )
+        noise = new
+        if done.all():
             break
     noise = noise / np.sqrt(6)
     noise[n_values < _MIN_FRACTION * n_all] = 0

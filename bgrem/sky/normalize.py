@@ -15,7 +15,6 @@ from numbers import Real
 
 import numpy as np
 from scipy.ndimage import (
-    binary_opening,
     distance_transform_edt,
     gaussian_filter,
     median_filter,
@@ -47,9 +46,6 @@ __all__ = [
 _LARGEST = np.float32(1e30)  # in units of the noise; keeps sums and products finite
 # The network has no light at all for 0, but not exactly; in units of the noise.
 _LEAST_SEEN = 1e-6
-# Hidden pixels are an area, and no bad pixels or columns, where a square of this side
-# fits among them.
-_AREA_SIZE = 3
 # Single hidden pixels are the mean of what is seen about them, in a window of this
 # standard deviation in pixels, where that has this weight.
 _GAP_SIGMA = 1.0
@@ -104,13 +100,17 @@ class Normalization:
         Beside an area of exact zeros a network takes the noise of what is left for
         light. The noise is a function of the position of the pixel alone.
         """
-        visible = np.isfinite(data) & (self.scale > 0)
+        visible = np.isfinite(data)
+        visible &= self.scale > 0
         if mask is not None:
             visible &= ~mask
         image = np.zeros(np.shape(data), dtype=np.float32)
-        area = binary_opening(~visible, np.ones((_AREA_SIZE, _AREA_SIZE)))
-        y, x = np.nonzero(area)
-        image[area] = _noise_at(y + first_row, x)
+        gap = None
+        if not visible.all():
+            area = _areas(~visible)
+            y, x = np.nonzero(area)
+            image[area] = _noise_at(y + first_row, x)
+            gap = ~visible & ~area
         with np.errstate(over='ignore'):
             # some rows at a time: what lies between is as large as they are
             for start in range(0, len(image), _ROWS):
@@ -119,12 +119,11 @@ class Normalization:
                     data[rows] - self.center[rows],
                     self.scale[rows],
                     out=image[rows],
-                    where=visible[rows],
+                    where=True if gap is None else visible[rows],
                     casting='same_kind',
                 )
-        np.clip(image, -_LARGEST, _LARGEST, out=image)
-        gap = ~visible & ~area
-        if gap.any():
+                np.clip(image[rows], -_LARGEST, _LARGEST, out=image[rows])
+        if gap is not None and gap.any():
             weight = gaussian_filter(visible.astype(np.float32), _GAP_SIGMA)
             mean = gaussian_filter(np.where(visible, image, 0), _GAP_SIGMA)
             np.divide(mean, weight, out=image, where=gap & (weight > _GAP_WEIGHT))
@@ -275,6 +274,20 @@ def check_factor(maps, data, unusable):
         raise ValueError(msg)
 
 
+def _areas(hidden):
+    """
+    Return where hidden pixels are an area, and no bad pixels or columns.
+
+    A square of 3 px, within the image, fits there (an opening).
+    """
+    area = hidden
+    for combine in (np.logical_and, np.logical_or):
+        for _ in range(2):  # along one axis, and then along the other
+            area = np.pad(area.T, [(1, 1), (0, 0)])
+            area = combine(combine(area[:-2], area[1:-1]), area[2:])
+    return area
+
+
 def _noise_at(y, x):
     """
     Return a normal deviate for each pixel that depends on nothing but its position.
@@ -332,7 +345,7 @@ class NormalizationMeasurement(Measurement):
         """
         The bands, of whole boxes (list of slice).
         """
-        return split_rows(self.shape, self._edges[0])
+        return split_rows(self.shape, self._edges[0], self.n_pixels)
 
     @property
     def most_margin(self):

@@ -13,7 +13,7 @@ import math
 import numpy as np
 from scipy import ndimage
 
-from bgrem.sky.mesh import LAG, measure_mesh
+from bgrem.sky.mesh import LAG, measure_noise
 from bgrem.sky.normalize import estimate_normalization
 from bgrem.sky.sharpening import gaussian_smoothness
 
@@ -66,8 +66,9 @@ _MAX_RUN = 8
 _MIN_BRIGHT = 4
 _MAX_BRIGHT = 200
 _WINDOW = 24  # squares: half the side of the window in which a source is measured
-# The noise is measured on the middle of large images.
-_MAX_SIDE = 1024
+# The noise is measured on the middle of large images, on more of it where that is
+# hidden.
+_SIDES = 512, 2048
 # So are the widths of the sources, on more of it.
 _MAX_VIEW = 2048
 # A square counts where this part of its pixels does.
@@ -294,14 +295,13 @@ def noise_smoothness(data, unusable):
         on larger scales, 0.6 of a noise that was smoothed with a kernel of sigma 1 px;
         0 where it cannot be measured.
     """
-    middle = middle_of(data.shape, _MAX_SIDE)
-    near, far = (
-        measure_mesh(data[middle], unusable[middle], lag=lag).noise for lag in (1, LAG)
-    )
-    known = (near >= 0) & (far > 0)
-    if not known.any():
-        return 0.0
-    return float(1 - np.median(near[known] / far[known]))
+    for side in _SIDES:
+        middle = middle_of(data.shape, side)
+        near, far = measure_noise(data[middle], unusable[middle], (1, LAG))
+        known = (near >= 0) & (far > 0)
+        if known.any():
+            return float(1 - np.median(near[known] / far[known]))
+    return 0.0
 
 
 def bright_widths(data, unusable):

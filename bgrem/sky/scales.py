@@ -12,7 +12,6 @@ only.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from bgrem.sky.maps import interpolate_mesh
 
@@ -36,10 +35,10 @@ _TYPICAL = 3.0
 # ten times worse.
 _POOR = 10.0
 _RIDGE = 1e-3  # of the local lines, in means of typical weight; for empty places
-# Boxes that are smoothed at once, and how far, in rows, one tells of another: the
-# widest window beside the lines.
-_MOST_BOXES = 2**18
-_HALO = 64
+_MOST_BOXES = 2**15  # that are smoothed at once
+# The windows, much wider, are summed over squares of so many boxes, where there are
+# this many along both axes.
+_SQUARE, _MANY = 4, 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +67,7 @@ class BoxMeans:
         """
         weight = _sum_pairs(self.weight)
         total = np.where(weight > 0, weight, 1)
-        mean = _sum_pairs(self.weight * self.mean) / total
+        mean = _sum_pairs(np.multiply(self.weight, self.mean, dtype=float)) / total
         places = []
         for axis, offset in enumerate((self.y, self.x)):
             second = np.arange(offset.shape[axis], dtype=offset.dtype) % 2
@@ -197,68 +196,93 @@ def _fit_plane(means):
 def _refine(means, level, variance, width, correlation):
     """Return what a scale adds to a surface, or `None`, and the variance of the sum."""
     shape = level.shape
-    # what is added is known to less than that
-    change, total = np.empty((2, *shape), dtype=np.float32)
-    changed = False
+    side = _SQUARE if min(shape) >= _MANY else 1
     common = _common_noise(correlation, width)
     # correlated products scatter more
     wider = np.prod([1 + 2 * one**2 for one in correlation])
-    # some rows at a time bound the memory
-    step = max(_MOST_BOXES // shape[1], 2 * _HALO)
-    for start in range(0, shape[0], step):
-        first, last = max(start - _HALO, 0), start + step + _HALO
-        some = slice(first, last)
-        inner = slice(start - first, min(start + step, shape[0]) - first)
-        rows = slice(start, start + step)
-        part, line, spread, excess = _lines(
-            means.rows(some), level[some], width, common, wider
+    # what is added is known to less than that
+    line, spread, total = np.empty((3, *shape), dtype=np.float32)
+    sums = np.empty((6, *(-(-n // side) for n in shape)))
+    bands = _bands(shape)
+    for rows in bands:
+        near = slice(max(rows.start - width, 0), rows.stop + width)
+        inner = slice(rows.start - near.start, rows.stop - near.start)
+        line[rows], spread[rows], told = _lines(
+            means.rows(near), level[near], width, inner
         )
-        change[rows] = (part * line)[inner]
-        part, spread, excess = (one[inner] for one in (part, spread, excess))
-        changed |= np.any(np.abs(change[rows]) > np.sqrt(np.maximum(spread, 0)))
+        squares = slice(rows.start // side, -(-rows.stop // side))
+        for values, one in zip(sums, told, strict=True):
+            values[squares] = _sum_squares(one, side)
+    told = _believe(sums, side, common, wider)
+    changed = False
+    for rows in bands:
+        near = slice(max(rows.start // side - 1, 0), -(-rows.stop // side) + 1)
+        first = rows.start - near.start * side
+        inner = np.s_[first : first + rows.stop - rows.start, : shape[1]]
+        part, typical, excess = (_enlarge(one[near], side)[inner] for one in told)
+        poor = np.clip(spread[rows] / _POOR, typical, _POOR * typical)
+        divisor = part * typical + (1 - part) * poor
+        part *= typical / np.where(divisor > 0, divisor, 1)
+        line[rows] *= part
+        changed |= np.any(np.square(line[rows]) > np.maximum(spread[rows], 0))
         # the smoothing holds the noise of the surface before, on which it stands
-        total[rows] = (1 - part**2) * variance[rows] + part**2 * spread * excess
-    return (change, total) if changed else (None, variance)
+        part *= part
+        total[rows] = (1 - part) * variance[rows] + part * spread[rows] * excess
+    return (line, total) if changed else (None, variance)
 
 
-def _lines(means, level, width, common, wider):
+def _bands(shape):
+    """Return rows of boxes, as many as stay in the caches of a processor."""
+    step = max(_MOST_BOXES // shape[1] // _SQUARE, 4) * _SQUARE
+    return [slice(k, min(k + step, shape[0])) for k in range(0, shape[0], step)]
+
+
+def _lines(means, level, width, inner):
     """
-    Return local lines through the rest of the means, and how far to believe them.
+    Return local lines through the rest of the means, and what these tell of them.
 
-    That is the part of a line to be added, the line, its variance, and by how much the
-    boxes scatter more.
+    That is in the ``inner`` rows the line, its variance, and for each box what
+    `_believe` sums up.
     """
     weight = means.weight
-    rest = np.where(weight > 0, means.mean - _at_means(level, means), 0)
+    known = weight > 0
+    rest = np.where(known, means.mean - _at_means(level, means), 0)
     smooth, spread = _smooth(means, rest, width)
+    weight, rest, known, smooth, spread = (
+        one[inner] for one in (weight, rest, known, smooth, spread)
+    )
     # what the others say about a box: its own part is taken out of the line
     own = np.clip(spread * weight, 0, 0.9)
     predicted = (smooth - own * rest) / (1 - own)
-    part, excess = _believe(weight, rest, predicted, spread, common, wider)
-    return part, smooth, spread, excess
-
-
-def _believe(weight, rest, predicted, spread, common, wider):
-    """
-    Return which part of the prediction tells something, at each box, and by how much
-    the boxes scatter more than by their weights, in variance.
-    """
-    known = weight > 0
-    variance = 1 / np.where(known, weight, 1)
     missed = np.where(known, rest - predicted, 0)
     trust = weight / (1 + (missed**2 * weight / _TYPICAL**2) ** 2)
+    by_trust = trust * predicted
+    told = (
+        by_trust * rest,
+        by_trust * predicted,
+        trust * missed**2,
+        trust / np.where(known, weight, 1),
+        trust * spread,
+        trust,
+    )
+    return smooth, spread, told
+
+
+def _believe(sums, side, common, wider):
+    """
+    Return which part of the lines tells something, around each square of boxes.
+
+    Also the typical variance of the lines there, and by how much the boxes scatter more
+    than by their weights, in variance.
+    """
     both, power, scatter, noise, typical, total = (
         np.maximum(
-            sum(factor * sum_triangle(values, width) for width, factor in _WINDOWS), 0
+            sum(
+                factor * sum_triangle(one, width // side) for width, factor in _WINDOWS
+            ),
+            0,
         )
-        for values in (
-            trust * predicted * rest,
-            trust * predicted**2,
-            trust * missed**2,
-            trust * variance,
-            trust * spread,
-            trust,
-        )
+        for one in sums
     )
     # what a prediction misses has lost about as much of the noise
     both -= common / (1 - common) * scatter
@@ -267,10 +291,32 @@ def _believe(weight, rest, predicted, spread, common, wider):
     gain = both - _SIGNIFICANCE * chance
     part = np.clip(gain / np.where(power > 0, power, 1), 0, 1)
     typical /= np.where(total > 0, total, 1)
-    poor = np.clip(spread / _POOR, typical, _POOR * typical)
-    divisor = part * typical + (1 - part) * poor
-    part *= typical / np.where(divisor > 0, divisor, 1)
-    return part, np.maximum(excess, 1)
+    return [one.astype(np.float32) for one in (part, typical, np.maximum(excess, 1))]
+
+
+def _sum_squares(values, side):
+    """Return the sums over squares of boxes, of which the last may be cut."""
+    if side == 1:
+        return values
+    values = np.pad(values, [(0, -n % side) for n in values.shape])
+    values = sum(values[k::side] for k in range(side))
+    return sum(values[:, k::side] for k in range(side))
+
+
+def _enlarge(values, side):
+    """Return values between those of squares, linearly, for each of their boxes."""
+    if side == 1:
+        return values.copy()
+    for _ in range(2):  # along one axis, and then along the other
+        values = values.T
+        padded = np.concatenate([values[:1], values, values[-1:]])
+        result = np.empty((len(values), side, values.shape[1]), values.dtype)
+        for k in range(side):
+            offset = (k + 0.5) / side - 0.5
+            beside = padded[:-2] if offset < 0 else padded[2:]
+            result[:, k] = (1 - abs(offset)) * values + abs(offset) * beside
+        values = result.reshape(-1, values.shape[1])
+    return values
 
 
 def _smooth(means, rest, width):
@@ -319,13 +365,32 @@ def _common_noise(correlation, width):
 
 
 def sum_triangle(values, width):
-    """Sum over all boxes with weights that fall to 0 over an even number of boxes."""
-    for axis in (0, 1):
-        for origin in (0, -1):
-            values = ndimage.uniform_filter1d(
-                values, width, axis=axis, mode='constant', origin=origin
-            )
-    return values * width**2
+    """
+    Sum over all boxes with weights that fall to 0 over an even number of boxes.
+
+    Near a border the sums are less than those of a whole triangle, as what the first
+    of two windows has beyond it is lost to the second.
+    """
+    half = width // 2
+    for before, after in ((half, half - 1), (half - 1, half)):
+        # a triangle is what two windows make of each other
+        padded = np.pad(values, [(before, after)] * 2)
+        values = _slide(_slide(padded, width).T, width).T
+    return values / width**2
+
+
+def _slide(values, width):
+    """Sum along the first axis over all windows that are so wide."""
+    reach = 1
+    while reach < width:
+        # of windows that lie side by side, or overlap by none
+        factor = 2 if width // reach % 2 == 0 else width // reach
+        n = len(values) - (factor - 1) * reach
+        total = values[:n] + values[reach : n + reach]
+        for k in range(2, factor):
+            total += values[k * reach : n + k * reach]
+        values, reach = total, reach * factor
+    return values
 
 
 def _sum_pairs(values):

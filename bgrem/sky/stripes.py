@@ -123,6 +123,8 @@ def sum_lines(rest, usable, rows, n_rows):
         For each row of the band, and for each column, the sums of the pixels and their
         numbers (first axis) in both halves of its length (second axis).
     """
+    rest = np.where(usable, rest, 0)
+    usable = usable.astype(np.float32)
     middle = rest.shape[1] // 2
     below = min(max(n_rows // 2 - rows.start, 0), len(rest))
     halves = [
@@ -131,13 +133,7 @@ def sum_lines(rest, usable, rows, n_rows):
     ]
     return tuple(
         np.array(
-            [
-                [
-                    np.sum(rest[half], axis=axis, where=usable[half], dtype=float)
-                    for half in both
-                ],
-                [np.count_nonzero(usable[half], axis=axis) for half in both],
-            ],
+            [[image[half].sum(axis=axis) for half in both] for image in (rest, usable)],
             dtype=float,
         )
         for both, axis in zip(halves, (1, 0), strict=True)

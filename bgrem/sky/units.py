@@ -22,6 +22,7 @@ __all__ = [
 _MOST = 2.0**25
 # The squares of what is so much larger than the typical pixel are finite.
 _RANGE = 2.0**50
+_SAMPLE = 2**18  # pixels that tell what is typical
 _LARGEST_ERROR = 1e15  # its square is finite in float32
 # So many pixels that differ from the median by so few steps of float32, and no noise,
 # are what rounding has left of one.
@@ -46,10 +47,12 @@ def binary_unit(data, unusable):
         pixel is between 3e-8 and 3e7, or 0, and none is larger than 1e15. Larger where
         a pixel would be beyond 1e15 else.
     """
-    sizes = np.abs(data[~unusable & (data != 0)])
-    if sizes.size == 0:
+    sizes = np.abs(data[~unusable])
+    largest = float(sizes.max(initial=0))
+    if largest == 0:
         return 1.0
-    size, largest = float(np.median(sizes)), float(sizes.max())
+    sizes = sizes[sizes > 0]
+    size = float(np.median(sizes[:: max(1, sizes.size // _SAMPLE)]))
     if 1 / _MOST < size < _MOST and largest < _RANGE:
         return 1.0
     # the least numbers have no reciprocal

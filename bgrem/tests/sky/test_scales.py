@@ -138,7 +138,8 @@ class TestFitSurface:
 
     def test_transposed(self):
         sky = 3 * np.sin(X / 5) + NOISE
-        assert_allclose(surface_of(sky.T)[0], surface_of(sky)[0].T, atol=1e-9)
+        # what a scale adds is in float32
+        assert_allclose(surface_of(sky.T)[0], surface_of(sky)[0].T, atol=1e-6)
 
     @pytest.mark.parametrize(
         'shape', [(1, 1), (1, 2), (2, 2), (1, 40), (40, 1), (5, 3)]
