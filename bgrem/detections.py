@@ -45,6 +45,8 @@ class DetectionMixin:
     probability, and measures ``background_rms``.
     """
 
+    _star_width = None  # of an image that is a part, that of the whole
+
     @property
     def detection_probability(self):
         """
@@ -157,6 +159,7 @@ class DetectionMixin:
             deblend=deblend,
             mask=self._image.unusable,
             peaks=self._peaks if threshold >= MIN_PROBABILITY else None,
+            width=self._star_width,
         )
 
     def catalog(

@@ -13,6 +13,7 @@ from bgrem.files.io import (
     FitsImage,
     parse_bits,
     read_error,
+    read_gain,
     read_images,
     read_mask,
     read_weight,
@@ -37,18 +38,14 @@ _UNCERTAINTIES = {
 _MAPS = ('mask', 'error', 'exposure', 'weight', 'measure')
 # What needs the whole image in memory, and its value where it is not asked for.
 _NOT_STREAMED = {
-    'dq_bits': None,
     'error': None,
     'exposure': None,
     'weight': None,
     'measure': None,
-    'gain': None,
-    'zero_point': None,
-    'aperture_correction': False,
+    'regions': None,
     'remove_stripes': False,
     'box_size': 'auto',
     'exclude_percentile': None,
-    'threshold': None,
     'normalization': 'local',
 }
 
@@ -235,7 +232,7 @@ def check_streamed(options):
         If one of them is given.
     """
     for name, default in _NOT_STREAMED.items():
-        if getattr(options, name) != default:
+        if getattr(options, name, default) != default:
             option = name.replace('_', '-')
             msg = f'--{option} cannot be given with --stream: it needs the whole image'
             raise ValueError(msg)
@@ -282,7 +279,7 @@ def _read_chip(options, image, places, bits):
     if 'measure' in places:
         measured = _read_measured(*places['measure'], image)
         _check_shape('the image to measure', measured.data, image)
-    gain = _read_gain(options, measured or image)
+    gain = None if options.gain is None else read_gain(options.gain, measured or image)
     return Chip(image, mask, error, weight, gain, measured, exposure)
 
 
@@ -349,27 +346,6 @@ def _warn_of_mask(chip):
             'where the mask holds flags, --dq-bits chooses those that matter'
         )
         warnings.warn(msg, AstropyUserWarning, stacklevel=3)
-
-
-def _read_gain(options, image):
-    """Return the gain as a number, from the header if it is the name of a keyword."""
-    if options.gain is None:
-        return None
-    value = options.gain
-    try:
-        gain = float(value)
-    except ValueError:
-        for header in (image.header, image.primary_header or {}):
-            if value in header:
-                gain = header[value]
-                break
-        else:
-            msg = f'{image.path}, HDU {image.hdu}, has no keyword {value} for the gain'
-            raise ValueError(msg) from None
-    if not (isinstance(gain, (int, float)) and np.isfinite(gain) and gain > 0):
-        msg = f'gain must be a positive number, got {gain!r}'
-        raise ValueError(msg)
-    return float(gain)
 
 
 def _stem(path):

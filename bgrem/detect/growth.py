@@ -11,7 +11,7 @@ from photutils.profiles import RadialProfile
 
 from bgrem.detect.discovery import SURE, source_width
 
-__all__ = ['growth_of', 'light_fraction', 'star_curves', 'star_growth']
+__all__ = ['N_RADII', 'growth_of', 'light_fraction', 'star_curves', 'star_growth']
 
 # Stars are almost certain, bright, and as wide as the compact sources of the image.
 _MIN_SNR = 30.0
@@ -19,7 +19,8 @@ _MAX_LOG_WIDTH = 0.2
 # The curve ends at that many FWHM. Farther out there is little light of a star, and
 # in a denoised image more that is of something else.
 _MAX_RADIUS = 3.0
-_N_RADII = 24
+#: The radii of a curve, zero among them.
+N_RADII = 25
 # A neighbour that was not found, or a galaxy taken for a star, makes a curve rise
 # later, never sooner: the quarter that rises soonest is that of the lone stars.
 _CONCENTRATION_RADIUS = 1.5
@@ -78,14 +79,14 @@ def star_curves(source, segmentation_image, catalog, width, among=None):
         The light of each within each radius of `growth_of`.
     """
     stars, snr = _find_stars(source, catalog, width, among)
-    edges = np.linspace(0, _MAX_RADIUS * width, _N_RADII + 1)
+    edges = np.linspace(0, _MAX_RADIUS * width, N_RADII)
     curves = [
         _growth(source, segmentation_image.data, catalog.labels[k], position, edges)
         for k, position in zip(
             stars, np.column_stack([catalog.x, catalog.y])[stars], strict=True
         )
     ]
-    return snr, np.reshape(curves, (-1, _N_RADII + 1))
+    return snr, np.reshape(curves, (-1, N_RADII))
 
 
 def growth_of(width, snr, curves):
@@ -102,7 +103,7 @@ def growth_of(width, snr, curves):
     radius, fraction : 1D `~numpy.ndarray` of float
         As of `star_growth`.
     """
-    edges = np.linspace(0, _MAX_RADIUS * width, _N_RADII + 1)
+    edges = np.linspace(0, _MAX_RADIUS * width, N_RADII)
     brightest = np.argsort(-snr, kind='stable')[:_MAX_STARS]
     curves = np.array(
         [curve / curve[-1] for curve in curves[brightest] if curve[-1] > 0]

@@ -9,9 +9,10 @@ import shutil
 
 import numpy as np
 
-__all__ = ['Work']
+__all__ = ['FlatMap', 'Work']
 
-_PARTS = ('hidden', 'maps', 'tiles', 'check', 'sky')  # of the work on an image
+# of the work on an image; what follows is quickly done again
+_PARTS = ('hidden', 'maps', 'tiles', 'check', 'sky')
 
 
 class Work:
@@ -124,3 +125,36 @@ class Work:
         """
         if not any(one.name.startswith(_PARTS) for one in self.folder.glob('*-*')):
             self.remove()
+
+
+class FlatMap:
+    """
+    A map in a file of nothing else, of which any part can be read and written.
+
+    Parameters
+    ----------
+    path : `~pathlib.Path`
+        The file; made, with zeros, if it is not there.
+    shape : tuple of 2 int
+        The shape of the map.
+    dtype : dtype
+        That of its values.
+    """
+
+    def __init__(self, path, shape, dtype):
+        self._path, self._shape, self._dtype = path, shape, np.dtype(dtype)
+        size = shape[0] * shape[1] * self._dtype.itemsize
+        if not path.exists() or path.stat().st_size != size:
+            with path.open('wb') as file:
+                file.truncate(size)
+
+    def _open(self, mode):
+        return np.memmap(self._path, self._dtype, mode, shape=self._shape)
+
+    def __getitem__(self, place):
+        """Return a copy of a part."""
+        return np.array(self._open('r')[place])
+
+    def __setitem__(self, place, values):
+        """Write a part."""
+        self._open('r+')[place] = values
