@@ -330,7 +330,7 @@ class _Run(ExitStack):
 
     def images(self):
         """
-        Return the images (list of `bgrem.scale.image.StreamedImage`), measured.
+        Return the images (list of `bgrem.scale.image.StreamedImage`).
         """
         images, folder = [], self.work.folder
         for rows in open_rows(self._path, *self._places, folder=folder):
@@ -345,8 +345,6 @@ class _Run(ExitStack):
             images.append(
                 StreamedImage(rows, masked, self._options, self.work, self._bar)
             )
-        for image in images:
-            image.measure()
         return images
 
 
@@ -418,15 +416,22 @@ class _Output:
 
     def __init__(self, path, images, options, work):
         self._path, self._images, self._options = path, images, options
-        self._work = work
-        self.metas = [dict(image.meta) for image in images]
+        self._work, self.metas = work, []
         self._promise = {} if options is None else options.promise
+        gain = None if options is None else options.effective_gain
+        self._gains = [
+            None if gain is None else read_gain(gain, image.rows.image)
+            for image in images
+        ]
 
     def write(self):
         """
         Write all of it; return the catalogue (`~astropy.table.Table`), if there is one.
         """
         work, options = self._work, self._options
+        for image in self._images:
+            image.measure()
+        self.metas = [dict(image.meta) for image in self._images]
         name = f'written-{"maps" if options is None else options.key}'
         is_new = not (work.has(name) and self._path.exists())
         flags = [
@@ -448,18 +453,15 @@ class _Output:
                 def write(rows, labels, number=number):
                     file.write(number, rows, {'SEGM': labels.astype(np.int32)})
 
-                table, meta = self._detect(maps, write)
+                table, meta = self._detect(maps, self._gains[number], write)
                 self.metas[number] |= {**meta, 'n_sources': len(table)}
                 tables.append((image.rows.image.hdu, table))
             table = join_tables(tables)
             file.add_table(table, self.provenance)
         return table
 
-    def _detect(self, maps, write):
-        image, options = maps.image, self._options
-        if options.effective_gain is not None:
-            gain = read_gain(options.effective_gain, image.rows.image)
-            options = replace(options, effective_gain=gain)
+    def _detect(self, maps, gain, write):
+        image, options = maps.image, replace(self._options, effective_gain=gain)
         if image.whole is None:
             found = StreamedCatalog(maps, options, self._work)
             table, meta = found.measure(write)

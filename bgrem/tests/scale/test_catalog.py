@@ -1,0 +1,276 @@
+"""Tests of segments and catalogues of files of any size."""
+
+import warnings
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from astropy.utils.exceptions import AstropyUserWarning
+from photutils.utils.exceptions import NoDetectionsWarning
+
+import bgrem.scale.catalog
+import bgrem.scale.image
+from bgrem import DiffusionBackground, detect_file, subtract_file
+from bgrem.files.io import read_image
+from bgrem.files.products import catalog_table
+from bgrem.scale.catalog import split_blocks
+from bgrem.tests.scale.conftest import draw_image
+
+SIDE = 64  # of a block; stars lie on the corners of blocks
+FLUXES = {'zero_point': 25.0, 'effective_gain': 7.0, 'aperture_correction': True}
+
+
+def draw_sky(shape=(200, 190), seed=4):
+    """Stars, some on the borders of blocks, a galaxy in six, and a masked core."""
+    rng = np.random.default_rng(seed)
+    y, x = np.indices(shape)
+    places = [(64, 20, 4e3), (66.5, 128, 9e3), (128, 126.5, 4e3), (20, 63.5, 2e3)]
+    places += [(*rng.uniform(0, shape), 10 ** rng.uniform(2.7, 3.8)) for _ in range(60)]
+    image = np.zeros(shape)
+    for y0, x0, flux in places:
+        image += flux / 12 * np.exp(-((y - y0) ** 2 + (x - x0) ** 2) / 3.9)
+    image += 150 * np.exp(-np.hypot((y - 96) / 1.4, x - 64) / 7)
+    image = rng.normal(1000 + image, np.sqrt(25 + image / 7))
+    image[30:34, 120:124] = np.nan
+    return image.astype(np.float32)
+
+
+@pytest.fixture
+def blocks(monkeypatch):
+    """Cut images into small blocks."""
+    monkeypatch.setattr('bgrem.scale.catalog._BLOCK', SIDE)
+    monkeypatch.setattr('bgrem.scale.catalog._MARGIN', 32)
+
+
+@pytest.fixture(scope='module')
+def path(tmp_path_factory):
+    """A file of an image with world coordinates, a unit, a gain and a mask."""
+    cards = {
+        'BUNIT': 'adu', 'GAIN': 7.0, 'CTYPE1': 'RA---TAN', 'CTYPE2': 'DEC--TAN',
+        'CRVAL1': 150.0, 'CRVAL2': 2.0, 'CRPIX1': 90.0, 'CRPIX2': 80.0,
+        'CD1_1': -5e-5, 'CD2_2': 5e-5,
+    }  # fmt: skip
+    mask = np.zeros((200, 190), np.uint8)
+    mask[120:126, 20:30], mask[60:70, 150:155] = 1, 2
+    hdus = [fits.PrimaryHDU(draw_sky(), fits.Header(cards)),
+            fits.ImageHDU(mask, name='DQ')]  # fmt: skip
+    path = tmp_path_factory.mktemp('sky') / 'in.fits'
+    fits.HDUList(hdus).writeto(path)
+    return path
+
+
+def in_memory(path, mask=None, promise=None, **options):
+    """Segments and table, made in memory; of an image with its unit."""
+    image = read_image(path, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', AstropyUserWarning)
+        background = DiffusionBackground(image.data << image.unit, mask=mask, **options)
+        segments = background.detect(**(promise or {}))
+        catalog = background.catalog(segments, wcs=image.wcs, **FLUXES)
+    return segments.data, catalog_table(catalog)
+
+
+def assert_same_tables(found, expected):
+    """To rounding, in all columns."""
+    assert found.colnames == expected.colnames
+    assert len(found) == len(expected)
+    for name in expected.colnames:
+        assert str(found[name].unit) == str(expected[name].unit), name
+        values, known = (
+            np.asarray(getattr(one[name], 'value', one[name]), float)
+            for one in (found, expected)
+        )
+        np.testing.assert_allclose(values, known, rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+@pytest.fixture(scope='module')
+def expected(path):
+    return in_memory(path)
+
+
+@pytest.mark.usefixtures('blocks')
+def test_as_in_memory(path, expected, tmp_path):
+    labels, table = expected
+    assert len(split_blocks((200, 190))) == 9
+    # the galaxy begins in one block, and reaches into others
+    galaxy = labels == labels[96, 64]
+    assert sum(galaxy[block].any() for block in split_blocks(labels.shape)) >= 4
+    output = tmp_path / 'out.fits'
+    (meta,) = subtract_file(path, output, hdu=0, **FLUXES)
+    with fits.open(output) as hdus:
+        hdus.verify('exception')
+        assert [one.name for one in hdus[-2:]] == ['SEGM', 'CATALOG']
+        np.testing.assert_array_equal(hdus['SEGM'].data, labels)
+        assert hdus['SEGM'].header['CRVAL1'] == 150
+        assert hdus['CATALOG'].header['BGREMFDR'] == 0.05
+        assert hdus['SCI'].header['BGREMFDR'] == 0.05
+    assert_same_tables(Table.read(output, hdu='CATALOG'), table)
+    assert meta['n_sources'] == len(table)
+    assert meta['false_discovery']['log_odds_shift'] != 0
+    assert sorted(one.name for one in tmp_path.iterdir()) == ['out.fits']
+
+
+@pytest.mark.usefixtures('blocks')
+def test_mask_and_threshold(path, tmp_path, monkeypatch):
+    mask = fits.getdata(path, 'DQ') & 2 > 0
+    _, table = in_memory(path, mask, {'threshold': 0.8})
+    monkeypatch.setattr('bgrem.scale.parts.inspect_windows', None)
+    output = tmp_path / 'out.ecsv'
+    options = {'mask': (path, 'DQ'), 'mask_bits': '2', 'threshold': 0.8}
+    detect_file(path, output, hdu=0, **options, **{**FLUXES, 'effective_gain': 'GAIN'})
+    found = Table.read(output)
+    assert found.meta['BGREMTHR'] == 0.8
+    assert_same_tables(found, table)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ['out.ecsv']
+
+
+def test_larger_than_what_is_seen(path, expected, tmp_path, monkeypatch):
+    """What is seen around a block grows with its sources, up to a limit."""
+    monkeypatch.setattr('bgrem.scale.catalog._BLOCK', SIDE)
+    monkeypatch.setattr('bgrem.scale.catalog._MARGIN', 20)
+    margins, widen = [], bgrem.scale.catalog._widen
+    monkeypatch.setattr(
+        'bgrem.scale.catalog._widen',
+        lambda block, margin, shape: (
+            margins.append(margin) or widen(block, margin, shape)
+        ),
+    )
+    subtract_file(path, tmp_path / 'out.fits', hdu=0)
+    assert 40 in margins
+    np.testing.assert_array_equal(
+        fits.getdata(tmp_path / 'out.fits', 'SEGM'), expected[0]
+    )
+    monkeypatch.setattr('bgrem.scale.catalog._MOST_MARGIN', 20)
+    with pytest.warns(
+        AstropyUserWarning, match='in.fits, HDU 0, has sources of more th'
+    ):
+        subtract_file(path, tmp_path / 'cut.fits', hdu=0)
+
+
+def count(monkeypatch, name, fail_at=None):
+    """Count the calls of a function, and let one fail."""
+    calls = []
+    module, _, function = name.rpartition('.')
+    run = getattr(getattr(bgrem.scale, module), function)
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == fail_at:
+            msg = 'stopped here'
+            raise KeyboardInterrupt(msg)
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(f'bgrem.scale.{name}', counted)
+    return calls
+
+
+@pytest.mark.usefixtures('blocks')
+@pytest.mark.parametrize(
+    ('step', 'number'),
+    [('find_peaks', 4), ('touching', 5), ('star_curves', 2), ('catalog', 6),
+     ('vstack', 1)],
+)  # fmt: skip
+def test_resume(step, number, tmp_path, tiny_weights, monkeypatch):
+    """Neither tiles nor blocks that are finished are done again."""
+    path, options = tmp_path / 'in.fits', {'weights': tiny_weights, 'threshold': 0.12}
+    fits.PrimaryHDU(draw_sky()).writeto(path)
+    subtract_file(path, tmp_path / 'whole.fits', **options)
+    with monkeypatch.context() as patch:
+        calls = count(patch, f'catalog.{step}', number)
+        with pytest.raises(KeyboardInterrupt, match='stopped here'):
+            subtract_file(path, tmp_path / 'out.fits', **options)
+    assert not (tmp_path / 'out.fits').exists()
+    n_done = len(calls) - 1
+    tiles = count(monkeypatch, 'image.run_tiles')
+    written = []
+    monkeypatch.setattr(
+        'bgrem.scale.image.StreamedImage.write', lambda *_: written.append(1)
+    )
+    calls = count(monkeypatch, f'catalog.{step}')
+    subtract_file(path, tmp_path / 'out.fits', **options)
+    assert tiles == written == []
+    n_blocks = len(split_blocks((200, 190)))
+    assert len(calls) == (n_blocks if step != 'vstack' else 1) - n_done
+    with (
+        fits.open(tmp_path / 'out.fits') as found,
+        fits.open(tmp_path / 'whole.fits') as known,
+    ):
+        for one, other in zip(found[1:], known[1:], strict=True):
+            assert one.data.tobytes() == other.data.tobytes(), one.name
+
+
+def test_nothing_found(tmp_path, tiny_weights):
+    image = np.random.default_rng(0).normal(100, 5, (60, 70)).astype('f4')
+    fits.PrimaryHDU(image).writeto(tmp_path / 'in.fits')
+    with pytest.warns(NoDetectionsWarning, match='No sources were found'):
+        (meta,) = subtract_file(
+            tmp_path / 'in.fits', tmp_path / 'out.fits', weights=tiny_weights,
+            threshold=0.99,
+        )  # fmt: skip
+    assert meta['n_sources'] == 0
+    assert not fits.getdata(tmp_path / 'out.fits', 'SEGM').any()
+    assert 'kron_flux' in Table.read(tmp_path / 'out.fits', hdu='CATALOG').colnames
+
+
+@pytest.mark.usefixtures('blocks')
+def test_chips_and_zarr(tmp_path, tiny_weights):
+    zarr = pytest.importorskip('zarr')
+    images = [draw_image((100, 90)).astype('f4'), draw_image((70, 150), 5).astype('f4')]
+    hdus = [fits.ImageHDU(one, name='SCI', ver=k + 1) for k, one in enumerate(images)]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / 'in.fits')
+    options = {'weights': tiny_weights, 'threshold': 0.15}
+    metas = subtract_file(tmp_path / 'in.fits', tmp_path / 'out.fits', **options)
+    table = Table.read(tmp_path / 'out.fits', hdu='CATALOG')
+    for number, image in enumerate(images, start=1):
+        background = DiffusionBackground(image, weights=tiny_weights)
+        segments = background.detect(threshold=0.15)
+        labels = fits.getdata(tmp_path / 'out.fits', ('SEGM', number))
+        np.testing.assert_array_equal(labels, segments.data)
+        own = table[table['extension'] == f'SCI,{number}']
+        assert own['label'].tolist() == segments.labels.tolist()
+        assert metas[number - 1]['n_sources'] == segments.n_labels > 3
+    subtract_file(tmp_path / 'in.fits', tmp_path / 'out.zarr', hdu='SCI,2', **options)
+    group = zarr.open(str(tmp_path / 'out.zarr'), mode='r')
+    np.testing.assert_array_equal(group['SEGM'][:], labels)
+    np.testing.assert_array_equal(group['CATALOG/x'][:], own['x'])
+    assert group['CATALOG'].attrs['columns'] == own.colnames[1:]
+    assert group['CATALOG/core_fwhm'].attrs['unit'] == 'pix'
+
+
+def test_as_a_whole(tmp_path, counts_weights):
+    """What is read as a whole has segments and catalogue too."""
+    counts = np.random.default_rng(1).poisson(3, (90, 100)).astype(np.float32)
+    counts[40:43, 50:53] += 30
+    fits.PrimaryHDU(counts).writeto(tmp_path / 'in.fits')
+    options = {'weights': counts_weights, 'threshold': 0.01}
+    with pytest.warns(AstropyUserWarning, match='it is a map of counts'):
+        subtract_file(tmp_path / 'in.fits', tmp_path / 'out.fits', **options)
+    background = DiffusionBackground(counts, weights=counts_weights)
+    segments = background.detect(threshold=0.01)
+    found = fits.getdata(tmp_path / 'out.fits', 'SEGM')
+    np.testing.assert_array_equal(found, segments.data)
+    table = Table.read(tmp_path / 'out.fits', hdu='CATALOG')
+    assert_same_tables(table, catalog_table(background.catalog(segments)))
+
+
+@pytest.mark.parametrize(
+    ('change', 'error', 'match'),
+    [
+        ({'threshold': 2}, ValueError, 'threshold must be between'),
+        ({'false_discovery_rate': 0}, ValueError, 'false_discovery_rate must be'),
+        ({'zero_point': np.nan}, ValueError, 'zero_point must be'),
+        ({'effective_gain': 'EGAIN'}, ValueError, 'has no keyword EGAIN'),
+        ({'effective_gain': -1}, ValueError, 'gain must be a positive number'),
+        ({'mask_bits': '3x'}, ValueError, 'bits must be powers of two'),
+        ({'output_path': 'out.txt'}, ValueError, 'must end in'),
+    ],
+)
+def test_errors(change, error, match, tmp_path, tiny_weights, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fits.PrimaryHDU(np.zeros((30, 40), 'f4')).writeto('in.fits')
+    monkeypatch.setattr('bgrem.scale.image.run_tiles', None)
+    options = {'output_path': 'out.csv', 'weights': tiny_weights, **change}
+    with pytest.raises(error, match=match):
+        detect_file('in.fits', **options)
+    assert [one.name for one in tmp_path.iterdir()] == ['in.fits']
