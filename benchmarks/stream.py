@@ -180,7 +180,8 @@ def kill(options, folder):
         subtract_file(path, output, weights=options.weights)
 
     start = time.perf_counter()
-    assert os.waitpid(_fork(run), 0)[1] == 0
+    if os.waitpid(_fork(run), 0)[1] != 0:
+        return False
     length = time.perf_counter() - start
     expected = _content(output)
     output.unlink()
@@ -196,11 +197,9 @@ def kill(options, folder):
             continue
         n_killed += 1
         left = sorted(one.name for one in (folder / 'out.fits.parts').glob('*'))
-        if output.exists():  # killed when it was there
-            run_status = 0
-        else:
-            run_status = os.waitpid(_fork(run), 0)[1]
-        is_same = run_status == 0 and _content(output) == expected
+        # it may be there already
+        status = 0 if output.exists() else os.waitpid(_fork(run), 0)[1]
+        is_same = status == 0 and _content(output) == expected
         n_same += is_same
         print(
             f'{n_killed:3d}: killed after {moment:6.2f} of {length:.2f} s, '
