@@ -6,11 +6,8 @@ with as much around it as it needs. What belongs to the image as a whole, the th
 and what the stars are like, is known before.
 """
 
-import hashlib
-import json
 import math
 import warnings
-from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from itertools import pairwise, product
 from typing import NamedTuple
@@ -21,14 +18,8 @@ from astropy.utils.exceptions import AstropyUserWarning
 from photutils.utils.exceptions import NoDetectionsWarning
 from scipy import ndimage
 
-from bgrem.checks import check_finite
 from bgrem.detect.catalog import catalog
-from bgrem.detect.discovery import (
-    SURE,
-    check_rate,
-    check_threshold,
-    source_width,
-)
+from bgrem.detect.discovery import SURE, source_width
 from bgrem.detect.growth import N_RADII, growth_of, star_curves
 from bgrem.detect.hierarchy import star_width, touching
 from bgrem.detect.peaks import find_peaks, peak_widths
@@ -42,7 +33,7 @@ from bgrem.sky.bands import split_rows, widen
 from bgrem.sky.sampling import middle_of
 from bgrem.sky.units import in_unit
 
-__all__ = ['CatalogOptions', 'StreamedCatalog', 'detect_whole', 'split_blocks']
+__all__ = ['StreamedCatalog', 'split_blocks']
 
 _BLOCK = 1024  # pixels, the side of a block
 # Around a block so much is seen with it, and twice as much, up to the last, where a
@@ -59,51 +50,6 @@ _ALONG = {
     for axis, names in enumerate(('y y_centroid', 'x x_centroid'))
     for name in names.split()
 } | {f'bbox_{name}': int(name[0] == 'x') for name in ('xmin', 'xmax', 'ymin', 'ymax')}
-
-
-@dataclass(frozen=True)
-class CatalogOptions:
-    """
-    What is to be detected and measured, as `bgrem.DiffusionBackground.catalog` has it.
-
-    Parameters
-    ----------
-    threshold, false_discovery_rate, effective_gain, zero_point, aperture_correction
-        As there.
-    """
-
-    threshold: float | None = None
-    false_discovery_rate: float = 0.05
-    effective_gain: float | None = None
-    zero_point: float | None = None
-    aperture_correction: bool = False
-
-    def __post_init__(self):
-        # before anything is done for it
-        if self.threshold is None:
-            check_rate(self.false_discovery_rate)
-        else:
-            check_threshold(self.threshold)
-        if self.zero_point is not None:
-            check_finite('zero_point', self.zero_point)
-
-    @property
-    def promise(self):
-        """What the detection was asked for (dict)."""
-        if self.threshold is None:
-            return {'false_discovery_rate': self.false_discovery_rate}
-        return {'threshold': self.threshold}
-
-    @property
-    def fluxes(self):
-        """What the fluxes were asked for (dict)."""
-        return {'effective_gain': self.effective_gain, 'zero_point': self.zero_point}
-
-    @property
-    def key(self):
-        """A word that is another one for other options."""
-        text = json.dumps(asdict(self), default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 class _Segments(NamedTuple):
@@ -124,7 +70,7 @@ class StreamedCatalog:
     ----------
     maps : `bgrem.scale.parts.StoredMaps`
         The maps of the image.
-    options : `CatalogOptions`
+    options : `bgrem.scale.options.CatalogOptions`
         What is wanted.
     work : `bgrem.scale.work.Work`
         What is finished.
@@ -381,41 +327,6 @@ class StreamedCatalog:
                 table[name] += place[axis].start
         table['label'] = number[own]
         return table
-
-
-def detect_whole(background, options, wcs):
-    """
-    Make segments and catalogue of an image that is there as a whole.
-
-    Parameters
-    ----------
-    background : `bgrem.DiffusionBackground`
-        The background of the image.
-    options : `CatalogOptions`
-        What is wanted.
-    wcs : WCS or `None`
-        The world coordinates.
-
-    Returns
-    -------
-    table : `~astropy.table.QTable` or `None`
-        As of `StreamedCatalog.measure`.
-    labels : 2D `~numpy.ndarray` of int32
-        The segments.
-    meta : dict
-        As of `StreamedCatalog.measure`.
-    """
-    segments = background.detect(**options.promise)
-    meta = background.meta
-    if segments is None:
-        return None, np.zeros(background.source.shape, dtype=np.int32), meta
-    found = background.catalog(
-        segments,
-        wcs=wcs,
-        aperture_correction=options.aperture_correction,
-        **options.fluxes,
-    )
-    return catalog_table(found), segments.data, meta
 
 
 def _sources(inputs, whole=None):

@@ -336,7 +336,7 @@ class StreamedImage:
                 values, bits = maps(rows)
                 file.write(number, rows, dict(zip(MAPS, values, strict=True)))
                 if bits is not None:
-                    flags[rows] = bits
+                    flags[rows, :] = bits
                 bar.update()
 
     def _from_whole(self, rows):

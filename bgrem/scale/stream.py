@@ -3,37 +3,28 @@ Files of any size, a band of rows after the other.
 """
 
 import json
-import shutil
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-
 from bgrem.checks import check_count
-from bgrem.files.io import parse_bits, read_gain
-from bgrem.files.maps import MapsFile, ZarrMaps
+from bgrem.files.io import parse_bits
 from bgrem.files.products import (
     CATALOG_ENDINGS,
     FITS_ENDINGS,
-    catalog_table,
     check_output,
-    join_tables,
     write_catalog,
 )
 from bgrem.files.rows import ZARR_ENDING, open_mask, open_rows
-from bgrem.scale.catalog import CatalogOptions, StreamedCatalog, detect_whole
-from bgrem.scale.image import MAPS, StreamedImage
-from bgrem.scale.parts import StoredMaps
-from bgrem.scale.work import FlatMap, Work
-from bgrem.sky.bands import split_rows
+from bgrem.scale.image import StreamedImage
+from bgrem.scale.options import CatalogOptions
+from bgrem.scale.output import Output, publish
+from bgrem.scale.work import Work
 
 __all__ = ['detect_file', 'subtract_file']
 
 #: The endings of the files that can be written row by row.
 ENDINGS = (*(one for one in FITS_ENDINGS if not one.endswith('.gz')), ZARR_ENDING)
-_CHUNK = 2**20  # pixels of a chunk of Zarr
 
 
 def subtract_file(
@@ -181,9 +172,9 @@ def subtract_file(
         batch_size=batch_size,
     ) as run:
         path = run.work.folder / f'output{output.suffix}'
-        made = _Output(path, run.images(), measured, run.work)
+        made = Output(path, run.images(), measured, run.work)
         made.write()
-        _publish(path, output, overwrite=overwrite)
+        publish(path, output, overwrite=overwrite)
     return made.metas
 
 
@@ -272,9 +263,7 @@ def detect_file(
         device=device,
         batch_size=batch_size,
     ) as run:
-        made = _Output(
-            run.work.folder / 'output.fits', run.images(), measured, run.work
-        )
+        made = Output(run.work.folder / 'output.fits', run.images(), measured, run.work)
         table = made.write()
         write_catalog(
             output, table, made.provenance, overwrite=overwrite, inputs=inputs
@@ -396,108 +385,3 @@ def _key(inputs, places, options):
         'hdus': places,
     }
     return json.dumps(known, default=str, sort_keys=True)
-
-
-class _Output:
-    """
-    The maps, segments and catalogue of all images on their way to their file.
-
-    Parameters
-    ----------
-    path : `~pathlib.Path`
-        The file, in the folder of the work.
-    images : list of `bgrem.scale.image.StreamedImage`
-        The images.
-    options : `bgrem.scale.catalog.CatalogOptions` or `None`
-        What is to be detected; `None` for maps alone.
-    work : `bgrem.scale.work.Work`
-        What is finished.
-    """
-
-    def __init__(self, path, images, options, work):
-        self._path, self._images, self._options = path, images, options
-        self._work, self.metas = work, []
-        self._promise = {} if options is None else options.promise
-        gain = None if options is None else options.effective_gain
-        self._gains = [
-            None if gain is None else read_gain(gain, image.rows.image)
-            for image in images
-        ]
-
-    def write(self):
-        """
-        Write all of it; return the catalogue (`~astropy.table.Table`), if there is one.
-        """
-        work, options = self._work, self._options
-        for image in self._images:
-            image.measure()
-        self.metas = [dict(image.meta) for image in self._images]
-        name = f'written-{"maps" if options is None else options.key}'
-        is_new = not (work.has(name) and self._path.exists())
-        flags = [
-            FlatMap(work.folder / f'flags-{one.name}', one.job.shape, np.uint8)
-            for one in self._images
-        ]
-        with closing(self._open(is_new=is_new)) as file:
-            if is_new:
-                for image, flag in zip(self._images, flags, strict=True):
-                    image.write(file, flag)
-                file.save()
-                work.save(name, None)
-            if options is None:
-                return None
-            tables = []
-            for number, image in enumerate(self._images):
-                maps = StoredMaps(file, flags[number], image)
-
-                def write(rows, labels, number=number):
-                    file.write(number, rows, {'SEGM': labels.astype(np.int32)})
-
-                table, meta = self._detect(maps, self._gains[number], write)
-                self.metas[number] |= {**meta, 'n_sources': len(table)}
-                tables.append((image.rows.image.hdu, table))
-            table = join_tables(tables)
-            file.add_table(table, self.provenance)
-        return table
-
-    def _detect(self, maps, gain, write):
-        image, options = maps.image, replace(self._options, effective_gain=gain)
-        if image.whole is None:
-            found = StreamedCatalog(maps, options, self._work)
-            table, meta = found.measure(write)
-            return catalog_table(None) if table is None else table, meta
-        table, labels, meta = detect_whole(image.whole, options, image.rows.image.wcs)
-        write(slice(0, len(labels)), labels)
-        return table, meta
-
-    @property
-    def provenance(self):
-        """How the products were made."""
-        return {**self.metas[0], **self._promise}
-
-    def _open(self, *, is_new):
-        records = []
-        for image, meta in zip(self._images, self.metas, strict=True):
-            dtypes = dict.fromkeys(MAPS, image.job.dtype)
-            dtypes['PROBABILITY'] = np.dtype(np.float32)
-            if self._options is not None:
-                dtypes['SEGM'] = np.dtype(np.int32)
-            known = {k: v for k, v in meta.items() if not k.startswith('background_')}
-            records.append((image.rows, dtypes, {**known, **self._promise}))
-        if self._path.suffix.lower() != ZARR_ENDING:
-            return MapsFile(self._path, records, is_new=is_new)
-        if is_new:
-            shutil.rmtree(self._path, ignore_errors=True)
-        height = split_rows(self._images[0].job.shape)[0].stop
-        chunks = height, max(_CHUNK // height, 1)
-        return ZarrMaps(self._path, records, chunks, is_new=is_new)
-
-
-def _publish(path, output, *, overwrite):
-    """Let a file that is whole appear under its name."""
-    if not overwrite and output.exists():
-        msg = f'output file {output} has appeared meanwhile'
-        raise FileExistsError(msg)
-    if output.is_dir():
-        shutil.rmtree(output)
-    path.replace(output)

@@ -148,13 +148,20 @@ class FlatMap:
             with path.open('wb') as file:
                 file.truncate(size)
 
-    def _open(self, mode):
-        return np.memmap(self._path, self._dtype, mode, shape=self._shape)
-
     def __getitem__(self, place):
-        """Return a copy of a part."""
-        return np.array(self._open('r')[place])
+        """Return a copy of a part (a tuple of slice)."""
+        values = np.memmap(self._path, self._dtype, 'r', shape=self._shape)
+        # of the file no more stays in memory than what is copied
+        return np.array(values[place])
 
     def __setitem__(self, place, values):
-        """Write a part."""
-        self._open('r+')[place] = values
+        """Write a part (a tuple of slice)."""
+        values = np.ascontiguousarray(values, dtype=self._dtype)
+        (first, _, _), (left, _, _) = (
+            side.indices(n) for side, n in zip(place, self._shape, strict=True)
+        )
+        with self._path.open('r+b') as file:
+            # not by a map of the memory: on a full disk the process would be killed
+            for number, row in enumerate(values, start=first):
+                file.seek((number * self._shape[1] + left) * self._dtype.itemsize)
+                file.write(row.data)

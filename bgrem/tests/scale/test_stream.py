@@ -185,7 +185,7 @@ def test_resume_runs_no_tile_again(path, whole, tiny_weights, monkeypatch):
 
 @pytest.mark.usefixtures('bands')
 @pytest.mark.parametrize(
-    'stage', ['image.FoundMeasurement', 'image.SkyMeasurement', 'stream.MapsFile']
+    'stage', ['image.FoundMeasurement', 'image.SkyMeasurement', 'output.MapsFile']
 )
 def test_failure_after_the_network(stage, path, whole, tiny_weights, monkeypatch):
     output = path.with_name('out.fits')
