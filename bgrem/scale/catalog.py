@@ -79,11 +79,10 @@ class StreamedCatalog:
     def __init__(self, maps, options, work):
         self._maps, self._options = maps, options
         self._blocks = split_blocks(maps.shape)
-        self._name = f'{maps.image.name}-{options.key}'
         # of each segment the place in the flat image where it begins, from 1
         is_large = math.prod(maps.shape) > np.iinfo(np.int32).max
         self._labels = FlatMap(
-            work.folder / f'labels-{self._name}',
+            work.folder / f'labels-{maps.image.name}-{options.key}',
             maps.shape,
             np.int64 if is_large else np.int32,
         )
@@ -128,7 +127,7 @@ class StreamedCatalog:
         image, results = self._maps.image, []
         with image.progress(what, len(self._blocks), 'block') as bar:
             for number, block in enumerate(self._blocks):
-                name = f'{what}-{self._name}-{number}'
+                name = f'{what}-{self._options.key}-{number}'
                 results.append(image.kept(name, partial(measure, number, block)))
                 bar.update()
         return results
@@ -142,7 +141,7 @@ class StreamedCatalog:
         """The threshold, and what the image says about its promise."""
         options = self._options
         return self._maps.image.kept(
-            f'threshold-{self._name}',
+            f'threshold-{options.key}',
             lambda: self._detections.choose_threshold(
                 options.threshold, options.false_discovery_rate
             ),
@@ -164,23 +163,29 @@ class StreamedCatalog:
         return [np.concatenate(values) for values in zip(*found, strict=True)]
 
     def _find_peaks(self, noise, _, block):
-        maps, unit = self._maps, self._maps.image.unit
-        place = _widen(block, _PEAK_MARGIN, maps.shape)
+        maps, binning = self._maps, self._maps.image.binning
+        squares = tuple(
+            slice(side.start // binning, -(-side.stop // binning))
+            for side in _widen(block, _PEAK_MARGIN, maps.shape)
+        )
+        place = maps.place_of(squares)
         hidden = maps.flags[place] & HIDDEN > 0
         peaks = find_peaks(maps.read('PROBABILITY', place), hidden)
         first = [side.start for side in place]
         peaks = peaks[_is_inside(peaks['y'] + first[0], peaks['x'] + first[1], block)]
         sure = peaks['probability'] >= SURE
+        y, x = peaks['y'][sure], peaks['x'][sure]
         source, rms = (
-            in_unit(maps.read(name, place), unit)
+            in_unit(maps.read(name, place), maps.image.unit)
             for name in ('SOURCE', 'BACKGROUND_RMS')
         )
-        scales = [None if noise is None else noise.part(place, maps.shape), rms]
         widths = np.full((2, peaks.size), np.nan)
-        for values, scale in zip(widths, scales, strict=True):
-            if scale is not None:
-                y, x = peaks['y'][sure], peaks['x'][sure]
-                values[sure] = peak_widths(source, scale, y, x)
+        widths[1, sure] = peak_widths(source, rms, y, x)
+        if noise is not None and noise.typical is not None:
+            source, _ = maps.read_squares(['SOURCE'], place)
+            scale = noise.part(squares, maps.shape_in_squares)
+            y, x = (((one + 0.5) / binning).astype(int) for one in (y, x))
+            widths[0, sure] = peak_widths(source, scale, y, x)
         return peaks['probability'], *widths
 
     @cached_property

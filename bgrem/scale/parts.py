@@ -16,7 +16,7 @@ from bgrem.inputs import ImageInput
 from bgrem.pipeline import inspect_windows
 from bgrem.scale.image import HIDDEN, LARGE
 from bgrem.sky.bands import split_rows
-from bgrem.sky.sampling import middle_of
+from bgrem.sky.sampling import bin_image, middle_of
 from bgrem.sky.units import in_unit
 
 __all__ = ['Part', 'StoredMaps', 'StreamedDetections']
@@ -62,6 +62,57 @@ class StoredMaps(NamedTuple):
             In the unit of the data.
         """
         return self.file.read(self.image.rows.image.number, name, place)
+
+    @property
+    def shape_in_squares(self):
+        """That of the image in the squares that the network sees."""
+        return tuple(-(-n // self.image.binning) for n in self.shape)
+
+    def place_of(self, squares):
+        """
+        Return where squares are in the image.
+
+        Parameters
+        ----------
+        squares : tuple of slice
+            Rows and columns of squares.
+
+        Returns
+        -------
+        place : tuple of slice
+            Those of their pixels.
+        """
+        binning, result = self.image.binning, []
+        for side, n, n_squares in zip(
+            squares, self.shape, self.shape_in_squares, strict=True
+        ):
+            first, last, _ = side.indices(n_squares)
+            result.append(slice(first * binning, min(last * binning, n)))
+        return tuple(result)
+
+    def read_squares(self, names, place):
+        """
+        Read parts of maps in the squares that the network sees.
+
+        Parameters
+        ----------
+        names : list of str
+            Of the maps.
+        place : tuple of slice
+            The part, of whole squares.
+
+        Returns
+        -------
+        maps : list of 2D `~numpy.ndarray`
+            In the unit in which all is computed, and last of all which are hidden.
+        """
+        hidden = self.flags[place] & HIDDEN > 0
+        maps = [in_unit(self.read(name, place), self.image.unit) for name in names]
+        if self.image.binning == 1:
+            return [*maps, hidden]
+        empty = np.zeros(hidden.shape, dtype=np.float32)
+        lost = bin_image(empty, hidden, self.image.binning)[1]
+        return [*(bin_image(one, hidden, self.image.binning)[0] for one in maps), lost]
 
 
 class Part(DetectionMixin):
@@ -198,6 +249,12 @@ class Part(DetectionMixin):
         return self._doubts(found) if found.size else []
 
 
+def _whole_squares(shape, binning):
+    """Cut an image into bands of whole squares."""
+    edges = np.append(np.arange(0, shape[0], 64 * binning), shape[0])
+    return split_rows(shape, edges)
+
+
 def _wcs_of_part(wcs, place):
     """Return the world coordinates of a part of an image."""
     if wcs is None:
@@ -263,20 +320,21 @@ class StreamedDetections(DetectionMixin):
             'batch_size': job.batch_size,
         }
         n_shown = sum(
-            np.count_nonzero(maps.flags[rows, :] & HIDDEN == 0)
-            for rows in split_rows(maps.shape)
+            np.count_nonzero(~maps.read_squares([], (rows, slice(0, job.shape[1])))[-1])
+            for rows in _whole_squares(job.shape, image.binning)
         )
 
         def read(window):
-            level, subtracted, source = (
-                in_unit(maps.read(name, window), image.unit)
-                for name in ('BACKGROUND', 'SCI', 'SOURCE')
+            place = maps.place_of(window)
+            subtracted, level, source, hidden = maps.read_squares(
+                ['SCI', 'BACKGROUND', 'SOURCE'], place
             )
-            return level + subtracted, maps.flags[window] & HIDDEN > 0, source, None
+            data = subtracted + level
+            return data, hidden | ~np.isfinite(data), source, None
 
         return image.kept(
-            f'promise-{image.name}',
-            lambda: inspect_windows(maps.shape, read, n_shown, **options),
+            'promise',
+            lambda: inspect_windows(maps.shape_in_squares, read, n_shown, **options),
         )
 
     def _inspect(self):

@@ -126,8 +126,9 @@ def subtract_file(
     The output appears when it is whole; then the folder is removed.
 
     Some images cannot be told from their bands: those with few counts in a pixel,
-    those that the network has to see in larger pixels (`bgrem.sky.sampling`), and all
-    with weights of counts. They are read as a whole, with a warning.
+    those whose noise is nearly as smooth as their sources (they are sharpened, see
+    `bgrem.sky.sampling`), and all with weights of counts. They are read as a whole,
+    with a warning.
 
     Examples
     --------

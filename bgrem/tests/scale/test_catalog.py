@@ -11,11 +11,12 @@ from photutils.utils.exceptions import NoDetectionsWarning
 
 import bgrem.scale.catalog
 import bgrem.scale.image
+import bgrem.scale.seen
 from bgrem import DiffusionBackground, detect_file, subtract_file
 from bgrem.files.io import read_image
 from bgrem.files.products import catalog_table
 from bgrem.scale.catalog import split_blocks
-from bgrem.tests.scale.conftest import draw_image
+from bgrem.tests.scale.conftest import MAPS, assert_same_maps, draw_image, maps_of
 
 SIDE = 64  # of a block; stars lie on the corners of blocks
 FLUXES = {'zero_point': 25.0, 'effective_gain': 7.0, 'aperture_correction': True}
@@ -182,7 +183,7 @@ def test_resume(step, number, tmp_path, tiny_weights, monkeypatch):
             subtract_file(path, tmp_path / 'out.fits', **options)
     assert not (tmp_path / 'out.fits').exists()
     n_done = len(calls) - 1
-    tiles = count(monkeypatch, 'image.run_tiles')
+    tiles = count(monkeypatch, 'seen.run_tiles')
     written = []
     monkeypatch.setattr(
         'bgrem.scale.image.StreamedImage.write', lambda *_: written.append(1)
@@ -254,6 +255,35 @@ def test_as_a_whole(tmp_path, counts_weights):
     assert_same_tables(table, catalog_table(background.catalog(segments)))
 
 
+@pytest.mark.usefixtures('blocks', 'bands')
+def test_in_larger_pixels(tmp_path):
+    """A broad PSF: the network sees squares of pixels, in memory and by rows."""
+    rng = np.random.default_rng(3)
+    y, x = np.indices((246, 205))
+    image = rng.normal(100, 5, y.shape)
+    for y0, x0 in rng.uniform(10, 195, (14, 2)):
+        distance2 = (y - 1.2 * y0) ** 2 + (x - x0) ** 2
+        image += rng.uniform(60, 200) * np.exp(-distance2 / (2 * 4.7**2))
+    image[:, 100:102] = np.nan
+    fits.PrimaryHDU(image.astype('f4')).writeto(tmp_path / 'in.fits')
+    (meta,) = subtract_file(tmp_path / 'in.fits', tmp_path / 'out.fits')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', AstropyUserWarning)
+        background = DiffusionBackground(image.astype('f4'))
+        segments = background.detect()
+        table = catalog_table(background.catalog(segments))
+    assert meta['binning'] == background.meta['binning'] > 1
+    with fits.open(tmp_path / 'out.fits') as hdus:
+        assert_same_maps({name: hdus[name].data for name in MAPS}, maps_of(background))
+        assert np.mean(hdus['SEGM'].data != segments.data) < 1e-4
+    found = Table.read(tmp_path / 'out.fits', hdu='CATALOG')
+    for name in ('x', 'y', 'kron_flux', 'detection_probability', 'snr'):
+        np.testing.assert_allclose(found[name], table[name], rtol=1e-3, err_msg=name)
+    check = background.meta['false_discovery']
+    for name, value in meta['false_discovery'].items():
+        assert value == pytest.approx(check[name], abs=0.01), name
+
+
 @pytest.mark.parametrize(
     ('change', 'error', 'match'),
     [
@@ -269,7 +299,7 @@ def test_as_a_whole(tmp_path, counts_weights):
 def test_errors(change, error, match, tmp_path, tiny_weights, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fits.PrimaryHDU(np.zeros((30, 40), 'f4')).writeto('in.fits')
-    monkeypatch.setattr('bgrem.scale.image.run_tiles', None)
+    monkeypatch.setattr('bgrem.scale.seen.run_tiles', None)
     options = {'output_path': 'out.csv', 'weights': tiny_weights, **change}
     with pytest.raises(error, match=match):
         detect_file('in.fits', **options)

@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 import bgrem
-import bgrem.scale.image
+import bgrem.scale.seen
 from bgrem import DiffusionBackground
 from bgrem.sky.bands import split_rows
 from bgrem.tests.scale.conftest import MAPS, assert_same_maps, draw_image, in_memory
@@ -41,7 +41,7 @@ def read(path, version=1):
 def count_tiles(monkeypatch, fail_at=None):
     """Count the calls of the network, and let one fail."""
     calls = []
-    run = bgrem.scale.image.run_tiles
+    run = bgrem.scale.seen.run_tiles
 
     def counted(*args):
         calls.append(args[1][0].copy())
@@ -50,7 +50,7 @@ def count_tiles(monkeypatch, fail_at=None):
             raise KeyboardInterrupt(msg)
         return run(*args)
 
-    monkeypatch.setattr('bgrem.scale.image.run_tiles', counted)
+    monkeypatch.setattr('bgrem.scale.seen.run_tiles', counted)
     return calls
 
 
@@ -185,7 +185,7 @@ def test_resume_runs_no_tile_again(path, whole, tiny_weights, monkeypatch):
 
 @pytest.mark.usefixtures('bands')
 @pytest.mark.parametrize(
-    'stage', ['image.FoundMeasurement', 'image.SkyMeasurement', 'output.MapsFile']
+    'stage', ['seen.FoundMeasurement', 'image.SkyMeasurement', 'output.MapsFile']
 )
 def test_failure_after_the_network(stage, path, whole, tiny_weights, monkeypatch):
     output = path.with_name('out.fits')
@@ -229,17 +229,17 @@ def test_folder_of_somebody_else(path, tiny_weights):
 
 SCRIPT = """
     import os, signal, sys
-    import bgrem.scale.image as image, bgrem.sky.bands as bands
+    import bgrem.scale.seen as seen, bgrem.sky.bands as bands
     from bgrem import subtract_file
     bands._PIXELS = 64 * 260
     place, number = sys.argv[4], int(sys.argv[5])
-    function, calls = getattr(image, place), []
+    function, calls = getattr(seen, place), []
     def killed(*args):
         calls.append(args)
         if len(calls) == number:
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*args)
-    setattr(image, place, killed)
+    setattr(seen, place, killed)
     subtract_file(sys.argv[1], sys.argv[2], weights=sys.argv[3], catalog=False)
 """
 
