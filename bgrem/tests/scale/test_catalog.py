@@ -158,7 +158,7 @@ STEPS = {'_find_peaks': 4, '_find_segments': 5, '_find_stars': 2, '_measure': 6}
 @pytest.mark.usefixtures('blocks')
 def test_resume(tmp_path, tiny_weights, monkeypatch):
     """Neither tiles nor blocks that are finished are done again."""
-    path, options = tmp_path / 'in.fits', {'weights': tiny_weights, 'threshold': 0.12}
+    path, options = tmp_path / 'in.fits', {'weights': tiny_weights, 'threshold': 0.0195}
     fits.PrimaryHDU(draw_sky()).writeto(path)
     subtract_file(path, tmp_path / 'whole.fits', **options)
     calls, fail_at = Counter(), dict(STEPS)
@@ -217,12 +217,12 @@ def test_chips_and_zarr(tmp_path, tiny_weights):
     images = [draw_image((100, 90)).astype('f4'), draw_image((70, 150), 5).astype('f4')]
     hdus = [fits.ImageHDU(one, name='SCI', ver=k + 1) for k, one in enumerate(images)]
     fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / 'in.fits')
-    options = {'weights': tiny_weights, 'threshold': 0.15}
+    options = {'weights': tiny_weights, 'threshold': 0.0195}
     metas = subtract_file(tmp_path / 'in.fits', tmp_path / 'out.fits', **options)
     table = Table.read(tmp_path / 'out.fits', hdu='CATALOG')
     for number, image in enumerate(images, start=1):
         background = DiffusionBackground(image, weights=tiny_weights)
-        segments = background.detect(threshold=0.15)
+        segments = background.detect(threshold=0.0195)
         labels = fits.getdata(tmp_path / 'out.fits', ('SEGM', number))
         np.testing.assert_array_equal(labels, segments.data)
         own = table[table['extension'] == f'SCI,{number}']
