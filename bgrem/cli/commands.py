@@ -14,7 +14,7 @@ from bgrem.cli.info import info
 from bgrem.cli.inputs import (
     Chip,
     check_streamed,
-    mask_place,
+    map_place,
     output_paths,
     read_chips,
     with_unit,
@@ -74,7 +74,7 @@ def _stream_file(options, function, number, path, paths):
     bars, n_files = not (options.quiet or options.scheduler), len(options.input)
     if bars and n_files > 1:
         bars = f'[{number + 1}/{n_files}] {Path(path).name}: '
-    mask = mask_place(options, path)
+    mask, error = (map_place(options, path, name) for name in ('mask', 'error'))
     with _warnings_of(path, named=len(options.input) > 1):
         metas = _attempt(
             path,
@@ -86,6 +86,8 @@ def _stream_file(options, function, number, path, paths):
                 plane=options.plane,
                 mask=mask,
                 mask_bits=options.dq_bits,
+                error=error,
+                error_type=options.error_type,
                 threshold=options.threshold,
                 false_discovery_rate=options.false_discovery_rate,
                 effective_gain=options.gain,

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
+from astropy.nddata import InverseVariance
 from astropy.utils.exceptions import AstropyUserWarning
 
 from bgrem.files.hdus import split_hdu
 from bgrem.files.io import (
+    ERROR_TYPES,
     FitsImage,
     parse_bits,
     read_error,
@@ -24,21 +25,15 @@ __all__ = [
     'Chip',
     'check_streamed',
     'input_paths',
-    'mask_place',
+    'map_place',
     'output_paths',
     'read_chips',
     'with_unit',
 ]
 
-_UNCERTAINTIES = {
-    'std': StdDevUncertainty,
-    'var': VarianceUncertainty,
-    'ivar': InverseVariance,
-}
 _MAPS = ('mask', 'error', 'exposure', 'weight', 'measure')
 # What needs the whole image in memory, and its value where it is not asked for.
 _NOT_STREAMED = {
-    'error': None,
     'exposure': None,
     'weight': None,
     'measure': None,
@@ -238,9 +233,9 @@ def check_streamed(options):
             raise ValueError(msg)
 
 
-def mask_place(options, path):
+def map_place(options, path, name):
     """
-    Return where the mask of an image is.
+    Return where a map beside an image is.
 
     Parameters
     ----------
@@ -250,12 +245,15 @@ def mask_place(options, path):
     path : str
         The file of the image.
 
+    name : str
+        Of the option that names the map.
+
     Returns
     -------
     place : tuple or `None`
-        The file and the HDU; `None` where there is no mask.
+        The file and the HDU; `None` where there is none.
     """
-    return _map_places(options, path).get('mask')
+    return _map_places(options, path).get(name)
 
 
 def _read_chip(options, image, places, bits):
@@ -266,7 +264,7 @@ def _read_chip(options, image, places, bits):
     if 'error' in places:
         values = read_error(*places['error'], image=image)
         _check_shape('error', values, image)
-        error = _UNCERTAINTIES[options.error_type](values)
+        error = ERROR_TYPES[options.error_type](values)
     if 'exposure' in places:
         # an image with a unit, as that of the errors is
         exposure = read_error(*places['exposure'], image=image)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 from astropy.io import fits
+from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 from astropy.nddata.bitmask import interpret_bit_flags
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
@@ -16,6 +17,7 @@ from bgrem.files.opening import check_size, fits_errors, open_fits
 from bgrem.files.units import parse_unit
 
 __all__ = [
+    'ERROR_TYPES',
     'FitsImage',
     'celestial_wcs',
     'masked_pixels',
@@ -31,6 +33,12 @@ __all__ = [
     'readable_header',
 ]
 
+#: What the values of an error map can be.
+ERROR_TYPES = {
+    'std': StdDevUncertainty,
+    'var': VarianceUncertainty,
+    'ivar': InverseVariance,
+}
 # In the flags of these telescopes all but one bit are information.
 _DO_NOT_USE = {'JWST': 1, 'ROMAN': 1}
 

@@ -23,6 +23,7 @@ __all__ = [
     'FitsRows',
     'MaskRows',
     'ZarrRows',
+    'open_map',
     'open_mask',
     'open_rows',
 ]
@@ -251,14 +252,31 @@ def open_mask(path, hdu, image, *, bits=None, folder):
     mask : `MaskRows`
         `True` where the image is masked.
     """
+    return MaskRows(open_map(path, hdu, image, folder=folder), bits)
+
+
+def open_map(path, hdu, image, *, folder):
+    """
+    Open a map that belongs to an image, as that of its errors, to be read by rows.
+
+    Parameters
+    ----------
+    path, hdu, image, folder
+        As for `open_mask`.
+
+    Returns
+    -------
+    rows : `FitsRows` or `ZarrRows`
+        The map.
+    """
     path = Path(path)
     if path.suffix.lower() == ZARR_ENDING:
-        return MaskRows(ZarrRows(path, hdu), bits)
+        return ZarrRows(path, hdu)
     content = _unpacked(path, folder)
     place = {name: getattr(image, name) for name in ('version', 'number', 'n_images')}
     with open_fits(content) as hdus, fits_errors(path, 'cannot be read'):
         index, plane = map_index(hdus, path, hdu, plane=image.plane, **place)
-    return MaskRows(FitsRows(path, index, plane, content), bits)
+    return FitsRows(path, index, plane, content)
 
 
 def _unpacked(path, folder):

@@ -28,10 +28,9 @@ from bgrem.detect.positions import noise_around, typical_width
 from bgrem.files.products import catalog_table
 from bgrem.scale.image import HIDDEN
 from bgrem.scale.parts import Part, StreamedDetections
-from bgrem.scale.work import FlatMap
 from bgrem.sky.bands import split_rows, widen
-from bgrem.sky.sampling import middle_of
 from bgrem.sky.units import in_unit
+from bgrem.sky.windows import middle_of
 
 __all__ = ['StreamedCatalog', 'split_blocks']
 
@@ -81,8 +80,8 @@ class StreamedCatalog:
         self._blocks = split_blocks(maps.shape)
         # of each segment the place in the flat image where it begins, from 1
         is_large = math.prod(maps.shape) > np.iinfo(np.int32).max
-        self._labels = FlatMap(
-            work.folder / f'labels-{maps.image.name}-{options.key}',
+        self._labels = work.flat_map(
+            f'labels-{maps.image.name}-{options.key}',
             maps.shape,
             np.int64 if is_large else np.int32,
         )
@@ -191,7 +190,7 @@ class StreamedCatalog:
     @cached_property
     def _segments(self):
         """The segments of all blocks, in the order of their numbers (`_Segments`)."""
-        found = self._each('segments', self._find_segments)
+        found = self._each('segments', partial(self._find_segments, self._star_width))
         if any(one.is_cut for one in found):
             image = self._maps.image.rows.image
             msg = (
@@ -201,12 +200,12 @@ class StreamedCatalog:
             warnings.warn(msg, AstropyUserWarning, stacklevel=4)
         return found
 
-    def _find_segments(self, _, block):
+    def _find_segments(self, star, _, block):
         threshold, check = self._threshold
         margin = _MARGIN
         while True:
             place = _widen(block, margin, self._maps.shape)
-            part = Part(self._maps, place, self._star_width, check)
+            part = Part(self._maps, place, star, check)
             labels = part.find_segments(threshold)
             own, first, is_cut = self._own(labels, part.source, block, place)
             if not is_cut or margin >= _MOST_MARGIN:

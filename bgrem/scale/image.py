@@ -3,18 +3,20 @@ An image that is seen a band of rows after the other, and its maps.
 """
 
 import warnings
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from astropy import units as u
 from astropy.utils.exceptions import AstropyUserWarning
 
 from bgrem.pipeline import describe
+from bgrem.scale.errors import ScaledMaps, refine_scale
 from bgrem.scale.seen import BinnedImage, SeenImage
 from bgrem.scale.steps import Job, Sky, as_float, choose_binning, float_dtype
 from bgrem.sky.bands import NeedsWhole, split_rows
 from bgrem.sky.boxes import SkyMeasurement
-from bgrem.sky.sampling import middle_of
+from bgrem.sky.units import error_in_unit
+from bgrem.sky.windows import middle_of
 
 __all__ = ['HIDDEN', 'LARGE', 'MAPS', 'StreamedImage']
 
@@ -33,6 +35,8 @@ class StreamedImage(SeenImage):
         The image.
     masked : `bgrem.files.rows.MaskRows` or `None`
         Its mask.
+    errors : `bgrem.scale.errors.ErrorRows` or `None`
+        Its errors.
     options : dict
         The weights and how they are to be used.
     work : `bgrem.scale.work.Work`
@@ -52,10 +56,11 @@ class StreamedImage(SeenImage):
         The result, if the image can only be processed as a whole.
     """
 
-    def __init__(self, rows, masked, options, work, bar):
+    def __init__(self, rows, masked, errors, options, work, bar):
         job = Job(rows.shape, float_dtype(rows.dtype), **options)
         super().__init__(job, f'{rows.image.number}', work, bar)
         self.rows, self._masked, self._options = rows, masked, options
+        self.errors = errors
         self.binning, self._binned, self.whole = 1, None, None
 
     def measure(self):
@@ -86,6 +91,7 @@ class StreamedImage(SeenImage):
         return DiffusionBackground(
             data if unit is None else data << unit,
             mask=None if self._masked is None else self._masked[everything],
+            error=None if self.errors is None else self.errors.uncertainty(everything),
             progress=self._bar if self._bar is False else (self._bar or True),
             **self._options,
         )
@@ -95,7 +101,25 @@ class StreamedImage(SeenImage):
         Read some rows, as `bgrem.scale.seen.SeenImage`.
         """
         mask = None if self._masked is None else self._masked[rows]
-        return as_float(self.rows[rows], mask)
+        data, unusable = as_float(self.rows[rows], mask)
+        if self.errors is not None:
+            unusable |= self.errors.read(rows, data.dtype)[1]
+        return data, unusable
+
+    def _error_of(self, rows):
+        """Return the errors of some rows in the unit in which all is computed."""
+        return error_in_unit(self.errors.read(rows, self.job.dtype)[0], self.unit)
+
+    @cached_property
+    def maps(self):
+        """Its level and noise, with the structure of its errors."""
+        maps = self.local_maps
+        if self.errors is None:
+            return maps
+        name, job = f'scale-{self.name}', self.job
+        scale = self._work.flat_map(name, job.shape, job.dtype)
+        refine = partial(refine_scale, self, maps, self._error_of, scale)
+        return ScaledMaps(maps, scale) if self.kept('maps_of_errors', refine) else maps
 
     @cached_property
     def _known(self):
@@ -116,6 +140,9 @@ class StreamedImage(SeenImage):
         _, binning, n_sure = self._known
         if binning == 1:
             return
+        if self.errors is not None:
+            msg = 'it has errors, and is broader or smoother than the weights know'
+            raise NeedsWhole(msg)
         binned = BinnedImage(self, binning)
         binned.run_network()
         # what is bright and broad may be structure of the sky, not sources
@@ -181,7 +208,7 @@ class StreamedImage(SeenImage):
             median, noise = sky.median, sky.noise
         return {**meta, 'background_median': median, 'background_rms_median': noise}
 
-    def write(self, file, flags):
+    def write(self, file, flags, errors=None):
         """
         Write all maps.
 
@@ -191,6 +218,8 @@ class StreamedImage(SeenImage):
             The file for them.
         flags : `bgrem.scale.work.FlatMap`
             For what else is needed of each pixel, see `HIDDEN` and `LARGE`.
+        errors : `bgrem.scale.work.FlatMap`, optional
+            For its errors, if it has some.
         """
         number, bands = self.rows.image.number, split_rows(self.job.shape)
         if self.whole is not None:
@@ -202,6 +231,8 @@ class StreamedImage(SeenImage):
                 file.write(number, rows, dict(zip(MAPS, values, strict=True)))
                 if bits is not None:
                     flags[rows, :] = bits
+                if errors is not None:
+                    errors[rows, :] = self.errors.read(rows, self.job.dtype)[0]
                 bar.update()
 
     def _from_whole(self, rows):

@@ -16,7 +16,6 @@ from bgrem.scale.catalog import StreamedCatalog
 from bgrem.scale.image import MAPS
 from bgrem.scale.options import detect_whole
 from bgrem.scale.parts import StoredMaps
-from bgrem.scale.work import FlatMap
 from bgrem.sky.bands import split_rows
 
 __all__ = ['Output', 'publish']
@@ -70,21 +69,18 @@ class Output:
         self.metas = [dict(image.meta) for image in self._images]
         name = f'written-{"maps" if options is None else options.key}'
         is_new = not (work.has(name) and self._path.exists())
-        flags = [
-            FlatMap(work.folder / f'flags-{one.name}', one.job.shape, np.uint8)
-            for one in self._images
-        ]
+        stored = [self._flat_maps(image) for image in self._images]
         with closing(self._open(is_new=is_new)) as file:
             if is_new:
-                for image, flag in zip(self._images, flags, strict=True):
-                    image.write(file, flag)
+                for image, flat_maps in zip(self._images, stored, strict=True):
+                    image.write(file, *flat_maps)
                 file.save()
                 work.save(name, None)
             if options is None:
                 return None
             tables = []
             for number, image in enumerate(self._images):
-                maps = StoredMaps(file, flags[number], image)
+                maps = StoredMaps(file, image, *stored[number])
 
                 def write(rows, labels, number=number):
                     file.write(number, rows, {'SEGM': labels.astype(np.int32)})
@@ -95,6 +91,13 @@ class Output:
             table = join_tables(tables)
             file.add_table(table, self.provenance)
         return table
+
+    def _flat_maps(self, image):
+        """Return the flags of its pixels and, if it has some, its errors."""
+        shape, maps = image.job.shape, []
+        if image.errors is not None and image.whole is None:
+            maps = [self._work.flat_map(f'errors-{image.name}', shape, image.job.dtype)]
+        return self._work.flat_map(f'flags-{image.name}', shape, np.uint8), *maps
 
     def _detect(self, maps, gain, write):
         image, options = maps.image, replace(self._options, effective_gain=gain)

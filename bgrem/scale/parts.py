@@ -16,8 +16,9 @@ from bgrem.inputs import ImageInput
 from bgrem.pipeline import inspect_windows
 from bgrem.scale.image import HIDDEN, LARGE
 from bgrem.sky.bands import split_rows
-from bgrem.sky.sampling import bin_image, middle_of
-from bgrem.sky.units import in_unit
+from bgrem.sky.sampling import bin_image
+from bgrem.sky.units import error_in_unit, in_unit
+from bgrem.sky.windows import middle_of
 
 __all__ = ['Part', 'StoredMaps', 'StreamedDetections']
 
@@ -30,15 +31,18 @@ class StoredMaps(NamedTuple):
     ----------
     file : `bgrem.files.maps.MapsFile` or `bgrem.files.maps.ZarrMaps`
         The file.
-    flags : `bgrem.scale.work.FlatMap`
-        What else is known of each pixel, of `bgrem.scale.image`.
     image : `bgrem.scale.image.StreamedImage`
         The image.
+    flags : `bgrem.scale.work.FlatMap`
+        What else is known of each pixel, of `bgrem.scale.image`.
+    errors : `bgrem.scale.work.FlatMap` or `None`, optional
+        The total error of each pixel.
     """
 
     file: object
-    flags: object
     image: object
+    flags: object
+    errors: object = None
 
     @property
     def shape(self):
@@ -148,6 +152,7 @@ class Part(DetectionMixin):
             mask=flags & HIDDEN > 0,
             unit=image.unit,
             wcs=_wcs_of_part(image.wcs, place),
+            error=None if maps.errors is None else maps.errors[place],
         )
         self._large = flags & LARGE > 0
         self._size, self._detector = maps.image.unit, {'progress': False}
@@ -329,8 +334,10 @@ class StreamedDetections(DetectionMixin):
             subtracted, level, source, hidden = maps.read_squares(
                 ['SCI', 'BACKGROUND', 'SOURCE'], place
             )
-            data = subtracted + level
-            return data, hidden | ~np.isfinite(data), source, None
+            data, error = subtracted + level, None
+            if maps.errors is not None:
+                error = error_in_unit(maps.errors[place], image.unit)
+            return data, hidden | ~np.isfinite(data), source, error
 
         return image.kept(
             'promise',

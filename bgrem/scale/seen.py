@@ -160,9 +160,14 @@ class SeenImage:
         inner = slice(rows.start - wider.start, rows.stop - wider.start)
         return [one[inner] for one in self.hidden.apply(*self.read(wider))]
 
-    @cached_property
+    @property
     def maps(self):
-        """Its level and noise."""
+        """Its level and noise as the network has them."""
+        return self.local_maps
+
+    @cached_property
+    def local_maps(self):
+        """Its level and noise (`bgrem.sky.normalize.LocalMaps`)."""
         measurement = NormalizationMeasurement(self.job.shape, self.job.dtype)
         return self.kept(
             'maps',

@@ -400,7 +400,7 @@ def choose_binning(found, data, hidden):
         What was found in the image.
     data, hidden : 2D `~numpy.ndarray`
         From `Hidden.apply`, in the middle of the image
-        (`bgrem.sky.sampling.middle_of`).
+        (`bgrem.sky.windows.middle_of`).
 
     Returns
     -------

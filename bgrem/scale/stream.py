@@ -6,16 +6,18 @@ import json
 from contextlib import ExitStack, closing
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 from bgrem.checks import check_count
-from bgrem.files.io import parse_bits
+from bgrem.files.io import ERROR_TYPES, parse_bits
 from bgrem.files.products import (
     CATALOG_ENDINGS,
     FITS_ENDINGS,
     check_output,
     write_catalog,
 )
-from bgrem.files.rows import ZARR_ENDING, open_mask, open_rows
+from bgrem.files.rows import ZARR_ENDING, open_map, open_mask, open_rows
+from bgrem.scale.errors import ErrorRows
 from bgrem.scale.image import StreamedImage
 from bgrem.scale.options import CatalogOptions
 from bgrem.scale.output import Output, publish
@@ -35,6 +37,8 @@ def subtract_file(
     plane=None,
     mask=None,
     mask_bits=None,
+    error=None,
+    error_type='std',
     weights='optical',
     n_steps=None,
     n_symmetries=1,
@@ -73,6 +77,11 @@ def subtract_file(
     mask_bits : int or str, optional
         The bits of the mask that count, as ``5``, ``'1,4'`` or ``'~4'`` (all others).
         Default: all, and of the data quality of JWST and Roman only DO_NOT_USE.
+    error : path-like or tuple, optional
+        A file like the input, or the file and an HDU of it: the total error of each
+        pixel, as for `bgrem.DiffusionBackground`.
+    error_type : {'std', 'var', 'ivar'}, optional
+        Whether it holds standard deviations (default), variances or inverse variances.
     weights, n_steps, n_symmetries, device, batch_size
         As for `bgrem.DiffusionBackground`.
     catalog : bool, optional
@@ -121,7 +130,7 @@ def subtract_file(
     comes near the edge of what is seen, more is, up to 1024 pixels around the block.
 
     The work is kept beside the output, in a folder of its name with ``.parts`` at its
-    end, about 14 bytes for each pixel, and the output itself. Where it is interrupted,
+    end, about 14 bytes for each pixel (23 with errors), and the output itself. Where it is interrupted,
     the same call goes on with it: no tile and no block that is finished is done again.
     The output appears when it is whole; then the folder is removed.
 
@@ -146,24 +155,23 @@ def subtract_file(
     >>> background.shape, round(meta['background_median'])
     ((100, 100), 1000)
     """
-    masks = _mask_place(mask)
+    beside = _Beside(_place(mask), mask_bits, _place(error), error_type)
     output = _check_output(
-        output_path, overwrite=overwrite, inputs=(input_path, *masks[:1])
+        output_path, overwrite=overwrite, inputs=beside.files(input_path)
     )
     measured = None
     if catalog:
         measured = CatalogOptions(
             threshold,
             false_discovery_rate,
-            effective_gain,
+            beside.check_gain(effective_gain),
             zero_point,
             aperture_correction,
         )
     with _Run(
         output,
         input_path,
-        masks,
-        mask_bits,
+        beside,
         places=(hdu, plane),
         progress=progress,
         weights=weights,
@@ -187,6 +195,8 @@ def detect_file(
     plane=None,
     mask=None,
     mask_bits=None,
+    error=None,
+    error_type='std',
     weights='optical',
     n_steps=None,
     n_symmetries=1,
@@ -205,7 +215,7 @@ def detect_file(
 
     Parameters
     ----------
-    input_path, hdu, plane, mask, mask_bits
+    input_path, hdu, plane, mask, mask_bits, error, error_type
         As for `bgrem.subtract_file`.
     output_path : path-like
         The catalogue to make: FITS, ECSV or CSV.
@@ -243,19 +253,22 @@ def detect_file(
     >>> from bgrem import detect_file
     >>> detect_file('mosaic.fits', 'catalog.fits', zero_point=25)  # doctest: +SKIP
     """
-    masks = _mask_place(mask)
-    inputs = (input_path, *masks[:1])
+    beside = _Beside(_place(mask), mask_bits, _place(error), error_type)
+    inputs = beside.files(input_path)
     output = check_output(
         output_path, overwrite=overwrite, inputs=inputs, endings=CATALOG_ENDINGS
     )
     measured = CatalogOptions(
-        threshold, false_discovery_rate, effective_gain, zero_point, aperture_correction
+        threshold,
+        false_discovery_rate,
+        beside.check_gain(effective_gain),
+        zero_point,
+        aperture_correction,
     )
     with _Run(
         output,
         input_path,
-        masks,
-        mask_bits,
+        beside,
         places=(hdu, plane),
         progress=progress,
         weights=weights,
@@ -272,11 +285,34 @@ def detect_file(
     return made.metas
 
 
-def _mask_place(mask):
-    """Return file and HDU of a mask, or nothing."""
-    if mask is None:
+def _place(path):
+    """Return file and HDU of a map beside the image, or nothing."""
+    if path is None:
         return ()
-    return (mask, None) if isinstance(mask, str | Path) else tuple(mask)
+    return (path, None) if isinstance(path, str | Path) else tuple(path)
+
+
+class _Beside(NamedTuple):
+    """What is beside an image."""
+
+    mask: tuple
+    mask_bits: object
+    error: tuple
+    error_type: str
+
+    def files(self, path):
+        """Return all files that are read for that of an image."""
+        return (path, *self.mask[:1], *self.error[:1])
+
+    def check_gain(self, gain):
+        """Return a gain, unless there is a total error, which has it already."""
+        if self.error and gain is not None:
+            msg = (
+                'effective_gain must be None where the total error is known, which '
+                'has the photon noise of the sources already'
+            )
+            raise ValueError(msg)
+        return gain
 
 
 class _Run(ExitStack):
@@ -287,9 +323,7 @@ class _Run(ExitStack):
     on with.
     """
 
-    def __init__(
-        self, output, path, masks, mask_bits, *, places, progress, weights, **options
-    ):
+    def __init__(self, output, path, beside, *, places, progress, weights, **options):
         from bgrem.weights import load_weights
 
         super().__init__()
@@ -300,13 +334,17 @@ class _Run(ExitStack):
             options['n_steps'] = weights.n_steps
         self._options = {'weights': weights, **options}
         _check_options(**self._options)
-        if isinstance(mask_bits, str):
-            mask_bits = parse_bits(mask_bits)
-        self._path, self._masks, self._bits = path, masks, mask_bits
-        self._places = places
-        inputs = (path, *masks[:1])
-        known = [*places, masks[1:], mask_bits]
-        self.work = Work(output, _key(inputs, known, self._options))
+        bits = beside.mask_bits
+        if isinstance(bits, str):
+            bits = parse_bits(bits)
+        if beside.error_type not in ERROR_TYPES:
+            kinds = ', '.join(ERROR_TYPES)
+            msg = f'error_type must be one of {kinds}, got {beside.error_type!r}'
+            raise ValueError(msg)
+        self._path, self._beside, self._places = path, beside, places
+        self._bits = bits
+        known = [*places, beside.mask[1:], bits, beside.error[1:], beside.error_type]
+        self.work = Work(output, _key(beside.files(path), known, self._options))
         self._bar = (
             progress if isinstance(progress, str) else ('' if progress else False)
         )
@@ -325,17 +363,32 @@ class _Run(ExitStack):
         images, folder = [], self.work.folder
         for rows in open_rows(self._path, *self._places, folder=folder):
             self.enter_context(closing(rows))
-            masked = None
-            if self._masks:
-                masked = open_mask(
-                    *self._masks, rows.image, bits=self._bits, folder=folder
+            masked = errors = None
+            if self._beside.mask:
+                masked = self._open(rows, open_mask, 'mask', bits=self._bits)
+            if self._beside.error:
+                errors = ErrorRows(
+                    self._open(rows, open_map, 'error'),
+                    self._beside.error_type,
+                    rows.image.unit,
                 )
-                self.enter_context(closing(masked))
-                _check_shape(rows, masked)
             images.append(
-                StreamedImage(rows, masked, self._options, self.work, self._bar)
+                StreamedImage(rows, masked, errors, self._options, self.work, self._bar)
             )
         return images
+
+    def _open(self, rows, function, name, **options):
+        """Open a map beside an image."""
+        place = getattr(self._beside, name)
+        found = function(*place, rows.image, folder=self.work.folder, **options)
+        self.enter_context(closing(found))
+        if found.shape != rows.shape:
+            msg = (
+                f'data and {name} must have the same shape, got {rows.shape} in HDU '
+                f'{rows.image.hdu} and {found.shape}'
+            )
+            raise ValueError(msg)
+        return found
 
 
 def _check_options(weights, n_steps, n_symmetries, device, batch_size):  # noqa: ARG001
@@ -345,15 +398,6 @@ def _check_options(weights, n_steps, n_symmetries, device, batch_size):  # noqa:
     resolve_device(device)
     if batch_size is not None:
         check_count('batch_size', batch_size)
-
-
-def _check_shape(rows, masked):
-    if masked.shape != rows.shape:
-        msg = (
-            f'data and mask must have the same shape, got {rows.shape} in HDU '
-            f'{rows.image.hdu} and {masked.shape}'
-        )
-        raise ValueError(msg)
 
 
 def _check_output(path, *, overwrite, inputs):

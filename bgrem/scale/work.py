@@ -113,6 +113,23 @@ class Work:
             for number in range(n_maps)
         ]
 
+    def flat_map(self, name, shape, dtype):
+        """
+        Return a map that is kept with the work.
+
+        Parameters
+        ----------
+        name : str
+            Its name.
+        shape, dtype
+            As for `FlatMap`.
+
+        Returns
+        -------
+        flat_map : `FlatMap`
+        """
+        return FlatMap(self.folder / name, shape, dtype)
+
     def remove(self):
         """
         Remove all of it.

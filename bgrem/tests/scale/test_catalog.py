@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.nddata import VarianceUncertainty
 from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 from photutils.utils.exceptions import NoDetectionsWarning
@@ -160,6 +161,8 @@ def test_resume(tmp_path, tiny_weights, monkeypatch):
     """Neither tiles nor blocks that are finished are done again."""
     path, options = tmp_path / 'in.fits', {'weights': tiny_weights, 'threshold': 0.0195}
     fits.PrimaryHDU(draw_sky()).writeto(path)
+    # the network of the tests is not sure of any star
+    monkeypatch.setattr('bgrem.scale.catalog.source_width', lambda *_: 3.0)
     subtract_file(path, tmp_path / 'whole.fits', **options)
     calls, fail_at = Counter(), dict(STEPS)
 
@@ -281,6 +284,40 @@ def test_in_larger_pixels(tmp_path):
         assert value == pytest.approx(check[name], abs=0.01), name
 
 
+@pytest.mark.usefixtures('blocks', 'bands')
+def test_errors_of_pixels(tmp_path):
+    """The errors of a pipeline scale the network, and are those of the fluxes."""
+    rng = np.random.default_rng(7)
+    noise = np.where(np.indices((220, 180))[1] < 60, 14.0, 5.0)
+    noise[:, [90, 130]] *= 3
+    light = draw_sky((220, 180)) - 1000
+    light = np.where(np.isnan(light), 0, light)
+    image = (1000 + light + rng.normal(0, noise)).astype('f4')
+    variance = 4 * (noise**2 + 25 + np.maximum(light, 0) / 7)
+    variance[10, 10:14] = np.nan
+    fits.HDUList(
+        [
+            fits.PrimaryHDU(image),
+            fits.ImageHDU(variance.astype('f4'), name='VAR'),
+        ]
+    ).writeto(tmp_path / 'in.fits')
+    place = tmp_path / 'in.fits', 'VAR'
+    options = {'hdu': 0, 'error': place, 'error_type': 'var'}
+    subtract_file(tmp_path / 'in.fits', tmp_path / 'out.fits', **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', AstropyUserWarning)
+        error = VarianceUncertainty(variance.astype('f4'))
+        background = DiffusionBackground(image, error=error)
+        segments = background.detect()
+        table = catalog_table(background.catalog(segments))
+    with fits.open(tmp_path / 'out.fits') as hdus:
+        assert_same_maps({name: hdus[name].data for name in MAPS}, maps_of(background))
+        assert np.mean(hdus['SEGM'].data != segments.data) < 1e-4
+    found = Table.read(tmp_path / 'out.fits', hdu='CATALOG')
+    for name in ('x', 'y', 'kron_flux', 'kron_flux_err', 'segment_flux_err', 'snr'):
+        np.testing.assert_allclose(found[name], table[name], rtol=1e-3, err_msg=name)
+
+
 @pytest.mark.parametrize(
     ('change', 'error', 'match'),
     [
@@ -290,6 +327,12 @@ def test_in_larger_pixels(tmp_path):
         ({'effective_gain': 'EGAIN'}, ValueError, 'has no keyword EGAIN'),
         ({'effective_gain': -1}, ValueError, 'gain must be a positive number'),
         ({'mask_bits': '3x'}, ValueError, 'bits must be powers of two'),
+        ({'error_type': 'rms'}, ValueError, 'error_type must be one of std, var, ivar'),
+        (
+            {'error': 'in.fits', 'effective_gain': 2},
+            ValueError,
+            'effective_gain must be None where',
+        ),
         ({'output_path': 'out.txt'}, ValueError, 'must end in'),
     ],
 )
