@@ -11,6 +11,7 @@ of dask with one process that has both cores.
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -162,8 +163,11 @@ def kill(options, folder):
     """Kill a process at random moments, have another one go on, and compare."""
     import warnings
 
+    # what takes seconds to import is there before the process is divided
+    import skimage.segmentation  # noqa: F401
     import torch
 
+    import bgrem.denoise.run  # noqa: F401
     from bgrem import subtract_file
     from bgrem.scale import catalog
     from bgrem.sky import bands
@@ -207,6 +211,7 @@ def kill(options, folder):
             flush=True,
         )
         output.unlink(missing_ok=True)
+        shutil.rmtree(folder / 'out.fits.parts', ignore_errors=True)
     print(f'{n_same} of {n_killed} files are the same')
     return n_same == n_killed
 
@@ -309,7 +314,7 @@ def main(arguments=None):
     options = _parse(arguments)
     defaults = {
         'size': ([1024, 2048, 4096], 0),
-        'kill': ([384], 20),
+        'kill': ([256], 20),
         'workers': ([2048], 6),
     }
     sizes, number = defaults[options.what]
