@@ -13,6 +13,7 @@ __all__ = [
     'DiffusionBackground',
     '__version__',
     'decode_detection_flags',
+    'detect_file',
     'list_weights',
     'load_weights',
     'make_detection_mask',
@@ -22,6 +23,7 @@ __all__ = [
 
 _HOMES = {
     'decode_detection_flags': 'bgrem.detect.flags',
+    'detect_file': 'bgrem.scale.stream',
     'DiffusionBackground': 'bgrem.background',
     'make_detection_mask': 'bgrem.masking',
     'list_weights': 'bgrem.weights',

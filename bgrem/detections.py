@@ -45,6 +45,8 @@ class DetectionMixin:
     probability, and measures ``background_rms``.
     """
 
+    _star_width = None  # of an image that is a part, that of the whole
+
     @property
     def detection_probability(self):
         """
@@ -157,6 +159,7 @@ class DetectionMixin:
             deblend=deblend,
             mask=self._image.unusable,
             peaks=self._peaks if threshold >= MIN_PROBABILITY else None,
+            width=self._star_width,
         )
 
     def catalog(
@@ -258,9 +261,51 @@ class DetectionMixin:
         30.0, 20.0, 15
         """
         # what photutils measures of segments takes half a second to import
-        from bgrem.detect.catalog import catalog, check_options
+        from bgrem.detect.catalog import catalog
 
-        image = self._image
+        inputs = self._catalog_inputs(
+            segmentation_image,
+            threshold=threshold,
+            false_discovery_rate=false_discovery_rate,
+            effective_gain=effective_gain,
+            data=data,
+            error=error,
+            zero_point=zero_point,
+            aperture_radii=aperture_radii,
+            saturation=saturation,
+            wcs=wcs,
+            kwargs=kwargs,
+        )
+        if inputs is None:
+            return None
+        return catalog(
+            **inputs,
+            aperture_correction=aperture_correction,
+            progress=bar_name(self._detector['progress'], 'catalog'),
+        )
+
+    def _catalog_inputs(
+        self,
+        segmentation_image,
+        *,
+        threshold=None,
+        false_discovery_rate=0.05,
+        effective_gain=None,
+        data=None,
+        error=None,
+        zero_point=None,
+        aperture_radii=None,
+        saturation=None,
+        wcs=None,
+        kwargs=(),
+    ):
+        """
+        Return what `bgrem.detect.catalog.catalog` takes, from what `catalog` takes;
+        `None` where nothing is detected.
+        """
+        from bgrem.detect.catalog import check_options
+
+        image, kwargs = self._image, dict(kwargs)
         if 'mask' in kwargs:
             msg = 'mask must be given to DiffusionBackground, it is that of the image'
             raise TypeError(msg)
@@ -308,28 +353,26 @@ class DetectionMixin:
         if own_error is not None:
             own_error = error_in_unit(own_error, self._size) * self._size
             own_error = self._in_double(self._with_unit(own_error))
-        return catalog(
-            self._in_double(self.subtract()),
-            segmentation_image,
-            source=self._in_double(self.source),
-            probability=self._probability,
-            background_rms=self._in_double(self.background_rms),
-            error=own_error,
-            effective_gain=own_gain,
-            sky_error=sky_error,
-            aperture_correction=aperture_correction,
-            exposure=self._exposure(),
-            mask=image.unusable,
-            measured=measured,
-            zero_point=zero_point,
-            aperture_radii=aperture_radii,
-            large=self._large,
-            saturated=saturation,
-            log_odds_shift=check.get('log_odds_shift', 0.0),
-            wcs=wcs,
-            progress=bar_name(self._detector['progress'], 'catalog'),
+        return {
+            'data': self._in_double(self.subtract()),
+            'segmentation_image': segmentation_image,
+            'source': self._in_double(self.source),
+            'probability': self._probability,
+            'background_rms': self._in_double(self.background_rms),
+            'error': own_error,
+            'effective_gain': own_gain,
+            'sky_error': sky_error,
+            'exposure': self._exposure(),
+            'mask': image.unusable,
+            'measured': measured,
+            'zero_point': zero_point,
+            'aperture_radii': aperture_radii,
+            'large': self._large,
+            'saturated': saturation,
+            'log_odds_shift': check.get('log_odds_shift', 0.0),
+            'wcs': wcs,
             **kwargs,
-        )
+        }
 
     def finder(
         self, *, threshold=None, false_discovery_rate=0.05, n_pixels=1, deblend=True
@@ -486,19 +529,7 @@ class DetectionMixin:
         is_first = vars(self).setdefault('_warning', token) is token
         if not is_first or self._correction is None:
             return
-        data, source, noise = (
-            in_unit(values, self._size)
-            for values in (self._image.data, self._source, self._plain_rms())
-        )
-        doubts = find_doubts(
-            data,
-            self._image.unusable,
-            source,
-            noise,
-            found,
-            self._image_check,
-            **sampling_of(self._meta),
-        )
+        doubts = self._doubts(found)
         if doubts:
             msg = (
                 'the fraction of false detections may be far above the '
@@ -507,6 +538,22 @@ class DetectionMixin:
                 'ask for a lower rate.'
             )
             warnings.warn(msg, AstropyUserWarning, stacklevel=4)
+
+    def _doubts(self, found):
+        """Return why the promise may not hold, given the peaks that are detections."""
+        data, source, noise = (
+            in_unit(values, self._size)
+            for values in (self._image.data, self._source, self._plain_rms())
+        )
+        return find_doubts(
+            data,
+            self._image.unusable,
+            source,
+            noise,
+            found,
+            self._image_check,
+            **sampling_of(self._meta),
+        )
 
     def _inspect(self):
         """Run the network once more; the evaluation has it run elsewhere."""
@@ -563,7 +610,7 @@ def _saturation_level(saturation, unit):
 
 def _other_image(data, shape, error, effective_gain):
     """Return data, error, unusable pixels and sky of another image."""
-    from bgrem.detect.catalog import total_error
+    from bgrem.detect.places import total_error
 
     background = rms = None
     if isinstance(data, DetectionMixin):

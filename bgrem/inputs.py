@@ -248,7 +248,7 @@ def _read_map(data):
     return values, None if unit == u.dimensionless_unscaled else unit, wcs
 
 
-def parse_error(error, data, unit):
+def parse_error(error, data, unit, *, is_part=False):
     """
     Read the total error of an image.
 
@@ -260,6 +260,9 @@ def parse_error(error, data, unit):
         The data, without their unit.
     unit : `~astropy.units.Unit` or `None`
         The unit of the data.
+    is_part : bool, optional
+        Whether these are a part of an image, which may have no error at all. Default
+        `False`.
 
     Returns
     -------
@@ -295,7 +298,7 @@ def parse_error(error, data, unit):
     if missing is not None:
         unusable |= missing
     error[unusable] = 0
-    if not error.any():
+    if not (is_part or error.any()):
         msg = 'error must be positive and finite at one pixel at least'
         raise ValueError(msg)
     return error, unusable

@@ -35,11 +35,13 @@ from bgrem.sky.windows import spread_windows
 __all__ = [
     'FINISH_MARGIN',
     'Separation',
+    'WindowNoise',
     'bar_name',
     'describe',
     'finish_probability',
     'finish_source',
     'inspect_image',
+    'inspect_windows',
     'network_factor',
     'sampling_of',
     'separate',
@@ -515,47 +517,132 @@ def inspect_image(
         hidden = hidden | ~np.isfinite(data)
         if sharpening:
             source = sharpen(source, hidden, sharpening / binning)
-    windows = [np.s_[:, :]]
-    method = options.get('normalization', 'local')
-    if data.size > _SAMPLE and isinstance(method, str) and method == 'local':
-        windows = spread_windows(data.shape, _WINDOW)
-    scale = np.full(data.shape, np.nan, dtype=np.float32)
-    views = []
-    for window in windows:
-        if hidden[window].all():
-            continue
+
+    def read(window):
         part = None if error is None else error[window]
-        view = _look_at(
-            data[window],
-            hidden[window],
-            source[window],
-            min_probability,
-            error=part,
-            **options,
-        )
-        scale[window] = view.scale
+        return data[window], hidden[window], source[window], part
+
+    *found, noise = inspect_windows(
+        data.shape,
+        read,
+        np.count_nonzero(~hidden),
+        min_probability=min_probability,
+        **options,
+    )
+    if noise.typical is None:
+        return *found, np.full(y.size, np.nan)
+    return *found, peak_widths(source, noise.part(np.s_[:, :], data.shape), y, x)
+
+
+def inspect_windows(
+    shape, read, n_shown, *, min_probability=MIN_PROBABILITY, **options
+):
+    """
+    Do for `inspect_image` what is done window by window.
+
+    Parameters
+    ----------
+    shape : tuple of 2 int
+        That of the image.
+    read : callable
+        Takes a window (a tuple of slices) and returns its data, hidden pixels, sources
+        and error (or `None`), as the network sees them.
+    n_shown : int
+        How many pixels of the image are not hidden.
+    min_probability, **options
+        As for `inspect_image`, without its ``error``.
+
+    Returns
+    -------
+    flipped, clean_fraction, correlation, skewness
+        As of `inspect_image`.
+    noise : `WindowNoise`
+        The noise of the residual.
+    """
+    windows, n_pixels = [np.s_[:, :]], math.prod(shape)
+    method = options.get('normalization', 'local')
+    if n_pixels > _SAMPLE and isinstance(method, str) and method == 'local':
+        windows = spread_windows(shape, _WINDOW)
+    views, seen = [], []
+    for window in windows:
+        data, hidden, source, error = read(window)
+        if hidden.all():
+            continue
+        view = _look_at(data, hidden, source, min_probability, error=error, **options)
+        seen.append(window)
         views.append(view)
-        if _is_certain(views, data.size):
+        if _is_certain(views, n_pixels):
             break
     if not views:
-        return np.empty(0, dtype=np.float32), 0.0, 0.0, 0.0, np.full(y.size, np.nan)
+        return np.empty(0, dtype=np.float32), 0.0, 0.0, 0.0, WindowNoise()
     n_clean, n_usable, n_visible = (
         sum(np.count_nonzero(getattr(view, name)) for view in views)
         for name in ('clean', 'usable', 'visible')
     )
     residual = _beside([view.residual for view in views])
     clean = _beside([view.clean for view in views])
-    # where it was not measured
-    scale[np.isnan(scale)] = np.nanmedian(scale)
-    n_usable *= np.count_nonzero(~hidden) / max(n_visible, 1)
+    n_usable *= n_shown / max(n_visible, 1)
     return (
         np.concatenate([view.flipped for view in views]),
         float(n_clean / n_usable) if n_usable else 0.0,
         noise_correlation(residual, clean),
         # The image's own, not that of its flipped copy.
         -noise_skewness(residual, clean),
-        peak_widths(source, scale, y, x),
+        WindowNoise(seen, [view.scale for view in views]),
     )
+
+
+class WindowNoise:
+    """
+    The noise in some windows of an image, elsewhere the median of it.
+
+    Parameters
+    ----------
+    windows : list of tuple of slice, optional
+        Where it is known.
+    noise : list of 2D `~numpy.ndarray`, optional
+        The noise there.
+
+    Attributes
+    ----------
+    typical : float or `None`
+        The median; `None` where nothing is known.
+    """
+
+    def __init__(self, windows=(), noise=()):
+        self._windows, self._noise, self.typical = windows, noise, None
+        if noise:
+            values = np.concatenate([one.ravel() for one in noise])
+            self.typical = np.nanmedian(values)
+
+    def part(self, place, shape):
+        """
+        Return the noise in a part of an image.
+
+        Parameters
+        ----------
+        place : tuple of slice
+            The part.
+        shape : tuple of 2 int
+            That of the image.
+
+        Returns
+        -------
+        noise : 2D `~numpy.ndarray` of float32
+        """
+        (y, end_y), (x, end_x) = (
+            side.indices(n)[:2] for side, n in zip(place, shape, strict=True)
+        )
+        result = np.full((end_y - y, end_x - x), self.typical, dtype=np.float32)
+        for window, values in zip(self._windows, self._noise, strict=True):
+            bottom, left = (side.start or 0 for side in window)
+            seen = values[
+                max(y - bottom, 0) : max(end_y - bottom, 0),
+                max(x - left, 0) : max(end_x - left, 0),
+            ]
+            first, column = max(bottom - y, 0), max(left - x, 0)
+            result[first : first + len(seen), column : column + seen.shape[1]] = seen
+        return result
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from bgrem.cli.info import info
 from bgrem.cli.inputs import (
     Chip,
     check_streamed,
-    mask_place,
+    map_place,
     output_paths,
     read_chips,
     with_unit,
@@ -54,38 +54,45 @@ def subtract(options):
         1 if an image failed.
     """
     if options.stream:
-        return _stream(options)
+        from bgrem.scale.stream import ENDINGS, subtract_file
+
+        return _stream(options, subtract_file, ENDINGS)
     return _run_files(options, _write_products, {'output': FITS_ENDINGS})
 
 
-def _stream(options):
-    """Process files row by row, without segments and catalogs."""
-    from bgrem.scale.stream import ENDINGS
-
+def _stream(options, function, endings):
+    """Process files row by row."""
     check_streamed(options)
+    _check_options(options)
     _load_weights(options)
-    planned = output_paths(options, {'output': ENDINGS})
-    return run_all(options, planned, partial(_stream_file, options))
+    planned = output_paths(options, {'output': endings})
+    return run_all(options, planned, partial(_stream_file, options, function))
 
 
-def _stream_file(options, number, path, paths):
+def _stream_file(options, function, number, path, paths):
     """Process a file row by row; return whether that went well."""
-    from bgrem.scale.stream import subtract_file
-
     bars, n_files = not (options.quiet or options.scheduler), len(options.input)
     if bars and n_files > 1:
         bars = f'[{number + 1}/{n_files}] {Path(path).name}: '
-    mask = mask_place(options, path)
+    mask, error = (map_place(options, path, name) for name in ('mask', 'error'))
     with _warnings_of(path, named=len(options.input) > 1):
         metas = _attempt(
             path,
             partial(
-                subtract_file,
+                function,
                 path,
                 paths[0],
                 hdu=options.hdu,
                 plane=options.plane,
                 mask=mask,
+                mask_bits=options.dq_bits,
+                error=error,
+                error_type=options.error_type,
+                threshold=options.threshold,
+                false_discovery_rate=options.false_discovery_rate,
+                effective_gain=options.gain,
+                zero_point=options.zero_point,
+                aperture_correction=options.aperture_correction,
                 weights=options.weights,
                 n_steps=options.n_steps,
                 n_symmetries=options.n_symmetries,
@@ -100,7 +107,12 @@ def _stream_file(options, number, path, paths):
             np.median([meta[name] for meta in metas])
             for name in ('background_median', 'background_rms_median')
         )
-        tell(f'{path}: median sky {sky:.6g}, noise {noise:.4g}; {paths[0]}')
+        n_sources = sum(meta['n_sources'] for meta in metas)
+        where = f' in {len(metas)} images' if len(metas) > 1 else ''
+        tell(
+            f'{path}: {n_sources} sources{where}; median sky {sky:.6g}, noise '
+            f'{noise:.4g}; {paths[0]}'
+        )
     return metas is not None
 
 
@@ -123,6 +135,10 @@ def detect(options):
     status : int
         1 if an image failed.
     """
+    if options.stream:
+        from bgrem.scale.stream import detect_file
+
+        return _stream(options, detect_file, CATALOG_ENDINGS)
     outputs = {'output': CATALOG_ENDINGS}
     if options.regions is not None:
         outputs['regions'] = ('.reg',)

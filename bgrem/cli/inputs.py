@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
+from astropy.nddata import InverseVariance
 from astropy.utils.exceptions import AstropyUserWarning
 
 from bgrem.files.hdus import split_hdu
 from bgrem.files.io import (
+    ERROR_TYPES,
     FitsImage,
     parse_bits,
     read_error,
+    read_gain,
     read_images,
     read_mask,
     read_weight,
@@ -23,32 +25,22 @@ __all__ = [
     'Chip',
     'check_streamed',
     'input_paths',
-    'mask_place',
+    'map_place',
     'output_paths',
     'read_chips',
     'with_unit',
 ]
 
-_UNCERTAINTIES = {
-    'std': StdDevUncertainty,
-    'var': VarianceUncertainty,
-    'ivar': InverseVariance,
-}
 _MAPS = ('mask', 'error', 'exposure', 'weight', 'measure')
 # What needs the whole image in memory, and its value where it is not asked for.
 _NOT_STREAMED = {
-    'dq_bits': None,
-    'error': None,
     'exposure': None,
     'weight': None,
     'measure': None,
-    'gain': None,
-    'zero_point': None,
-    'aperture_correction': False,
+    'regions': None,
     'remove_stripes': False,
     'box_size': 'auto',
     'exclude_percentile': None,
-    'threshold': None,
     'normalization': 'local',
 }
 
@@ -235,15 +227,15 @@ def check_streamed(options):
         If one of them is given.
     """
     for name, default in _NOT_STREAMED.items():
-        if getattr(options, name) != default:
+        if getattr(options, name, default) != default:
             option = name.replace('_', '-')
             msg = f'--{option} cannot be given with --stream: it needs the whole image'
             raise ValueError(msg)
 
 
-def mask_place(options, path):
+def map_place(options, path, name):
     """
-    Return where the mask of an image is.
+    Return where a map beside an image is.
 
     Parameters
     ----------
@@ -253,12 +245,15 @@ def mask_place(options, path):
     path : str
         The file of the image.
 
+    name : str
+        Of the option that names the map.
+
     Returns
     -------
     place : tuple or `None`
-        The file and the HDU; `None` where there is no mask.
+        The file and the HDU; `None` where there is none.
     """
-    return _map_places(options, path).get('mask')
+    return _map_places(options, path).get(name)
 
 
 def _read_chip(options, image, places, bits):
@@ -269,7 +264,7 @@ def _read_chip(options, image, places, bits):
     if 'error' in places:
         values = read_error(*places['error'], image=image)
         _check_shape('error', values, image)
-        error = _UNCERTAINTIES[options.error_type](values)
+        error = ERROR_TYPES[options.error_type](values)
     if 'exposure' in places:
         # an image with a unit, as that of the errors is
         exposure = read_error(*places['exposure'], image=image)
@@ -282,7 +277,7 @@ def _read_chip(options, image, places, bits):
     if 'measure' in places:
         measured = _read_measured(*places['measure'], image)
         _check_shape('the image to measure', measured.data, image)
-    gain = _read_gain(options, measured or image)
+    gain = None if options.gain is None else read_gain(options.gain, measured or image)
     return Chip(image, mask, error, weight, gain, measured, exposure)
 
 
@@ -349,27 +344,6 @@ def _warn_of_mask(chip):
             'where the mask holds flags, --dq-bits chooses those that matter'
         )
         warnings.warn(msg, AstropyUserWarning, stacklevel=3)
-
-
-def _read_gain(options, image):
-    """Return the gain as a number, from the header if it is the name of a keyword."""
-    if options.gain is None:
-        return None
-    value = options.gain
-    try:
-        gain = float(value)
-    except ValueError:
-        for header in (image.header, image.primary_header or {}):
-            if value in header:
-                gain = header[value]
-                break
-        else:
-            msg = f'{image.path}, HDU {image.hdu}, has no keyword {value} for the gain'
-            raise ValueError(msg) from None
-    if not (isinstance(gain, (int, float)) and np.isfinite(gain) and gain > 0):
-        msg = f'gain must be a positive number, got {gain!r}'
-        raise ValueError(msg)
-    return float(gain)
 
 
 def _stem(path):

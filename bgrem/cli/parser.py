@@ -56,12 +56,7 @@ def make_parser():
     )
     _add_image_options(subtract, 'FITS file to write')
     _add_flux_options(subtract)
-    subtract.add_argument(
-        '--stream',
-        action='store_true',
-        help='process images larger than the memory row by row, FITS or Zarr; without '
-        'SEGM and CATALOG. The same command goes on where one was interrupted',
-    )
+    _add_stream_option(subtract)
 
     detect = commands.add_parser(
         'detect',
@@ -74,6 +69,7 @@ def make_parser():
     detect.add_argument(
         '--regions', metavar='REG', help='write the ellipses as a DS9 region file too'
     )
+    _add_stream_option(detect)
 
     plot = commands.add_parser(
         'plot',
@@ -256,6 +252,15 @@ def _add_flux_options(parser):
         action='store_true',
         help='add total fluxes, with an aperture correction from the stars of the '
         'image',
+    )
+
+
+def _add_stream_option(parser):
+    parser.add_argument(
+        '--stream',
+        action='store_true',
+        help='process images larger than the memory part by part, FITS or Zarr. The '
+        'same command goes on where one was interrupted',
     )
 
 

@@ -8,26 +8,20 @@ from itertools import count
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import ConvertError, SkyCoord
+from astropy.coordinates import SkyCoord
 from astropy.utils.exceptions import AstropyUserWarning
-from photutils.utils import calc_total_error
 from tqdm.auto import tqdm
 
 from bgrem.checks import check_finite
-from bgrem.detect.batches import Catalog
 from bgrem.detect.flags import detection_flags
 from bgrem.detect.growth import light_fraction, star_growth
-from bgrem.detect.positions import measure_positions
-from bgrem.detect.sources import DetectionCatalog, PlacedCatalog
+from bgrem.detect.places import Sources, not_infinite, plain
 
-__all__ = ['catalog', 'check_options', 'total_error']
+__all__ = ['catalog', 'check_options']
 
 # Radii of the circular apertures in FWHM of the image. A star and a galaxy differ most
 # in the light within the first over that within the last.
 _APERTURE_FWHM = (0.5, 1.0, 1.5)
-
-# What a catalogue with a detection catalogue has from that one.
-_SHAPE_OPTIONS = ('wcs', 'kron_params', 'aperture_mask_method')
 
 
 def catalog(
@@ -50,6 +44,7 @@ def catalog(
     saturated=None,
     log_odds_shift=0.0,
     progress=None,
+    whole=None,
     **kwargs,
 ):
     """
@@ -107,6 +102,8 @@ def catalog(
         By how much the image's own check raises the log-odds of the probability.
     progress : str or `None`, optional
         The name of a progress bar; `None` (default) shows none.
+    whole : `bgrem.detect.places.WholeImage`, optional
+        What is known of the image of which this is a part. Default: it is the whole.
     **kwargs
         Passed to `~photutils.segmentation.SourceCatalog`: ``wcs``,
         ``local_bkg_width``, ``kron_params``, ...
@@ -127,60 +124,39 @@ def catalog(
     weighs the variance of a pixel that an aperture cuts by the square of the part;
     ``flux_radius`` is that of the denoised image on 3.0 and that of the data on 3.1.
     """
-    data = _not_infinite(data)
     if measured is not None:
-        measured = (_not_infinite(measured[0]), *measured[1:])
-    if error is None:
-        error = total_error(data, background_rms, effective_gain)
-    # Where the denoised image is empty the probability alone gives the
-    # position, so that every source has one, also in a patch without noise.
-    glow = np.where(
-        background_rms > 0 * background_rms, background_rms, np.nanmax(background_rms)
+        measured = (not_infinite(measured[0]), *measured[1:])
+    sources = Sources(
+        data,
+        segmentation_image,
+        source=source,
+        probability=probability,
+        background_rms=background_rms,
+        error=error,
+        effective_gain=effective_gain,
+        mask=mask,
+        whole=whole,
+        options=kwargs,
     )
-    shape_image = np.maximum(source, 0 * source) + (
-        1e-3 * np.maximum(probability, np.finfo(np.float32).tiny) * glow
-    )
-    unusable = ~np.isfinite(data) if mask is None else ~np.isfinite(data) | mask
-    shape_image = kwargs.pop('convolved_data', shape_image)
-    given = kwargs.pop('detection_catalog', None)
-    options = {name: kwargs.pop(name) for name in _SHAPE_OPTIONS if name in kwargs}
-    options['mask'] = unusable
-    shapes = given or Catalog(shape_image, segmentation_image, **options)
-    plain = {'source': source, 'noise': background_rms, 'error': error}
-    plain = {name: _plain(values) for name, values in plain.items()}
     n_circles = len(_APERTURE_FWHM if aperture_radii is None else aperture_radii)
     with _stages(progress, n_circles + 5) as begin:
         begin('positions')
-        positions = measure_positions(
-            _plain(data),
-            segmentation_image,
-            shapes.centroid,
-            probability=probability,
-            usable=~unusable,
-            neighbours=shapes.aperture_mask_method,
-            **plain,
-        )
-        # Where Kron and circular apertures are, and how large.
-        places = given or PlacedCatalog(
-            shape_image, segmentation_image, position=positions.position, **options
-        )
-        parts = (segmentation_image, shapes, places)
+        positions = sources.positions
         has_background = 'background' in kwargs
         sky_error = None if measured else sky_error
-        result = _catalog_of(
-            measured or (data, error, mask), *parts, sky_error=sky_error, **kwargs
-        )
-        _add_positions(result, positions)
+        result = sources.catalog(measured, sky_error=sky_error, **kwargs)
         detected = result
         if measured is not None:
             kwargs.pop('background', None)  # of the other image
-            detected = _catalog_of((data, error, mask), *parts, **kwargs)
-            _add_positions(detected, positions)
+            detected = sources.catalog(**kwargs)
         begin('profile of the stars')
         radii = [k * positions.width for k in _APERTURE_FWHM]
-        growth = star_growth(plain['source'], segmentation_image, detected)
+        if whole is None:
+            growth = star_growth(sources.source, segmentation_image, detected)
+        else:
+            growth = whole.growth
         begin('half-light radii')
-        result.add_property('half_light_radius', places.flux_radius(0.5))
+        result.add_property('half_light_radius', sources.places.flux_radius(0.5))
         circles = radii if aperture_radii is None else list(aperture_radii)
         _add_fluxes(result, circles, begin)
         begin('concentration')
@@ -188,11 +164,11 @@ def catalog(
     flags = detection_flags(
         segmentation_image,
         positions,
-        data=_plain(data),
-        source=plain['source'],
-        noise=plain['noise'],
-        unusable=unusable,
-        kron_flux=_plain(result.kron_flux),
+        data=plain(sources.data),
+        source=sources.source,
+        noise=sources.noise,
+        unusable=~sources.usable,
+        kron_flux=plain(result.kron_flux),
         missing=None if measured is None else measured[2],
         large=large,
         saturated=saturated,
@@ -263,7 +239,7 @@ def check_options(zero_point, aperture_radii, effective_gain, wcs):
     if aperture_radii is not None:
         aperture_radii = _as_radii(aperture_radii)
     if effective_gain is not None:
-        values = np.asarray(_plain(effective_gain))
+        values = np.asarray(plain(effective_gain))
         if values.dtype.kind not in 'fiu':
             msg = f'effective_gain must be of real numbers, got {effective_gain!r}'
             raise TypeError(msg)
@@ -308,94 +284,11 @@ def _as_radii(radii):
     return values.tolist()
 
 
-def _not_infinite(values):
-    """Return values with NaN for infinity, times 0 of which photutils would warn."""
-    infinite = np.isinf(_plain(values))
-    return np.where(infinite, np.nan, values) if infinite.any() else values
-
-
-def _plain(values):
-    """Return values without their unit."""
-    return getattr(values, 'value', values)
-
-
-def total_error(data, background_rms, effective_gain):
-    """
-    Add the photon noise of the sources to that of the sky.
-
-    Parameters
-    ----------
-    data, background_rms, effective_gain
-        As for `catalog`.
-
-    Returns
-    -------
-    error : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
-        The total error of each pixel.
-    """
-    if effective_gain is None:
-        return background_rms
-    unit = getattr(data, 'unit', None)
-    if unit is not None and not hasattr(effective_gain, 'unit'):
-        effective_gain = effective_gain * u.electron / unit
-    if np.ndim(effective_gain) == 0:
-        # photutils loses the unit of a scalar on images larger than 181 px
-        effective_gain = np.broadcast_to(effective_gain, data.shape, subok=True)
-    error = calc_total_error(data, background_rms, effective_gain)
-    # of photutils the square root of a square, for it another unit
-    return error if unit is None else error.to(unit)
-
-
-def _catalog_of(image, segmentation_image, shapes, places, sky_error=None, **kwargs):
-    """Return the catalogue of an image with given shapes and places of apertures."""
-    data, error, mask = image
-    sky = sky_error
-    if sky is not None:
-        sky = Catalog(sky, segmentation_image, detection_catalog=places, mask=mask)
-    options = {'error': error, 'mask': mask, **kwargs}
-    return DetectionCatalog(
-        data,
-        segmentation_image,
-        detection_catalog=shapes,
-        apertures=Catalog(
-            data, segmentation_image, detection_catalog=places, **options
-        ),
-        sky=sky,
-        **options,
-    )
-
-
-def _add_positions(result, positions):
-    """Add where the sources are, and how sure and how wide."""
-    x, y = positions.position.T
-    x_err, y_err = positions.error.T
-    columns = {'x': x, 'y': y, 'x_err': x_err, 'y_err': y_err}
-    columns |= _sky_coordinates(result.wcs, x, y)
-    columns['detection_probability'] = positions.probability
-    columns['core_fwhm'] = positions.core_fwhm << u.pix
-    for name, values in columns.items():
-        result.add_property(name, values)
-
-
-def _sky_coordinates(wcs, x, y):
-    """Return ICRS coordinates, if there are any."""
-    if wcs is None:
-        return {}
-    try:
-        sky = wcs.pixel_to_world(x, y).icrs
-    except ConvertError:  # the frame has no place on the sky, as that of a planet
-        return {}
-    return {
-        'ra': sky.ra.to(u.deg).view(u.Quantity),
-        'dec': sky.dec.to(u.deg).view(u.Quantity),
-    }
-
-
 def _add_fluxes(result, radii, begin):
     """Add what is measured in apertures about the positions."""
     begin('Kron fluxes')
     with np.errstate(divide='ignore', invalid='ignore'):
-        snr = _plain(result.kron_flux) / _plain(result.kron_flux_err)
+        snr = plain(result.kron_flux) / plain(result.kron_flux_err)
     result.add_property('snr', snr)
     for number, radius in enumerate(radii, start=1):
         begin(f'fluxes in circle {number}')
@@ -409,7 +302,7 @@ def _circular_photometry(result, radius):
     own = result.custom_properties
     for name in own:
         flux = f'{name.removesuffix("_radius")}_flux'
-        if flux in own and np.all(_plain(getattr(result, name)) == radius):
+        if flux in own and np.all(plain(getattr(result, name)) == radius):
             return getattr(result, flux), getattr(result, f'{flux}_err')
     return result.circular_photometry(radius)
 
@@ -421,7 +314,7 @@ def _add_concentration(result, detected, inner, outer, growth):
     The noise of the small circle is part of that of the large one.
     """
     (flux, err), (total, total_err) = (
-        map(_plain, _circular_photometry(detected, radius)) for radius in (inner, outer)
+        map(plain, _circular_photometry(detected, radius)) for radius in (inner, outer)
     )
     of_star = np.nan
     if growth[0].size:
@@ -452,7 +345,7 @@ def _add_magnitudes(result, zero_point):
     """Add a magnitude, and its error, for each flux that is no segment's."""
     for name in _flux_columns(result):
         flux, error = (
-            _plain(getattr(result, f'{name}_{k}')) for k in ('flux', 'flux_err')
+            plain(getattr(result, f'{name}_{k}')) for k in ('flux', 'flux_err')
         )
         with np.errstate(divide='ignore', invalid='ignore'):
             positive = np.where(flux > 0, flux, np.nan)

@@ -11,7 +11,7 @@ from photutils.profiles import RadialProfile
 
 from bgrem.detect.discovery import SURE, source_width
 
-__all__ = ['light_fraction', 'star_growth']
+__all__ = ['N_RADII', 'growth_of', 'light_fraction', 'star_curves', 'star_growth']
 
 # Stars are almost certain, bright, and as wide as the compact sources of the image.
 _MIN_SNR = 30.0
@@ -19,7 +19,8 @@ _MAX_LOG_WIDTH = 0.2
 # The curve ends at that many FWHM. Farther out there is little light of a star, and
 # in a denoised image more that is of something else.
 _MAX_RADIUS = 3.0
-_N_RADII = 24
+#: The radii of a curve, zero among them.
+N_RADII = 25
 # A neighbour that was not found, or a galaxy taken for a star, makes a curve rise
 # later, never sooner: the quarter that rises soonest is that of the lone stars.
 _CONCENTRATION_RADIUS = 1.5
@@ -53,15 +54,60 @@ def star_growth(source, segmentation_image, catalog):
     the image. Of at most 200, the brightest, the quarter with the most light within 1.5
     FWHM is taken, and at each radius the median of it.
     """
-    stars, width = _find_stars(source, catalog)
-    edges = np.linspace(0, _MAX_RADIUS * width, _N_RADII + 1)
+    width = source_width(catalog.core_fwhm.value, catalog.detection_probability)
+    return growth_of(width, *star_curves(source, segmentation_image, catalog, width))
+
+
+def star_curves(source, segmentation_image, catalog, width, among=None):
+    """
+    Measure the curves of growth of the stars of an image, or of a part.
+
+    Parameters
+    ----------
+    source, segmentation_image, catalog
+        As for `star_growth`.
+    width : float
+        The FWHM of the compact sources in pixels, NaN where it is not known.
+    among : 1D `~numpy.ndarray` of bool, optional
+        Which sources may be stars. Default: all.
+
+    Returns
+    -------
+    snr : 1D `~numpy.ndarray` of float
+        The S/N of the brightest stars in their segments, the highest first.
+    curves : 2D `~numpy.ndarray` of float
+        The light of each within each radius of `growth_of`.
+    """
+    stars, snr = _find_stars(source, catalog, width, among)
+    edges = np.linspace(0, _MAX_RADIUS * width, N_RADII)
     curves = [
         _growth(source, segmentation_image.data, catalog.labels[k], position, edges)
         for k, position in zip(
             stars, np.column_stack([catalog.x, catalog.y])[stars], strict=True
         )
     ]
-    curves = np.array([curve / curve[-1] for curve in curves if curve[-1] > 0])
+    return snr, np.reshape(curves, (-1, N_RADII))
+
+
+def growth_of(width, snr, curves):
+    """
+    Make one curve of growth of those of the stars.
+
+    Parameters
+    ----------
+    width, snr, curves
+        As for and from `star_curves`; of all parts of an image together.
+
+    Returns
+    -------
+    radius, fraction : 1D `~numpy.ndarray` of float
+        As of `star_growth`.
+    """
+    edges = np.linspace(0, _MAX_RADIUS * width, N_RADII)
+    brightest = np.argsort(-snr, kind='stable')[:_MAX_STARS]
+    curves = np.array(
+        [curve / curve[-1] for curve in curves[brightest] if curve[-1] > 0]
+    )
     if curves.size == 0:
         return np.empty(0), np.empty(0)
     inner = curves[:, np.searchsorted(edges, _CONCENTRATION_RADIUS * width)]
@@ -70,13 +116,12 @@ def star_growth(source, segmentation_image, catalog):
     return edges, np.median(curves[lone], axis=0)
 
 
-def _find_stars(source, catalog):
-    """Return the indices of the bright stars, brightest first, and their FWHM."""
+def _find_stars(source, catalog, width, among):
+    """Return the indices and S/N of the bright stars, the brightest first."""
     last = np.array(source.shape[::-1]) - 1
     position = np.column_stack([catalog.x, catalog.y])
     widths = catalog.core_fwhm.value
     probability = catalog.detection_probability
-    width = source_width(widths, probability)
     to_border = np.minimum(position, last - position)
     with np.errstate(divide='ignore', invalid='ignore'):  # boxes without any noise
         snr = np.array(catalog.segment_flux / catalog.segment_flux_err)
@@ -86,8 +131,9 @@ def _find_stars(source, catalog):
         & (np.abs(np.log(widths / width)) < _MAX_LOG_WIDTH)
         & (to_border.min(axis=1) > _MAX_RADIUS * width)
     )
-    stars = np.flatnonzero(is_star)
-    return stars[np.argsort(-snr[stars], kind='stable')][:_MAX_STARS], width
+    stars = np.flatnonzero(is_star if among is None else is_star & among)
+    stars = stars[np.argsort(-snr[stars], kind='stable')][:_MAX_STARS]
+    return stars, snr[stars]
 
 
 def _growth(source, owner, label, position, edges):

@@ -18,6 +18,7 @@ __all__ = [
     'find_owners',
     'image_width',
     'star_height',
+    'star_width',
     'touching',
 ]
 
@@ -61,7 +62,24 @@ def image_width(source, noise, peaks):
         At least 1.8; 2.5 where too few sources have a width.
     """
     widths = peak_widths(source, noise, peaks['y'], peaks['x'])
-    width = source_width(widths, peaks['probability'])
+    return star_width(widths, peaks['probability'])
+
+
+def star_width(widths, probability):
+    """
+    Return the FWHM of the compact sources of an image from the widths of its peaks.
+
+    Parameters
+    ----------
+    widths, probability : 1D `~numpy.ndarray` of float
+        As for `bgrem.detect.discovery.source_width`.
+
+    Returns
+    -------
+    width : float
+        As `image_width`.
+    """
+    width = source_width(widths, probability)
     return max(width, _MIN_WIDTH) if np.isfinite(width) else _DEFAULT_WIDTH
 
 

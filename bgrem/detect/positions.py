@@ -13,7 +13,14 @@ from bgrem.detect.pixels import highest_values
 from bgrem.detect.window import window_errors, window_sigma, windowed_positions
 from bgrem.sky.noise import away_from_sources, noise_covariance
 
-__all__ = ['Positions', 'measure_positions']
+__all__ = [
+    'Cores',
+    'Positions',
+    'find_cores',
+    'measure_positions',
+    'noise_around',
+    'typical_width',
+]
 
 # The half-light radius of a star's window over half the FWHM of its core. Of a
 # Gaussian it would be one; light in the wings is worth little to a position.
@@ -72,6 +79,26 @@ class Positions:
     width: float
 
 
+@dataclass(frozen=True)
+class Cores:
+    """
+    The cores of detections, where positions begin.
+
+    Parameters
+    ----------
+    place : 2D `~numpy.ndarray` of float
+        ``(x, y)`` of each in pixels, of shape (n, 2): its highest peak, else the
+        centroid.
+    probability, has_peak, fwhm : 1D `~numpy.ndarray`
+        As ``probability``, ``has_peak`` and ``core_fwhm`` of `Positions`.
+    """
+
+    place: np.ndarray
+    probability: np.ndarray
+    has_peak: np.ndarray
+    fwhm: np.ndarray
+
+
 def measure_positions(
     data,
     segmentation_image,
@@ -83,6 +110,7 @@ def measure_positions(
     error,
     usable,
     neighbours='correct',
+    whole=None,
 ):
     """
     Measure the positions of detections.
@@ -103,6 +131,9 @@ def measure_positions(
         `False` at pixels to leave out.
     neighbours : {'correct', 'mask', 'none'}, optional
         As for `bgrem.detect.window.windowed_positions`.
+    whole : optional
+        The ``width`` (`typical_width`) and ``covariance`` (`noise_around`) of the image
+        of which this is a part, as attributes. Default: it is the whole image.
 
     Returns
     -------
@@ -126,16 +157,15 @@ def measure_positions(
     """
     labels, index = segmentation_image.data, segmentation_image.labels
     source = np.where(usable, source, 0)
-    start, highest, has_peak = _highest_peaks(index, labels, source, probability)
-    start[~has_peak] = centroid[~has_peak]
-    lost = ~np.isfinite(start).all(axis=1)
-    if lost.any():  # there is no light either
-        place = ndimage.maximum_position(probability, labels, index[lost])
-        start[lost] = np.array(place)[:, ::-1]
-    core_fwhm, width = _core_widths(source, start, highest)
+    cores = find_cores(
+        segmentation_image, centroid, source=source, probability=probability
+    )
+    start, has_peak, core_fwhm = cores.place, cores.has_peak, cores.fwhm
+    width = (
+        typical_width(core_fwhm, cores.probability) if whole is None else whole.width
+    )
     radius = np.where(np.isfinite(core_fwhm), core_fwhm, width) * _WINDOW_RADIUS / 2
-    residual = np.where(usable, data - source, 0)
-    sky = _smooth(residual, usable, _SKY_SIGMA * width)
+    residual, sky = _residual(data, source, usable, width)
     options = {'neighbours': neighbours}
     windowed = windowed_positions(
         data - sky, labels, index, start, radius, usable=usable, **options
@@ -149,10 +179,11 @@ def measure_positions(
         radius,
         **options,
     )
-    clean = usable & (noise > 0) & away_from_sources(source, noise)
-    if np.count_nonzero(clean) > _MIN_CLEAN:
-        residual = np.divide(residual - sky, noise, out=np.zeros_like(sky), where=clean)
-        covariance = noise_covariance(residual, clean, _NOISE_REACH)
+    if whole is None:
+        covariance = _covariance(residual - sky, source, noise, usable)
+    else:
+        covariance = whole.covariance
+    if covariance is not None:
         of_noise *= _excess(covariance, window_sigma(radius, data.shape))
     # of the pixels of the window none may be usable, or without noise
     of_noise[~(of_noise > 0)] = np.inf
@@ -169,11 +200,40 @@ def measure_positions(
         position=np.where(chosen, windowed, start),
         error=np.where(chosen, of_noise, of_peak),
         core_fwhm=core_fwhm,
-        probability=highest,
+        probability=cores.probability,
         has_peak=has_peak,
         is_windowed=is_windowed,
         width=width,
     )
+
+
+def find_cores(segmentation_image, centroid, *, source, probability):
+    """
+    Find the cores of detections.
+
+    Parameters
+    ----------
+    segmentation_image, centroid, probability
+        As for `measure_positions`.
+    source : 2D `~numpy.ndarray` of float
+        The denoised image, 0 at pixels that are not usable.
+
+    Returns
+    -------
+    cores : `Cores`
+        In the order of the labels.
+    """
+    labels, index = segmentation_image.data, segmentation_image.labels
+    place, highest, has_peak = _highest_peaks(index, labels, source, probability)
+    place[~has_peak] = centroid[~has_peak]
+    lost = ~np.isfinite(place).all(axis=1)
+    if lost.any():  # there is no light either
+        found = ndimage.maximum_position(probability, labels, index[lost])
+        place[lost] = np.array(found)[:, ::-1]
+    last = np.array(source.shape[::-1]) - 1
+    pixel = np.clip(np.floor(np.nan_to_num(place) + 0.5).astype(int), 0, last)
+    fwhm = peak_widths(source, 0.0, pixel[:, 1], pixel[:, 0])
+    return Cores(place, highest, has_peak, fwhm)
 
 
 def _highest_peaks(index, labels, source, probability):
@@ -200,16 +260,60 @@ def _highest_peaks(index, labels, source, probability):
     return place, highest, has_peak
 
 
-def _core_widths(source, place, probability):
-    """Return the width of each core, and that of the compact ones of the image."""
-    last = np.array(source.shape[::-1]) - 1
-    pixel = np.clip(np.floor(np.nan_to_num(place) + 0.5).astype(int), 0, last)
-    core_fwhm = peak_widths(source, 0.0, pixel[:, 1], pixel[:, 0])
+def typical_width(core_fwhm, probability):
+    """
+    Return the FWHM of the compact sources of an image.
+
+    Parameters
+    ----------
+    core_fwhm, probability : 1D `~numpy.ndarray` of float
+        Of all detections, as of `Positions`.
+
+    Returns
+    -------
+    width : float
+        In pixels, as of `Positions`.
+    """
     width = source_width(core_fwhm, probability)
     if np.isnan(width):
         known = core_fwhm[np.isfinite(core_fwhm)]
         width = float(np.median(known)) if known.size else _DEFAULT_WIDTH
-    return core_fwhm, width
+    return width
+
+
+def noise_around(data, *, source, noise, usable, width):
+    """
+    Measure the noise that positions have.
+
+    Parameters
+    ----------
+    data, source, noise, usable
+        As for `measure_positions`; the middle of a large image is enough.
+    width : float
+        The FWHM of the compact sources in pixels, from `typical_width`.
+
+    Returns
+    -------
+    covariance : 2D `~numpy.ndarray` or `None`
+        As of `bgrem.sky.noise.noise_covariance`; `None` where too few pixels tell it.
+    """
+    source = np.where(usable, source, 0)
+    residual, sky = _residual(data, source, usable, width)
+    return _covariance(residual - sky, source, noise, usable)
+
+
+def _residual(data, source, usable, width):
+    """Return what is left of the image without its sources, and the sky in it."""
+    residual = np.where(usable, data - source, 0)
+    return residual, _smooth(residual, usable, _SKY_SIGMA * width)
+
+
+def _covariance(residual, source, noise, usable):
+    clean = usable & (noise > 0) & away_from_sources(source, noise)
+    if np.count_nonzero(clean) <= _MIN_CLEAN:
+        return None
+    residual = np.divide(residual, noise, out=np.zeros_like(residual), where=clean)
+    return noise_covariance(residual, clean, _NOISE_REACH)
 
 
 def _smooth(residual, usable, sigma):

@@ -46,6 +46,7 @@ def segment(
     footprint=None,
     mask=None,
     peaks=None,
+    width=None,
 ):
     """
     Make a segmentation image: one label for each detection.
@@ -76,6 +77,9 @@ def segment(
     peaks : structured `~numpy.ndarray`, optional
         The peaks of the probability outside the mask, if they are known already, as
         `bgrem.detect.peaks.find_peaks` returns them, with all above ``threshold``.
+    width : float, optional
+        The FWHM of a star in pixels, if this is a part of an image that is known as a
+        whole. Default: what the peaks tell (`bgrem.detect.hierarchy.image_width`).
 
     Returns
     -------
@@ -104,7 +108,7 @@ def segment(
     if peaks is None:
         peaks = find_peaks(probability, mask, threshold)
     peaks = peaks[peaks['probability'] >= threshold]
-    labels = _label_sources(source, peaks, rms, footprint, mask)
+    labels = _label_sources(source, peaks, rms, footprint, mask, width)
     if not deblend:
         labels, _ = ndimage.label(labels > 0, structure=_EIGHT_CONNECTED)
     labels = _drop_small(labels, n_pixels)
@@ -166,9 +170,9 @@ def detection_mask(source, probability, rms, *, threshold, footprint=None, mask=
     return _label_sources(source, peaks, rms, footprint, mask) > 0
 
 
-def _label_sources(source, peaks, rms, footprint, mask):
+def _label_sources(source, peaks, rms, footprint, mask, width=None):
     """Return the labels of the sources: here alone it is decided what is one."""
-    width = image_width(source, rms, peaks)
+    width = width or image_width(source, rms, peaks)
     y, x = peaks['y'], peaks['x']
     hidden_y, hidden_x = find_hidden_cores(source, rms, y, x, width, mask)
     y, x = np.append(y, hidden_y), np.append(x, hidden_x)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 from astropy.io import fits
+from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 from astropy.nddata.bitmask import interpret_bit_flags
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
@@ -16,9 +17,13 @@ from bgrem.files.opening import check_size, fits_errors, open_fits
 from bgrem.files.units import parse_unit
 
 __all__ = [
+    'ERROR_TYPES',
     'FitsImage',
+    'celestial_wcs',
+    'masked_pixels',
     'parse_bits',
     'read_error',
+    'read_gain',
     'read_hdu',
     'read_image',
     'read_images',
@@ -28,6 +33,12 @@ __all__ = [
     'readable_header',
 ]
 
+#: What the values of an error map can be.
+ERROR_TYPES = {
+    'std': StdDevUncertainty,
+    'var': VarianceUncertainty,
+    'ivar': InverseVariance,
+}
 # In the flags of these telescopes all but one bit are information.
 _DO_NOT_USE = {'JWST': 1, 'ROMAN': 1}
 
@@ -223,7 +234,7 @@ def read_hdu(hdus, path, index, plane=None, **place):
         data=data,
         header=header,
         primary_header=hdus[0].header.copy() if index else None,
-        wcs=_celestial_wcs(header, hdus, path, data.shape),
+        wcs=celestial_wcs(header, hdus, path, data.shape),
         unit=parse_unit(header.get('BUNIT'), path),
         version=hdus[index].ver,
         plane=plane,
@@ -312,9 +323,32 @@ def read_mask(path, hdu=None, *, bits=None, image=None):
     FileNotFoundError, MemoryError, ValueError
         As for `read_images`.
     """
-    values, header, primary = _read_map(path, hdu, image)
+    values, *headers = _read_map(path, hdu, image)
+    return masked_pixels(values, bits, *headers)
+
+
+def masked_pixels(values, bits, header, primary_header):
+    """
+    Return which pixels a mask hides.
+
+    Parameters
+    ----------
+    values : 2D `~numpy.ndarray`
+        The mask, or a part of it.
+
+    bits : int or `None`
+        As for `read_mask`.
+
+    header, primary_header : `~astropy.io.fits.Header`
+        Of the HDU and the file that it is in.
+
+    Returns
+    -------
+    mask : 2D `~numpy.ndarray` of bool
+        As of `read_mask`.
+    """
     if bits is None and header.get('EXTNAME') == 'DQ':
-        bits = _DO_NOT_USE.get(primary.get('TELESCOP'))
+        bits = _DO_NOT_USE.get(primary_header.get('TELESCOP'))
     if bits is None:
         return values != 0
     # Beyond 2**53 floats skip integers, but no flag is as high as that.
@@ -403,6 +437,44 @@ def read_weight(path, hdu=None, *, image=None):
     return weight
 
 
+def read_gain(gain, image):
+    """
+    Return the gain as a number.
+
+    Parameters
+    ----------
+    gain : float or str
+        A number, or the name of a keyword of the header.
+
+    image : `FitsImage`
+        The image with the header.
+
+    Returns
+    -------
+    gain : float
+        Positive.
+
+    Raises
+    ------
+    ValueError
+        If there is no such keyword, or it is not a positive number.
+    """
+    try:
+        value = float(gain)
+    except ValueError:
+        for header in (image.header, image.primary_header or {}):
+            if gain in header:
+                value = header[gain]
+                break
+        else:
+            msg = f'{image.path}, HDU {image.hdu}, has no keyword {gain} for the gain'
+            raise ValueError(msg) from None
+    if not (isinstance(value, (int, float)) and np.isfinite(value) and value > 0):
+        msg = f'gain must be a positive number, got {value!r}'
+        raise ValueError(msg)
+    return float(value)
+
+
 def _read_map(path, hdu, image):
     """Return pixels, header and primary header of what stands beside an image."""
     path = Path(path)
@@ -421,8 +493,10 @@ def _read_map(path, hdu, image):
 _PLACE = ('version', 'number', 'n_images')
 
 
-def _celestial_wcs(header, hdus, path, shape):
-    """Return the WCS of the last two array axes, or None."""
+def celestial_wcs(header, hdus, path, shape):
+    """
+    Return the WCS of the last two array axes, or None.
+    """
     with warnings.catch_warnings():
         # wcslib reports what it repaired in old headers: not our business.
         warnings.simplefilter('ignore')

@@ -1,32 +1,35 @@
-"""Images read and written some rows at a time, for files larger than the memory."""
+"""Images read some rows at a time, for files larger than the memory."""
 
 import bz2
 import gzip
 import lzma
-import os
 import shutil
-import warnings
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 
-from bgrem.files.cards import (
-    EXTENSION,
-    add_history,
-    plain_text,
-    product_header,
-    provenance_cards,
-)
 from bgrem.files.hdus import hdu_name, image_indices, map_index
-from bgrem.files.io import FitsImage, readable_header
+from bgrem.files.io import (
+    FitsImage,
+    celestial_wcs,
+    masked_pixels,
+    readable_header,
+)
 from bgrem.files.opening import check_size, fits_errors, open_fits
+from bgrem.files.units import parse_unit
 
-__all__ = ['FitsRows', 'MapsFile', 'ZarrMaps', 'ZarrRows', 'open_mask', 'open_rows']
+__all__ = [
+    'FitsRows',
+    'MaskRows',
+    'ZarrRows',
+    'open_map',
+    'open_mask',
+    'open_rows',
+]
 
 ZARR_ENDING = '.zarr'
 _OPENERS = {'.gz': gzip.open, '.bz2': bz2.open, '.xz': lzma.open}
-_BLOCK = 2880  # bytes of which a FITS file is made
 
 
 class FitsRows:
@@ -71,14 +74,15 @@ class FitsRows:
             self._lead, self.shape = tuple(lead), tuple(hdu.shape[-2:])
             self.dtype = self[0:1].dtype
             header = readable_header(hdu.header)
+            wcs = celestial_wcs(header, self._hdus, path, self.shape)
         self.image = FitsImage(
             path=self._path,
             hdu=name,
             data=None,
             header=header,
             primary_header=self._hdus[0].header.copy() if index else None,
-            wcs=None,
-            unit=None,
+            wcs=wcs,
+            unit=parse_unit(header.get('BUNIT'), path),
             version=hdu.ver,
             plane=plane,
             **place,
@@ -93,6 +97,38 @@ class FitsRows:
     def close(self):
         """Close the file."""
         self._hdus.close()
+
+
+class MaskRows:
+    """
+    A mask of which some bits count, read by rows.
+
+    Parameters
+    ----------
+    rows : `FitsRows` or `ZarrRows`
+        The mask.
+
+    bits : int or `None`
+        As for `bgrem.files.io.read_mask`.
+
+    Attributes
+    ----------
+    shape : tuple of 2 int
+        Its shape.
+    """
+
+    def __init__(self, rows, bits):
+        self._rows, self._bits, self.shape = rows, bits, rows.shape
+        image = rows.image
+        self._headers = image.header, image.primary_header or image.header
+
+    def __getitem__(self, rows):
+        """Return some rows (a slice): `True` where the image is masked."""
+        return masked_pixels(self._rows[rows], self._bits, *self._headers)
+
+    def close(self):
+        """Close the file."""
+        self._rows.close()
 
 
 class ZarrRows:
@@ -193,7 +229,7 @@ def open_rows(path, hdu=None, plane=None, *, folder):
     ]
 
 
-def open_mask(path, hdu, image, *, folder):
+def open_mask(path, hdu, image, *, bits=None, folder):
     """
     Open the mask of an image, to be read by rows.
 
@@ -205,13 +241,33 @@ def open_mask(path, hdu, image, *, folder):
     image : `bgrem.files.io.FitsImage`
         The image that it masks.
 
+    bits : int or `None`, optional
+        As for `bgrem.files.io.read_mask`.
+
     folder : `~pathlib.Path`
         As for `open_rows`.
 
     Returns
     -------
-    mask : `FitsRows` or `ZarrRows`
-        Not zero where the image is masked.
+    mask : `MaskRows`
+        `True` where the image is masked.
+    """
+    return MaskRows(open_map(path, hdu, image, folder=folder), bits)
+
+
+def open_map(path, hdu, image, *, folder):
+    """
+    Open a map that belongs to an image, as that of its errors, to be read by rows.
+
+    Parameters
+    ----------
+    path, hdu, image, folder
+        As for `open_mask`.
+
+    Returns
+    -------
+    rows : `FitsRows` or `ZarrRows`
+        The map.
     """
     path = Path(path)
     if path.suffix.lower() == ZARR_ENDING:
@@ -239,141 +295,3 @@ def _unpacked(path, folder):
             shutil.copyfileobj(packed, file, 2**22)
         temporary.replace(target)
     return target
-
-
-class MapsFile:
-    """
-    A FITS file of maps that are written some rows at a time.
-
-    Parameters
-    ----------
-    path : path-like
-        The file, which is replaced.
-
-    images : list of tuple
-        For each image its `FitsRows` or `ZarrRows`, the dtype of each map by its name,
-        and how they were made (dict).
-    """
-
-    def __init__(self, path, images):
-        self._places, headers, offset = {}, [], 0
-        primary = fits.PrimaryHDU(
-            header=product_header(images[0][0].image.primary_header)
-        )
-        primary.header.extend(provenance_cards(images[0][2]), update=True)
-        for number, (rows, dtypes, meta) in enumerate(
-            [(None, {'': None}, None), *images]
-        ):
-            for name, dtype in dtypes.items():
-                hdu = primary if rows is None else _hdu(name, dtype, rows, meta)
-                text = _header_bytes(hdu)
-                headers.append((offset, text))
-                offset += len(text)
-                if rows is not None:
-                    dtype = np.dtype(dtype).newbyteorder('>')
-                    self._places[number - 1, name] = offset, dtype, rows.shape[1]
-                    n_bytes = rows.shape[0] * rows.shape[1] * dtype.itemsize
-                    offset += -(-n_bytes // _BLOCK) * _BLOCK
-        self._file = Path(path).open('wb')  # noqa: SIM115
-        self._file.truncate(offset)
-        for place, text in headers:
-            self._file.seek(place)
-            self._file.write(text)
-
-    def write(self, number, rows, maps):
-        """
-        Write some rows.
-
-        Parameters
-        ----------
-        number : int
-            Of the image, from 0.
-
-        rows : slice
-            The rows.
-
-        maps : dict of str to 2D `~numpy.ndarray`
-            The maps in these rows.
-        """
-        for name, values in maps.items():
-            offset, dtype, width = self._places[number, name]
-            self._file.seek(offset + rows.start * width * dtype.itemsize)
-            self._file.write(np.ascontiguousarray(values, dtype=dtype).data)
-
-    def close(self):
-        """Close the file, once all of it is on disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-
-
-def _hdu(name, dtype, rows, meta):
-    """Return an HDU without pixels of its own."""
-    image = rows.image
-    pixels = np.broadcast_to(np.zeros((), dtype=dtype), rows.shape)
-    hdu = fits.ImageHDU(pixels, header=product_header(image.header), name=name)
-    hdu.header.extend(provenance_cards(meta), update=True)
-    if image.n_images > 1:
-        hdu.ver = image.number + 1
-        hdu.header[EXTENSION] = (plain_text(image.hdu), 'HDU of the input')
-    if name == 'PROBABILITY':
-        hdu.header.remove('BUNIT', ignore_missing=True)
-    if name == 'SCI':
-        add_history(hdu.header, meta, image)
-    return hdu
-
-
-def _header_bytes(hdu):
-    with warnings.catch_warnings():
-        # Odd cards of the input header are repaired, or kept as they are.
-        warnings.simplefilter('ignore', fits.verify.VerifyWarning)
-        hdu.verify('silentfix+ignore')
-        return hdu.header.tostring().encode('ascii')
-
-
-class ZarrMaps:
-    """
-    A Zarr group of maps that are written some rows at a time.
-
-    Parameters
-    ----------
-    path : path-like
-        The group, which is replaced.
-
-    images : list of tuple
-        As for `MapsFile`. Of several images each has a group named by its number.
-
-    chunks : tuple of 2 int, optional
-        The chunks of the arrays. Default ``(1024, 1024)``.
-    """
-
-    def __init__(self, path, images, chunks=(1024, 1024)):
-        import zarr
-
-        root = zarr.open_group(str(path), mode='w')
-        self._groups = []
-        for number, (rows, dtypes, meta) in enumerate(images):
-            group = root.create_group(str(number)) if len(images) > 1 else root
-            group.attrs.update(_plain_attributes(meta))
-            group.attrs['header'] = product_header(rows.image.header).tostring('\n')
-            for name, dtype in dtypes.items():
-                size = [min(n, m) for n, m in zip(chunks, rows.shape, strict=True)]
-                group.create_array(name, shape=rows.shape, chunks=size, dtype=dtype)
-            self._groups.append(group)
-
-    def write(self, number, rows, maps):
-        """Write some rows, as `MapsFile`."""
-        for name, values in maps.items():
-            self._groups[number][name][rows] = values
-
-    def close(self):
-        """There is nothing to be closed."""
-
-
-def _plain_attributes(meta):
-    """Return what JSON can hold."""
-    return {
-        name: value if isinstance(value, (int, float, bool)) else str(value)
-        for name, value in meta.items()
-        if value is not None
-    }

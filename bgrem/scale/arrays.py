@@ -32,7 +32,7 @@ from bgrem.sky.bands import NeedsWhole, split_rows, widen
 from bgrem.sky.blank import BLANK_MARGIN, BlankMeasurement
 from bgrem.sky.boxes import SkyMeasurement
 from bgrem.sky.normalize import MARGIN, NormalizationMeasurement
-from bgrem.sky.sampling import middle_of
+from bgrem.sky.windows import middle_of
 
 __all__ = ['SubtractedArrays', 'subtract_array']
 

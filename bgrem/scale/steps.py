@@ -31,6 +31,7 @@ __all__ = [
     'Sky',
     'as_float',
     'check_sampling',
+    'choose_binning',
     'float_dtype',
     'measure_hidden',
     'normalize_rows',
@@ -389,9 +390,9 @@ class FoundMeasurement(Measurement):
         self.stage = None
 
 
-def check_sampling(found, data, hidden):
+def choose_binning(found, data, hidden):
     """
-    Raise an error for an image that the network has to see in other pixels.
+    Choose in which squares of pixels the network has to see an image.
 
     Parameters
     ----------
@@ -399,16 +400,41 @@ def check_sampling(found, data, hidden):
         What was found in the image.
     data, hidden : 2D `~numpy.ndarray`
         From `Hidden.apply`, in the middle of the image
-        (`bgrem.sky.sampling.middle_of`).
+        (`bgrem.sky.windows.middle_of`).
+
+    Returns
+    -------
+    binning : int
+        The side of the squares in pixels, see `bgrem.sky.sampling.choose_sampling`.
+
+    Raises
+    ------
+    NeedsWhole
+        If it has to be sharpened, too.
+    """
+    width = source_width(found.widths, found.probability)
+    binning, sharpening = choose_sampling(data, hidden, width)
+    if sharpening:
+        msg = 'its noise is nearly as smooth as its sources'
+        raise NeedsWhole(msg)
+    return binning
+
+
+def check_sampling(found, data, hidden):
+    """
+    Raise an error for an image that the network has to see in other pixels.
+
+    Parameters
+    ----------
+    found, data, hidden
+        As for `choose_binning`.
 
     Raises
     ------
     NeedsWhole
         If it has.
     """
-    width = source_width(found.widths, found.probability)
-    binning, sharpening = choose_sampling(data, hidden, width)
-    if binning != 1 or sharpening:
+    if choose_binning(found, data, hidden) != 1:
         msg = 'it is broader or smoother than the weights know'
         raise NeedsWhole(msg)
 

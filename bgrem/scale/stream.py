@@ -3,46 +3,30 @@ Files of any size, a band of rows after the other.
 """
 
 import json
-import shutil
-import warnings
 from contextlib import ExitStack, closing
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-
-import numpy as np
-from astropy.utils.exceptions import AstropyUserWarning
-from tqdm.auto import tqdm
+from typing import NamedTuple
 
 from bgrem.checks import check_count
-from bgrem.files.products import FITS_ENDINGS, check_output
-from bgrem.files.rows import ZARR_ENDING, MapsFile, ZarrMaps, open_mask, open_rows
-from bgrem.pipeline import FINISH_MARGIN, describe
-from bgrem.scale.steps import (
-    Found,
-    FoundMeasurement,
-    Job,
-    Sky,
-    as_float,
-    check_sampling,
-    float_dtype,
-    measure_hidden,
-    normalize_rows,
-    run_tiles,
+from bgrem.files.io import ERROR_TYPES, parse_bits
+from bgrem.files.products import (
+    CATALOG_ENDINGS,
+    FITS_ENDINGS,
+    check_output,
+    write_catalog,
 )
+from bgrem.files.rows import ZARR_ENDING, open_map, open_mask, open_rows
+from bgrem.scale.errors import ErrorRows
+from bgrem.scale.image import StreamedImage
+from bgrem.scale.options import CatalogOptions
+from bgrem.scale.output import Output, publish
 from bgrem.scale.work import Work
-from bgrem.sky.bands import NeedsWhole, measure, split_rows, widen
-from bgrem.sky.blank import BlankMeasurement
-from bgrem.sky.boxes import SkyMeasurement
-from bgrem.sky.normalize import MARGIN, NormalizationMeasurement
-from bgrem.sky.sampling import middle_of
 
-__all__ = ['subtract_file']
+__all__ = ['detect_file', 'subtract_file']
 
 #: The endings of the files that can be written row by row.
 ENDINGS = (*(one for one in FITS_ENDINGS if not one.endswith('.gz')), ZARR_ENDING)
-_CHUNK = 2**20  # pixels of a chunk of Zarr
-_MAPS = ('SCI', 'BACKGROUND', 'BACKGROUND_RMS', 'SOURCE', 'PROBABILITY')
 
 
 def subtract_file(
@@ -52,16 +36,25 @@ def subtract_file(
     hdu=None,
     plane=None,
     mask=None,
+    mask_bits=None,
+    error=None,
+    error_type='std',
     weights='optical',
     n_steps=None,
     n_symmetries=1,
     device='auto',
     batch_size=None,
+    catalog=True,
+    threshold=None,
+    false_discovery_rate=0.05,
+    effective_gain=None,
+    zero_point=None,
+    aperture_correction=False,
     progress=False,
     overwrite=False,
 ):
     """
-    Subtract the sky of an image of any size, from file to file.
+    Subtract the sky of an image of any size, and measure its sources, file to file.
 
     Parameters
     ----------
@@ -70,8 +63,9 @@ def subtract_file(
         two-dimensional array of Zarr (a folder that ends in ``.zarr``).
     output_path : path-like
         The file to make: FITS, or Zarr if it ends in ``.zarr``. It has the extensions
-        (arrays) SCI, BACKGROUND, BACKGROUND_RMS, SOURCE and PROBABILITY as ``bgrem
-        subtract`` writes them, with headers and WCS of the input.
+        (arrays) SCI, BACKGROUND, BACKGROUND_RMS, SOURCE, PROBABILITY, SEGM and CATALOG
+        as ``bgrem subtract`` writes them, with headers and WCS of the input. In Zarr,
+        CATALOG is a group with an array for each column.
     hdu : int or str, optional
         The number or name of one HDU (of an array of a Zarr group). Default: every
         image named SCI, else the first one and the other chips of its camera.
@@ -80,8 +74,23 @@ def subtract_file(
     mask : path-like or tuple, optional
         A file like the input, or the file and an HDU of it: not zero at pixels that
         must not be used. Pixels that are not finite are masked anyhow.
+    mask_bits : int or str, optional
+        The bits of the mask that count, as ``5``, ``'1,4'`` or ``'~4'`` (all others).
+        Default: all, and of the data quality of JWST and Roman only DO_NOT_USE.
+    error : path-like or tuple, optional
+        A file like the input, or the file and an HDU of it: the total error of each
+        pixel, as for `bgrem.DiffusionBackground`.
+    error_type : {'std', 'var', 'ivar'}, optional
+        Whether it holds standard deviations (default), variances or inverse variances.
     weights, n_steps, n_symmetries, device, batch_size
         As for `bgrem.DiffusionBackground`.
+    catalog : bool, optional
+        Whether to detect and measure the sources; without, there is neither SEGM nor
+        CATALOG. Default `True`.
+    threshold, false_discovery_rate, zero_point, aperture_correction
+        As for `DiffusionBackground.catalog <bgrem.DiffusionBackground>`.
+    effective_gain : float or str, optional
+        The same, or the keyword of the header that has it.
     progress : bool or str, optional
         Whether to show progress bars; a text is put before their names. Default
         `False`.
@@ -93,7 +102,8 @@ def subtract_file(
     meta : list of dict
         For each image of the input how its maps were made, as `DiffusionBackground.meta
         <bgrem.DiffusionBackground>`, with the medians of its sky
-        (``background_median``) and of its noise (``background_rms_median``).
+        (``background_median``) and of its noise (``background_rms_median``) and the
+        number of its sources (``n_sources``).
 
     Raises
     ------
@@ -103,22 +113,31 @@ def subtract_file(
     Warns
     -----
     `~astropy.utils.exceptions.AstropyUserWarning`
-        If an image can only be processed as a whole, in memory (see Notes).
+        If an image can only be processed as a whole, in memory (see Notes), if a source
+        is larger than what is seen around a block, or as `DiffusionBackground.detect
+        <bgrem.DiffusionBackground>`.
 
     Notes
     -----
     The result is that of ``DiffusionBackground(data, mask=mask)``: level, noise, tiles
-    and boxes are those of the whole image. Memory is that of a few hundred full rows,
-    of the middle 2048 x 2048 pixels, and some 4 bytes for each pixel of the image.
+    and boxes are those of the whole image, and so are threshold, PSF and curve of
+    growth of the catalogue. Memory is that of a few hundred full rows, of the middle
+    2048 x 2048 pixels, some 4 bytes for each pixel of the image, and about a kilobyte
+    for each source.
+
+    A segment belongs to the block of a megapixel in which it begins, whatever other
+    blocks it reaches into, and is measured once, with all that lies around it. Where it
+    comes near the edge of what is seen, more is, up to 1024 pixels around the block.
 
     The work is kept beside the output, in a folder of its name with ``.parts`` at its
-    end, about nine bytes for each pixel. Where it is interrupted, the same call goes on
-    with it: no tile that is finished is run again. The output appears when it is whole;
-    then the folder is removed.
+    end, about 14 bytes for each pixel (22 with errors), and the output itself. Where it
+    is interrupted, the same call goes on with it: no tile and no block that is finished
+    is done again. The output appears when it is whole; then the folder is removed.
 
     Some images cannot be told from their bands: those with few counts in a pixel,
-    those that the network has to see in larger pixels (`bgrem.sky.sampling`), and all
-    with weights of counts. They are read as a whole, with a warning.
+    those whose noise is nearly as smooth as their sources (they are sharpened, see
+    `bgrem.sky.sampling`), and all with weights of counts. They are read as a whole,
+    with a warning.
 
     Examples
     --------
@@ -129,49 +148,247 @@ def subtract_file(
     >>> data = np.random.default_rng(1).normal(1000, 5, (100, 100))
     >>> with TemporaryDirectory() as folder:
     ...     fits.writeto(f'{folder}/in.fits', data)
-    ...     (meta,) = subtract_file(f'{folder}/in.fits', f'{folder}/out.fits')
+    ...     (meta,) = subtract_file(
+    ...         f'{folder}/in.fits', f'{folder}/out.fits', catalog=False
+    ...     )
     ...     background = fits.getdata(f'{folder}/out.fits', 'BACKGROUND')
     >>> background.shape, round(meta['background_median'])
     ((100, 100), 1000)
     """
-    from bgrem.weights import load_weights
-
-    weights = load_weights(weights)
-    if n_steps is not None:
-        check_count('n_steps', n_steps)
-    options = {
-        'weights': weights,
-        'n_steps': weights.n_steps if n_steps is None else n_steps,
-        'n_symmetries': n_symmetries,
-        'device': device,
-        'batch_size': batch_size,
-    }
-    _check_options(**options)
-    masks = (
-        () if mask is None else (mask, None) if isinstance(mask, str | Path) else mask
+    beside = _Beside(_place(mask), mask_bits, _place(error), error_type)
+    output = _check_output(
+        output_path, overwrite=overwrite, inputs=beside.files(input_path)
     )
-    inputs = (input_path, *masks[:1])
-    output = _check_output(output_path, overwrite=overwrite, inputs=inputs)
-    work = Work(output, _key(inputs, hdu, plane, masks[1:], options))
-    bar = progress if isinstance(progress, str) else ('' if progress else False)
-    try:
-        with ExitStack() as files:
-            images = []
-            for rows in open_rows(input_path, hdu, plane, folder=work.folder):
-                files.enter_context(closing(rows))
-                masked = None
-                if masks:
-                    masked = open_mask(*masks, rows.image, folder=work.folder)
-                    files.enter_context(closing(masked))
-                    _check_shape(rows, masked)
-                images.append(_Image(rows, masked, options, work, bar))
-            for image in images:
-                image.measure()
-            _write(output, images, work, overwrite=overwrite)
-            return [image.meta for image in images]
-    except BaseException:
-        work.remove_if_nothing_is_done()
-        raise
+    measured = None
+    if catalog:
+        measured = CatalogOptions(
+            threshold,
+            false_discovery_rate,
+            beside.check_gain(effective_gain),
+            zero_point,
+            aperture_correction,
+        )
+    with _Run(
+        output,
+        input_path,
+        beside,
+        places=(hdu, plane),
+        progress=progress,
+        weights=weights,
+        n_steps=n_steps,
+        n_symmetries=n_symmetries,
+        device=device,
+        batch_size=batch_size,
+    ) as run:
+        path = run.work.folder / f'output{output.suffix}'
+        made = Output(path, run.images(), measured, run.work)
+        made.write()
+        publish(path, output, overwrite=overwrite)
+    return made.metas
+
+
+def detect_file(
+    input_path,
+    output_path,
+    *,
+    hdu=None,
+    plane=None,
+    mask=None,
+    mask_bits=None,
+    error=None,
+    error_type='std',
+    weights='optical',
+    n_steps=None,
+    n_symmetries=1,
+    device='auto',
+    batch_size=None,
+    threshold=None,
+    false_discovery_rate=0.05,
+    effective_gain=None,
+    zero_point=None,
+    aperture_correction=False,
+    progress=False,
+    overwrite=False,
+):
+    """
+    Detect and measure the sources of an image of any size, from file to file.
+
+    Parameters
+    ----------
+    input_path, hdu, plane, mask, mask_bits, error, error_type
+        As for `bgrem.subtract_file`.
+    output_path : path-like
+        The catalogue to make: FITS, ECSV or CSV.
+    weights, n_steps, n_symmetries, device, batch_size
+        As for `bgrem.DiffusionBackground`.
+    threshold, false_discovery_rate, zero_point, aperture_correction
+        As for `DiffusionBackground.catalog <bgrem.DiffusionBackground>`.
+    effective_gain : float or str, optional
+        The same, or the keyword of the header that has it.
+    progress, overwrite
+        As for `bgrem.subtract_file`.
+
+    Returns
+    -------
+    meta : list of dict
+        As of `bgrem.subtract_file`.
+
+    Raises
+    ------
+    FileExistsError, FileNotFoundError, ValueError
+        If a file cannot be read or written, or a parameter is out of range.
+
+    Warns
+    -----
+    `~astropy.utils.exceptions.AstropyUserWarning`
+        As `bgrem.subtract_file`.
+
+    Notes
+    -----
+    All is as in `bgrem.subtract_file`, but that the maps are kept only while the
+    catalogue is made.
+
+    Examples
+    --------
+    >>> from bgrem import detect_file
+    >>> detect_file('mosaic.fits', 'catalog.fits', zero_point=25)  # doctest: +SKIP
+    """
+    beside = _Beside(_place(mask), mask_bits, _place(error), error_type)
+    inputs = beside.files(input_path)
+    output = check_output(
+        output_path, overwrite=overwrite, inputs=inputs, endings=CATALOG_ENDINGS
+    )
+    measured = CatalogOptions(
+        threshold,
+        false_discovery_rate,
+        beside.check_gain(effective_gain),
+        zero_point,
+        aperture_correction,
+    )
+    with _Run(
+        output,
+        input_path,
+        beside,
+        places=(hdu, plane),
+        progress=progress,
+        weights=weights,
+        n_steps=n_steps,
+        n_symmetries=n_symmetries,
+        device=device,
+        batch_size=batch_size,
+    ) as run:
+        made = Output(run.work.folder / 'output.fits', run.images(), measured, run.work)
+        table = made.write()
+        write_catalog(
+            output, table, made.provenance, overwrite=overwrite, inputs=inputs
+        )
+    return made.metas
+
+
+def _place(path):
+    """Return file and HDU of a map beside the image, or nothing."""
+    if path is None:
+        return ()
+    return (path, None) if isinstance(path, str | Path) else tuple(path)
+
+
+class _Beside(NamedTuple):
+    """What is beside an image."""
+
+    mask: tuple
+    mask_bits: object
+    error: tuple
+    error_type: str
+
+    def files(self, path):
+        """Return all files that are read for that of an image."""
+        return (path, *self.mask[:1], *self.error[:1])
+
+    def check_gain(self, gain):
+        """Return a gain, unless there is a total error, which has it already."""
+        if self.error and gain is not None:
+            msg = (
+                'effective_gain must be None where the total error is known, which '
+                'has the photon noise of the sources already'
+            )
+            raise ValueError(msg)
+        return gain
+
+
+class _Run(ExitStack):
+    """
+    The work on a file, from its options to its images.
+
+    At the end of the block the work is removed, as it is where there is nothing to go
+    on with.
+    """
+
+    def __init__(self, output, path, beside, *, places, progress, weights, **options):
+        from bgrem.weights import load_weights
+
+        super().__init__()
+        weights = load_weights(weights)
+        if options['n_steps'] is not None:
+            check_count('n_steps', options['n_steps'])
+        else:
+            options['n_steps'] = weights.n_steps
+        self._options = {'weights': weights, **options}
+        _check_options(**self._options)
+        bits = beside.mask_bits
+        if isinstance(bits, str):
+            bits = parse_bits(bits)
+        if beside.error_type not in ERROR_TYPES:
+            kinds = ', '.join(ERROR_TYPES)
+            msg = f'error_type must be one of {kinds}, got {beside.error_type!r}'
+            raise ValueError(msg)
+        self._path, self._beside, self._places = path, beside, places
+        self._bits = bits
+        known = [*places, beside.mask[1:], bits, beside.error[1:], beside.error_type]
+        self.work = Work(output, _key(beside.files(path), known, self._options))
+        self._bar = (
+            progress if isinstance(progress, str) else ('' if progress else False)
+        )
+
+    def __exit__(self, kind, *details):
+        super().__exit__(kind, *details)
+        if kind is None:
+            self.work.remove()
+        else:
+            self.work.remove_if_nothing_is_done()
+
+    def images(self):
+        """
+        Return the images (list of `bgrem.scale.image.StreamedImage`).
+        """
+        images, folder = [], self.work.folder
+        for rows in open_rows(self._path, *self._places, folder=folder):
+            self.enter_context(closing(rows))
+            masked = errors = None
+            if self._beside.mask:
+                masked = self._open(rows, open_mask, 'mask', bits=self._bits)
+            if self._beside.error:
+                errors = ErrorRows(
+                    self._open(rows, open_map, 'error'),
+                    self._beside.error_type,
+                    rows.image.unit,
+                )
+            images.append(
+                StreamedImage(rows, masked, errors, self._options, self.work, self._bar)
+            )
+        return images
+
+    def _open(self, rows, function, name, **options):
+        """Open a map beside an image."""
+        place = getattr(self._beside, name)
+        found = function(*place, rows.image, folder=self.work.folder, **options)
+        self.enter_context(closing(found))
+        if found.shape != rows.shape:
+            msg = (
+                f'data and {name} must have the same shape, got {rows.shape} in HDU '
+                f'{rows.image.hdu} and {found.shape}'
+            )
+            raise ValueError(msg)
+        return found
 
 
 def _check_options(weights, n_steps, n_symmetries, device, batch_size):  # noqa: ARG001
@@ -181,15 +398,6 @@ def _check_options(weights, n_steps, n_symmetries, device, batch_size):  # noqa:
     resolve_device(device)
     if batch_size is not None:
         check_count('batch_size', batch_size)
-
-
-def _check_shape(rows, masked):
-    if masked.shape != rows.shape:
-        msg = (
-            f'data and mask must have the same shape, got {rows.shape} in HDU '
-            f'{rows.image.hdu} and {masked.shape}'
-        )
-        raise ValueError(msg)
 
 
 def _check_output(path, *, overwrite, inputs):
@@ -206,7 +414,7 @@ def _check_output(path, *, overwrite, inputs):
     return check_output(path, overwrite=overwrite, inputs=inputs, endings=ENDINGS)
 
 
-def _key(inputs, hdu, plane, mask_hdu, options):
+def _key(inputs, places, options):
     """Return what must be the same for work to be gone on with."""
     known = {name: value for name, value in options.items() if name != 'weights'}
     del known['batch_size']
@@ -219,277 +427,6 @@ def _key(inputs, hdu, plane, mask_hdu, options):
         'version': version('bgrem'),
         'weights': options['weights'].sha256,
         'files': files,
-        'hdus': [hdu, plane, mask_hdu],
+        'hdus': places,
     }
     return json.dumps(known, default=str, sort_keys=True)
-
-
-class _Image:
-    """One image of a file, and what is known of it."""
-
-    def __init__(self, rows, masked, options, work, bar):
-        self.rows, self._masked, self._work, self._bar = rows, masked, work, bar
-        self._options = options
-        self._name = f'{rows.image.number}'
-        self.job = Job(rows.shape, float_dtype(rows.dtype), **options)
-        self.whole = None
-
-    def measure(self):
-        """Go through all steps but the last, or all at once where that is needed."""
-        try:
-            if self.job.weights.is_for_counts:
-                msg = 'it is a map of counts'
-                raise NeedsWhole(msg)
-            self._run_network()
-            self._check()
-            self.sky  # noqa: B018
-        except NeedsWhole as exc:
-            image = self.rows.image
-            msg = (
-                f'{image.path}, HDU {image.hdu}, is processed as a whole, in memory: '
-                f'{exc}'
-            )
-            warnings.warn(msg, AstropyUserWarning, stacklevel=3)
-            self.whole = self._as_whole()
-
-    def _as_whole(self):
-        from bgrem.background import DiffusionBackground
-
-        everything = slice(0, self.job.shape[0])
-        mask = None if self._masked is None else self._masked[everything] != 0
-        return DiffusionBackground(
-            self.rows[everything],
-            mask=mask,
-            progress=self._bar if self._bar is False else (self._bar or True),
-            **self._options,
-        )
-
-    def _kept(self, name, measure):
-        """Return what was measured already, or measure it."""
-        name = f'{name}-{self._name}'
-        if not self._work.has(name):
-            self._work.save(name, measure())
-        return self._work.load(name)
-
-    def _measured(self, measurement, read, what):
-        """Go through a measurement, with a progress bar."""
-        with self._progress(what, None) as bar:
-
-            def read_on(rows):
-                bar.update()
-                return read(rows)
-
-            return measure(measurement, read_on)
-
-    def _progress(self, what, total, unit='band', initial=0):
-        return tqdm(
-            total=total,
-            desc=f'{self._bar or ""}{what}',
-            unit=unit,
-            leave=False,
-            initial=initial,
-            disable=self._bar is False,
-        )
-
-    def _read(self, rows):
-        mask = None if self._masked is None else self._masked[rows]
-        return as_float(self.rows[rows], mask)
-
-    @cached_property
-    def layout(self):
-        """Its tiles."""
-        return self.job.layout
-
-    @cached_property
-    def hidden(self):
-        """What hides its pixels."""
-        return self._kept(
-            'hidden',
-            lambda: measure_hidden(
-                self._measured(
-                    BlankMeasurement(self.job.shape), self._read, 'unusable pixels'
-                )
-            ),
-        )
-
-    def _read_hidden(self, rows):
-        wider = widen(rows, self.hidden.margin, self.job.shape[0])
-        inner = slice(rows.start - wider.start, rows.stop - wider.start)
-        return [one[inner] for one in self.hidden.apply(*self._read(wider))]
-
-    @cached_property
-    def maps(self):
-        """Its level and noise."""
-        measurement = NormalizationMeasurement(self.job.shape, self.job.dtype)
-        return self._kept(
-            'maps',
-            lambda: (
-                self._measured(measurement, self._read_hidden, 'level and noise').result
-            ),
-        )
-
-    def _run_network(self):
-        """Run the network on all rows of tiles that are not finished."""
-        layout = self.layout
-        n_rows, n_columns = len(layout.y_starts), len(layout.x_starts)
-        todo = [k for k in range(n_rows) if not self._work.has(self._tiles(k))]
-        done = (n_rows - len(todo)) * n_columns
-        with self._progress('sources', len(layout), 'tile', done) as bar:
-            for row in todo:
-                part, place = layout.part(slice(row, row + 1))
-                wider = widen(place[0], self.maps.margin + MARGIN, self.job.shape[0])
-                data, hidden = self._read_hidden(wider)
-                image = normalize_rows(
-                    self.job, self.maps, place[0], data, hidden, wider.start
-                )
-                found = run_tiles(self.job, image, part)
-                self._work.save_maps(
-                    self._tiles(row), [one for one in found if one is not None]
-                )
-                bar.update(n_columns)
-
-    def _tiles(self, row):
-        return f'tiles-{self._name}-{row}'
-
-    def _blended(self, rows):
-        """Return what the network found in some rows."""
-        layout, total = self.layout, None
-        for row in range(len(layout.y_starts)):
-            _, (covered, _) = layout.part(slice(row, row + 1))
-            both = slice(max(covered.start, rows.start), min(covered.stop, rows.stop))
-            if both.start >= both.stop:
-                continue
-            shape = covered.stop - covered.start, self.job.shape[1]
-            inner = slice(both.start - covered.start, both.stop - covered.start)
-            maps = self._work.load_maps(self._tiles(row), shape, inner)
-            if total is None:
-                shape = rows.stop - rows.start, self.job.shape[1]
-                total = [np.zeros(shape, np.float32) for _ in maps]
-            place = slice(both.start - rows.start, both.stop - rows.start)
-            for one, values in zip(total, maps, strict=True):
-                one[place] += values
-        return total if len(total) == 2 else (*total, None)
-
-    def found(self, rows):
-        """Return what was found in some rows (`Found`)."""
-        near = widen(rows, FINISH_MARGIN, self.job.shape[0])
-        wider = widen(near, self.maps.margin + MARGIN, self.job.shape[0])
-        data, hidden = self._read_hidden(wider)
-        blended = self._blended(near)
-        return Found(self.job, self.maps, rows, data, hidden, wider.start, blended)
-
-    def _check(self):
-        """Raise an error where the image has to be seen in another way."""
-        self._kept('check', self._measure_found)
-
-    def _measure_found(self):
-        def read(rows):
-            one = self.found(rows)
-            return one.data, one.hidden, one.noise, one.source, one.probability
-
-        known = self._measured(
-            FoundMeasurement(self.job.shape), read, 'widths of sources'
-        )
-        rows, columns = middle_of(self.job.shape)
-        data, hidden = self._read_hidden(slice(*rows.indices(self.job.shape[0])[:2]))
-        check_sampling(known, data[:, columns], hidden[:, columns])
-        return known.bounds
-
-    @cached_property
-    def sky(self):
-        """Its sky."""
-
-        def read(rows):
-            one = self.found(rows)
-            with np.errstate(invalid='ignore'):
-                return one.data - one.source, ~one.hidden, one.noise, one.source
-
-        sky = self._kept(
-            'sky',
-            lambda: self._measured(SkyMeasurement(self.job.shape), read, 'sky'),
-        )
-        bounds = self._work.load(f'check-{self._name}')
-        return Sky(self.job, sky, self.hidden.unit, bounds)
-
-    @property
-    def meta(self):
-        """How its maps were made."""
-        if self.whole is not None:
-            median, noise = (
-                float(np.median(one))
-                for one in (self.whole.background_mesh, self.whole.background_rms_mesh)
-            )
-            meta = self.whole.meta
-        else:
-            from bgrem.denoise.run import resolve_device
-
-            job, sky = self.job, self.sky
-            meta = {
-                **describe(
-                    job.weights,
-                    'local',
-                    n_steps=job.n_steps,
-                    n_symmetries=job.n_symmetries,
-                    device=resolve_device(job.device),
-                ),
-                'remove_stripes': False,
-                'boxes': 'auto',
-                'box_size': (sky.box_size,) * 2,
-                'filter_size': (1, 1),
-            }
-            median, noise = sky.median, sky.noise
-        return {**meta, 'background_median': median, 'background_rms_median': noise}
-
-    def products(self, rows):
-        """Return all maps in some rows, by name."""
-        if self.whole is not None:
-            whole = self.whole
-            maps = (
-                whole.subtract(),
-                whole.background,
-                whole.background_rms,
-                whole.source,
-                whole.detection_probability,
-            )
-            return dict(zip(_MAPS, [one[rows] for one in maps], strict=True))
-        found = self.found(rows)
-        level, noise = self.sky.maps(rows)
-        data, _ = self._read(rows)
-        unit = self.job.dtype.type(self.hidden.unit)
-        maps = data - level, level, noise, found.source * unit, found.probability
-        return dict(zip(_MAPS, maps, strict=True))
-
-
-def _write(output, images, work, *, overwrite):
-    """Write the maps of all images, and let them appear at once."""
-    records = []
-    for image in images:
-        dtypes = dict.fromkeys(_MAPS, image.job.dtype)
-        dtypes['PROBABILITY'] = np.dtype(np.float32)
-        meta = {k: v for k, v in image.meta.items() if not k.startswith('background_')}
-        records.append((image.rows, dtypes, meta))
-    temporary = work.folder / f'output{output.suffix}'
-    if output.suffix.lower() == ZARR_ENDING:
-        shutil.rmtree(temporary, ignore_errors=True)
-        bands = split_rows(images[0].job.shape)
-        height = bands[0].stop
-        chunks = height, max(_CHUNK // height, 1)
-        file = ZarrMaps(temporary, records, chunks)
-    else:
-        file = MapsFile(temporary, records)
-    with closing(file):
-        for number, image in enumerate(images):
-            bands = split_rows(image.job.shape)
-            if image.whole is not None:
-                bands = [slice(0, image.job.shape[0])]
-            with image._progress('writing', len(bands)) as bar:
-                for rows in bands:
-                    file.write(number, rows, image.products(rows))
-                    bar.update()
-    if not overwrite and output.exists():
-        msg = f'output file {output} has appeared meanwhile'
-        raise FileExistsError(msg)
-    if output.is_dir():
-        shutil.rmtree(output)
-    temporary.replace(output)
-    work.remove()

@@ -9,9 +9,10 @@ import shutil
 
 import numpy as np
 
-__all__ = ['Work']
+__all__ = ['FlatMap', 'Work']
 
-_PARTS = ('hidden', 'maps', 'tiles', 'check', 'sky')  # of the work on an image
+# of the work on an image; what follows is quickly done again
+_PARTS = ('hidden', 'maps', 'tiles', 'check', 'sky')
 
 
 class Work:
@@ -112,6 +113,23 @@ class Work:
             for number in range(n_maps)
         ]
 
+    def flat_map(self, name, shape, dtype):
+        """
+        Return a map that is kept with the work.
+
+        Parameters
+        ----------
+        name : str
+            Its name.
+        shape, dtype
+            As for `FlatMap`.
+
+        Returns
+        -------
+        flat_map : `FlatMap`
+        """
+        return FlatMap(self.folder / name, shape, dtype)
+
     def remove(self):
         """
         Remove all of it.
@@ -124,3 +142,43 @@ class Work:
         """
         if not any(one.name.startswith(_PARTS) for one in self.folder.glob('*-*')):
             self.remove()
+
+
+class FlatMap:
+    """
+    A map in a file of nothing else, of which any part can be read and written.
+
+    Parameters
+    ----------
+    path : `~pathlib.Path`
+        The file; made, with zeros, if it is not there.
+    shape : tuple of 2 int
+        The shape of the map.
+    dtype : dtype
+        That of its values.
+    """
+
+    def __init__(self, path, shape, dtype):
+        self._path, self._shape, self._dtype = path, shape, np.dtype(dtype)
+        size = shape[0] * shape[1] * self._dtype.itemsize
+        if not path.exists() or path.stat().st_size != size:
+            with path.open('wb') as file:
+                file.truncate(size)
+
+    def __getitem__(self, place):
+        """Return a copy of a part (a tuple of slice)."""
+        values = np.memmap(self._path, self._dtype, 'r', shape=self._shape)
+        # of the file no more stays in memory than what is copied
+        return np.array(values[place])
+
+    def __setitem__(self, place, values):
+        """Write a part (a tuple of slice)."""
+        values = np.ascontiguousarray(values, dtype=self._dtype)
+        (first, _, _), (left, _, _) = (
+            side.indices(n) for side, n in zip(place, self._shape, strict=True)
+        )
+        with self._path.open('r+b') as file:
+            # not by a map of the memory: on a full disk the process would be killed
+            for number, row in enumerate(values, start=first):
+                file.seek((number * self._shape[1] + left) * self._dtype.itemsize)
+                file.write(row.data)

@@ -7,10 +7,12 @@ of boxes cannot: a border that fewer exposures cover, a noisy column. Numpy and 
 only.
 """
 
+from functools import partial
+
 import numpy as np
 from scipy import ndimage
 
-__all__ = ['explains_better', 'sky_error']
+__all__ = ['MARGIN', 'explains_better', 'sky_error']
 
 # A pixel holds light of a source where the mean of the 3x3 pixels around it is this
 # many of its standard deviations above the sky; and so do some pixels around.
@@ -19,6 +21,8 @@ _MARGIN = 3
 # Beneath a source the error is that of the clean pixels in the first of these windows
 # that has enough of them.
 _WINDOWS = (17, 65, 257)
+#: So far, in pixels, an image tells of its sky error: twice the largest, and some.
+MARGIN = 264
 _MIN_CLEAN = 0.1
 # Variances closer than this to those around, in units of them, are no structure: the
 # photons of faint sources, and of the noise. Below the other they are not known.
@@ -39,7 +43,7 @@ _COST_CLIP = 5.0
 _MIN_GAIN = 10.0  # of the logarithm of the likelihood
 
 
-def sky_error(error, deviation, scale):
+def sky_error(error, deviation, scale, constants=None):
     """
     Take the photons of the sources out of a total error.
 
@@ -52,6 +56,9 @@ def sky_error(error, deviation, scale):
     scale : 2D `~numpy.ndarray` of float
         The noise as measured on the image, which need not be right everywhere; 0
         where there is none.
+    constants : dict, optional
+        What is the same all over an image, if this is a part of it: what is missing is
+        measured here, and added.
 
     Returns
     -------
@@ -71,21 +78,31 @@ def sky_error(error, deviation, scale):
     of ``error**2 = variance * (1 + k * deviation)`` is fitted to the clean pixels, and
     the variance divided by the bracket.
     """
+    constants = {} if constants is None else constants
+
+    def constant(name, measure):
+        if name not in constants:
+            constants[name] = measure()
+        return constants[name]
+
     variance = np.square(error)
     known = (variance > 0) & np.isfinite(deviation) & (scale > 0)
     if not known.any():
         return np.ones_like(error)
-    bright = _bright_pixels(variance, deviation, known)
+    bright = _bright_pixels(variance, deviation, known, constant)
     clean = known & ~bright
-    if not clean.any():
+    if not clean.any() and 'clean' not in constants:
         return np.ones_like(error)
-    typical = _local_mean(variance, clean)
+    typical = _local_mean(variance, clean, partial(constant, 'clean'))
     # once more without the noisy columns among them
     ordinary = clean & (np.abs(np.log(np.where(clean, variance / typical, 1))) < _OTHER)
-    if ordinary.any():
-        typical = _local_mean(variance, ordinary)
-    factor = np.median(scale[known] / error[known])
-    slope = _photon_slope(variance / typical, deviation, factor * error, clean)
+    if ordinary.any() or 'ordinary' in constants:
+        typical = _local_mean(variance, ordinary, partial(constant, 'ordinary'))
+    factor = constant('factor', lambda: np.median(scale[known] / error[known]))
+    slope = constant(
+        'slope',
+        lambda: _photon_slope(variance / typical, deviation, factor * error, clean),
+    )
     if slope:
         bracket = 1 + slope * np.where(known, deviation, 0)
         variance = variance / np.maximum(bracket, _MIN_FACTOR)
@@ -93,7 +110,7 @@ def sky_error(error, deviation, scale):
         variance > _LEAST * typical, np.minimum(variance, typical), typical
     )
     photons = _source_variance(
-        variance, typical, deviation, factor * error, bright & known
+        variance, typical, deviation, factor * error, bright & known, constant
     )
     variance = np.where(photons > _SOURCE_PART * variance, least, variance - photons)
     variance = np.maximum(variance, least)
@@ -130,7 +147,7 @@ def explains_better(scale, other, deviation):
     return bool(costs[0] + _MIN_GAIN < costs[1])
 
 
-def _bright_pixels(variance, deviation, known):
+def _bright_pixels(variance, deviation, known, constant):
     """Return where the 3x3 pixels together show light."""
     light, noise = (
         ndimage.uniform_filter(np.where(known, values, 0), 3)
@@ -139,17 +156,21 @@ def _bright_pixels(variance, deviation, known):
     noise = np.sqrt(np.maximum(noise, 0))  # its sum is rounded
     significance = np.divide(light, noise, out=light, where=noise > 0)
     # from below, where no sources are, and whatever factor the error is wrong by
-    low, middle = np.percentile(significance[known], [16, 50])
+    low, middle = constant(
+        'significance', lambda: np.percentile(significance[known], [16, 50])
+    )
     bright = known & (significance > middle + _LIGHT * (middle - low))
     return ndimage.binary_dilation(bright, iterations=_MARGIN)
 
 
-def _local_mean(variance, clean):
+def _local_mean(variance, clean, constant):
     """Return the geometric mean of the clean pixels around each pixel."""
     logarithm = np.zeros_like(variance)
     np.log(variance, out=logarithm, where=clean)
     weight = clean.astype(variance.dtype)
-    mean = np.full_like(variance, np.mean(logarithm[clean], dtype=float))
+    # where there is nothing clean around
+    mean = constant(lambda: np.mean(logarithm[clean], dtype=float))
+    mean = np.full_like(variance, mean)
     found = np.zeros(clean.shape, dtype=bool)
     for window in _WINDOWS:
         part = ndimage.uniform_filter(weight, window, mode='constant')
@@ -162,14 +183,18 @@ def _local_mean(variance, clean):
     return np.exp(mean)
 
 
-def _source_variance(variance, typical, deviation, noise, bright):
+def _source_variance(variance, typical, deviation, noise, bright, constant):
     """Return which part of the variance of bright pixels is that of their light."""
     light = np.where(bright, deviation, 0)
     light = np.maximum(light, ndimage.uniform_filter(light, 3))
     seen = bright & (light > _SEEN * noise)
-    if not seen.any():
-        return np.zeros_like(variance)
-    slope = np.median((variance / typical - 1)[seen] / light[seen])
+
+    def measure():
+        if not seen.any():
+            return 0.0
+        return np.median((variance / typical - 1)[seen] / light[seen])
+
+    slope = constant('of_light', measure)
     # of a wild pixel it may be more than float32 holds
     of_light = max(float(slope), 0.0) * typical.astype(float) * np.maximum(light, 0)
     return np.minimum(of_light, _MOST_VARIANCE).astype(variance.dtype)

@@ -33,6 +33,7 @@ from bgrem.sky.mesh import (
     measure_mesh,
     mesh_edges,
 )
+from bgrem.sky.windows import middle_of
 
 __all__ = [
     'MARGIN',
@@ -41,6 +42,8 @@ __all__ = [
     'NormalizationMeasurement',
     'check_factor',
     'estimate_normalization',
+    'learn_error',
+    'relative_error',
 ]
 
 _LARGEST = np.float32(1e30)  # in units of the noise; keeps sums and products finite
@@ -490,17 +493,77 @@ def _local_normalization(data, unusable, lag):
 
 def _use_error(maps, data, unusable, error, lag):
     """Give the scale the structure of an error map, if the image has it too."""
-    center, scale = maps.center, maps.scale
+    middle = middle_of(data.shape)
+    parts = [one[middle] for one in (maps.center, maps.scale, data, unusable, error)]
+    part = Normalization(*parts[:2]), *parts[2:]
+    if not _has_error(*part[:3]):
+        return maps
+    # a small image is all middle
+    constants = learn_error(*part) if parts[0].shape != data.shape else {}
+    relative, deviation = relative_error(maps, data, unusable, error, constants)
+    hidden = ~np.isfinite(deviation)
+    ratio = _local_normalization(deviation / relative, hidden, lag).scale
+    refined = np.where(maps.scale > 0, relative * ratio, 0)
+    if not explains_better(refined[middle], maps.scale[middle], deviation[middle]):
+        return maps
+    return Normalization(maps.center, refined)
+
+
+def learn_error(maps, data, unusable, error):
+    """
+    Learn what an error map means for the noise of the sky.
+
+    Parameters
+    ----------
+    maps : `Normalization`
+        The maps of the image without it.
+    data, unusable : 2D `~numpy.ndarray`
+        The image, or the middle of it, and its unusable pixels.
+    error : 2D `~numpy.ndarray` of float
+        As for `estimate_normalization`.
+
+    Returns
+    -------
+    constants : dict or `None`
+        For `relative_error`; `None` where the error map is of no use.
+    """
+    if not _has_error(maps, data, unusable):
+        return None
+    constants = {}
+    relative_error(maps, data, unusable, error, constants)
+    return constants
+
+
+def _has_error(maps, data, unusable):
+    """Whether each pixel has an error of its own: counts so few have none."""
+    visible = ~unusable & (maps.scale > 0)
+    if not visible.any():
+        return False
+    return not find_quantum(data[visible]) > np.median(maps.scale[visible])
+
+
+def relative_error(maps, data, unusable, error, constants):
+    """
+    Return the noise of the sky that an error map tells, up to a factor.
+
+    Parameters
+    ----------
+    maps, data, unusable, error
+        As for `learn_error`.
+    constants : dict
+        From there.
+
+    Returns
+    -------
+    relative : 2D `~numpy.ndarray` of float
+        The noise, but for the outer `bgrem.sky.error_map.MARGIN` pixels of a part.
+    deviation : 2D `~numpy.ndarray` of float
+        The image less its level; NaN where it cannot be used.
+    """
+    scale = maps.scale
     visible = ~unusable & (scale > 0)
-    if not visible.any() or find_quantum(data[visible]) > np.median(scale[visible]):
-        return maps
-    deviation = np.where(visible, data - center, np.nan).astype(scale.dtype)
-    relative = sky_error(error.astype(scale.dtype), deviation, scale)
-    ratio = _local_normalization(deviation / relative, ~visible, lag).scale
-    refined = np.where(scale > 0, relative * ratio, 0)
-    if not explains_better(refined, scale, deviation):
-        return maps
-    return Normalization(center, refined)
+    deviation = np.where(visible, data - maps.center, np.nan).astype(scale.dtype)
+    return sky_error(error.astype(scale.dtype), deviation, scale, constants), deviation
 
 
 def _constant_normalization(data, unusable, scale):

@@ -16,12 +16,12 @@ from scipy import ndimage
 from bgrem.sky.mesh import LAG, measure_noise
 from bgrem.sky.normalize import estimate_normalization
 from bgrem.sky.sharpening import gaussian_smoothness
+from bgrem.sky.windows import middle_of
 
 __all__ = [
     'bin_image',
     'bright_widths',
     'choose_sampling',
-    'middle_of',
     'noise_smoothness',
     'refine_source',
     'split_pixels',
@@ -69,8 +69,6 @@ _WINDOW = 24  # squares: half the side of the window in which a source is measur
 # The noise is measured on the middle of large images, on more of it where that is
 # hidden.
 _SIDES = 512, 2048
-# So are the widths of the sources, on more of it.
-_MAX_VIEW = 2048
 # A square counts where this part of its pixels does.
 _MIN_USABLE = 0.5
 
@@ -100,7 +98,8 @@ def choose_sampling(data, unusable, seen_width=math.nan):
 
     Notes
     -----
-    The middle of an image tells it, see `middle_of`.
+    The middle of an image tells it, see
+    `bgrem.sky.windows.middle_of`.
 
     Bright sources of more than 8.5 px, or of more than 4.3 px on noise that
     neighbouring pixels share, shall be about 2 squares wide. Where the noise is nearly
@@ -134,24 +133,6 @@ def choose_sampling(data, unusable, seen_width=math.nan):
             binning += 1
             smoothness = noise_smoothness(*bin_image(data, unusable, binning))
     return binning, 0.0
-
-
-def middle_of(shape, side=_MAX_VIEW):
-    """
-    Return the middle of a large image, or all of it.
-
-    Parameters
-    ----------
-    shape : tuple of 2 int
-        The shape of the image.
-    side : int, optional
-        The side of the middle in pixels. Default 2048.
-
-    Returns
-    -------
-    middle : tuple of 2 slice
-    """
-    return tuple(slice(max(0, (n - side) // 2), (n + side) // 2) for n in shape)
 
 
 def bin_image(data, unusable, binning):

@@ -4,11 +4,13 @@ Windows that say in little what a large image is like. Numpy only.
 
 import numpy as np
 
-__all__ = ['spread_windows']
+__all__ = ['middle_of', 'spread_windows']
 
 # Multiples of these fill a square evenly, however many are taken (Roberts 2018, "The
 # unreasonable effectiveness of quasirandom sequences"): 1/g and 1/g^2, g^3 = g + 1.
 _STEPS = 0.7548776662466927, 0.5698402909980532
+# Of large images the middle tells how wide the sources are, and what errors mean.
+_MAX_VIEW = 2048
 
 
 def spread_windows(shape, side):
@@ -37,3 +39,21 @@ def spread_windows(shape, side):
         np.s_[bottom[j] : top[j], left[i] : right[i]]
         for j, i in zip(rows, columns, strict=True)
     ]
+
+
+def middle_of(shape, side=_MAX_VIEW):
+    """
+    Return the middle of a large image, or all of it.
+
+    Parameters
+    ----------
+    shape : tuple of 2 int
+        The shape of the image.
+    side : int, optional
+        The side of the middle in pixels. Default 2048.
+
+    Returns
+    -------
+    middle : tuple of 2 slice
+    """
+    return tuple(slice(max(0, (n - side) // 2), (n + side) // 2) for n in shape)

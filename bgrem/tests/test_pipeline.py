@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from bgrem import pipeline
 from bgrem.detect.peaks import find_peaks
-from bgrem.pipeline import inspect_image, separate
+from bgrem.pipeline import WindowNoise, inspect_image, separate
 from bgrem.weights import load_weights
 
 
@@ -225,3 +225,16 @@ def test_invalid(data, options, match, tiny_weights):
 def test_unknown_weights(data):
     with pytest.raises(ValueError, match="weights 'nonsense' are not known"):
         separate(data, weights='nonsense')
+
+
+def test_window_noise():
+    """Known in windows, elsewhere as typical."""
+    noise = WindowNoise(
+        [np.s_[0:2, 0:2], np.s_[2:4, 2:5]], [np.ones((2, 2)), np.full((2, 3), 3.0)]
+    )
+    assert noise.typical == 3
+    part = noise.part(np.s_[1:3, 1:4], (4, 5))
+    assert part.tolist() == [[1, 3, 3], [3, 3, 3]]
+    whole = noise.part(np.s_[:, :], (4, 5))
+    assert np.argwhere(whole == 1).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert WindowNoise().typical is None

@@ -1,7 +1,9 @@
 """Tests of `bgrem subtract --stream`."""
 
+import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 
 from bgrem.cli.main import main
 from bgrem.tests.scale.conftest import MAPS, assert_same_maps, draw_image, in_memory
@@ -20,7 +22,7 @@ def test_stream(path, tiny_weights, capsys):
     options = ['-o', '{}-out.fits', '--weights', str(tiny_weights), '--stream']
     assert main(['subtract', path, *options, '--mask', '[BPM]']) == 0
     said = capsys.readouterr()
-    assert 'in.fits: median sky 1' in said.out
+    assert 'median sky 1' in said.out
     assert 'in-out.fits' in said.out
     assert 'sources' in said.err
     with fits.open('in-out.fits') as hdus, fits.open(path) as given:
@@ -37,11 +39,11 @@ def test_stream(path, tiny_weights, capsys):
 @pytest.mark.parametrize(
     'option',
     [
-        ['--error', '[ERR]'],
+        ['--weight', '[WHT]'],
         ['--remove-stripes'],
         ['--box-size', '32'],
         ['--normalization', 'global'],
-        ['--gain', '2'],
+        ['--exposure', '[EXP]'],
     ],
 )
 def test_options_that_need_the_whole_image(option, path, tiny_weights, capsys):
@@ -49,6 +51,33 @@ def test_options_that_need_the_whole_image(option, path, tiny_weights, capsys):
     assert main(['subtract', path, *options, *option]) == 1
     said = capsys.readouterr().err
     assert f'{option[0]} cannot be given with --stream: it needs the whole' in said
+
+
+def test_catalog(path, tiny_weights, capsys):
+    """Both commands have the segments and the catalogue that they have in memory."""
+    options = ['--weights', str(tiny_weights), '--threshold', '0.0195', '--gain', '2']
+    options += ['--mask', '[BPM]', '--zero-point', '25', '--aperture-correction']
+    for name, more in (('memory', []), ('stream', ['--stream'])):
+        assert main(['subtract', path, '-o', f'{name}.fits', *options, *more]) == 0
+        assert main(['detect', path, '-o', f'{name}.ecsv', *options, *more]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(';')[:2] for line in said[:2]] == [
+        line.split(';')[:2] for line in said[2:]
+    ]
+    found, expected = (
+        [Table.read(f'{name}.fits', hdu='CATALOG'), Table.read(f'{name}.ecsv')]
+        for name in ('stream', 'memory')
+    )
+    for one, other in zip(found, expected, strict=True):
+        assert one.colnames == other.colnames
+        assert len(one) == len(other) > 0
+        np.testing.assert_allclose(one['kron_flux'], other['kron_flux'])
+        assert 'total_flux' in one.colnames
+    labels = [fits.getdata(f'{name}.fits', 'SEGM') for name in ('stream', 'memory')]
+    np.testing.assert_array_equal(*labels)
+    options += ['--stream', '--regions', 'out.reg', '-o', 'out.ecsv']
+    assert main(['detect', path, *options]) == 1
+    assert '--regions cannot be given with --stream' in capsys.readouterr().err
 
 
 def test_bad_file(path, tiny_weights, capsys):

@@ -10,10 +10,16 @@ import pytest
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
-import bgrem.scale.stream
-from bgrem import DiffusionBackground, subtract_file
+import bgrem
+import bgrem.scale.seen
+from bgrem import DiffusionBackground
 from bgrem.sky.bands import split_rows
 from bgrem.tests.scale.conftest import MAPS, assert_same_maps, draw_image, in_memory
+
+
+def subtract_file(*args, **options):
+    """Make the maps alone."""
+    return bgrem.subtract_file(*args, catalog=False, **options)
 
 
 @pytest.fixture
@@ -35,7 +41,7 @@ def read(path, version=1):
 def count_tiles(monkeypatch, fail_at=None):
     """Count the calls of the network, and let one fail."""
     calls = []
-    run = bgrem.scale.stream.run_tiles
+    run = bgrem.scale.seen.run_tiles
 
     def counted(*args):
         calls.append(args[1][0].copy())
@@ -44,7 +50,7 @@ def count_tiles(monkeypatch, fail_at=None):
             raise KeyboardInterrupt(msg)
         return run(*args)
 
-    monkeypatch.setattr('bgrem.scale.stream.run_tiles', counted)
+    monkeypatch.setattr('bgrem.scale.seen.run_tiles', counted)
     return calls
 
 
@@ -178,16 +184,18 @@ def test_resume_runs_no_tile_again(path, whole, tiny_weights, monkeypatch):
 
 
 @pytest.mark.usefixtures('bands')
-@pytest.mark.parametrize('stage', ['FoundMeasurement', 'SkyMeasurement', 'MapsFile'])
+@pytest.mark.parametrize(
+    'stage', ['seen.FoundMeasurement', 'image.SkyMeasurement', 'output.MapsFile']
+)
 def test_failure_after_the_network(stage, path, whole, tiny_weights, monkeypatch):
     output = path.with_name('out.fits')
 
-    def fail(*_):
+    def fail(*_, **__):
         msg = 'disk full'
         raise OSError(msg)
 
     with monkeypatch.context() as patch:
-        patch.setattr(f'bgrem.scale.stream.{stage}', fail)
+        patch.setattr(f'bgrem.scale.{stage}', fail)
         with pytest.raises(OSError, match='disk full'):
             subtract_file(path, output, weights=tiny_weights)
     assert not output.exists()
@@ -221,18 +229,18 @@ def test_folder_of_somebody_else(path, tiny_weights):
 
 SCRIPT = """
     import os, signal, sys
-    import bgrem.scale.stream as stream, bgrem.sky.bands as bands
+    import bgrem.scale.seen as seen, bgrem.sky.bands as bands
     from bgrem import subtract_file
     bands._PIXELS = 64 * 260
     place, number = sys.argv[4], int(sys.argv[5])
-    function, calls = getattr(stream, place), []
+    function, calls = getattr(seen, place), []
     def killed(*args):
         calls.append(args)
         if len(calls) == number:
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*args)
-    setattr(stream, place, killed)
-    subtract_file(sys.argv[1], sys.argv[2], weights=sys.argv[3])
+    setattr(seen, place, killed)
+    subtract_file(sys.argv[1], sys.argv[2], weights=sys.argv[3], catalog=False)
 """
 
 
@@ -371,7 +379,8 @@ def test_memory(tmp_path, tiny_weights):
         for _ in range(0, size, 64):
             stream.write(rng.standard_normal((64, size), dtype='f4') + 100)
         stream.close()
-        subtract_file(path, sys.argv[2] + '/out.fits', weights=sys.argv[3])
+        subtract_file(path, sys.argv[2] + '/out.fits', weights=sys.argv[3],
+                      catalog=False)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     """
     peaks = []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from bgrem.sky.windows import spread_windows
+from bgrem.sky.windows import middle_of, spread_windows
 
 
 @pytest.mark.parametrize('shape', [(1, 1), (40, 40), (41, 300), (257, 130)])
@@ -26,3 +26,9 @@ def test_the_first_are_spread():
     row, column = np.mgrid[0:400:40, 0:400:40]
     distance = np.hypot(row[..., None] - y, column[..., None] - x).min(axis=-1)
     assert distance.max() <= 3 * 40
+
+
+def test_middle():
+    image = np.arange(5 * 9).reshape(5, 9)
+    assert_array_equal(image[middle_of(image.shape, 3)], image[1:4, 3:6])
+    assert image[middle_of(image.shape)].shape == (5, 9)

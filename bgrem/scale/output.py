@@ -1,0 +1,156 @@
+"""
+The file of what is made of images of any size.
+"""
+
+import shutil
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+
+from bgrem.files.io import read_gain
+from bgrem.files.maps import MapsFile, ZarrMaps
+from bgrem.files.products import catalog_table, join_tables
+from bgrem.files.rows import ZARR_ENDING
+from bgrem.scale.catalog import StreamedCatalog
+from bgrem.scale.image import MAPS
+from bgrem.scale.options import detect_whole
+from bgrem.scale.parts import StoredMaps
+from bgrem.sky.bands import split_rows
+
+__all__ = ['Output', 'publish']
+
+_CHUNK = 2**20  # pixels of a chunk of Zarr
+
+
+class Output:
+    """
+    The maps, segments and catalogue of all images on their way to their file.
+
+    Parameters
+    ----------
+    path : `~pathlib.Path`
+        The file, in the folder of the work.
+    images : list of `bgrem.scale.image.StreamedImage`
+        The images.
+    options : `bgrem.scale.options.CatalogOptions` or `None`
+        What is to be detected; `None` for maps alone.
+    work : `bgrem.scale.work.Work`
+        What is finished.
+
+    Attributes
+    ----------
+    metas : list of dict
+        As `bgrem.subtract_file` returns them, once all is written.
+    """
+
+    def __init__(self, path, images, options, work):
+        self._path, self._images, self._options = path, images, options
+        self._work, self.metas = work, []
+        self._promise = {} if options is None else options.promise
+        gain = None if options is None else options.effective_gain
+        self._gains = [
+            None if gain is None else read_gain(gain, image.rows.image)
+            for image in images
+        ]
+
+    def write(self):
+        """
+        Write all of it.
+
+        Returns
+        -------
+        table : `~astropy.table.Table` or `None`
+            The catalogue of all images, if there is to be one.
+        """
+        work, options = self._work, self._options
+        for image in self._images:
+            image.measure()
+        self.metas = [dict(image.meta) for image in self._images]
+        name = f'written-{"maps" if options is None else options.key}'
+        is_new = not (work.has(name) and self._path.exists())
+        stored = [self._flat_maps(image) for image in self._images]
+        with closing(self._open(is_new=is_new)) as file:
+            if is_new:
+                for image, flat_maps in zip(self._images, stored, strict=True):
+                    image.write(file, *flat_maps)
+                file.save()
+                work.save(name, None)
+            if options is None:
+                return None
+            tables = []
+            for number, image in enumerate(self._images):
+                maps = StoredMaps(file, image, *stored[number])
+
+                def write(rows, labels, number=number):
+                    file.write(number, rows, {'SEGM': labels.astype(np.int32)})
+
+                table, meta = self._detect(maps, self._gains[number], write)
+                self.metas[number] |= {**meta, 'n_sources': len(table)}
+                tables.append((image.rows.image.hdu, table))
+            table = join_tables(tables)
+            file.add_table(table, self.provenance)
+        return table
+
+    def _flat_maps(self, image):
+        """Return the flags of its pixels and, if it has some, its errors."""
+        shape, maps = image.job.shape, []
+        if image.errors is not None and image.whole is None:
+            maps = [self._work.flat_map(f'errors-{image.name}', shape, image.job.dtype)]
+        return self._work.flat_map(f'flags-{image.name}', shape, np.uint8), *maps
+
+    def _detect(self, maps, gain, write):
+        image, options = maps.image, replace(self._options, effective_gain=gain)
+        if image.whole is None:
+            found = StreamedCatalog(maps, options, self._work)
+            table, meta = found.measure(write)
+            return catalog_table(None) if table is None else table, meta
+        table, labels, meta = detect_whole(image.whole, options, image.rows.image.wcs)
+        write(slice(0, len(labels)), labels)
+        return table, meta
+
+    @property
+    def provenance(self):
+        """How the products were made."""
+        return {**self.metas[0], **self._promise}
+
+    def _open(self, *, is_new):
+        records = []
+        for image, meta in zip(self._images, self.metas, strict=True):
+            dtypes = dict.fromkeys(MAPS, image.job.dtype)
+            dtypes['PROBABILITY'] = np.dtype(np.float32)
+            if self._options is not None:
+                dtypes['SEGM'] = np.dtype(np.int32)
+            known = {k: v for k, v in meta.items() if not k.startswith('background_')}
+            records.append((image.rows, dtypes, {**known, **self._promise}))
+        if self._path.suffix.lower() != ZARR_ENDING:
+            return MapsFile(self._path, records, is_new=is_new)
+        if is_new:
+            shutil.rmtree(self._path, ignore_errors=True)
+        height = split_rows(self._images[0].job.shape)[0].stop
+        chunks = height, max(_CHUNK // height, 1)
+        return ZarrMaps(self._path, records, chunks, is_new=is_new)
+
+
+def publish(path, output, *, overwrite):
+    """
+    Let a file that is whole appear under its name.
+
+    Parameters
+    ----------
+    path, output : `~pathlib.Path`
+        The file, and its name to be.
+    overwrite : bool
+        Whether a file of that name may be replaced.
+
+    Raises
+    ------
+    FileExistsError
+        If there is one, and it may not.
+    """
+    if not overwrite and output.exists():
+        msg = f'output file {output} has appeared meanwhile'
+        raise FileExistsError(msg)
+    if output.is_dir():
+        shutil.rmtree(output)
+    path.replace(output)
