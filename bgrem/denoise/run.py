@@ -387,8 +387,7 @@ def average_views(run, x, names, n_symmetries):
     Parameters
     ----------
     run : callable
-        ``run(x)`` returns an object with maps of the shape of ``x`` but for the number of
-        channels.
+        ``run(x)`` returns an object with maps, each of the height and width of ``x``.
     x : `~torch.Tensor`
         Images, shape (B, C, H, W).
     names : sequence of str

@@ -170,8 +170,8 @@ def unfold(x, factor):
     Parameters
     ----------
     x : `~torch.Tensor`
-        Features of shape (B, C factor**2, H, W), channels last in memory, of which torch's
-        own takes twice the time.
+        Features of shape (B, C factor**2, H, W), channels last in memory, for which
+        torch's own takes twice the time.
 
     factor : int
         By how much height and width grow.

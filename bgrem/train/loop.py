@@ -64,7 +64,7 @@ def train(
 
     Every step draws its scenes from a seed made of ``config.seed`` and the
     step number, so a run that was stopped and resumed sees the same scenes as
-    one that was not.
+    one that was not. With a teacher the crops that are used several times are drawn anew.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """
 A teacher: trained weights whose answers a smaller network learns.
 
-The truth of a scene says where its sources are, also those that nobody could see in it. A
-trained network answers with what can be known, which is learnt with far fewer scenes.
+The truth of a scene says where its sources are, also those that nobody could see in
+it. A trained network answers with what can be known.
 """
 
 from typing import NamedTuple
@@ -63,9 +63,9 @@ class Teacher:
     """
     Gives lessons, each of them several times.
 
-    The answers of a teacher cost more than a step of a small student. So the crops of the
-    last batches are kept with them, and each step learns from some drawn at random, each
-    in one of the eight symmetries of the square.
+    The answers of a teacher cost more than a step of a small student. So the crops of
+    the last batches are kept with them, and each step learns from some drawn at random,
+    each in one of the eight symmetries of the square.
 
     Parameters
     ----------

@@ -100,7 +100,9 @@ class TestLesson:
     def test_between(self, lesson):
         source, centers = lesson.targets(0.5, torch.ones(2, 1, 1, 1))
         # half of the arcsinh of 5
-        torch.testing.assert_close(source, torch.full_like(source, 5).arcsinh().div(2).sinh())
+        torch.testing.assert_close(
+            source, torch.full_like(source, 5).arcsinh().div(2).sinh()
+        )
         torch.testing.assert_close(centers, torch.full_like(centers, 0.5))
 
     def test_the_teacher_says_nothing_of_what_it_has_not_seen(self, lesson):
@@ -126,7 +128,7 @@ class TestTeacher:
     def test_each_crop_is_used_several_times(self, config):
         teacher = Teacher(replace(config, teacher_uses=5), CPU)
         generator = torch.Generator().manual_seed(4)
-        drawn, draw = [], None
+        drawn = []
         draw = draw_noise(drawn)
         teacher.lesson(draw, 0, generator)
         n_first = len(drawn)
@@ -197,7 +199,9 @@ def test_student_learns_what_the_teacher_says(folder, config):
         weights = train(config_of, path, progress=False)
         student = Teacher(replace(config, teacher=str(weights)), CPU)
         answer = student.answer(image)
-        return [float((a - b).abs().mean()) for a, b in zip(answer, wanted, strict=True)]
+        return [
+            float((a - b).abs().mean()) for a, b in zip(answer, wanted, strict=True)
+        ]
 
     taught, not_taught = distances('1'), distances('0')
     assert taught[0] < 0.5 * not_taught[0]
