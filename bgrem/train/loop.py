@@ -64,7 +64,8 @@ def train(
 
     Every step draws its scenes from a seed made of ``config.seed`` and the
     step number, so a run that was stopped and resumed sees the same scenes as
-    one that was not. With a teacher the crops that are used several times are drawn anew.
+    one that was not; with a teacher, whose crops are used several times, these are
+    drawn anew.
 
     Parameters
     ----------
