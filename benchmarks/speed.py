@@ -15,6 +15,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from unittest.mock import patch
@@ -64,7 +65,7 @@ def training(options, folder):
 
 def inference(options, _):
     """Return a function that runs the shipped weights over an image."""
-    weights = load_weights('optical')
+    weights = load_weights(options.weights)
     size = options.image_size
     image = torch.randn(size, size, generator=torch.Generator().manual_seed(0)).numpy()
 
@@ -103,10 +104,10 @@ def _background2d(image, _):
     return background.background, background.background_rms
 
 
-def _constructor(image, _):
+def _constructor(image, _, weights='optical'):
     from bgrem import DiffusionBackground
 
-    found = DiffusionBackground(image, device='cpu')
+    found = DiffusionBackground(image, weights=weights, device='cpu')
     return found, found.background, found.background_rms
 
 
@@ -128,6 +129,9 @@ def measure_stage(name, options, folder):
 
     What the stage before has left is read from a file, so that memory is its own.
     """
+    stage = STAGES[name]
+    if name == 'constructor':
+        stage = partial(stage, weights=options.weights)
     with _settings(options):
         times = []
         for size in (256, *options.repeats * [options.image_size]):
@@ -138,7 +142,7 @@ def measure_stage(name, options, folder):
             if len(times) == 1:
                 small = _peak_memory()
             start = time.process_time()
-            left = STAGES[name](image, found)
+            left = stage(image, found)
             times.append(time.process_time() - start)
             if name in ('constructor', 'first detect'):
                 path.write_bytes(pickle.dumps(left[0]))
@@ -221,6 +225,7 @@ def _parse(arguments):
     add('--crop-size', type=int, default=128, help='side of a crop in pixels')
     add('--image-size', type=int, default=1024, help='side of the image')
     add('--density', type=float, default=5e-3, help='stars per pixel of the stages')
+    add('--weights', default='optical', help='of inference and stages')
     add('--float32', action='store_true', help='as without bfloat16 units')
     add('--bank', help='stamp bank; by default one of 8 PSFs is drawn')
     return parser.parse_args(arguments)

@@ -13,6 +13,7 @@ from bgrem.denoise.tiling import make_layout
 from bgrem.nn import sample
 
 __all__ = [
+    'average_views',
     'check_symmetries',
     'cpu_has_bfloat16',
     'denoise',
@@ -325,7 +326,7 @@ def resolve_device(device):
     return found
 
 
-def check_symmetries(value):
+def check_symmetries(value, name='n_symmetries'):
     """
     Check the number of symmetries.
 
@@ -333,6 +334,8 @@ def check_symmetries(value):
     ----------
     value : int
         The number.
+    name : str, optional
+        The name of the parameter.
 
     Returns
     -------
@@ -345,7 +348,7 @@ def check_symmetries(value):
         If it is not 1, 2, 4 or 8.
     """
     if value not in (1, 2, 4, 8):
-        msg = f'n_symmetries must be 1, 2, 4 or 8, got {value!r}'
+        msg = f'{name} must be 1, 2, 4 or 8, got {value!r}'
         raise ValueError(msg)
     return int(value)
 
@@ -371,22 +374,43 @@ def _run(network, run, names, n_symmetries, device, tiles, count):
         torch.autocast(device.type, torch.bfloat16, enabled=use_bfloat16),
     ):
         x = torch.from_numpy(tiles).to(device)
-        total = None
-        for number in range(n_symmetries):
-            output = run(network, _view(x, number), count)
-            maps = [
-                None if image is None else _view_back(image.float(), number)
-                for image in (getattr(output, name) for name in names)
-            ]
-            if total is not None:
-                maps = [
-                    a if b is None else a + b for a, b in zip(total, maps, strict=True)
-                ]
-            total = maps
-    return [
-        None if image is None else image[:, 0].div(n_symmetries).cpu().numpy()
-        for image in total
-    ]
+        maps = average_views(
+            lambda view: run(network, view, count), x, names, n_symmetries
+        )
+    return [None if one is None else one[:, 0].cpu().numpy() for one in maps]
+
+
+def average_views(run, x, names, n_symmetries):
+    """
+    Average what a network makes of images over symmetries of the square.
+
+    Parameters
+    ----------
+    run : callable
+        ``run(x)`` returns an object with maps, each of the height and width of ``x``.
+    x : `~torch.Tensor`
+        Images, shape (B, C, H, W).
+    names : sequence of str
+        The names of these maps.
+    n_symmetries : {1, 2, 4, 8}
+        Over how many views to average.
+
+    Returns
+    -------
+    maps : list of `~torch.Tensor` or `None`
+        A mean for each name, float32; `None` where the network has no such map.
+    """
+    total = None
+    for number in range(n_symmetries):
+        output = run(_view(x, number))
+        maps = [
+            None if image is None else _view_back(image.float(), number)
+            for image in (getattr(output, name) for name in names)
+        ]
+        if total is not None:
+            maps = [a if b is None else a + b for a, b in zip(total, maps, strict=True)]
+        total = maps
+    return [None if image is None else image / n_symmetries for image in total]
 
 
 def _view(x, number):

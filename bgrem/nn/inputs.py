@@ -97,8 +97,8 @@ def noise_bands(x, n_bands):
             x = x - _binomial(x)
         # A quarter of the pixels is enough; not the zeros of those without data.
         size = x[..., ::2, ::2].abs().flatten(1)
-        # in two steps, as nanmedian takes twice the time
-        known = [one[one > 0] for one in size]
+        # in two steps, as nanmedian takes twice the time; mostly all are known
+        known = [one if one.all() else one[one > 0] for one in size]
         noise = [one.median() if len(one) else size.new_tensor(0.6745) for one in known]
         noise = torch.stack(noise) / 0.6745
         bands.append((x / noise.view(-1, 1, 1, 1)).clamp(-6, 6))

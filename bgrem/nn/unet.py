@@ -21,6 +21,7 @@ from .layers import (
     UpSample,
     pixel_gain,
     pointwise,
+    unfold,
 )
 
 __all__ = ['AttentionUNet', 'CountsOutput', 'NetworkOutput', 'UNetConfig']
@@ -297,7 +298,7 @@ class AttentionUNet(nn.Module):
             x = x.float()
             gain = pixel_gain(x) if config.normalize else None
             maps = pointwise(self.head, x, gain)
-        return functional.pixel_shuffle(maps, config.unshuffle)
+        return unfold(maps, config.unshuffle)
 
     def _fold(self, images, noise_variance):
         """Return what the first 3x3 convolution sees with its `_folded_weight`."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bgrem._config import Configuration
+from bgrem.denoise.run import check_symmetries
 from bgrem.nn import CosineSchedule, UNetConfig
 from bgrem.simulate import CountsConfig, SceneConfig
 from bgrem.weights import load_weights
@@ -24,6 +25,8 @@ _COUNTS = (
     'validation_scenes',
     'inference_steps',
     'decay_steps',
+    'teacher_crops',
+    'teacher_uses',
 )
 
 
@@ -166,6 +169,22 @@ class TrainingConfig(Configuration):
     tile_size, tile_overlap : int
         Their tiles, in pixels.
 
+    teacher : str or `None`
+        Weights, by name or file, whose answers are learnt beside the truth. Not with
+        ``counts``.
+
+    teacher_fraction : float
+        The part of the teacher in what is learnt.
+
+    teacher_symmetries : {1, 2, 4, 8}
+        Over how many symmetries of the square its answers are averaged.
+
+    teacher_uses : int
+        How often each crop is learnt from, about.
+
+    teacher_crops : int
+        How many crops are kept for that, with the answers, in memory: 11 bytes a pixel.
+
     Raises
     ------
     ValueError
@@ -212,6 +231,11 @@ class TrainingConfig(Configuration):
     measured_fraction: float = 0.0
     tile_size: int = 256
     tile_overlap: int = 64
+    teacher: str | None = None
+    teacher_fraction: float = 0.9
+    teacher_symmetries: int = 2
+    teacher_uses: int = 6
+    teacher_crops: int = 1200
 
     def __post_init__(self):
         for name in _COUNTS:
@@ -225,6 +249,7 @@ class TrainingConfig(Configuration):
             'observed_fraction',
             'decay_rate',
             'measured_fraction',
+            'teacher_fraction',
         ):
             self._require(name, 0 <= getattr(self, name) <= 1, 'must be in [0, 1]')
         for name, choices in (
@@ -246,6 +271,12 @@ class TrainingConfig(Configuration):
             'counts',
             self.counts is not None or self.network.transfer != 'counts',
             "must be given for a network whose transfer is 'counts'",
+        )
+        check_symmetries(self.teacher_symmetries, 'teacher_symmetries')
+        self._require(
+            'teacher',
+            self.teacher is None or (self.counts is None and self.network.center_head),
+            'must be None for counts, or for a network without center_head',
         )
         if self.counts is not None:
             largest = self.counts.patch_size
@@ -399,6 +430,7 @@ def fine_tuning_config(init):
         noise_gain=None,
         family_fraction=0.0,
         measured_fraction=1.0,
+        teacher=None,
         # Drawing the bank must not take longer than the training.
         bank_psfs=min(config.bank_psfs, _FINE_TUNING_PSFS),
         n_steps=1000,

@@ -37,6 +37,7 @@ from .examples import draw_examples
 from .frames import FrameComposer, read_frames
 from .optimizer import Optimizers
 from .processes import Processes
+from .teaching import Teacher
 from .validation import Validation
 
 __all__ = ['train']
@@ -63,7 +64,8 @@ def train(
 
     Every step draws its scenes from a seed made of ``config.seed`` and the
     step number, so a run that was stopped and resumed sees the same scenes as
-    one that was not.
+    one that was not; with a teacher, whose crops are used several times, these are
+    drawn anew.
 
     Parameters
     ----------
@@ -134,6 +136,7 @@ class _Run:
         self.device = device
         self.is_for_counts = config.network.transfer == 'counts'
         self.families = []
+        self.teacher = config.teacher and Teacher(config, device)
         if config.counts is None:
             self._prepare_scenes(n_workers)
         else:
@@ -235,11 +238,10 @@ class _Run:
         seed = config.seed * 1_000_000_007 + self.step
         seed += self.processes.rank * 500_000_003
         generator = torch.Generator(self.device).manual_seed(seed)
-        draw = draw_counts_examples if self.is_for_counts else draw_examples
-        examples = draw(self._choose_composer(generator), config, generator)
+        examples, lesson = self._draw(generator)
         rate = self._noise_rate(config.batch_size, generator)
         self.network.train()
-        loss, _ = self._loss(self.parallel, examples, rate)
+        loss, _ = self._loss(self.parallel, examples, rate, lesson)
         # the same in all processes, which do the same then
         value = self.processes.mean(float(loss.detach()))
         if not value < _SPIKE * self.recent:
@@ -267,6 +269,20 @@ class _Run:
         self.optimizer = Optimizers(self.network, self.config)
         self.skipped = 0
 
+    def _draw(self, generator):
+        """
+        The examples of a step, and a lesson about them if there is a teacher.
+        """
+        function = draw_counts_examples if self.is_for_counts else draw_examples
+
+        def draw():
+            return function(self._choose_composer(generator), self.config, generator)
+
+        if self.teacher is None:
+            return draw(), None
+        lesson = self.teacher.lesson(draw, self.step, generator)
+        return lesson.examples, lesson
+
     def _choose_composer(self, generator):
         if not self.families:
             return self.composer
@@ -280,7 +296,7 @@ class _Run:
         observed = draw[0] < self.config.observed_fraction
         return self.config.schedule.noise_rate(torch.where(observed, 1.0, draw[1]))
 
-    def _loss(self, network, examples, rate=None):
+    def _loss(self, network, examples, rate=None, lesson=None):
         """
         The training loss, and the map in which sources are looked for.
         """
@@ -299,6 +315,10 @@ class _Run:
         x = source + rate * background
         output = self._forward(network, x, rate.flatten() ** 2)
         predicted = x - rate * output.background
+        if lesson is not None:
+            observed = rate == config.schedule.noise_rate(torch.ones_like(rate))
+            source, centers = lesson.targets(config.teacher_fraction, observed)
+            background = (x - source) / rate
         if config.loss_space == 'arcsinh':
             pair = torch.arcsinh(predicted), torch.arcsinh(source)
             # One noise sigma, seen through the slope of the arcsinh there.

@@ -19,7 +19,7 @@ from bgrem.nn import (
     sample,
 )
 from bgrem.nn.inputs import compress, noise_bands, sinusoidal_embedding
-from bgrem.nn.layers import Context, lay_out, pixel_norm, pointwise
+from bgrem.nn.layers import Context, lay_out, pixel_norm, pointwise, unfold
 from bgrem.simulate.noise import correlate
 
 SMALL_PAPER = UNetConfig(widths=(4, 8, 8), image_channels=4, embedding_dim=8)
@@ -271,6 +271,15 @@ class TestPointwise:
         x, gain = torch.randn(2, 3, 4, 6), torch.rand(2, 1, 4, 6)
         torch.testing.assert_close(pointwise(conv, x), conv(x))
         torch.testing.assert_close(pointwise(conv, x, gain), conv(x * gain))
+
+
+class TestUnfold:
+    @pytest.mark.parametrize('factor', [1, 2, 4])
+    def test_values(self, factor):
+        x = torch.arange(2 * 32 * 3 * 5.0).reshape(2, 3, 5, 32).movedim(-1, 1)
+        folded = functional.pixel_unshuffle(unfold(x, factor), factor)
+        assert torch.equal(folded, x)
+        assert float(unfold(x, factor)[0, 0, 0, 0]) == 0
 
 
 class TestCompress:
