@@ -32,8 +32,14 @@ NAMES = [
     'ystar_saao_satstreak',
 ]
 
-# Crowds that fill the image, stars narrower than a pixel, filaments.
-DOUBTFUL = {'spitzer_irac_glimpse', 'twomass_k_gc', 'wise12um_w5'}
+# Crowds that fill the image, stars narrower than a pixel, filaments, few photons.
+DOUBTFUL = {
+    'fermi_3fhl_gc_10GeV',
+    'fermi_gc_8deg_two_evtypes',
+    'spitzer_irac_glimpse',
+    'twomass_k_gc',
+    'wise12um_w5',
+}
 
 NO_IMAGES = 'no real images: set BGREM_TEST_DATA to the folder that holds them'
 pytestmark = [
