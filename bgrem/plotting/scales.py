@@ -205,5 +205,5 @@ def level_scale(values, least):
     """
     low, middle, high = (percentile(values, percent) for percent in (0.5, 50, 99.5))
     # of a sky of counts, which are never negative, half of the colours would be unused
-    lowest = max(middle - least, 0.0) if low >= 0 else middle - least
+    lowest = max(middle - least, 0.0) if high > low >= 0 else middle - least
     return Scale(min(low, lowest), max(high, middle + least))

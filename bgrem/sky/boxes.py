@@ -115,7 +115,8 @@ class BoxSky:
         """
         largest = np.finfo(dtype).max
         level, noise, error = (
-            np.clip(values * unit, -largest, largest).astype(dtype)
+            # in double precision, as a unit may be beyond float32
+            np.clip(values.astype(float) * unit, -largest, largest).astype(dtype)
             for values in (self.level, self.noise, self.error)
         )
         if bounds is not None:

@@ -483,6 +483,7 @@ class TestSpeedCommand:
             crop_size=32,
             image_size=64,
             float32=True,
+            weights='optical',
         )
         speed_, cpu, peak, before = speed.measure(name, options, tmp_path)
         assert speed_ > 0
