@@ -183,9 +183,9 @@ def subtract_file(
     catalog: bool = True,
     threshold: float | None = None,
     false_discovery_rate: float = 0.05,
-    effective_gain: float | str | None = None,
     zero_point: float | None = None,
     aperture_correction: bool = False,
+    effective_gain: float | str | None = None,
     progress: bool | str = False,
     overwrite: bool = False,
 ) -> list[dict[str, Any]]: ...
@@ -206,9 +206,9 @@ def detect_file(
     batch_size: int | None = None,
     threshold: float | None = None,
     false_discovery_rate: float = 0.05,
-    effective_gain: float | str | None = None,
     zero_point: float | None = None,
     aperture_correction: bool = False,
+    effective_gain: float | str | None = None,
     progress: bool | str = False,
     overwrite: bool = False,
 ) -> list[dict[str, Any]]: ...

@@ -213,10 +213,12 @@ def find_cores(segmentation_image, centroid, *, source, probability):
 
     Parameters
     ----------
-    segmentation_image, centroid, probability
+    segmentation_image, centroid
         As for `measure_positions`.
     source : 2D `~numpy.ndarray` of float
         The denoised image, 0 at pixels that are not usable.
+    probability : 2D `~numpy.ndarray` of float
+        As for `measure_positions`.
 
     Returns
     -------

@@ -114,10 +114,12 @@ class SeenImage:
 
         Parameters
         ----------
-        what, unit : str
-            Its name, and of what there are so many.
+        what : str
+            Its name.
         total : int or `None`
-            How many, if that is known.
+            How many there are, if that is known.
+        unit : str, optional
+            Of what.
         initial : int, optional
             How many of them are done.
 

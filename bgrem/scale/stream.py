@@ -47,9 +47,9 @@ def subtract_file(
     catalog=True,
     threshold=None,
     false_discovery_rate=0.05,
-    effective_gain=None,
     zero_point=None,
     aperture_correction=False,
+    effective_gain=None,
     progress=False,
     overwrite=False,
 ):
@@ -204,9 +204,9 @@ def detect_file(
     batch_size=None,
     threshold=None,
     false_discovery_rate=0.05,
-    effective_gain=None,
     zero_point=None,
     aperture_correction=False,
+    effective_gain=None,
     progress=False,
     overwrite=False,
 ):
@@ -215,10 +215,12 @@ def detect_file(
 
     Parameters
     ----------
-    input_path, hdu, plane, mask, mask_bits, error, error_type
+    input_path : path-like
         As for `bgrem.subtract_file`.
     output_path : path-like
         The catalogue to make: FITS, ECSV or CSV.
+    hdu, plane, mask, mask_bits, error, error_type
+        As for `bgrem.subtract_file`.
     weights, n_steps, n_symmetries, device, batch_size
         As for `bgrem.DiffusionBackground`.
     threshold, false_discovery_rate, zero_point, aperture_correction

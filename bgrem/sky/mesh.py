@@ -168,10 +168,12 @@ def measure_noise(data, unusable, lags, box_size=_BOX_SIZE):
 
     Parameters
     ----------
-    data, unusable, box_size
+    data, unusable
         As for `measure_mesh`.
     lags : sequence of int
         The distances of the second differences in pixels.
+    box_size : int, optional
+        As for `measure_mesh`.
 
     Returns
     -------
