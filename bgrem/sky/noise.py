@@ -10,6 +10,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from bgrem.sky.mesh import LAG
+from bgrem.sky.windows import middle_of
 
 __all__ = [
     'away_from_sources',
@@ -116,10 +117,7 @@ def noise_covariance(residual, clean, reach):
         there are no two clean pixels that far apart. About zero: there is no mean to be
         taken off.
     """
-    middle = tuple(
-        slice(max(0, (n - _MAX_SIDE) // 2), (n + _MAX_SIDE) // 2)
-        for n in residual.shape
-    )
+    middle = middle_of(residual.shape, _MAX_SIDE)
     clean = clean[middle]
     residual = np.where(clean, residual[middle], 0).astype(float)
     shape = [fft.next_fast_len(n + reach, real=True) for n in clean.shape]
