@@ -12,7 +12,7 @@ from bgrem.detections import DetectionMixin
 from bgrem.inputs import parse_image
 from bgrem.pipeline import separate
 from bgrem.sky.blank import blank_pixels, wild_pixels
-from bgrem.sky.boxes import measure_rows
+from bgrem.sky.boxes import measure_sky
 from bgrem.sky.choice import (
     choose_one_box,
     chosen_estimators,
@@ -304,7 +304,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
             sky = counts_sky(separation.sky, separation.sky_error)
         else:
             step = sparse_step(data, unusable, noise)
-            sky = _measure_sky(
+            sky = measure_sky(
                 data,
                 separation.source,
                 ~unusable,
@@ -744,16 +744,6 @@ def _hide_blank(image, box_size, options):
         # where no box is left the parent would raise, and only because of what we hide
         is_enough = count_boxes(silent_mask(hidden), image, box_size, options) > 0
     return hidden if is_enough else image
-
-
-def _measure_sky(data, source, usable, noise, step, binning):
-    """Measure the sky; the image without its sources is never there as a whole."""
-
-    def read(rows):
-        light = source[rows]
-        return data[rows] - light, usable[rows], noise[rows], light
-
-    return measure_rows(data.shape, read, step, binning)
 
 
 def _given_factor(normalization):

@@ -21,7 +21,7 @@ from bgrem.sky.maps import MeshMap, interpolate_mesh
 from bgrem.sky.scales import BoxMeans, fit_surface, sum_triangle
 from bgrem.sky.stripes import stripes_of_sums, sum_lines
 
-__all__ = ['CLIP', 'BoxSky', 'SkyMeasurement', 'measure_rows', 'measure_sky']
+__all__ = ['CLIP', 'BoxSky', 'SkyMeasurement', 'measure_sky']
 
 _LEAST_BOX = 4  # pixels, where neighbouring pixels have noise of their own
 #: Pixels further from the sky than this, in standard deviations, are not used.
@@ -145,22 +145,22 @@ class BoxSky:
         return level, _LEAST_BOX
 
 
-def measure_sky(residual, usable, noise, source, quantum=0.0, binning=1):
+def measure_sky(data, source, usable, noise, quantum=0.0, binning=1):
     """
-    Measure the sky of an image whose sources have been taken out.
+    Measure the sky of an image whose sources are known.
 
     Parameters
     ----------
-    residual : 2D `~numpy.ndarray` of float
-        The image without its sources.
+    data : 2D `~numpy.ndarray` of float
+        The image.
+    source : 2D `~numpy.ndarray` of float
+        Its sources, in the same unit; they are taken out.
     usable : 2D `~numpy.ndarray` of bool
-        True at pixels with data, of which there is at least one; ``residual`` is
-        finite there.
+        True at pixels with data, of which there is at least one; ``data`` is finite
+        there.
     noise : 2D `~numpy.ndarray` of float
         The standard deviation of the noise, in the same unit. Where it is 0 it is
         taken to be as in the rest of the image.
-    source : 2D `~numpy.ndarray` of float
-        What has been taken out.
     quantum : float, optional
         The step of discrete data (1 for counts), 0 for continuous ones.
     binning : int, optional
@@ -176,33 +176,15 @@ def measure_sky(residual, usable, noise, source, quantum=0.0, binning=1):
     -----
     Pixels count as one over their variance, those further than 4 standard deviations
     and 4 steps from a first sky of medians not at all. Where neighbouring pixels share
-    their noise, or have few counts, the least boxes are of 8, 16 or 32 px.
+    their noise, or have few counts, the least boxes are of 8, 16 or 32 px. The image
+    without its sources is never there as a whole.
     """
-    images = residual, usable, noise, source
-    return measure_rows(
-        residual.shape, lambda rows: [one[rows] for one in images], quantum, binning
-    )
 
+    def read(rows):
+        light = source[rows]
+        return data[rows] - light, usable[rows], noise[rows], light
 
-def measure_rows(shape, read, quantum=0.0, binning=1):
-    """
-    Measure the sky of an image of which rows are made when they are needed.
-
-    Parameters
-    ----------
-    shape : tuple of 2 int
-        The shape of the image.
-    read : callable
-        Takes rows (a slice) and returns the images that `measure_sky` takes.
-    quantum, binning
-        As for `measure_sky`.
-
-    Returns
-    -------
-    sky : `BoxSky`
-        The sky.
-    """
-    measurement = SkyMeasurement(shape, quantum, binning)
+    measurement = SkyMeasurement(data.shape, quantum, binning)
     measurement.n_pixels = CACHED
     sky = measure(measurement, read)
     return replace(sky.result, beneath=sky.beneath(slice(None)))
@@ -212,8 +194,8 @@ class SkyMeasurement(Measurement):
     """
     The sky of an image without its sources, measured in bands (see `measure_sky`).
 
-    It takes the images ``residual``, ``usable``, ``noise`` and ``source`` of
-    `measure_sky`.
+    It takes the images ``residual``, which is the data without the sources, ``usable``,
+    ``noise`` and ``source``, as those of `measure_sky`.
 
     Parameters
     ----------

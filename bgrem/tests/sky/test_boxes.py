@@ -17,7 +17,7 @@ def measure(data, usable=None, noise=1.0, source=None, quantum=0.0):
     usable = np.isfinite(data) if usable is None else usable
     source = np.zeros(data.shape) if source is None else source
     return measure_sky(
-        data, usable, np.broadcast_to(noise, data.shape), source, quantum
+        data + source, source, usable, np.broadcast_to(noise, data.shape), quantum
     )
 
 
@@ -57,7 +57,7 @@ class TestLevel:
         source = np.zeros(SHAPE)
         usable = np.ones(SHAPE, dtype=bool)
         follows, smooth = (
-            measure_sky(fine + NOISE, usable, source + 1, source, binning=binning)
+            measure_sky(fine + NOISE, source, usable, source + 1, binning=binning)
             for binning in (4, 30)
         )
         assert follows.box_size < 16

@@ -17,7 +17,7 @@ WAVES = 4 * np.sin(2 * np.pi * X / 60) * np.sin(2 * np.pi * Y / 60)
 
 def choose(structure, *, count_boxes=lambda *_: 1, **options):
     data = structure + NOISE
-    sky = measure_sky(data, np.isfinite(data), np.ones(SHAPE), np.zeros(SHAPE))
+    sky = measure_sky(data, np.zeros(SHAPE), np.isfinite(data), np.ones(SHAPE))
     return choose_one_box(sky, SHAPE, options, count_boxes)
 
 

@@ -16,7 +16,7 @@ ALL = np.ones(SHAPE, dtype=bool)
 
 
 def sky_of(data, noise=1.0):
-    return measure_sky(data, ALL, np.full(SHAPE, noise), np.zeros(SHAPE))
+    return measure_sky(data, np.zeros(SHAPE), ALL, np.full(SHAPE, noise))
 
 
 class TestSkyInBoxes:

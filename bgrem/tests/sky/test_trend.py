@@ -14,7 +14,7 @@ NOISE = np.random.default_rng(8).normal(size=SHAPE)
 
 def trend_of(data, box_size=32):
     usable = np.isfinite(data)
-    sky = measure_sky(data, usable, np.ones(SHAPE), np.zeros(SHAPE))
+    sky = measure_sky(data, np.zeros(SHAPE), usable, np.ones(SHAPE))
     return find_trend(sky, SHAPE, box_size)
 
 
