@@ -13,6 +13,7 @@ import bgrem
 from bgrem.nn import CountsOutput, UNetConfig
 from bgrem.pipeline import separate
 from bgrem.simulate import CountsComposer, CountsConfig, draw_counts_bank
+from bgrem.tests.train import conftest as tiny
 from bgrem.train import TrainingConfig, load_config, train
 from bgrem.train.count_examples import (
     CountsExamples,
@@ -22,26 +23,13 @@ from bgrem.train.count_examples import (
 )
 from bgrem.weights import load_weights
 
-TINY = UNetConfig(
-    widths=(4, 8),
-    image_channels=4,
-    embedding_dim=2,
-    attention_gates=0,
-    unshuffle=2,
-    transfer='counts',
-    center_head=True,
-)
-CONFIG = TrainingConfig(
-    name='tiny',
+TINY = replace(tiny.TINY, transfer='counts')
+CONFIG = replace(
+    tiny.CONFIG,
     network=TINY,
     counts=CountsConfig(n_patches=8, patch_size=48),
     n_steps=3,
     batch_size=4,
-    crop_size=32,
-    validate_every=2,
-    validation_scenes=1,
-    tile_size=64,
-    tile_overlap=16,
 )
 
 

@@ -14,8 +14,9 @@ from scipy.ndimage import gaussian_filter
 
 from bgrem import DiffusionBackground
 from bgrem.nn import CosineSchedule, UNetConfig
-from bgrem.simulate import FAMILIES, SceneComposer, StampBank, build_stamp_bank
+from bgrem.simulate import SceneComposer, StampBank
 from bgrem.sky.normalize import estimate_normalization
+from bgrem.tests.train.conftest import CONFIG, TINY, FlatValidation
 from bgrem.train import TrainingConfig, fine_tuning_config, load_config, train
 from bgrem.train import loop as loop_module
 from bgrem.train.__main__ import main
@@ -23,65 +24,10 @@ from bgrem.train.examples import center_blobs, draw_examples, make_examples
 from bgrem.train.frames import FrameComposer, read_frames
 from bgrem.weights import load_weights, save_weights
 
-TINY = UNetConfig(
-    widths=(4, 8),
-    image_channels=4,
-    embedding_dim=4,
-    attention_gates=0,
-    unshuffle=2,
-    transfer='arcsinh',
-    center_head=True,
-)
-CONFIG = TrainingConfig(
-    name='tiny',
-    network=TINY,
-    scene=replace(FAMILIES['flat'], fwhm=(1.5, 7.0)),
-    n_steps=4,
-    batch_size=2,
-    crop_size=32,
-    warmup_steps=0,
-    validate_every=2,
-    validation_scenes=1,
-    tile_size=64,
-    tile_overlap=16,
-)
-
 TOML = (
     'name = "tiny"\nn_steps = 1\nbatch_size = 1\ncrop_size = 32\ntile_size = 64\n'
     'tile_overlap = 16\n[network]\nwidths = [4, 8]\nattention_gates = 0\n'
 )
-
-
-class _FlatValidation:
-    """
-    The real validation wants a bank with PSFs of every family.
-    """
-
-    def __init__(self, bank, config, device, composer):
-        self.examples = make_examples(
-            SceneComposer(bank, CONFIG.scene).compose(
-                1, 64, torch.Generator().manual_seed(1)
-            ),
-            torch.Generator().manual_seed(1),
-            jitter=False,
-        )
-
-    def __call__(self, network, loss):
-        with torch.no_grad():
-            return {'loss': float(loss(network, self.examples)[0])}
-
-
-@pytest.fixture(scope='module')
-def bank():
-    pytest.importorskip('galsim')
-    return build_stamp_bank(1, seed=3)
-
-
-@pytest.fixture
-def folder(bank, tmp_path, monkeypatch):
-    bank.save(tmp_path / 'bank.safetensors')
-    monkeypatch.setattr(loop_module, 'Validation', _FlatValidation)
-    return tmp_path
 
 
 def run(folder, config=CONFIG, **kwargs):
@@ -482,7 +428,7 @@ def test_quiet_command_draws_the_bank(bank, tmp_path, monkeypatch, capsys):
         return bank
 
     monkeypatch.setattr('bgrem.simulate.cache.build_stamp_bank', draw)
-    monkeypatch.setattr(loop_module, 'Validation', _FlatValidation)
+    monkeypatch.setattr(loop_module, 'Validation', FlatValidation)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     config = tmp_path / 'tiny.toml'
     config.write_text(f'bank_psfs = 7\n{TOML}')

@@ -4,13 +4,14 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from bgrem.tests.train import test_loop
+from bgrem.tests.train import conftest as tiny
 from bgrem.train import loop
 from bgrem.train.processes import Processes
 
@@ -29,7 +30,7 @@ N_STEPS = 2
 def take_steps(folder, rank=None):
     """Take steps in this process; as that of a rank if the others are not there."""
     torch.set_num_threads(1)
-    loop.Validation = test_loop._FlatValidation
+    loop.Validation = tiny.FlatValidation
     run = loop._Run(CONFIG, folder, torch.device('cpu'), 1, None)
     if rank is not None:
         run.processes.rank = rank
@@ -46,16 +47,7 @@ def take_steps(folder, rank=None):
     run.processes.close()
 
 
-CONFIG = test_loop.replace(test_loop.CONFIG, clip=1e9)
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    galsim = pytest.importorskip('galsim')
-    assert galsim.__version__
-    test_loop.build_stamp_bank(1, seed=3).save(tmp_path / 'bank.safetensors')
-    monkeypatch.setattr(loop, 'Validation', test_loop._FlatValidation)
-    return tmp_path
+CONFIG = replace(tiny.CONFIG, clip=1e9)
 
 
 @pytest.mark.slow

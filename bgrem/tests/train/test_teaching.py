@@ -7,59 +7,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bgrem.nn import UNetConfig
-from bgrem.simulate import FAMILIES, StampBank, build_stamp_bank
-from bgrem.train import TrainingConfig, fine_tuning_config, train
-from bgrem.train import loop as loop_module
+from bgrem.simulate import StampBank
+from bgrem.tests.train import conftest as tiny
+from bgrem.train import fine_tuning_config, train
 from bgrem.train.examples import Examples
 from bgrem.train.teaching import Lesson, Teacher
 from bgrem.weights import load_weights
 
 CPU = torch.device('cpu')
-STUDENT = UNetConfig(
-    widths=(4, 8),
-    image_channels=4,
-    embedding_dim=2,
-    attention_gates=0,
-    unshuffle=2,
-    transfer='arcsinh',
-    center_head=True,
-    normalize=True,
+STUDENT = replace(tiny.TINY, normalize=True)
+CONFIG = replace(
+    tiny.CONFIG, name='student', network=STUDENT, validate_every=4, teacher_symmetries=8
 )
-CONFIG = TrainingConfig(
-    name='student',
-    network=STUDENT,
-    scene=replace(FAMILIES['flat'], fwhm=(1.5, 7.0)),
-    n_steps=4,
-    batch_size=2,
-    crop_size=32,
-    warmup_steps=0,
-    validate_every=4,
-    tile_size=64,
-    tile_overlap=16,
-    teacher_symmetries=8,
-)
-
-
-class _NoValidation:
-    def __init__(self, *args):
-        pass
-
-    def __call__(self, network, loss):
-        return {'loss': 0.0}
-
-
-@pytest.fixture(scope='module')
-def bank():
-    pytest.importorskip('galsim')
-    return build_stamp_bank(1, seed=3)
-
-
-@pytest.fixture
-def folder(bank, tmp_path, monkeypatch):
-    bank.save(tmp_path / 'bank.safetensors')
-    monkeypatch.setattr(loop_module, 'Validation', _NoValidation)
-    return tmp_path
 
 
 @pytest.fixture
