@@ -26,8 +26,10 @@ _ERROR = 0.15
 # Boxes further away count less, as a Gaussian of this width in boxes.
 _REACH = 1.0
 # How many times better than the ramp the steps must explain the windows: noise that
-# changes smoothly, as on a strong gradient, is left alone.
-_MIN_GAIN = 1.7
+# changes smoothly, as on a strong gradient, is left alone. A star that fills a window
+# says no more against either than a misfit of three errors.
+_MIN_GAIN = 1.85
+_MOST_MISFIT = 3 * _ERROR
 # At least this part of a window must be measured.
 _MIN_MEASURED = 0.15
 # The mean logarithm of the absolute value stands stars, not zeros.
@@ -58,8 +60,12 @@ class DepthSteps:
     most images are left as they are, and cost nothing. There each pixel takes the
     weighted geometric mean of the noise of the boxes around. The weight falls with the
     distance and with what the logarithms of the second differences in a window of 11 px
-    say against it (a joint bilateral upsampling, Kopf et al. 2007). In each row of
-    boxes the windows must be explained better by that than by the interpolation.
+    say against it (a joint bilateral upsampling, Kopf et al. 2007).
+
+    Whether these are steps is said by all windows of the image together: half of them
+    must agree with that noise within their error, and all must be explained better by
+    it than by the interpolation. In a crowd or a nebula what a window sees is the noise
+    of no box around.
     """
 
     def __init__(self, noise, edges, lag=LAG):
@@ -82,6 +88,49 @@ class DepthSteps:
         """
         return _WINDOW // 2 + lag
 
+    def judge(self, scale, rows, data, unusable):
+        """
+        Ask the windows in some rows of boxes whether there are steps.
+
+        Parameters
+        ----------
+        scale, rows, data, unusable
+            As for `sharpen`; nothing is changed.
+
+        Returns
+        -------
+        votes : 1D `~numpy.ndarray` of float
+            For `are_real`, summed over all rows of the image.
+        """
+        votes = np.zeros(4)
+        for _, seen, ramp, steps in self._draw(scale, rows, data, unusable):
+            misfits = [
+                np.minimum(np.abs(seen - log), _MOST_MISFIT) for log in (ramp, steps)
+            ]
+            votes += [
+                seen.size,
+                np.count_nonzero(misfits[1] < _ERROR),
+                *(np.sum(np.square(misfit)) for misfit in misfits),
+            ]
+        return votes
+
+    @staticmethod
+    def are_real(votes):
+        """
+        Return whether what differs between the boxes are steps.
+
+        Parameters
+        ----------
+        votes : 1D `~numpy.ndarray` of float
+            Of all windows, from `judge`.
+
+        Returns
+        -------
+        are_real : bool
+        """
+        n_windows, n_explained, of_ramp, of_steps = votes
+        return n_explained > 0.5 * n_windows and of_ramp > _MIN_GAIN * of_steps
+
     def sharpen(self, scale, rows, data, unusable):
         """
         Draw the steps in some rows of boxes.
@@ -99,6 +148,14 @@ class DepthSteps:
         unusable : 2D `~numpy.ndarray` of bool
             True at pixels to ignore, among them all that are not finite; likewise.
         """
+        for place, _, _, steps in self._draw(scale, rows, data, unusable):
+            scale[place] = np.exp(steps)
+
+    def _draw(self, scale, rows, data, unusable):
+        """
+        Yield for each row of boxes the pixels beside steps, and the logarithm of the
+        noise that is seen there, of the ramp and of the steps.
+        """
         y_edges, x_edges = self._edges
         widths = np.diff(x_edges)
         there = max(rows.start - self.margin, 0)
@@ -113,15 +170,15 @@ class DepthSteps:
             chosen = measured & np.repeat(self._stepped[row], widths) & (own > 0)
             if not chosen.any():
                 continue
-            ramp = np.log(np.where(chosen, own, 1))
+            ramp = np.log(own[chosen])
             # The constant of Gaussian noise, or whatever it is in discrete data.
-            seen = seen - np.median((seen - ramp)[chosen])
+            seen = seen - np.median(seen[chosen] - ramp)
             steps = _weighted_noise(
                 seen, row, self._log_noise, self._weight, self._edges
             )
-            errors = [np.mean(np.square(seen - log)[chosen]) for log in (ramp, steps)]
-            if errors[0] > _MIN_GAIN * errors[1]:
-                own[chosen] = np.exp(steps[chosen])
+            y, x = np.nonzero(chosen)
+            place = y + start - rows.start, x
+            yield place, seen[chosen], ramp, steps[chosen]
 
 
 def _log_noise(data, unusable, rows, floor, lag):

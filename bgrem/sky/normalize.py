@@ -10,6 +10,7 @@ gradients, correlated noise, discrete counts and missing data. Numpy and scipy
 only.
 """
 
+from copy import copy
 from dataclasses import dataclass
 from numbers import Real
 
@@ -335,12 +336,12 @@ class NormalizationMeasurement(Measurement):
     """
 
     stage = 'sample'
-    most_stages = 3
+    most_stages = 4
 
     def __init__(self, shape, dtype, lag=LAG):
         super().__init__(shape)
         self._dtype, self._lag, self.result = np.dtype(dtype), lag, None
-        self.margin, self._edges = lag + 1, mesh_edges(shape)
+        self.margin, self._edges = DepthSteps.most_margin(lag + 1), mesh_edges(shape)
         self._is_second = False
 
     @property
@@ -355,8 +356,7 @@ class NormalizationMeasurement(Measurement):
         """
         The margin that `LocalMaps` have at most (int).
         """
-        height = int(np.diff(self._edges[0]).max())
-        return DepthSteps.most_margin(self.margin) + height
+        return self.margin + int(np.diff(self._edges[0]).max())
 
     def _see_sample(self, rows, data, unusable):
         first = rows.start - max(rows.start - self.margin, 0)
@@ -369,13 +369,15 @@ class NormalizationMeasurement(Measurement):
         self.stage = 'boxes'
 
     def _see_boxes(self, rows, data, unusable):
-        if self._lag != self.margin:  # of the first of two lags
-            first = rows.start - max(rows.start - self._lag, 0)
-            extra = rows.start - max(rows.start - self.margin, 0) - first
-            data, unusable = data[extra:], unusable[extra:]
+        data, unusable = self._nearer(rows, self._lag, data, unusable)
         return measure_boxes(
             data, unusable, self._edges, self._quantum, self._lag, rows
         )
+
+    def _nearer(self, rows, margin, *images):
+        """Leave out what lies farther before the rows than that."""
+        extra = max(rows.start - margin, 0) - max(rows.start - self.margin, 0)
+        return [image[extra:] for image in images]
 
     def _learn_boxes(self, seen):
         level, noise = map(np.concatenate, zip(*seen, strict=True))
@@ -390,6 +392,15 @@ class NormalizationMeasurement(Measurement):
             raise NeedsWhole(msg)
         level = self._level if self._is_second else level
         self.result = LocalMaps(level, noise, self._edges, self._dtype, self._lag)
+        self.stage = 'steps' if self.result.margin else None
+
+    def _see_steps(self, rows, data, unusable):
+        near = self._nearer(rows, DepthSteps.most_margin(self._lag), data, unusable)
+        return self.result.judge_steps(rows, *near)
+
+    def _learn_steps(self, seen):
+        if not DepthSteps.are_real(np.sum(seen, axis=0)):
+            self.result = self.result.without_steps()
         self.stage = None
 
 
@@ -430,6 +441,37 @@ class LocalMaps:
         if self.margin:
             self.margin += int(np.diff(edges[0]).max())
 
+    def judge_steps(self, rows, data, unusable):
+        """
+        Ask some rows of boxes whether the noise changes in steps.
+
+        Parameters
+        ----------
+        rows, data, unusable
+            As for `bgrem.sky.depth_steps.DepthSteps.sharpen`.
+
+        Returns
+        -------
+        votes : 1D `~numpy.ndarray` of float
+            As of `bgrem.sky.depth_steps.DepthSteps.judge`.
+        """
+        scale = self._ramp(rows)
+        return self._steps.judge(scale, rows, data, unusable)
+
+    def without_steps(self):
+        """
+        Return the same maps with a noise that changes smoothly (`LocalMaps`).
+        """
+        maps = copy(self)
+        maps.margin = 0
+        return maps
+
+    def _ramp(self, rows):
+        """Interpolate the noise between the boxes."""
+        return _interpolate(
+            self._noise, self._edges, self._dtype, rows, extrapolate=False
+        )
+
     def part(self, rows, data, unusable, start=0):
         """
         Return the maps of some rows.
@@ -450,16 +492,14 @@ class LocalMaps:
             The maps, the same to rounding whatever the part.
         """
         y_edges, x_edges = self._edges
-        # whole boxes: their steps are judged together
+        # whole boxes: their steps are drawn together
         first = y_edges[np.searchsorted(y_edges, rows.start, side='right') - 1]
         last = y_edges[np.searchsorted(y_edges, rows.stop)]
         wider = slice(int(first), int(last))
         center = _interpolate(
             self._level, self._edges, self._dtype, rows, extrapolate=True
         )
-        scale = _interpolate(
-            self._noise, self._edges, self._dtype, wider, extrapolate=False
-        )
+        scale = self._ramp(wider)
         if self.margin:
             there = max(wider.start - self._steps.margin, 0) - start
             seen = slice(there, wider.stop + self._steps.margin - start)

@@ -1,9 +1,14 @@
 """Tests of the noise map where the depth changes in steps."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import ndimage
 
+from bgrem.sky.depth_steps import DepthSteps
+from bgrem.sky.mesh import mesh_edges
 from bgrem.sky.normalize import estimate_normalization
 
 SHAPE = (240, 250)
@@ -55,6 +60,47 @@ def test_smooth_change_is_left_alone(monkeypatch):
     scale = estimate_normalization(image).scale
     monkeypatch.setattr('bgrem.sky.depth_steps.DepthSteps.sharpen', lambda *_: None)
     assert_array_equal(scale, estimate_normalization(image).scale)
+
+
+def patchy_noise(seed):
+    """Noise that differs from place to place, as light of a crowd or a nebula does."""
+    rng = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(rng.normal(size=SHAPE), 14, mode='wrap')
+    return np.exp(0.5 * field / field.std()) * rng.normal(size=SHAPE)
+
+
+@pytest.mark.parametrize('seed', [6, 7, 8])
+def test_patches_are_no_steps(seed, monkeypatch):
+    image = patchy_noise(seed)
+    scale = estimate_normalization(image).scale
+    monkeypatch.setattr('bgrem.sky.depth_steps.DepthSteps.sharpen', lambda *_: None)
+    assert_array_equal(scale, estimate_normalization(image).scale)
+
+
+def test_all_rows_of_boxes_are_judged_together():
+    """Votes of parts add up to those of the whole, and no row is an exception."""
+    edges = mesh_edges(SHAPE)
+    sigma = noise_map(2.5)
+    image = sigma * np.random.default_rng(9).normal(size=SHAPE)
+    unusable = np.zeros(SHAPE, dtype=bool)
+    y, x = edges
+    boxes = [np.median(sigma[:, a:b]) for a, b in pairwise(x)]
+    steps = DepthSteps(np.tile(boxes, (len(y) - 1, 1)), edges)
+    ramp = np.broadcast_to(
+        np.interp(np.arange(250), 0.5 * (x[1:] + x[:-1]), boxes), SHAPE
+    )
+
+    def votes(rows):
+        seen = slice(max(rows.start - steps.margin, 0), rows.stop + steps.margin)
+        return steps.judge(ramp[rows], rows, image[seen], unusable[seen])
+
+    parts = [votes(slice(a, b)) for a, b in pairwise(y)]
+    total = votes(slice(0, 240))
+    assert_allclose(np.sum(parts, axis=0), total)
+    assert steps.are_real(total)
+    # a bright star, which no window about it can tell, does not hide the steps
+    image[60:120, 20:90] += np.random.default_rng(10).normal(0, 30, (60, 70))
+    assert steps.are_real(votes(slice(0, 240)))
 
 
 def test_no_data_and_wild_pixels():
