@@ -31,6 +31,7 @@ from scipy import fft, ndimage
 from bgrem.evaluate.curves import CONTAMINATIONS
 from bgrem.evaluate.matching import MIN_SNR
 from bgrem.evaluate.peers import PEERS, Detections, probability_peaks
+from bgrem.evaluate.report import dated
 from bgrem.evaluate.scenes import evaluation_bank, split_batch
 from bgrem.evaluate.suite import DetectionSurvey
 from bgrem.simulate import FAMILIES, SceneComposer
@@ -277,7 +278,7 @@ def main():
             print(f'{family:15} {name:30}', *row['true_positives'], flush=True)
     if options.output:
         options.output.write_text(
-            json.dumps(results, indent=1) + '\n', encoding='utf-8'
+            json.dumps(dated(results), indent=1) + '\n', encoding='utf-8'
         )
 
 

@@ -23,6 +23,7 @@ from bgrem.detect.peaks import find_peaks
 from bgrem.evaluate.curves import CONTAMINATIONS, true_positives_at
 from bgrem.evaluate.matching import MIN_SNR, judge, match_radius
 from bgrem.evaluate.peers import list_peaks, oracle
+from bgrem.evaluate.report import dated
 from bgrem.evaluate.scenes import Scene
 from bgrem.pipeline import separate
 from bgrem.simulate.meerlicht import simulate_meerlicht
@@ -151,7 +152,7 @@ def main():
             'families': {'meerlicht': {'detection': part}},
         }
         options.output.write_text(
-            json.dumps(results, indent=1) + '\n', encoding='utf-8'
+            json.dumps(dated(results), indent=1) + '\n', encoding='utf-8'
         )
 
 

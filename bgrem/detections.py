@@ -522,15 +522,16 @@ class DetectionMixin:
     def _warn_once(self, threshold):
         """Warn, the first time, where the promise cannot be relied upon."""
         found = self._peaks[self._peaks['probability'] >= threshold]
-        if found.size == 0:
-            return
-        token = object()
+        name, token = '_warning' if found.size else '_hint', object()
         # Of several threads one is the first.
-        is_first = vars(self).setdefault('_warning', token) is token
+        is_first = vars(self).setdefault(name, token) is token
         if not is_first or self._correction is None:
             return
         doubts = self._doubts(found)
-        if doubts:
+        if doubts and found.size == 0:
+            msg = f'other weights may find sources here: {doubts[0]}'
+            warnings.warn(msg, AstropyUserWarning, stacklevel=4)
+        elif doubts:
             msg = (
                 'the fraction of false detections may be far above the '
                 f'false_discovery_rate: {"; ".join(doubts)}. Look at the detections '
@@ -540,7 +541,7 @@ class DetectionMixin:
             warnings.warn(msg, AstropyUserWarning, stacklevel=4)
 
     def _doubts(self, found):
-        """Return why the promise may not hold, given the peaks that are detections."""
+        """Return what `find_doubts` says, given the peaks that are detections."""
         data, source, noise = (
             in_unit(values, self._size)
             for values in (self._image.data, self._source, self._plain_rms())

@@ -18,6 +18,7 @@ from bgrem.sky.count_level import (
     expected_level,
     hold_light,
     likely_light,
+    lone_photons,
 )
 from bgrem.sky.counts import limit_light, sparse_step
 from bgrem.sky.mesh import LAG
@@ -368,6 +369,8 @@ def _separate_counts(data, hidden, exposure, *, weights, normalization, **option
     shown = data[~hidden]
     # in expected counts, which are no whole numbers, all that is seen is there
     if np.array_equal(shown, np.round(shown)):
+        lone = lone_photons(np.where(hidden, 0, data))
+        source[lone], probability[lone] = 0, 0
         likely = source * likely_light(source, sky, probability)
         source, sky = likely, sky + (source - likely)
     sky, error = adjust_sky(sky, data, source, hidden)

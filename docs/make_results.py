@@ -20,7 +20,8 @@ from astropy.table import Table
 from bgrem.evaluate.curves import CONTAMINATIONS
 from bgrem.evaluate.photometry import SNR_EDGES
 from bgrem.evaluate.report import best_peer, noise_table, promise_table, snr_range
-from bgrem.evaluate.separator import BGREM_BOX_SIZE
+from bgrem.evaluate.separator import BGREM_BOX_SIZE, GIVEN_BOX_SIZE
+from bgrem.evaluate.sky import bgrem_name
 from bgrem.evaluate.wild.tables import (
     boxes_table,
     catalog_table,
@@ -59,7 +60,10 @@ MAX_INJECTION_SNR = 8.0
 RATES = [f'{rate:.0%}' for rate in CONTAMINATIONS]
 # What stands above each table.
 CAPTIONS = {
-    'runs': 'What was run: weights, parts, scenes of each family and seed.',
+    'runs': (
+        'What was run: weights, parts, scenes of each family and seed; when, and by '
+        'which version of bgrem.'
+    ),
     'detection': (
         'Number of true sources found where 1, 2, 5, 10 and 20% of the detections '
         'are false.'
@@ -138,17 +142,20 @@ def choose(families, part):
 
 
 def runs_table(runs):
-    """What was run, with which weights, on how many scenes, from which seed."""
+    """What was run, when and with what, on how many scenes, from which seed."""
     rows = []
     for run in runs:
         parts = dict.fromkeys(part for p in run['families'].values() for part in p)
         scenes = run.get('n_scenes', '-') if parts else '-'
         parts = [*parts, *(['noise'] if 'noise_false_alarms' in run else [])]
+        made = [run.get(name, '-') for name in ('date', 'version')]
+        what = ', '.join(parts), scenes, run['seed'], *made
         rows += [
-            (run['suite'], name, sha256[:8], ', '.join(parts), scenes, run['seed'])
+            (run['suite'], name, sha256[:8], *what)
             for name, sha256 in run['weights'].items()
         ]
     header = ['suite', 'weights', 'sha256', 'parts', 'scenes of a family', 'seed']
+    header += ['date', 'version']
     # Families that were divided among runs give the same row again.
     return header, list(dict.fromkeys(rows))
 
@@ -174,7 +181,7 @@ def counts_table(parts, ours, peers, others):
 
 
 def sky_table(parts):
-    """The rms of the sky error in the best box and in the default one."""
+    """The rms of the sky error in the best boxes, the default and given ones."""
     names = list(next(iter(parts.values())))
     smallest, *boxes = sorted(
         int(size)
@@ -190,6 +197,10 @@ def sky_table(parts):
         and not name.split()[-1].isdigit()
     ]
     best = {n: f'{n} best' for n in estimators if f'{n} best' in names}
+    titles = {n: n.replace('bgrem', f'box {BGREM_BOX_SIZE}') for n in estimators}
+    given = bgrem_name(GIVEN_BOX_SIZE)
+    if given in names:
+        titles[given] = f'box {GIVEN_BOX_SIZE}'
     rows = []
     for family, part in parts.items():
         parent, box = min((part[f'Background2D {box}']['rms'], box) for box in boxes)
@@ -198,14 +209,13 @@ def sky_table(parts):
         for sky in map(part.get, best.values()):
             cells += [f'{sky["rms"]:.3f} ({sky["box_size"]})']
             cells += [f'{parent / sky["rms"]:.1f}']
-        cells += [f'{part[name]["rms"]:.3f}' for name in estimators]
+        cells += [f'{part[name]["rms"]:.3f}' for name in titles]
         rows.append([family, *cells])
     header = [f'Background2D, best of {boxes[0]}-{boxes[-1]}', f'box {smallest}']
     for name in best:
         header += [f'{name}, best of {smallest}-{boxes[-1]}']
         header += [name.replace('bgrem', 'ratio')]
-    header += [n.replace('bgrem', f'box {BGREM_BOX_SIZE}') for n in estimators]
-    return ['family', *header], rows
+    return ['family', *header, *titles.values()], rows
 
 
 def flux_bins(parts, fluxes='aperture'):
@@ -410,7 +420,7 @@ def write_table(path, header, rows):
     rows = [[re.sub(r'^-(?= |$)', r'\-', str(cell)) for cell in row] for row in rows]
     text = io.StringIO()
     Table(rows=rows, names=header).write(text, format='ascii.rst')
-    caption = f'.. table:: {CAPTIONS[path.stem]}\n\n'
+    caption = f'.. table:: {CAPTIONS[path.stem]}\n   :class: numbers\n\n'
     body = textwrap.indent(text.getvalue(), '   ')
     path.write_text(NOTE + caption + body, encoding='utf-8')
 

@@ -59,7 +59,8 @@ def find_doubts(
     noise : 2D `~numpy.ndarray` of float
         The standard deviation of the noise, in the same unit.
     found : structured `~numpy.ndarray`
-        The detections, of the peaks of `bgrem.detect.peaks.find_peaks`; at least one.
+        The detections, of the peaks of `bgrem.detect.peaks.find_peaks`. Without any,
+        all that can be said is that the image may want other weights.
     check : `bgrem.detect.discovery.ImageCheck`
         What the flipped residual has shown.
     binning : int, optional
@@ -82,6 +83,8 @@ def find_doubts(
             f"a pixel of the sky holds {max(counts, 0):.2g} counts, which 'fermi-lat' "
             'knows best'
         )
+    if found.size == 0:
+        return doubts
     if check.log_excess > _MAX_EXCESS:
         doubts.append(
             'in the negative of the residual, which has no sources, the network finds '

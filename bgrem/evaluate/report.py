@@ -3,6 +3,8 @@ Results of the suite as one JSON file and one Markdown table.
 """
 
 import json
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 from bgrem.evaluate.gamma.tables import (
@@ -22,6 +24,7 @@ from bgrem.files.atomic import atomic_path
 
 __all__ = [
     'best_peer',
+    'dated',
     'markdown_report',
     'noise_table',
     'promise_table',
@@ -46,7 +49,7 @@ _SOURCES = {
 
 def write_report(results, folder):
     """
-    Write ``results.json`` and ``results.md``.
+    Write ``results.json``, with the date and the version of bgrem, and ``results.md``.
 
     Parameters
     ----------
@@ -70,12 +73,30 @@ def write_report(results, folder):
     folder.mkdir(parents=True, exist_ok=True)
     markdown = markdown_report(results)
     for name, text in (
-        ('results.json', json.dumps(results, indent=1, allow_nan=False) + '\n'),
+        ('results.json', json.dumps(dated(results), indent=1, allow_nan=False) + '\n'),
         ('results.md', markdown),
     ):
         with atomic_path(folder / name) as temporary:
             temporary.write_text(text, encoding='utf-8')
     return markdown
+
+
+def dated(results):
+    """
+    Say when and by what results were made.
+
+    Parameters
+    ----------
+    results : dict
+        The results.
+
+    Returns
+    -------
+    dated : dict
+        With ``date`` (UTC) and ``version``, that of bgrem.
+    """
+    today = datetime.now(UTC).date()
+    return {**results, 'date': today.isoformat(), 'version': version('bgrem')}
 
 
 def markdown_report(results):

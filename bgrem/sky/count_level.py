@@ -19,6 +19,7 @@ __all__ = [
     'expected_level',
     'hold_light',
     'likely_light',
+    'lone_photons',
 ]
 
 _BOX = 32  # pixels
@@ -42,6 +43,7 @@ _WIDE_SOURCE = (3.0, 6.0)
 _WIDE_ERROR = 0.2  # of the network's light of such a source
 # Light is a source's where its centre lies within so many pixels with that probability.
 _REACH, _UNLIKELY = 6, 0.007
+_LEAST_PHOTONS = 2  # so near to a source
 _TAPER = (2.0, 0.5)  # pixels and log-odds, over which light becomes sky
 _LEAST = 1e-30
 # How far the photons of a window can lower and raise the sky.
@@ -92,7 +94,18 @@ def expected_level(counts, unusable, exposure=None):
         noise = np.sqrt(np.maximum(level, 0)) / _SQUARE
         limit = times * level + sigma * noise + more / _SQUARE**2
         rate = _smooth_rate(np.minimum(photons, limit), seen, axes)
-    return np.maximum(rate * np.where(exposure > 0, exposure, 1.0), _LEAST)
+    return np.maximum(rate * _fill(exposure), _LEAST)
+
+
+def _fill(exposure):
+    """Return the exposure that the nearest pixel has, where there is none."""
+    gaps = exposure <= 0
+    if not gaps.any():
+        return exposure
+    nearest = ndimage.distance_transform_edt(
+        gaps, return_distances=False, return_indices=True
+    )
+    return exposure[tuple(nearest)]
 
 
 def _boxes(n_pixels):
@@ -198,6 +211,26 @@ def likely_light(source, sky, probability):
     return likely + (1 - likely) * bright
 
 
+def lone_photons(counts):
+    """
+    Tell where there are too few photons for a source.
+
+    Parameters
+    ----------
+    counts : 2D `~numpy.ndarray` of float
+        Whole photons; 0 where there are no data.
+
+    Returns
+    -------
+    lone : 2D `~numpy.ndarray` of bool
+        True where a square of 13 px holds one photon or none. In an image of next to
+        none the network takes each for a source, as nothing says that there is a sky.
+    """
+    side = 2 * _REACH + 1
+    n_photons = ndimage.uniform_filter(counts.astype(float), side, mode='constant')
+    return n_photons * side**2 < _LEAST_PHOTONS - 0.5
+
+
 def adjust_sky(sky, counts, source, unusable):
     """
     Bring the sky of the network into agreement with the photons.
@@ -230,8 +263,11 @@ def adjust_sky(sky, counts, source, unusable):
     sky = np.maximum(sky.astype(float), _LEAST)
     source = np.maximum(source.astype(float), 0)
     rest = np.where(unusable, 0, counts - source)
-    # of the variance of a pixel the part that is the sky's
-    share = sky / (sky + source + (_SOURCE_ERROR * source) ** 2)
+    # Of the variance the part that is the sky's, in the surroundings: as the network
+    # sees some light in each single photon, at the pixels themselves a photon would
+    # count for less than the emptiness beside it.
+    near, light = (_window_mean(one, _WINDOWS[0]) for one in (sky, source))
+    share = near / (near + light + (_SOURCE_ERROR * light) ** 2)
     share[unusable] = 0
     held, promised = (np.sum(share * one) for one in (rest, sky))
     # it has seen no more photons than there are in its field of view

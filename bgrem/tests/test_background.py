@@ -721,6 +721,9 @@ def test_doubts_are_one_warning(checked, monkeypatch):
     bkg.detection_mask(threshold=0.5)
     _ = bkg.background, bkg.background_uncertainty, bkg.detection_probability
     # nothing is found, nothing is promised
+    hint = 'other weights may find sources here: this$'
+    with pytest.warns(AstropyUserWarning, match=hint):
+        bkg.detection_mask(false_discovery_rate=1e-9)
     bkg.detection_mask(false_discovery_rate=1e-9)
     match = 'far above the false_discovery_rate: this; that. Look at'
     with pytest.warns(AstropyUserWarning, match=match) as record:

@@ -150,7 +150,7 @@ def dots(ax, table, columns, *, key='family'):
 
 
 def sky(table):
-    """The error of the sky of each method, best boxes and the default."""
+    """The error of the sky of each method, best boxes, the default and given ones."""
     shown = {
         name: name
         for name in table.colnames[1:]

@@ -109,3 +109,11 @@ def test_few_counts(level, doubtful):
     visible = np.zeros(SHAPE, bool)
     found = find_doubts(data, visible, source, noise, peaks, CHECK)
     assert any("counts, which 'fermi-lat'" in one for one in found) == doubtful
+    # where nothing is found, other weights may
+    nothing = find_doubts(data, visible, source, noise, peaks[:0], CHECK)
+    assert len(nothing) == doubtful
+
+
+def test_nothing_found():
+    """Without a detection there is no promise that might not hold."""
+    assert doubts(0 * stars(), waves(3.0), ImageCheck(1.0, 50.0, width=1.1)) == []

@@ -1,6 +1,7 @@
 """Tests of bgrem.evaluate.scenes, suite, report, figures and the command."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -216,7 +217,10 @@ def test_report_round_trip(results, tmp_path):
     text = write_report(results, tmp_path / 'new' / 'folder')
     folder = tmp_path / 'new' / 'folder'
     assert (folder / 'results.md').read_text(encoding='utf-8') == text
-    assert json.loads((folder / 'results.json').read_text()) == results
+    written = json.loads((folder / 'results.json').read_text())
+    assert written.pop('version') == bgrem.__version__
+    assert re.fullmatch(r'20\d\d-\d\d-\d\d', written.pop('date'))
+    assert written == results
     for heading in (
         'True positives',
         'false-discovery',

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import ndimage
 
 from bgrem.sky.count_level import (
     adjust_sky,
@@ -11,6 +12,7 @@ from bgrem.sky.count_level import (
     expected_level,
     hold_light,
     likely_light,
+    lone_photons,
 )
 
 SHAPE = (130, 150)
@@ -52,14 +54,15 @@ def test_level_follows_sky_and_exposure(rng):
     slope = np.linspace(1, 9, SHAPE[1])
     exposure = np.ones(SHAPE)
     exposure[:40] = 0.1
-    exposure[60:64] = 0
+    exposure[60:64] = exposure[20:30, :40] = 0
     data = rng.poisson(slope * exposure).astype(float)
     level = expected_level(data, exposure == 0, 3e11 * exposure)
     assert_allclose(level[:40].mean(), 0.5, rtol=0.1)
     assert_allclose(level[70:].mean(), 5.0, rtol=0.03)
     assert level[70:, 130].mean() > 3.5 * level[70:, 20].mean()
-    # where nothing was seen, what would have been
+    # where nothing was seen, what would have been, exposed as beside it
     assert level[60:64].mean() > 3
+    assert_allclose(level[20:30, :40].mean(), 0.23, rtol=0.2)
 
 
 def test_level_of_nothing():
@@ -103,6 +106,28 @@ def test_sum_of_single_photons():
     sky, error = adjust_sky(np.full(SHAPE, 1e-3), data, np.zeros(SHAPE), NOWHERE)
     assert 1 < sky.sum() < 6
     assert np.all(error > 0.3)
+
+
+@pytest.mark.parametrize('mean', [0.01, 0.03, 3.0])
+def test_light_that_follows_the_photons(rng, mean):
+    """A sky that is right stays right where a network sees light in each photon."""
+    data = rng.poisson(mean, SHAPE).astype(float)
+    source = 0.1 * ndimage.gaussian_filter(data, 1.5)
+    right = np.full(SHAPE, 0.9 * data.mean())
+    sky, _ = adjust_sky(right, data, source, NOWHERE)
+    assert_allclose((sky + source).sum(), data.sum(), rtol=0.03)
+
+
+def test_lone_photons():
+    """Two photons within 6 px may be a source, one is not."""
+    data = np.zeros(SHAPE)
+    assert lone_photons(data).all()
+    data[20, 30] = data[50, 60] = data[54, 63] = 1
+    data[80, 90] = 7
+    expected = np.ones(SHAPE, dtype=bool)
+    expected[48:57, 57:67] = expected[74:87, 84:97] = False
+    assert_array_equal(lone_photons(data), expected)
+    assert not lone_photons(np.full(SHAPE, 1e6)).any()
 
 
 def test_light_of_a_bright_source_is_no_sky():
