@@ -681,6 +681,11 @@ class DiffusionBackground(DetectionMixin, Background2D):
         figure : `~matplotlib.figure.Figure`
             The figure.
 
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+
         Examples
         --------
         >>> import numpy as np

@@ -88,6 +88,12 @@ class DetectionMixin:
             If ``threshold`` or ``false_discovery_rate`` is out of range, or
             ``footprint`` is not a 2D array with a `True` element.
 
+        Warns
+        -----
+        `~astropy.utils.exceptions.AstropyUserWarning`
+            The first time, if the image shows that the promise may not hold, or that
+            other weights may find sources where there are none.
+
         Examples
         --------
         >>> import numpy as np
@@ -136,6 +142,11 @@ class DetectionMixin:
         ------
         ValueError
             If a parameter is out of range.
+
+        Warns
+        -----
+        `~astropy.utils.exceptions.AstropyUserWarning`
+            As `detection_mask`.
 
         Examples
         --------

@@ -42,6 +42,11 @@ def make_detection_mask(
     ValueError
         If a parameter is out of range.
 
+    Notes
+    -----
+    An image costs what the constructor of `DiffusionBackground` does, and one more pass
+    of the network with a ``false_discovery_rate``; a background only the latter, once.
+
     Examples
     --------
     >>> import numpy as np

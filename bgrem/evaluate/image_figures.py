@@ -28,7 +28,7 @@ def panels(n_panels, **kwargs):
     Parameters
     ----------
     n_panels : int
-        At most four stand side by side.
+        At most four stand side by side, six in two rows of three.
     **kwargs
         Passed to `~matplotlib.pyplot.subplots`.
 
@@ -39,7 +39,7 @@ def panels(n_panels, **kwargs):
     """
     import matplotlib.pyplot as plt
 
-    n_columns = min(n_panels, 4)
+    n_columns = 3 if n_panels == 6 else min(n_panels, 4)
     n_rows = -(-n_panels // n_columns)
     figure, axes = plt.subplots(
         n_rows,

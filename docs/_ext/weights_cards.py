@@ -32,7 +32,20 @@ def _card(weights, row):
     else:
         low, high = calibration['probability'][0], calibration['probability'][-1]
         yield 'Calibration', f'probabilities from {low:.2g} to {high:.2g}'
-    yield 'Training', _listing(header.get('training') or {})
+    yield 'Training', _training(header.get('training') or {})
+    yield 'All of it', f'bgrem info {row.name}'
+
+
+def _training(record):
+    """Say what was learnt from; the whole configuration is as long as a page."""
+    parts = [f'{record["steps"]} steps', f'{record["megapixels"]:.0f} megapixels']
+    if 'loss' in record.get('validation', {}):
+        parts.append(f'validation loss {record["validation"]["loss"]:.4f}')
+    for sha256, fraction in record.get('mean_of', ()):
+        parts.append(f'{fraction} of {sha256[:8]}')
+    if 'zero_point' in record:
+        parts.append(f'zero point shifted by {record["zero_point"]}')
+    return '; '.join(parts)
 
 
 def _listing(record):
