@@ -263,16 +263,16 @@ def adjust_sky(sky, counts, source, unusable):
     sky = np.maximum(sky.astype(float), _LEAST)
     source = np.maximum(source.astype(float), 0)
     rest = np.where(unusable, 0, counts - source)
-    # Of the variance the part that is the sky's, in the surroundings: as the network
-    # sees some light in each single photon, at the pixels themselves a photon would
-    # count for less than the emptiness beside it.
-    near, light = (_window_mean(one, _WINDOWS[0]) for one in (sky, source))
-    share = near / (near + light + (_SOURCE_ERROR * light) ** 2)
-    share[unusable] = 0
+    # Of the image as a whole shares are those of surroundings: as the network sees some
+    # light in each single photon, at the pixels themselves a photon would count for
+    # less than the emptiness beside it.
+    wide = (_window_mean(one, _WINDOWS[0]) for one in (sky, source))
+    share = _sky_share(*wide, unusable)
     held, promised = (np.sum(share * one) for one in (rest, sky))
     # it has seen no more photons than there are in its field of view
     trust = min(_TRUST, _VIEW * promised / max(share.sum(), 1))
     sky *= np.clip((max(held, 0) + trust) / (promised + trust), *_FACTORS)
+    share = _sky_share(sky, source, unusable)
     for window in _WINDOWS:
         held, promised = (
             _window_mean(share * one, window) * window**2 for one in (rest, sky)
@@ -282,6 +282,13 @@ def adjust_sky(sky, counts, source, unusable):
     error = 1 / np.sqrt(np.maximum(promised, 0) + min(trust, _LOCAL_TRUST) + _LEAST)
     hidden = _HIDDEN_ERROR**2 * source / (sky + source)
     return sky, np.sqrt(error**2 + hidden)
+
+
+def _sky_share(sky, source, unusable):
+    """Return the part of the variance of a pixel that is the sky's."""
+    share = sky / (sky + source + (_SOURCE_ERROR * source) ** 2)
+    share[unusable] = 0
+    return share
 
 
 def _window_mean(values, window):

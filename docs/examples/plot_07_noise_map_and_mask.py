@@ -66,7 +66,7 @@ found_informed = report('with error map', informed)
 # %%
 # The mask is red. With the map, the noise in the middle is not mixed with that of the
 # borders and of the noisy columns, and more stars are found at the same promise. The
-# errors of the fluxes in the catalogue come from the error map, too.
+# errors of the fluxes in the catalog come from the error map, too.
 
 panels = {
     'data': (data, 180, 300, None),

@@ -1,5 +1,5 @@
 """
-Two images, one catalogue
+Two images, one catalog
 =========================
 
 Detect in one image and measure in another, as SExtractor does with two images: the
@@ -34,7 +34,7 @@ blue = observe(flux * 10 ** (-0.4 * true_color), 100, 5)
 
 # %%
 # The other background, as ``data``, subtracts its own sky and has its own noise. Both
-# catalogues have the same rows.
+# catalogs have the same rows.
 
 deep, shallow = DiffusionBackground(red), DiffusionBackground(blue)
 segments = deep.detect()
@@ -52,7 +52,7 @@ print(
 )
 
 # %%
-# Two sequences, as they were put in (lines), with the errors that the catalogue gives.
+# Two sequences, as they were put in (lines), with the errors that the catalog gives.
 # Some points lie between them: there a red and a blue star share an aperture.
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3), layout='constrained')
