@@ -375,21 +375,27 @@ class SkyMeasurement(Measurement):
             # the first time they are clipped themselves
             self.stage = 'medians'
             return
-        mean, y, x, n_pixels, total, light, source, noise = _join_boxes(boxes)
         correlations = _autocorrelations(_join_lines(lines), self._box // _LEAST_BOX)
-        more = np.prod([_shared(one, 1)[0] for one in correlations])
-        means = BoxMeans(mean, total / np.float32(more), y, x)
-        left_over = _left_over(_extended_light(light, self._box))
-        # in units of the noise of a pixel
-        doubt = np.hypot(left_over, _DOUBT * source)
         surface = fit_surface(
-            _discount(means, doubt, n_pixels),
+            self._join_means(boxes, correlations),
             lambda n: [_shared(one, n)[1] for one in correlations],
         )
-        self._beneath = left_over > 1 / self._box
-        self._surface, self._box_noise = surface, noise
+        self._surface = surface
         self._level = self._map(surface.level, self._box * surface.factor)
         self.stage = 'scatter'
+
+    def _join_means(self, boxes, correlations):
+        """Return the means of all boxes, weighted, and keep what else is known."""
+        *means, total, light, source, self._box_noise = _join_boxes(boxes)
+        mean, y, x, n_pixels = means
+        left_over = _left_over(_extended_light(light, self._box))
+        self._beneath = left_over > 1 / self._box
+        # in units of the noise of a pixel
+        source *= _DOUBT
+        doubt = np.hypot(left_over, source, out=left_over)
+        del light, source  # as large as a part of an image
+        total /= np.float32(np.prod([_shared(one, 1)[0] for one in correlations]))
+        return BoxMeans(mean, _discount(total, doubt, n_pixels), y, x)
 
     def _find_stripes(self, sums):
         """Whether there are stripes; then they are known from now on."""
@@ -518,18 +524,17 @@ def _left_over(light):
     return _LEFT_OVER * more**2 / np.maximum(light, _FAINTEST)
 
 
-def _discount(means, left_over, n_pixels):
-    """Return the means with what may be left of galaxies in their variance."""
-    known = means.weight > 0
-    weight = np.where(known, means.weight, 1)
-    variance = 1 / weight + left_over**2 * n_pixels / weight
+def _discount(free_weight, left_over, n_pixels):
+    """Return the weights with what may be left of galaxies in their variance."""
+    known = free_weight > 0
+    weight = np.where(known, free_weight, 1)
+    variance = (1 + left_over**2 * n_pixels) / weight
     # Where light covers the whole image its faintest boxes are as good as any: there is
     # no sky without it, and weights that are all next to nothing would tell nothing.
     free, best = (
-        np.percentile(one[known], _BEST) for one in (means.weight, 1 / variance)
+        np.percentile(one[known], _BEST) for one in (free_weight, 1 / variance)
     )
-    weight = np.where(known, free / best / variance, 0)
-    return BoxMeans(means.mean, weight, means.y, means.x)
+    return np.where(known, free_weight.dtype.type(free / best) / variance, 0)
 
 
 def _extended_light(light, box):

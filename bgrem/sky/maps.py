@@ -132,10 +132,16 @@ class MeshMap:
         # along the rows there is less to do before there are many
         windows = sliding_window_view(values, 2 * _REACH + 1, axis=1)
         values = (windows @ x_weights).reshape(len(windows), -1)[:, first[1]]
-        windows = sliding_window_view(values, 2 * _REACH + 1, axis=0).swapaxes(1, 2)
-        values = (y_weights.T @ windows).reshape(-1, values.shape[1])[first[0]]
-        values += self._middle
-        return np.clip(values, *self._limits, out=values).astype(self.dtype)
+        start, stop, size = first[0].start, first[0].stop, self._box_size[0]
+        image = np.empty((stop - start, values.shape[1]))
+        # of a box that is higher than the part no more than that
+        for number in range(len(values) - 2 * _REACH):
+            a, b = max(number * size, start), min((number + 1) * size, stop)
+            weights = y_weights[:, a - number * size : b - number * size].T
+            window = values[number : number + 2 * _REACH + 1]
+            np.matmul(weights, window, out=image[a - start : b - start])
+        image += self._middle
+        return np.clip(image, *self._limits, out=image).astype(self.dtype, copy=False)
 
 
 def _spline_coefficients(values, axis, is_linear):
