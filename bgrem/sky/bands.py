@@ -86,8 +86,8 @@ class Measurement:
 
         Parameters
         ----------
-        seen : list
-            Of all bands in their order, from `see`; lists in it may be emptied.
+        seen : iterable
+            Of all bands in their order, from `see`.
 
         Returns
         -------
@@ -137,11 +137,9 @@ def measure(measurement, read):
     """
     while measurement.stage is not None:
         margin, n_rows = measurement.margin, measurement.shape[0]
+        see = measurement.see
         measurement = measurement.learn(
-            [
-                measurement.see(rows, *read(widen(rows, margin, n_rows)))
-                for rows in measurement.bands
-            ]
+            see(rows, *read(widen(rows, margin, n_rows))) for rows in measurement.bands
         )
     return measurement
 
