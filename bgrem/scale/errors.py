@@ -14,7 +14,7 @@ from bgrem.sky.normalize import (
     learn_error,
     relative_error,
 )
-from bgrem.sky.windows import middle_of
+from bgrem.sky.windows import read_middle
 
 __all__ = ['ErrorRows', 'ScaledMaps', 'refine_scale']
 
@@ -129,13 +129,12 @@ def refine_scale(image, maps, read_error, scale):
         inner = slice(rows.start - wider.start, rows.stop - wider.start)
         return part, data[inner], hidden[inner], read_error(rows)
 
-    def middle_part(part, *others):
-        cut = [one[:, columns] for one in (part.center, part.scale, *others)]
-        return Normalization(*cut[:2]), *cut[2:]
+    def look_at_all(rows):
+        part, *others = look(rows)
+        return part.center, part.scale, *others
 
-    rows, columns = middle_of(image.job.shape)
-    rows = slice(*rows.indices(n_rows)[:2])
-    constants = learn_error(*middle_part(*look(rows)))
+    center, scale_there, *others = read_middle(look_at_all, image.job.shape)
+    constants = learn_error(Normalization(center, scale_there), *others)
     if constants is None:
         return False
 
@@ -163,7 +162,7 @@ def refine_scale(image, maps, read_error, scale):
         noise, deviation, before = noise[inner], deviation[inner], before[inner]
         return np.where(before > 0, noise * ratio, 0), deviation * noise, before
 
-    values, deviation, before = (one[:, columns] for one in refined(rows))
+    values, deviation, before = read_middle(refined, image.job.shape)
     if not explains_better(values, before, deviation):
         return False
     bands = split_rows(image.job.shape)

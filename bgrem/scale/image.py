@@ -16,7 +16,7 @@ from bgrem.scale.steps import Job, Sky, as_float, choose_binning, float_dtype
 from bgrem.sky.bands import NeedsWhole, split_rows
 from bgrem.sky.boxes import SkyMeasurement
 from bgrem.sky.units import error_in_unit
-from bgrem.sky.windows import middle_of
+from bgrem.sky.windows import read_middle
 
 __all__ = ['HIDDEN', 'LARGE', 'MAPS', 'StreamedImage']
 
@@ -127,9 +127,7 @@ class StreamedImage(SeenImage):
 
         def find():
             known = self.look()
-            rows, columns = middle_of(self.job.shape)
-            rows = slice(*rows.indices(self.job.shape[0])[:2])
-            middle = [one[:, columns] for one in self.read_hidden(rows)]
+            middle = read_middle(self.read_hidden, self.job.shape)
             binning = choose_binning(known, *middle)
             return known.bounds, binning, known.probability.size
 

@@ -20,7 +20,7 @@ from bgrem.scale.steps import (
     normalize_rows,
     run_tiles,
 )
-from bgrem.sky.bands import measure, widen
+from bgrem.sky.bands import measure, split_rows, widen
 from bgrem.sky.blank import BlankMeasurement
 from bgrem.sky.mesh import LAG
 from bgrem.sky.normalize import MARGIN, NormalizationMeasurement
@@ -189,16 +189,24 @@ class SeenImage:
         with self.progress('sources', len(layout), 'tile', done) as bar:
             for row in todo:
                 part, place = layout.part(slice(row, row + 1))
-                wider = widen(place[0], self.maps.margin + MARGIN, self.job.shape[0])
-                data, hidden = self.read_hidden(wider)
-                image = normalize_rows(
-                    self.job, self.maps, place[0], data, hidden, wider.start
-                )
-                found = run_tiles(self.job, image, part)
+                found = run_tiles(self.job, self._normalized(place[0]), part)
                 self._work.save_maps(
                     self._tiles(row), [one for one in found if one is not None]
                 )
                 bar.update(n_columns)
+
+    def _normalized(self, rows):
+        """Return some rows as the network sees them."""
+        width = self.job.shape[1]
+        image = np.empty((rows.stop - rows.start, width), dtype=np.float32)
+        for some in split_rows(image.shape):
+            band = slice(rows.start + some.start, rows.start + some.stop)
+            wider = widen(band, self.maps.margin + MARGIN, self.job.shape[0])
+            data, hidden = self.read_hidden(wider)
+            image[some] = normalize_rows(
+                self.job, self.maps, band, data, hidden, wider.start
+            )
+        return image
 
     def _tiles(self, row):
         return f'tiles-{self.name}-{row}'

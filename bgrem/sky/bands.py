@@ -9,6 +9,8 @@ or on a cluster are measured by the same stages in the same bands. Numpy only.
 
 from copy import copy
 
+import numpy as np
+
 __all__ = ['CACHED', 'Measurement', 'NeedsWhole', 'measure', 'split_rows', 'widen']
 
 _PIXELS = 2**21  # of a band
@@ -76,7 +78,7 @@ class Measurement:
         seen : object
             What the band shows, to be pickled; `None` where all is known.
         """
-        return self.stage and getattr(self, f'_see_{self.stage}')(rows, *images)
+        return self.stage and _own(getattr(self, f'_see_{self.stage}')(rows, *images))
 
     def learn(self, seen):
         """
@@ -84,8 +86,8 @@ class Measurement:
 
         Parameters
         ----------
-        seen : list
-            Of all bands in their order, from `see`; lists in it may be emptied.
+        seen : iterable
+            Of all bands in their order, from `see`.
 
         Returns
         -------
@@ -102,6 +104,14 @@ class Measurement:
         result = copy(self)
         getattr(result, f'_learn_{self.stage}')(seen)
         return result
+
+
+def _own(values):
+    """Return arrays that are views as copies, or each would hold all of its band."""
+    if isinstance(values, (list, tuple)):
+        return type(values)(_own(one) for one in values)
+    is_view = isinstance(values, np.ndarray) and values.base is not None
+    return np.copy(values) if is_view else values
 
 
 def measure(measurement, read):
@@ -127,11 +137,9 @@ def measure(measurement, read):
     """
     while measurement.stage is not None:
         margin, n_rows = measurement.margin, measurement.shape[0]
+        see = measurement.see
         measurement = measurement.learn(
-            [
-                measurement.see(rows, *read(widen(rows, margin, n_rows)))
-                for rows in measurement.bands
-            ]
+            see(rows, *read(widen(rows, margin, n_rows))) for rows in measurement.bands
         )
     return measurement
 

@@ -249,7 +249,7 @@ class BlankPixels:
         for number, kind in self._rules:
             same, patches = _patches(number, data, usable, center)
             blank |= _filled(kind, same, patches, data, usable)
-        if self._wild is not None:
+        if self._wild is not None and _has_wild(data, *self._wild):
             blank |= usable & _is_wild(data, *self._wild)
         return blank
 
@@ -347,8 +347,7 @@ def wild_pixels(data, unusable):
     bounds = _wild_bounds(values[:: max(1, values.size // _SAMPLE)].astype(float))
     if bounds is None:
         return np.zeros(data.shape, dtype=bool)
-    # of most images none is
-    if not _is_wild(np.array([values.min(), values.max()]), *bounds).any():
+    if not _has_wild(values, *bounds):
         return np.zeros(data.shape, dtype=bool)
     return usable & _is_wild(data, *bounds)
 
@@ -360,6 +359,12 @@ def _wild_bounds(values):
     low, middle, high = np.percentile(values, [25, 50, 75])
     typical = max((high - low) / 1.349, abs(middle))
     return (typical, middle) if typical > 0 else None
+
+
+def _has_wild(data, typical, middle):
+    """Whether any pixel is wild, NaN aside: in most images none is."""
+    ends = [combine.reduce(data, axis=None) for combine in (np.fmin, np.fmax)]
+    return bool(_is_wild(np.array(ends), typical, middle).any())
 
 
 def _is_wild(data, typical, middle):

@@ -311,9 +311,7 @@ class SkyMeasurement(Measurement):
 
     def _learn_medians(self, seen):
         """Make a first sky of medians, which no wild pixel moves."""
-        median, n_values, variance, *places = map(
-            np.concatenate, zip(*seen, strict=True)
-        )
+        median, n_values, variance, *places = self._join_boxes(seen, 2 * self._box)
         weight = n_values**2 / np.where(variance > 0, variance, 1) / (np.pi / 2)
         weight[_stands_out(median, weight)] = 0
         surface = fit_surface(BoxMeans(median, weight, *places), lambda _: (0.0, 0.0))
@@ -364,32 +362,56 @@ class SkyMeasurement(Measurement):
     def _looks_for_stripes(self):
         return len(self._stripes) < _N_STRIPES and not self._take_all
 
+    def _join_boxes(self, bands, size):
+        """Return the boxes of the image, value by value, from those of its bands."""
+        shape, joined, start = [-(-n // size) for n in self.shape], None, 0
+        for boxes in bands:
+            if joined is None:
+                joined = [np.empty(shape, one.dtype) for one in boxes]
+            # all bands together may be as many bytes as an image: they come and go
+            for whole, one in zip(joined, boxes, strict=True):
+                whole[start : start + len(one)] = one
+            start += len(boxes[0])
+        return joined
+
     def _learn_means(self, seen):
-        boxes, lines, sums = (list(one) for one in zip(*seen, strict=True))
-        seen.clear()
-        n_pixels = [one[3] for one in boxes]
-        if not (self._take_all or any(one.any() for one in n_pixels)):
+        lines, sums = [], []
+
+        def read_boxes():
+            for boxes, *others in seen:
+                for known, one in zip((lines, sums), others, strict=True):
+                    known.append(one)
+                yield boxes
+
+        boxes = self._join_boxes(read_boxes(), self._box)
+        if not (self._take_all or boxes[3].any()):
             self._take_all = True
             return
         if self._looks_for_stripes and self._find_stripes(sums):
             # the first time they are clipped themselves
             self.stage = 'medians'
             return
-        mean, y, x, n_pixels, total, light, source, noise = _join_boxes(boxes)
         correlations = _autocorrelations(_join_lines(lines), self._box // _LEAST_BOX)
-        more = np.prod([_shared(one, 1)[0] for one in correlations])
-        means = BoxMeans(mean, total / np.float32(more), y, x)
-        left_over = _left_over(_extended_light(light, self._box))
-        # in units of the noise of a pixel
-        doubt = np.hypot(left_over, _DOUBT * source)
         surface = fit_surface(
-            _discount(means, doubt, n_pixels),
+            self._weigh(boxes, correlations),
             lambda n: [_shared(one, n)[1] for one in correlations],
         )
-        self._beneath = left_over > 1 / self._box
-        self._surface, self._box_noise = surface, noise
+        self._surface = surface
         self._level = self._map(surface.level, self._box * surface.factor)
         self.stage = 'scatter'
+
+    def _weigh(self, boxes, correlations):
+        """Return the means with their weights, and keep what else is known of boxes."""
+        mean, y, x, n_pixels, total, light, source, self._box_noise = boxes
+        boxes.clear()  # nothing is kept longer than it is needed
+        light = _left_over(_extended_light(light, self._box))
+        self._beneath = light > 1 / self._box
+        # in units of the noise of a pixel
+        source *= _DOUBT
+        doubt = np.hypot(light, source, out=source)
+        del light
+        total /= np.float32(np.prod([_shared(one, 1)[0] for one in correlations]))
+        return BoxMeans(mean, _discount(total, doubt, n_pixels), y, x)
 
     def _find_stripes(self, sums):
         """Whether there are stripes; then they are known from now on."""
@@ -413,7 +435,7 @@ class SkyMeasurement(Measurement):
         return [_sum_blocks(one, self._box) for one in (rest, alone)]
 
     def _learn_scatter(self, seen):
-        square, n_pixels = _join_boxes(seen)
+        square, n_pixels = self._join_boxes(seen, self._box)
         ratio = _noise_ratio(square, n_pixels)
         surface, unit = self._surface, self._unit
         ratio, noise = (
@@ -429,15 +451,6 @@ class SkyMeasurement(Measurement):
         # what only the measurement needs
         self._first = self._level = self._surface = self._box_noise = None
         self.stage = None
-
-
-def _join_boxes(bands):
-    """Return the boxes of all bands, value by value; the lists of bands are emptied."""
-    joined = []
-    while bands[0]:
-        # of as many bytes as an image may have there are no two copies
-        joined.append(np.concatenate([one.pop(0) for one in bands]))
-    return joined
 
 
 def _join_lines(bands):
@@ -514,22 +527,27 @@ def _stripes(found, sky):
 
 def _left_over(light):
     """Return how much of the light of galaxies may be left, in units of the noise."""
-    more = np.maximum(light - _FAINTEST, 0)
-    return _LEFT_OVER * more**2 / np.maximum(light, _FAINTEST)
+    left_over = np.maximum(light - _FAINTEST, 0)
+    left_over *= _LEFT_OVER * left_over
+    left_over /= np.maximum(light, _FAINTEST)
+    return left_over
 
 
-def _discount(means, left_over, n_pixels):
-    """Return the means with what may be left of galaxies in their variance."""
-    known = means.weight > 0
-    weight = np.where(known, means.weight, 1)
-    variance = 1 / weight + left_over**2 * n_pixels / weight
+def _discount(free_weight, left_over, n_pixels):
+    """Return the weights with what may be left of galaxies in their variance."""
+    known = free_weight > 0
+    variance = left_over * left_over
+    variance *= n_pixels
+    variance += 1
+    np.divide(variance, free_weight, out=variance, where=known)
     # Where light covers the whole image its faintest boxes are as good as any: there is
     # no sky without it, and weights that are all next to nothing would tell nothing.
-    free, best = (
-        np.percentile(one[known], _BEST) for one in (means.weight, 1 / variance)
-    )
-    weight = np.where(known, free / best / variance, 0)
-    return BoxMeans(means.mean, weight, means.y, means.x)
+    free = np.percentile(free_weight[known], _BEST, overwrite_input=True)
+    weight = np.divide(1, variance, out=variance)
+    best = np.percentile(weight[known], _BEST, overwrite_input=True)
+    weight *= weight.dtype.type(free / best)
+    weight[~known] = 0
+    return weight
 
 
 def _extended_light(light, box):

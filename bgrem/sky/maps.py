@@ -15,6 +15,7 @@ __all__ = ['MeshMap', 'interpolate_mesh']
 
 _REACH = 2  # boxes: half the width of a cubic B-spline
 _MAX_BLOCK = 1_000_000  # pixels held in float64
+_MOST_ROWS = 32  # of a box that are made at once
 
 
 def interpolate_mesh(mesh, shape, box_size, dtype=None, *, edges='reflect'):
@@ -132,10 +133,29 @@ class MeshMap:
         # along the rows there is less to do before there are many
         windows = sliding_window_view(values, 2 * _REACH + 1, axis=1)
         values = (windows @ x_weights).reshape(len(windows), -1)[:, first[1]]
-        windows = sliding_window_view(values, 2 * _REACH + 1, axis=0).swapaxes(1, 2)
-        values = (y_weights.T @ windows).reshape(-1, values.shape[1])[first[0]]
-        values += self._middle
-        return np.clip(values, *self._limits, out=values).astype(self.dtype)
+        image = _over_rows(y_weights, values, first[0])
+        image += self._middle
+        return np.clip(image, *self._limits, out=image).astype(self.dtype, copy=False)
+
+
+def _over_rows(weights, values, rows):
+    """Sum the splines along y in some rows, counted from those of the first box."""
+    image = np.empty((rows.stop - rows.start, values.shape[1]))
+    size = weights.shape[1]
+    # Boxes may be far higher than the part. Of each whole pieces are made, or rounding
+    # would depend on the part.
+    for number in range(len(values) - 2 * _REACH):
+        window = values[number : number + 2 * _REACH + 1]
+        for start in range(number * size, (number + 1) * size, _MOST_ROWS):
+            stop = min(start + _MOST_ROWS, (number + 1) * size)
+            first, last = max(start, rows.start), min(stop, rows.stop)
+            if first < last:
+                some = weights[:, start - number * size : stop - number * size]
+                piece = some.T @ window
+                image[first - rows.start : last - rows.start] = piece[
+                    first - start : last - start
+                ]
+    return image
 
 
 def _spline_coefficients(values, axis, is_linear):

@@ -365,7 +365,7 @@ class NormalizationMeasurement(Measurement):
         return values[:: max(1, self.shape[0] * self.shape[1] // _SAMPLE)]
 
     def _learn_sample(self, seen):
-        self._quantum = find_quantum(np.concatenate(seen))
+        self._quantum = find_quantum(np.concatenate(list(seen)))
         self.stage = 'boxes'
 
     def _see_boxes(self, rows, data, unusable):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bgrem.sky.maps import interpolate_mesh
+from bgrem.sky.maps import MeshMap
 
 __all__ = ['BoxMeans', 'Surface', 'fit_surface', 'sum_triangle']
 
@@ -103,6 +103,29 @@ class Surface:
     variance: np.ndarray
     factor: int
 
+    def rows(self, some):
+        """
+        Return level and variance in some rows of boxes (a slice).
+        """
+        return self.level[some], self.variance[some]
+
+
+class _Halved:
+    """A surface on boxes of half the size, made row by row where it is needed."""
+
+    def __init__(self, surface, shape):
+        self._level = MeshMap(surface.level, shape, (2, 2), edges='linear')
+        # a spline could make it negative
+        self._variance, self._shape = surface.variance, shape
+
+    def rows(self, some):
+        start, stop, _ = some.indices(self._shape[0])
+        variance = self._variance[start // 2 : -(-stop // 2)]
+        variance = variance.repeat(2, axis=0).repeat(2, axis=1)
+        first = start % 2
+        variance = variance[first : first + stop - start, : self._shape[1]]
+        return self._level.part(some), variance
+
 
 def fit_surface(means, correlation):
     """
@@ -137,25 +160,16 @@ def fit_surface(means, correlation):
     while max(pyramid[-1].mean.shape) > _COARSEST:
         pyramid.append(pyramid[-1].paired())
     factor = 2 ** (len(pyramid) - 1)
-    level, variance = _fit_plane(pyramid[-1])
-    surface = Surface(level, variance, factor)
-    for current in pyramid[-2::-1]:
-        factor //= 2
-        shape = current.mean.shape
-        level = interpolate_mesh(level, shape, (2, 2), edges='linear')
-        # a spline could make it negative
-        variance = variance.repeat(2, axis=0).repeat(2, axis=1)
-        variance = variance[: shape[0], : shape[1]]
-        changed = False
+    known = surface = Surface(*_fit_plane(pyramid.pop()), factor)
+    while pyramid:
+        current, factor = pyramid.pop(), factor // 2
+        finer = _Halved(known, current.mean.shape)
         for width in (_WIDTH, _LEAST_WIDTH)[: 2 if factor == 1 else 1]:
-            change, variance = _refine(
-                current, level, variance, width, correlation(factor)
-            )
-            if change is not None:
-                level = level + change
-                changed = True
-        if changed:
-            surface = Surface(level, variance, factor)
+            refined = _refine(current, finer, width, correlation(factor))
+            if refined is not None:
+                finer = surface = Surface(*refined, factor)
+        if pyramid:
+            known = Surface(*finer.rows(slice(0, len(current.mean))), factor)
     return surface
 
 
@@ -193,22 +207,27 @@ def _fit_plane(means):
     return level, variance
 
 
-def _refine(means, level, variance, width, correlation):
-    """Return what a scale adds to a surface, or `None`, and the variance of the sum."""
-    shape = level.shape
+def _refine(means, surface, width, correlation):
+    """
+    Return level and variance of a surface with what a scale adds, or `None`.
+
+    The surface has its ``rows``: on the finest scale it is a part of an image, and
+    not there as a whole unless it has changed.
+    """
+    shape = means.mean.shape
     side = _SQUARE if min(shape) >= _MANY else 1
     common = _common_noise(correlation, width)
     # correlated products scatter more
     wider = np.prod([1 + 2 * one**2 for one in correlation])
     # what is added is known to less than that
-    line, spread, total = np.empty((3, *shape), dtype=np.float32)
+    line, spread = np.empty((2, *shape), dtype=np.float32)
     sums = np.empty((6, *(-(-n // side) for n in shape)))
     bands = _bands(shape)
     for rows in bands:
         near = slice(max(rows.start - width, 0), rows.stop + width)
         inner = slice(rows.start - near.start, rows.stop - near.start)
         line[rows], spread[rows], told = _lines(
-            means.rows(near), level[near], width, inner
+            means.rows(near), surface.rows(near)[0], width, inner
         )
         squares = slice(rows.start // side, -(-rows.stop // side))
         for values, one in zip(sums, told, strict=True):
@@ -227,8 +246,14 @@ def _refine(means, level, variance, width, correlation):
         changed |= np.any(np.square(line[rows]) > np.maximum(spread[rows], 0))
         # the smoothing holds the noise of the surface before, on which it stands
         part *= part
-        total[rows] = (1 - part) * variance[rows] + part * spread[rows] * excess
-    return (line, total) if changed else (None, variance)
+        spread[rows] *= part * excess
+        spread[rows] += (1 - part) * surface.rows(rows)[1]
+    if not changed:
+        return None
+    level = np.empty(shape)
+    for rows in bands:
+        np.add(surface.rows(rows)[0], line[rows], out=level[rows])
+    return level, spread
 
 
 def _bands(shape):

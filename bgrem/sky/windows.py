@@ -4,13 +4,14 @@ Windows that say in little what a large image is like. Numpy only.
 
 import numpy as np
 
-__all__ = ['middle_of', 'spread_windows']
+__all__ = ['middle_of', 'read_middle', 'spread_windows']
 
 # Multiples of these fill a square evenly, however many are taken (Roberts 2018, "The
 # unreasonable effectiveness of quasirandom sequences"): 1/g and 1/g^2, g^3 = g + 1.
 _STEPS = 0.7548776662466927, 0.5698402909980532
 # Of large images the middle tells how wide the sources are, and what errors mean.
 _MAX_VIEW = 2048
+_PIXELS = 2**21  # that are read at once
 
 
 def spread_windows(shape, side):
@@ -57,3 +58,30 @@ def middle_of(shape, side=_MAX_VIEW):
     middle : tuple of 2 slice
     """
     return tuple(slice(max(0, (n - side) // 2), (n + side) // 2) for n in shape)
+
+
+def read_middle(read, shape):
+    """
+    Read the middle of a large image, some rows at a time.
+
+    Parameters
+    ----------
+    read : callable
+        Takes rows (a slice) and returns images in these rows, of all columns.
+    shape : tuple of 2 int
+        The shape of the image.
+
+    Returns
+    -------
+    images : list of 2D `~numpy.ndarray`
+        The images in its middle, as of `middle_of`.
+    """
+    rows, columns = middle_of(shape)
+    start, stop, _ = rows.indices(shape[0])
+    step = max(_PIXELS // shape[1], 1)
+    parts = [
+        # a view would hold the whole rows
+        [one[:, columns].copy() for one in read(slice(k, min(k + step, stop)))]
+        for k in range(start, stop, step)
+    ]
+    return [np.concatenate(images) for images in zip(*parts, strict=True)]
