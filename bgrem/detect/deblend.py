@@ -11,9 +11,9 @@ from bgrem.detect.pixels import highest_pixels, widen
 __all__ = ['deblend_region']
 
 # A pixel changes hands only where the other source is this much brighter, and no more
-# often than it takes to pass through a long chain.
+# often than it takes to pass through a chain of three.
 _DOMINANCE = 10.0
-_MAX_TURNS = 10
+_MAX_TURNS = 3
 _MIN_CORE_PIXELS = 5
 # Light that is so much brighter than a peak, in units of it and of the noise, is not
 # that of its source.
