@@ -10,8 +10,10 @@ from bgrem.detect.pixels import highest_pixels, widen
 
 __all__ = ['deblend_region']
 
-# A pixel changes hands only where the other source is this much brighter.
+# A pixel changes hands only where the other source is this much brighter, and no more
+# often than it takes to pass through a chain of three.
 _DOMINANCE = 10.0
+_MAX_TURNS = 3
 _MIN_CORE_PIXELS = 5
 # Light that is so much brighter than a peak, in units of it and of the noise, is not
 # that of its source.
@@ -50,14 +52,19 @@ def deblend_region(region, source, noise, peak_y, peak_x, *, width):
     -----
     A watershed from the peaks, each with the four pixels beside it, finds the borders
     between sources. Faint ones then return to their bright neighbours what they have
-    cut off the wings of these.
+    cut off the wings of these, again and again: between a source and the brighter one
+    whose light it has, a chain of others may lie, of which each holds a part.
     """
     n_peaks = len(peak_y)
     labels, peak_y, peak_x = _flood(region, source, noise, peak_y, peak_x)
     owners = find_owners(labels, source, noise, peak_y, peak_x, width)
     labels = owners.astype(np.int32)[labels]
-    labels = _return_wings(labels, source, peak_y, peak_x, width)
-    labels = _join_pieces(labels, source, peak_y, peak_x)
+    for _ in range(_MAX_TURNS):
+        before = labels
+        labels = _return_wings(labels, source, peak_y, peak_x, width)
+        labels = _join_pieces(labels, source, peak_y, peak_x)
+        if np.array_equal(labels, before):
+            break
     labels[labels > n_peaks] = 0
     return labels
 

@@ -33,3 +33,24 @@ def test_flank_behind_a_small_source_is_not_that_of_a_far_star():
     )
     assert labels[10, 140] == 1
     assert np.all(labels[10, :69] != 1)
+
+
+def test_light_that_a_chain_of_sources_holds_goes_back_to_the_star():
+    """A ghost of a bright star, and in it three sources of which one touches it."""
+    shape = (110, 150)
+    y, x = np.array([(55, 25), (60, 53), (54, 64), (53, 85)]).T
+    radius = np.hypot(*np.indices(shape) - np.array([55, 25]).reshape(2, 1, 1))
+    source = 800 * (1 + (radius / 8.8) ** 2) ** -2.5 + blob(shape, 55, 60, 18, 0.7)
+    heights = [3, 7.5, 3]
+    faint = [
+        blob(shape, *p, 1.5, h) for *p, h in zip(y[1:], x[1:], heights, strict=True)
+    ]
+    source += np.sum(faint, axis=0)
+    labels = deblend_region(source > 0.2, source, 1.0, y, x, width=3.5)
+    assert np.unique(labels).tolist() == [0, 1, 2, 3, 4]
+    for label, light in enumerate(faint, start=2):
+        own = labels == label
+        assert light[own].sum() > 0.9 * light.sum()
+        # the ghost is brighter than that in more than 4000 px
+        assert own.sum() < 250
+    assert labels[75, 62] == 1
