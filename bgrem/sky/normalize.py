@@ -399,7 +399,7 @@ class NormalizationMeasurement(Measurement):
         return self.result.judge_steps(rows, *near)
 
     def _learn_steps(self, seen):
-        if not DepthSteps.are_real(np.sum(seen, axis=0)):
+        if not DepthSteps.are_real(np.sum(list(seen), axis=0)):
             self.result = self.result.without_steps()
         self.stage = None
 
