@@ -26,6 +26,7 @@ from bgrem.sky.bands import Measurement, NeedsWhole, measure, split_rows
 from bgrem.sky.blank import blank_pixels
 from bgrem.sky.depth_steps import DepthSteps
 from bgrem.sky.error_map import explains_better, sky_error
+from bgrem.sky.lines import common_levels, find_lines, profiles, strips_of
 from bgrem.sky.mesh import (
     LAG,
     box_centers,
@@ -58,6 +59,9 @@ MARGIN = 8
 _GAP_WEIGHT = 0.05
 _ROWS = 64  # of an image that are interpolated at once
 _SAMPLE = 2**18  # pixels that tell the steps of discrete data
+# The medians of data in steps of more than this part of the noise jump.
+_COARSE = 0.3
+_LINE_ROUNDS = 2  # what is written across strong lines is found once these are out
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +156,9 @@ class Normalization:
         return source * self.scale
 
 
-def estimate_normalization(data, mask=None, method='local', error=None, lag=LAG):
+def estimate_normalization(
+    data, mask=None, method='local', error=None, lag=LAG, *, lines=True
+):
     """
     Measure the centre and the scale of an image.
 
@@ -167,7 +173,8 @@ def estimate_normalization(data, mask=None, method='local', error=None, lag=LAG)
         48 px, interpolated bilinearly; steps of the noise, as between the panels of
         a mosaic, are drawn where they are (`bgrem.sky.depth_steps.DepthSteps`).
         Patches of exact zeros (the empty border of a mosaic) count as no data and get
-        the scale 0. ``'global'``: the median of all pixels and the one scale of arXiv
+        the scale 0. Where rows or columns have levels of their own, these are part of
+        the centre (`bgrem.sky.lines`). ``'global'``: the median of all pixels and the one scale of arXiv
         2510.04718, the standard deviation of the pixels below the 90th percentile,
         zeros ignored. A float is that paper's normalisation factor: the median is
         subtracted and the image is multiplied by it. A 2D array is such a factor for
@@ -179,6 +186,9 @@ def estimate_normalization(data, mask=None, method='local', error=None, lag=LAG)
     lag : int, optional
         Of the mesh, in pixels, see `bgrem.sky.mesh.measure_mesh`: so far apart the
         noise is independent. Default 3.
+    lines : bool, optional
+        Whether rows and columns with levels of their own are looked for. Default
+        `True`.
 
     Returns
     -------
@@ -208,7 +218,7 @@ def estimate_normalization(data, mask=None, method='local', error=None, lag=LAG)
 
     if isinstance(method, str):
         if method == 'local':
-            maps = _local_normalization(data, unusable, lag)
+            maps = _local_normalization(data, unusable, lag, lines)
             if error is None:
                 return maps
             return _use_error(maps, data, unusable, error, lag)
@@ -241,7 +251,7 @@ def estimate_normalization(data, mask=None, method='local', error=None, lag=LAG)
     if np.any(factor < 0):
         msg = f'normalization must not be negative, got {np.nanmin(factor)}'
         raise ValueError(msg)
-    center = _local_normalization(data, unusable, lag).center
+    center = _local_normalization(data, unusable, lag, lines).center
     known = np.isfinite(factor) & (factor > 0)
     scale = np.zeros_like(center)
     # that of any image is less; `check_factor` refuses more
@@ -326,7 +336,7 @@ class NormalizationMeasurement(Measurement):
         The shape of the image.
     dtype : dtype
         That of the maps.
-    lag : int, optional
+    lag, lines : optional
         As for `estimate_normalization`.
 
     Attributes
@@ -336,11 +346,13 @@ class NormalizationMeasurement(Measurement):
     """
 
     stage = 'sample'
-    most_stages = 4
+    most_stages = 3 + _LINE_ROUNDS
 
-    def __init__(self, shape, dtype, lag=LAG):
+    def __init__(self, shape, dtype, lag=LAG, *, lines=True):
         super().__init__(shape)
         self._dtype, self._lag, self.result = np.dtype(dtype), lag, None
+        # the levels of rows and of columns, once there are any
+        self._lines, self._n_rounds = {}, _LINE_ROUNDS if lines else 0
         self.margin, self._edges = DepthSteps.most_margin(lag + 1), mesh_edges(shape)
         self._is_second = False
 
@@ -369,10 +381,17 @@ class NormalizationMeasurement(Measurement):
         self.stage = 'boxes'
 
     def _see_boxes(self, rows, data, unusable):
+        start = max(rows.start - self.margin, 0)
+        data = _without_lines(data, start, self._lines)
+        seen = None
+        if self._n_rounds or self._lines:
+            inner = slice(rows.start - start, rows.stop - start)
+            seen = profiles(data[inner], unusable[inner], self._edges, rows)
         data, unusable = self._nearer(rows, self._lag, data, unusable)
-        return measure_boxes(
+        boxes = measure_boxes(
             data, unusable, self._edges, self._quantum, self._lag, rows
         )
+        return *boxes, seen
 
     def _nearer(self, rows, margin, *images):
         """Leave out what lies farther before the rows than that."""
@@ -380,18 +399,23 @@ class NormalizationMeasurement(Measurement):
         return [image[extra:] for image in images]
 
     def _learn_boxes(self, seen):
-        level, noise = map(np.concatenate, zip(*seen, strict=True))
+        *boxes, strips = zip(*seen, strict=True)
+        level, noise = map(np.concatenate, boxes)
         is_known = not np.isnan(noise).any() or np.any(noise > 0)
         if not is_known and not self._is_second:
             # a checkerboard leaves no pairs of pixels an odd distance apart
             self._level, self._is_second = level, True
-            self._lag += 1
+            self._lag, self._n_rounds = self._lag + 1, 0
             return
         if not is_known:
             msg = 'no box has enough usable pixels for its noise'
             raise NeedsWhole(msg)
+        if strips[0] is not None and self._learn_lines(level, noise, strips):
+            return
         level = self._level if self._is_second else level
-        self.result = LocalMaps(level, noise, self._edges, self._dtype, self._lag)
+        self.result = LocalMaps(
+            level, noise, self._edges, self._dtype, self._lag, self._lines
+        )
         self.stage = 'steps' if self.result.margin else None
 
     def _see_steps(self, rows, data, unusable):
@@ -402,6 +426,40 @@ class NormalizationMeasurement(Measurement):
         if not DepthSteps.are_real(np.sum(list(seen), axis=0)):
             self.result = self.result.without_steps()
         self.stage = None
+
+    def _learn_lines(self, level, noise, seen):
+        """Take in the levels of lines; whether the boxes are to be seen without."""
+        of_rows, of_columns = zip(*seen, strict=True)
+        # stripes of rows lie side by side, those of columns one above the other
+        strips = np.concatenate(of_rows, axis=1), np.concatenate(of_columns)
+        typical = np.median(noise[noise > 0]) if np.any(noise > 0) else 0.0
+        found = []
+        if self._n_rounds and self._quantum <= _COARSE * typical and typical > 0:
+            found = [
+                axis
+                for axis in (0, 1)
+                if axis not in self._lines and find_lines(strips[axis], typical)
+            ]
+        lines, level = dict(self._lines), _fill(level)
+        for axis in found or lines:
+            more = common_levels(strips[axis])
+            if not found:  # what the smooth sky is not
+                smooth = level.T if axis == 0 else level
+                smooth = smooth[strips_of(len(smooth))]
+                more = common_levels(strips[axis], self._edges[axis], smooth)
+            lines[axis] = lines.get(axis, 0) + more
+        self._lines, self._n_rounds = lines, self._n_rounds - 1
+        return bool(found)
+
+
+def _without_lines(data, start, lines):
+    """Take the levels of rows and columns off some rows of an image."""
+    for axis, levels in lines.items():
+        levels = levels.astype(np.result_type(data, np.float32))
+        if axis == 0:
+            levels = levels[start : start + len(data), np.newaxis]
+        data = data - levels
+    return data
 
 
 class LocalMaps:
@@ -418,6 +476,9 @@ class LocalMaps:
         That of the maps.
     lag : int, optional
         As for `estimate_normalization`.
+    lines : dict of int to 1D `~numpy.ndarray`, optional
+        The levels of all rows (0) and of all columns (1), if they have any: what is
+        left without them are the boxes of.
 
     Attributes
     ----------
@@ -425,7 +486,10 @@ class LocalMaps:
         So many rows beyond a part have to be read for it.
     """
 
-    def __init__(self, level, noise, edges, dtype, lag=LAG):
+    def __init__(self, level, noise, edges, dtype, lag=LAG, lines=None):
+        self._lines = {
+            axis: levels.astype(dtype) for axis, levels in (lines or {}).items()
+        }
         self._flat = noise == 0
         # replicated edges would shift the corners of a tilt by one box; a noise that
         # is continued beyond them could become negative
@@ -455,8 +519,9 @@ class LocalMaps:
         votes : 1D `~numpy.ndarray` of float
             As of `bgrem.sky.depth_steps.DepthSteps.judge`.
         """
-        scale = self._ramp(rows)
-        return self._steps.judge(scale, rows, data, unusable)
+        start = max(rows.start - self._steps.margin, 0)
+        data = _without_lines(data, start, self._lines)
+        return self._steps.judge(self._ramp(rows), rows, data, unusable)
 
     def without_steps(self):
         """
@@ -499,11 +564,16 @@ class LocalMaps:
         center = _interpolate(
             self._level, self._edges, self._dtype, rows, extrapolate=True
         )
+        if 0 in self._lines:
+            center += self._lines[0][rows, np.newaxis]
+        if 1 in self._lines:
+            center += self._lines[1]
         scale = self._ramp(wider)
         if self.margin:
             there = max(wider.start - self._steps.margin, 0) - start
             seen = slice(there, wider.stop + self._steps.margin - start)
-            self._steps.sharpen(scale, wider, data[seen], unusable[seen])
+            clean = _without_lines(data[seen], start + there, self._lines)
+            self._steps.sharpen(scale, wider, clean, unusable[seen])
         inner = slice(rows.start - wider.start, rows.stop - wider.start)
         scale = scale[inner]
         if self._flat.any():
@@ -512,12 +582,12 @@ class LocalMaps:
         return Normalization(center, scale)
 
 
-def _local_normalization(data, unusable, lag):
+def _local_normalization(data, unusable, lag, lines):
     """Interpolate the mesh of levels and that of scales."""
     dtype = _map_dtype(data)
     blank = blank_pixels(data, unusable)
     hidden = unusable | blank
-    measurement = NormalizationMeasurement(data.shape, dtype, lag)
+    measurement = NormalizationMeasurement(data.shape, dtype, lag, lines=lines)
     try:
         maps = measure(measurement, lambda rows: (data[rows], hidden[rows])).result
     except NeedsWhole:
@@ -542,7 +612,7 @@ def _use_error(maps, data, unusable, error, lag):
     constants = learn_error(*part) if parts[0].shape != data.shape else {}
     relative, deviation = relative_error(maps, data, unusable, error, constants)
     hidden = ~np.isfinite(deviation)
-    ratio = _local_normalization(deviation / relative, hidden, lag).scale
+    ratio = _local_normalization(deviation / relative, hidden, lag, lines=False).scale
     refined = np.where(maps.scale > 0, relative * ratio, 0)
     if not explains_better(refined[middle], maps.scale[middle], deviation[middle]):
         return maps

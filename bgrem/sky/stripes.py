@@ -63,7 +63,7 @@ def measure_stripes(data, unusable):
     data = data + quantum * (np.random.default_rng(0).random(data.shape) - 0.5)
     for last in (False, True):
         clean = data - rows[:, None] - columns
-        maps = estimate_normalization(clean, unusable)
+        maps = estimate_normalization(clean, unusable, lines=False)
         sky = np.where(usable & (maps.scale > 0), clean - maps.center, np.nan)
         if last:
             sky[_bright_pixels(sky, maps.scale)] = np.nan

@@ -1,0 +1,223 @@
+"""
+Rows and columns with levels of their own, as the network must not see them.
+
+Detectors write them: the bias of each column, the 1/f noise of each row, the offset of
+an amplifier. Beside them faint sources are lost. No sky is like that: it does not change
+from one line of pixels to the next along the whole side of an image, whatever is
+beside. So an image is looked at in strips one box wide, and what they have in common
+there is no light. Numpy only.
+"""
+
+import warnings
+from itertools import pairwise
+
+import numpy as np
+
+from bgrem.sky.mesh import box_centers
+
+__all__ = ['common_levels', 'find_lines', 'profiles', 'strips_of']
+
+_MOST_STRIPS = 16  # more tell little more
+_MIN_STRIPS = 3  # of two none can be the odd one
+# The variance of a median, of independent normal values, over that of their mean.
+_MEDIAN_VARIANCE = np.pi / 2
+# A line with a smaller part of usable pixels in a strip than this has no level there.
+_MIN_PART = 0.25
+
+# Stripes: their variance is at least that of the error of the lines, and they are of
+# more than a tenth of the noise, below which they do no harm. They are rough: the mean
+# product of the steps in two strips is more than this part of that of steps four
+# times as long. Fringes are not.
+_LEAST_STRIPES = 0.1
+_MIN_ROUGHNESS = 0.3
+_LONG_STEP = 4
+_CLIP = 3.0  # standard deviations: single bad lines are left to the network
+
+# A border: the step from one line to the next is so many times its error and more than
+# this part of the noise. It is as high as that between the levels of some lines on
+# either side, within a factor of two, and seen in three strips of four.
+_MIN_SIGNIFICANCE = 8.0
+_LEAST_STEP = 0.3
+_SIDE = 8
+_ALIKE = 0.5
+_MOST_SEEN = 0.75
+
+
+def strips_of(n_boxes):
+    """
+    Choose the strips in which lines are looked at.
+
+    Parameters
+    ----------
+    n_boxes : int
+        Of an image along one axis.
+
+    Returns
+    -------
+    chosen : 1D `~numpy.ndarray` of int
+        At most 16 of them, evenly spread.
+    """
+    return np.arange(0, n_boxes, -(-n_boxes // _MOST_STRIPS))
+
+
+def profiles(data, unusable, edges, rows):
+    """
+    Measure the level of each row and column in strips of an image.
+
+    Parameters
+    ----------
+    data : 2D `~numpy.ndarray` of float
+        The image in these rows.
+    unusable : 2D `~numpy.ndarray` of bool
+        True at pixels to ignore, among them all that are not finite.
+    edges : tuple of 2 1D `~numpy.ndarray` of int
+        Of the boxes of the image, as of `bgrem.sky.mesh.Mesh`.
+    rows : slice
+        These rows, from edge to edge of boxes.
+
+    Returns
+    -------
+    of_rows : 2D `~numpy.ndarray` of float
+        The median of each row in each chosen column of boxes, shape (strips, rows); NaN
+        where a quarter of its pixels is not usable.
+    of_columns : 2D `~numpy.ndarray` of float
+        That of each column in those chosen rows of boxes that are there, (strips,
+        columns).
+    """
+    y_edges, x_edges = edges
+    dtype = data.dtype if data.dtype in (np.float32, np.float64) else np.float64
+    if unusable.any():
+        data = np.where(unusable, dtype.type(np.nan), data)
+    boxes = strips_of(len(x_edges) - 1)
+    of_rows = [_medians(data[:, x_edges[k] : x_edges[k + 1]], axis=1) for k in boxes]
+    of_columns = [
+        _medians(data[y_edges[k] - rows.start : y_edges[k + 1] - rows.start], axis=0)
+        for k in strips_of(len(y_edges) - 1)
+        if rows.start <= y_edges[k] < rows.stop
+    ]
+    return (
+        np.array(of_rows).reshape(-1, len(data)),
+        np.array(of_columns).reshape(-1, data.shape[1]),
+    )
+
+
+def find_lines(levels, noise):
+    """
+    Tell whether lines have levels of their own.
+
+    Parameters
+    ----------
+    levels : 2D `~numpy.ndarray` of float
+        Of all rows or of all columns, from `profiles`.
+    noise : float
+        The standard deviation of a pixel.
+
+    Returns
+    -------
+    found : bool
+        Whether there are stripes, or borders along the whole side of the image.
+    """
+    if len(levels) < _MIN_STRIPS or levels.shape[1] < 4 * _SIDE:
+        return False
+    return _has_stripes(levels, noise) or _has_border(levels, noise)
+
+
+def common_levels(levels, edges=None, box_levels=None):
+    """
+    Return what all strips have in common.
+
+    Parameters
+    ----------
+    levels : 2D `~numpy.ndarray` of float
+        From `profiles`.
+    edges : 1D `~numpy.ndarray` of int, optional
+        Those of the boxes along the lines' axis.
+    box_levels : 2D `~numpy.ndarray` of float, optional
+        The levels of the boxes of each strip, (strips, boxes): the smooth sky, which is
+        taken off first. Default: none is.
+
+    Returns
+    -------
+    common : 1D `~numpy.ndarray` of float
+        Of each line, about the median of all; 0 where less than three strips have it.
+    """
+    if box_levels is not None:
+        pixels, centers = np.arange(levels.shape[1]), box_centers(edges)
+        levels = levels - [np.interp(pixels, centers, row) for row in box_levels]
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', RuntimeWarning)  # of strips without pixels
+        levels = levels - np.nanmedian(levels, axis=1, keepdims=True)
+        common = np.nanmedian(levels, axis=0)
+    known = np.count_nonzero(np.isfinite(levels), axis=0) >= _MIN_STRIPS
+    return np.where(known, common, 0)
+
+
+def _medians(values, axis):
+    """Return medians, NaN where too few of the values are there."""
+    there = np.isfinite(values)
+    if there.all():
+        return np.median(values, axis=axis)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', RuntimeWarning)  # of lines without any
+        medians = np.nanmedian(values, axis=axis)
+    return np.where(np.mean(there, axis=axis) > _MIN_PART, medians, np.nan)
+
+
+def _has_stripes(levels, noise):
+    """Whether the steps from line to line are those of all strips, and rough."""
+    own, common, n_strips = _products(levels, 1)
+    _, smooth, _ = _products(levels, _LONG_STEP)
+    return bool(
+        # a step is the difference of two lines
+        common > 2 * (_LEAST_STRIPES * noise) ** 2
+        and common > (own - common) / n_strips
+        and common > _MIN_ROUGHNESS * smooth
+    )
+
+
+def _products(levels, step):
+    """
+    Return the mean square of steps, the mean product of those in two strips, and how
+    many strips there are in the mean.
+    """
+    steps = levels[:, step:] - levels[:, :-step]
+    steps = steps[:, np.count_nonzero(np.isfinite(steps), axis=0) >= _MIN_STRIPS]
+    if steps.size == 0:
+        return 0.0, 0.0, 1.0
+    middle = np.abs(np.nanmedian(steps, axis=0))
+    steps = steps[:, middle <= _CLIP * 1.4826 * np.median(middle)]
+    bound = _CLIP * 1.4826 * np.nanmedian(np.abs(steps))
+    steps = np.clip(steps, -bound, bound)
+    n_strips = np.count_nonzero(np.isfinite(steps), axis=0)
+    steps = np.nan_to_num(steps)
+    squares = np.sum(np.square(steps), axis=0)
+    pairs = (np.square(np.sum(steps, axis=0)) - squares) / (n_strips * (n_strips - 1))
+    return np.mean(squares / n_strips), np.mean(pairs), np.mean(n_strips)
+
+
+def _has_border(levels, noise):
+    """Whether there is a step that is sharp, lasting and seen in all strips."""
+    step = np.diff(levels, axis=1)
+    n_strips = np.count_nonzero(np.isfinite(step), axis=0)
+    known = n_strips >= _MIN_STRIPS
+    # a border has lines on both sides
+    known[: _SIDE - 1] = known[-_SIDE + 1 :] = False
+    if not known.any():
+        return False
+    places = np.flatnonzero(known)
+    step, n_strips = step[:, places], n_strips[places]
+    height = np.nanmedian(step, axis=0)
+    # as if a strip were as wide as any box; more where neighbours share their noise
+    error = max(1.4826 * np.nanmedian(np.abs(step)), 0.25 * noise)
+    error = error * np.sqrt(_MEDIAN_VARIANCE / n_strips)
+    height, sign = np.abs(height), np.sign(height)
+    sharp = (height > _MIN_SIGNIFICANCE * error) & (height > _LEAST_STEP * noise)
+    seen = np.sum(step * sign > _ALIKE * height, axis=0) >= _MOST_SEEN * n_strips
+    for k in np.flatnonzero(sharp & seen):
+        after = levels[:, places[k] + 1 : places[k] + 1 + _SIDE]
+        before = levels[:, places[k] + 1 - _SIDE : places[k] + 1]
+        sides = [np.nanmedian(side, axis=1) for side in (before, after)]
+        lasting = sign[k] * np.nanmedian(sides[1] - sides[0])
+        if _ALIKE * height[k] < lasting < height[k] / _ALIKE:
+            return True
+    return False
