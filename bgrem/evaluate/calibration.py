@@ -23,7 +23,7 @@ from bgrem.detect.discovery import shift_probability
 from bgrem.detect.peaks import find_peaks
 from bgrem.evaluate.count_calibration import counts_peaks
 from bgrem.evaluate.image_check import ScenePeaks, fit_correction, fit_offset
-from bgrem.evaluate.matching import match, match_radius
+from bgrem.evaluate.matching import judge, match_radius
 from bgrem.evaluate.scenes import evaluation_bank, family_scenes
 from bgrem.pipeline import inspect_image, separate
 from bgrem.simulate import SceneConfig
@@ -267,8 +267,8 @@ def fit_peaks(scenes):
 
 def _fit_scenes(scenes):
     return fit_table(
-        np.concatenate([scene.center_logit for scene in scenes]),
-        np.concatenate([scene.is_true for scene in scenes]),
+        np.concatenate([scene.center_logit[scene.counts] for scene in scenes]),
+        np.concatenate([scene.is_true[scene.counts] for scene in scenes]),
     )
 
 
@@ -285,19 +285,15 @@ def _measure(scene, raw):
         min_probability=expit(_MIN_LOGIT),
         **options,
     )
-    truth = scene.catalog
-    index = match(
+    is_true, is_neutral = judge(
         peaks['x_center'],
         peaks['y_center'],
         peaks['probability'],
-        truth['x'],
-        truth['y'],
-        truth['snr'],
+        scene.catalog,
         match_radius(scene.fwhm),
     )
-    return ScenePeaks(
-        _as_logit(peaks['probability']), index >= 0, _as_logit(flipped), *rest
-    )
+    logits = _as_logit(peaks['probability']), _as_logit(flipped)
+    return ScenePeaks(logits[0], is_true, logits[1], *rest, is_neutral)
 
 
 def _as_logit(probability):
@@ -309,7 +305,7 @@ def _surprise(scene, table, correction):
     """Return by how many standard deviations too much of a scene is false."""
     shift = scene.check(table).log_odds_shift(correction)
     p = shift_probability(scene.probability(table), shift)
-    likely = p > 0.5
+    likely = (p > 0.5) & scene.counts
     excess = np.sum(~scene.is_true[likely]) - np.sum(1 - p[likely])
     return excess / np.sqrt(np.sum(p[likely] * (1 - p[likely])) + 1)
 

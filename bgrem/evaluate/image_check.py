@@ -43,6 +43,9 @@ class ScenePeaks:
         Of the noise. Default 0.
     widths : 1D array_like of float or `None`, optional
         The FWHM of each peak, NaN where it has none. Default `None`: none has.
+    is_neutral : 1D `~numpy.ndarray` of bool or `None`, optional
+        Whether each counts neither way, see `bgrem.evaluate.matching.judge`: nothing is
+        fitted to these. Default `None`: none does.
     """
 
     center_logit: np.ndarray
@@ -52,6 +55,16 @@ class ScenePeaks:
     correlation: float = 0.0
     skewness: float = 0.0
     widths: np.ndarray | None = None
+    is_neutral: np.ndarray | None = None
+
+    @property
+    def counts(self):
+        """
+        Which peaks are true or false (1D `~numpy.ndarray` of bool).
+        """
+        if self.is_neutral is None:
+            return np.ones(len(self.is_true), dtype=bool)
+        return ~self.is_neutral
 
     def probability(self, table):
         """
@@ -160,7 +173,7 @@ def _fit_log_odds(scenes, table, terms, shifts):
     parts = []
     for scene, values, shift in zip(scenes, terms, shifts, strict=True):
         p = scene.probability(table)
-        fitted = p >= _MIN_FITTED
+        fitted = (p >= _MIN_FITTED) & scene.counts
         columns = np.tile(values, (np.sum(fitted), 1))
         parts.append((logit(p[fitted]) + shift, scene.is_true[fitted], columns))
     log_odds, is_true, columns = map(np.concatenate, zip(*parts, strict=True))

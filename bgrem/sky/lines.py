@@ -17,12 +17,12 @@ from bgrem.sky.mesh import box_centers
 
 __all__ = ['common_levels', 'find_lines', 'profiles', 'strips_of']
 
-_MOST_STRIPS = 16  # more tell little more
+_MOST_STRIPS = 12  # more tell little more
 _MIN_STRIPS = 3  # of two none can be the odd one
 # The variance of a median, of independent normal values, over that of their mean.
 _MEDIAN_VARIANCE = np.pi / 2
 # A line with a smaller part of usable pixels in a strip than this has no level there.
-_MIN_PART = 0.25
+_MIN_PART = 0.5
 
 # Stripes: their variance is at least that of the error of the lines, and they are of
 # more than a tenth of the noise, below which they do no harm. They are rough: the mean
@@ -55,7 +55,7 @@ def strips_of(n_boxes):
     Returns
     -------
     chosen : 1D `~numpy.ndarray` of int
-        At most 16 of them, evenly spread.
+        At most 12 of them, evenly spread.
     """
     return np.arange(0, n_boxes, -(-n_boxes // _MOST_STRIPS))
 
@@ -79,7 +79,7 @@ def profiles(data, unusable, edges, rows):
     -------
     of_rows : 2D `~numpy.ndarray` of float
         The median of each row in each chosen column of boxes, shape (strips, rows); NaN
-        where a quarter of its pixels is not usable.
+        where less than half of its pixels are usable.
     of_columns : 2D `~numpy.ndarray` of float
         That of each column in those chosen rows of boxes that are there, (strips,
         columns).
@@ -89,9 +89,9 @@ def profiles(data, unusable, edges, rows):
     if unusable.any():
         data = np.where(unusable, dtype.type(np.nan), data)
     boxes = strips_of(len(x_edges) - 1)
-    of_rows = [_medians(data[:, x_edges[k] : x_edges[k + 1]], axis=1) for k in boxes]
+    of_rows = [_levels(data[:, x_edges[k] : x_edges[k + 1]], axis=1) for k in boxes]
     of_columns = [
-        _medians(data[y_edges[k] - rows.start : y_edges[k + 1] - rows.start], axis=0)
+        _levels(data[y_edges[k] - rows.start : y_edges[k + 1] - rows.start], axis=0)
         for k in strips_of(len(y_edges) - 1)
         if rows.start <= y_edges[k] < rows.stop
     ]
@@ -144,23 +144,26 @@ def common_levels(levels, edges=None, box_levels=None):
     if box_levels is not None:
         pixels, centers = np.arange(levels.shape[1]), box_centers(edges)
         levels = levels - [np.interp(pixels, centers, row) for row in box_levels]
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', RuntimeWarning)  # of strips without pixels
-        levels = levels - np.nanmedian(levels, axis=1, keepdims=True)
-        common = np.nanmedian(levels, axis=0)
+    levels = levels - _median(levels, axis=1)[:, np.newaxis]
+    common = _median(levels, axis=0)
     known = np.count_nonzero(np.isfinite(levels), axis=0) >= _MIN_STRIPS
     return np.where(known, common, 0)
 
 
-def _medians(values, axis):
+def _levels(values, axis):
     """Return medians, NaN where too few of the values are there."""
     there = np.isfinite(values)
     if there.all():
         return np.median(values, axis=axis)
+    enough = np.mean(there, axis=axis) >= _MIN_PART
+    return np.where(enough, _median(values, axis), np.nan)
+
+
+def _median(values, axis=None):
+    """Return the median of what is not NaN; NaN where all is."""
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', RuntimeWarning)  # of lines without any
-        medians = np.nanmedian(values, axis=axis)
-    return np.where(np.mean(there, axis=axis) > _MIN_PART, medians, np.nan)
+        warnings.simplefilter('ignore', RuntimeWarning)
+        return np.nanmedian(values, axis=axis)
 
 
 def _has_stripes(levels, noise):
@@ -184,9 +187,9 @@ def _products(levels, step):
     steps = steps[:, np.count_nonzero(np.isfinite(steps), axis=0) >= _MIN_STRIPS]
     if steps.size == 0:
         return 0.0, 0.0, 1.0
-    middle = np.abs(np.nanmedian(steps, axis=0))
+    middle = np.abs(_median(steps, axis=0))
     steps = steps[:, middle <= _CLIP * 1.4826 * np.median(middle)]
-    bound = _CLIP * 1.4826 * np.nanmedian(np.abs(steps))
+    bound = _CLIP * 1.4826 * _median(np.abs(steps))
     steps = np.clip(steps, -bound, bound)
     n_strips = np.count_nonzero(np.isfinite(steps), axis=0)
     steps = np.nan_to_num(steps)
@@ -206,9 +209,9 @@ def _has_border(levels, noise):
         return False
     places = np.flatnonzero(known)
     step, n_strips = step[:, places], n_strips[places]
-    height = np.nanmedian(step, axis=0)
+    height = _median(step, axis=0)
     # as if a strip were as wide as any box; more where neighbours share their noise
-    error = max(1.4826 * np.nanmedian(np.abs(step)), 0.25 * noise)
+    error = max(1.4826 * _median(np.abs(step)), 0.25 * noise)
     error = error * np.sqrt(_MEDIAN_VARIANCE / n_strips)
     height, sign = np.abs(height), np.sign(height)
     sharp = (height > _MIN_SIGNIFICANCE * error) & (height > _LEAST_STEP * noise)
@@ -216,8 +219,8 @@ def _has_border(levels, noise):
     for k in np.flatnonzero(sharp & seen):
         after = levels[:, places[k] + 1 : places[k] + 1 + _SIDE]
         before = levels[:, places[k] + 1 - _SIDE : places[k] + 1]
-        sides = [np.nanmedian(side, axis=1) for side in (before, after)]
-        lasting = sign[k] * np.nanmedian(sides[1] - sides[0])
+        sides = [_median(side, axis=1) for side in (before, after)]
+        lasting = sign[k] * _median(sides[1] - sides[0])
         if _ALIKE * height[k] < lasting < height[k] / _ALIKE:
             return True
     return False
