@@ -9,7 +9,6 @@ there is no light. Numpy only.
 """
 
 import warnings
-from itertools import pairwise
 
 import numpy as np
 

@@ -174,12 +174,12 @@ def estimate_normalization(
         a mosaic, are drawn where they are (`bgrem.sky.depth_steps.DepthSteps`).
         Patches of exact zeros (the empty border of a mosaic) count as no data and get
         the scale 0. Where rows or columns have levels of their own, these are part of
-        the centre (`bgrem.sky.lines`). ``'global'``: the median of all pixels and the one scale of arXiv
-        2510.04718, the standard deviation of the pixels below the 90th percentile,
-        zeros ignored. A float is that paper's normalisation factor: the median is
-        subtracted and the image is multiplied by it. A 2D array is such a factor for
-        each pixel, with the local sky level as the centre; where it is 0 or not
-        finite the scale is 0.
+        the centre (`bgrem.sky.lines`).
+        ``'global'``: the median of all pixels and the one scale of arXiv 2510.04718,
+        the standard deviation of the pixels below the 90th percentile, zeros ignored. A
+        float is that paper's normalisation factor: the median is subtracted and the
+        image is multiplied by it. A 2D array is such a factor for each pixel, with the
+        local sky level as the centre; where it is 0 or not finite the scale is 0.
     error : 2D `~numpy.ndarray` of float, optional
         The total error of each pixel as a pipeline gives it, sources and all; 0 where
         it is not known. Only ``'local'`` uses it, see Notes.
