@@ -2,8 +2,8 @@
 Rows and columns with levels of their own, as the network must not see them.
 
 Detectors write them: the bias of each column, the 1/f noise of each row, the offset of
-an amplifier. Beside them faint sources are lost. No sky is like that: it does not change
-from one line of pixels to the next along the whole side of an image, whatever is
+an amplifier. Beside them faint sources are lost. No sky is like that: it does not
+change from one line of pixels to the next along the whole side of an image, whatever is
 beside. So an image is looked at in strips one box wide, and what they have in common
 there is no light. Numpy only.
 """
