@@ -114,7 +114,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
         Whether to take rows and columns out first that are brighter or darker along
         their whole length, as the 1/f noise and the bias of some detectors
         (`bgrem.sky.stripes.measure_stripes`). They are part of `background`, not of
-        its mesh, and not of the noise. Default `False`.
+        its mesh, and not of the noise. Default `False`: strong ones are kept from the
+        network alone (`bgrem.sky.lines`).
     weights : str, path-like or `bgrem.weights.Weights`, optional
         The name of shipped weights (see `bgrem.list_weights`) or the path of a
         ``.safetensors`` file. Default ``'optical'``.

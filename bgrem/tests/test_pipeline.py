@@ -238,3 +238,23 @@ def test_window_noise():
     whole = noise.part(np.s_[:, :], (4, 5))
     assert np.argwhere(whole == 1).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
     assert WindowNoise().typical is None
+
+
+@pytest.mark.parametrize('what', ['columns', 'amplifier'])
+def test_lines_are_no_light(what):
+    """Beside stripes and steps sources are found as without them."""
+    rng = np.random.default_rng(15)
+    y, x = np.mgrid[:180, :192]
+    image = rng.normal(300, 5, (180, 192))
+    for row, column in rng.uniform(5, 175, (60, 2)):
+        image += 30 * np.exp(-((y - row) ** 2 + (x - column) ** 2) / 5)
+    if what == 'columns':
+        lines = 10 * rng.normal(size=(1, 192))
+    else:
+        lines = np.where(x >= 101, 600.0, 0.0)
+    found = [separate(one, weights='optical') for one in (image, image + lines)]
+    sure = [len(find_peaks(one.probability, min_probability=0.9)) for one in found]
+    assert sure[0] > 40
+    assert sure[1] > 0.9 * sure[0]
+    center = found[1].normalization.center - lines
+    assert np.std(center - found[0].normalization.center) < 1.5

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from bgrem.detect.discovery import ImageCheck, choose_threshold
 from bgrem.detect.probability import calibrate
@@ -182,6 +182,20 @@ class TestFitPeaks:
         broken = ScenePeaks(np.full(400, 3.9), np.zeros(400, bool), np.zeros(0))
         alone, together = fit_peaks(scenes), fit_peaks([*scenes, broken])
         assert together == alone
+
+    def test_what_counts_neither_way_is_left_out(self):
+        """Half of the false peaks are on sources too faint to count."""
+        rng = np.random.default_rng(12)
+        scenes, marked = [draw_scene(rng, 0.0, 0.0) for _ in range(40)], []
+        for scene in scenes:
+            is_neutral = ~scene.is_true & (rng.random(400) < 0.5)
+            marked.append(replace(scene, is_neutral=is_neutral))
+        before, after = fit_peaks(scenes), fit_peaks(marked)
+        for scene in marked[:5]:
+            odds = [logit(scene.probability(fit)) for fit in (before, after)]
+            assert_allclose(np.median(odds[1] - odds[0]), np.log(2), atol=0.15)
+        nothing = replace(scenes[0], is_neutral=np.ones(400, dtype=bool))
+        assert fit_peaks([*marked, nothing])['logit'] == after['logit']
 
 
 def test_reliability_by_hand():
