@@ -15,6 +15,7 @@ from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks, peak_widths
 from bgrem.detect.probability import calibrate, pool_centers, refine_probability
 from bgrem.sky.count_level import (
     adjust_sky,
+    continue_sky,
     expected_level,
     hold_light,
     likely_light,
@@ -360,6 +361,7 @@ def _separate_counts(data, hidden, exposure, *, weights, normalization, **option
         np.clip(one, 0, _MOST_COUNTS).astype(np.float32) for one in (counts, level)
     )
     source, sky, center_logit = denoise_counts(counts, shown, weights, **options)
+    sky = continue_sky(source, sky, level, hidden)
     source = hold_light(source, sky, counts, level, hidden)
     # among single photons a network sees some light where there is none
     source = limit_light(source, counts, hidden, level, np.sqrt(level), 1.0)

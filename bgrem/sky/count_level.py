@@ -15,6 +15,7 @@ from bgrem.sky.boxes import BoxSky
 
 __all__ = [
     'adjust_sky',
+    'continue_sky',
     'counts_sky',
     'expected_level',
     'hold_light',
@@ -41,6 +42,9 @@ _HIDDEN_ERROR = 0.04  # of the sky where all that is seen is a source
 # the boxes of the level is in it. Few of those have been seen in training.
 _WIDE_SOURCE = (3.0, 6.0)
 _WIDE_ERROR = 0.2  # of the network's light of such a source
+# Within a box of it the level is lifted too, and the edges of the boxes show in the
+# sky, where the level is so many times that.
+_LIFTED = (1.2, 2.0)
 # Light is a source's where its centre lies within so many pixels with that probability.
 _REACH, _UNLIKELY = 6, 0.007
 _LEAST_PHOTONS = 2  # so near to a source
@@ -137,6 +141,54 @@ def _smooth_rate(photons, seen, axes):
     return along_y @ rate @ along_x.T
 
 
+def continue_sky(source, sky, level, unusable):
+    """
+    Continue the sky beneath very wide sources from what lies around them.
+
+    Parameters
+    ----------
+    source, sky : 2D `~numpy.ndarray` of float
+        Expected counts of sources and sky, from the network.
+    level : 2D `~numpy.ndarray` of float
+        What the network was told, of `expected_level`.
+    unusable : 2D `~numpy.ndarray` of bool
+        True at pixels to ignore.
+
+    Returns
+    -------
+    sky : 2D `~numpy.ndarray` of float64
+        The same but for where, within a box of light that is mostly of such a source,
+        the level is more than 1.2 times the sky, in windows of 8 px. Where it is twice
+        the sky, the mean of the sky about there, weighted by a Gaussian of 32 px and by
+        the part of the photons that are the sky's; between the two something in
+        between.
+
+    Notes
+    -----
+    The network gives the sky as a multiple of the level. Where that holds the light of
+    a remnant, the multiple is a small one, and errs by much of the sky.
+    """
+    source, sky = (np.maximum(one.astype(float), 0) for one in (source, sky))
+    wide = _lift(level, sky, unusable, _WIDE_SOURCE)
+    if not wide.any():
+        return sky
+    light, total = (
+        np.maximum(_window_mean(np.where(unusable, 0, one), _WINDOWS[-1]), _LEAST)
+        for one in (source, source + sky)
+    )
+    # whole where half of the light is the source's
+    wide *= np.minimum(2 * light / total, 1)
+    near = ndimage.maximum_filter(wide, 2 * _BOX + 1)
+    share = near * _lift(level, sky, unusable, _LIFTED)
+    weight = (1 - share) * _sky_share(sky, source, unusable)
+    known, around = (
+        ndimage.gaussian_filter(one, _BOX, mode='reflect')
+        for one in (weight, weight * sky)
+    )
+    around = np.divide(around, known, out=sky.copy(), where=known > _LEAST)
+    return sky + share * (around - sky)
+
+
 def hold_light(source, sky, counts, level, unusable):
     """
     Bring the light of very wide sources into agreement with the photons.
@@ -162,19 +214,26 @@ def hold_light(source, sky, counts, level, unusable):
     """
     window = _WINDOWS[-1]
     source, sky = (np.maximum(one.astype(float), 0) for one in (source, sky))
-    light, photons, variance, found, told = (
+    light, photons, variance = (
         _window_mean(np.where(unusable, 0, one), window) * window**2
-        for one in (source, counts - sky, source + sky, sky, level)
+        for one in (source, counts - sky, source + sky)
     )
     # sums of zeros can be rounded to less
-    light, variance, found, told = (
-        np.maximum(one, _LEAST) for one in (light, variance, found, told)
-    )
-    low, high = np.log(_WIDE_SOURCE)
-    share = np.clip((np.log(told / found) - low) / (high - low), 0, 1)
+    light, variance = (np.maximum(one, _LEAST) for one in (light, variance))
+    share = _lift(level, sky, unusable, _WIDE_SOURCE)
     own = (_WIDE_ERROR * light) ** 2
     change = share * own / (own + variance) * (photons - light)
     return source * np.clip(1 + change / light, *_FACTORS)
+
+
+def _lift(level, sky, unusable, limits):
+    """Return from 0 to 1 how far the level is above the sky, of these multiples."""
+    found, told = (
+        np.maximum(_window_mean(np.where(unusable, 0, one), _WINDOWS[-1]), _LEAST)
+        for one in (sky, level)
+    )
+    low, high = np.log(limits)
+    return np.clip((np.log(told / found) - low) / (high - low), 0, 1)
 
 
 def likely_light(source, sky, probability):

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from bgrem.sky.count_level import (
     adjust_sky,
+    continue_sky,
     counts_sky,
     expected_level,
     hold_light,
@@ -155,6 +156,41 @@ def test_light_of_a_wide_source_is_that_of_the_photons(rng):
     same = hold_light(0.8 * true, sky, data, 2 * sky, hidden)
     assert_array_equal(same, 0.8 * true)
     assert np.all(hold_light(0 * true, sky, data, level, hidden) == 0)
+
+
+def test_sky_beneath_a_wide_source_is_that_around_it(rng):
+    """As the network has it: three times too much beneath, and the corners of boxes."""
+    y, x = np.indices(SHAPE)
+    true = 0.2 * (1 + 0.3 * x / SHAPE[1])
+    radius = np.hypot(y - 65, x - 70)
+    source = np.where(radius < 30, 8.0, 0.0)
+    # the level is lifted as far as a box around it, and the sky by part of that
+    lifted = (abs(y - 65) < 45) & (abs(x - 70) < 45)
+    level = np.where(lifted, 2.0, 1.0) * true + np.where(radius < 40, 4.0, 0.0)
+    sky = np.where(radius < 30, 3.0, np.where(lifted, 1.3, 1.0)) * true
+    hidden = rng.random(SHAPE) < 0.05
+    found = continue_sky(source, sky, level, hidden)
+    error = np.abs(found / true - 1)
+    assert np.max(error[radius < 35]) < 0.2
+    assert np.mean(error[lifted]) < 0.5 * np.mean(np.abs(sky / true - 1)[lifted])
+    far = np.maximum(abs(y - 65), abs(x - 70)) > 55
+    assert_array_equal(found[far], sky[far])
+
+
+@pytest.mark.parametrize('source', [0.0, 0.1, 8.0])
+def test_sky_is_left_where_no_wide_source_is(source):
+    """A faint glow where the level is far too high, or a level that is right."""
+    sky = np.full(SHAPE, 0.2)
+    level = 10 * sky if source < 0.1 else sky
+    same = continue_sky(np.full(SHAPE, source), sky, level, NOWHERE)
+    assert_allclose(same, sky, rtol=1e-12)
+
+
+def test_sky_that_nothing_shows():
+    """A source that fills the image, and an image that is hidden."""
+    source, sky = np.full(SHAPE, 8.0), np.full(SHAPE, 0.2)
+    for hidden in (NOWHERE, ~NOWHERE):
+        assert_allclose(continue_sky(source, sky, 50 * sky, hidden), sky, rtol=1e-12)
 
 
 def test_light_of_no_likely_source_is_sky():
