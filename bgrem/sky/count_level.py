@@ -169,7 +169,9 @@ def continue_sky(source, sky, level, unusable):
     a remnant, the multiple is a small one, and errs by much of the sky.
     """
     source, sky = (np.maximum(one.astype(float), 0) for one in (source, sky))
+    # structure of the sky, that the level does not follow, lifts it too
     wide = _lift(level, sky, unusable, _WIDE_SOURCE)
+    wide *= _lift(source + sky, sky, unusable, _WIDE_SOURCE, 2 * _BOX)
     if not wide.any():
         return sky
     light, total = (
@@ -226,10 +228,10 @@ def hold_light(source, sky, counts, level, unusable):
     return source * np.clip(1 + change / light, *_FACTORS)
 
 
-def _lift(level, sky, unusable, limits):
+def _lift(level, sky, unusable, limits, window=_WINDOWS[-1]):
     """Return from 0 to 1 how far the level is above the sky, of these multiples."""
     found, told = (
-        np.maximum(_window_mean(np.where(unusable, 0, one), _WINDOWS[-1]), _LEAST)
+        np.maximum(_window_mean(np.where(unusable, 0, one), window), _LEAST)
         for one in (sky, level)
     )
     low, high = np.log(limits)

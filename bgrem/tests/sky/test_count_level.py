@@ -186,6 +186,15 @@ def test_sky_is_left_where_no_wide_source_is(source):
     assert_allclose(same, sky, rtol=1e-12)
 
 
+def test_sky_beside_a_bright_plane_is_left():
+    """The level of wide boxes is far above the sky there, with a source or without."""
+    y, x = np.indices(SHAPE)
+    sky = 0.3 + 9 * np.exp(-0.5 * ((y - 65) / 8) ** 2)
+    level = np.where(abs(y - 65) < 40, 3.0, 0.3)
+    source = 20 * np.exp(-0.5 * ((y - 95) ** 2 + (x - 40) ** 2) / 3**2)
+    assert_array_equal(continue_sky(source, sky, level, NOWHERE), sky)
+
+
 def test_sky_that_nothing_shows():
     """A source that fills the image, and an image that is hidden."""
     source, sky = np.full(SHAPE, 8.0), np.full(SHAPE, 0.2)
