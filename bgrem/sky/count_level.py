@@ -166,9 +166,12 @@ def continue_sky(source, sky, level, unusable):
     Notes
     -----
     The network gives the sky as a multiple of the level. Where that holds the light of
-    a remnant, the multiple is a small one, and errs by much of the sky.
+    a remnant, the multiple is a small one, and errs by much of the sky. Such a source
+    has several times the light of the sky in the whole box, and lifts the level more
+    than three times above the sky.
     """
-    source, sky = (np.maximum(one.astype(float), 0) for one in (source, sky))
+    source = np.maximum(source.astype(float), 0)
+    sky = np.maximum(sky.astype(float), _LEAST)
     # structure of the sky, that the level does not follow, lifts it too
     wide = _lift(level, sky, unusable, _WIDE_SOURCE)
     wide *= _lift(source + sky, sky, unusable, _WIDE_SOURCE, 2 * _BOX)
