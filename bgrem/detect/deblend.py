@@ -10,10 +10,11 @@ from bgrem.detect.pixels import highest_pixels, widen
 
 __all__ = ['deblend_region']
 
-# A pixel changes hands only where the other source is this much brighter, and no more
-# often than it takes to pass through a chain of three.
+# A pixel changes hands only where the other source is this much brighter. In the second
+# turn a bright source touches what is behind those that were between; a third changes
+# next to nothing.
 _DOMINANCE = 10.0
-_MAX_TURNS = 3
+_N_TURNS = 2
 _MIN_CORE_PIXELS = 5
 # Light that is so much brighter than a peak, in units of it and of the noise, is not
 # that of its source.
@@ -52,19 +53,17 @@ def deblend_region(region, source, noise, peak_y, peak_x, *, width):
     -----
     A watershed from the peaks, each with the four pixels beside it, finds the borders
     between sources. Faint ones then return to their bright neighbours what they have
-    cut off the wings of these, again and again: between a source and the brighter one
-    whose light it has, a chain of others may lie, of which each holds a part.
+    cut off the wings of these, in two turns: between a source and the brighter one
+    whose light it has, others may lie, of which each holds a part.
     """
     n_peaks = len(peak_y)
     labels, peak_y, peak_x = _flood(region, source, noise, peak_y, peak_x)
     owners = find_owners(labels, source, noise, peak_y, peak_x, width)
     labels = owners.astype(np.int32)[labels]
-    for _ in range(_MAX_TURNS):
-        before = labels
-        labels = _return_wings(labels, source, peak_y, peak_x, width)
-        labels = _join_pieces(labels, source, peak_y, peak_x)
-        if np.array_equal(labels, before):
-            break
+    star = star_height(source, peak_y, peak_x, width)
+    for _ in range(_N_TURNS):
+        labels = _return_wings(labels, source, peak_y, peak_x, star)
+    labels = _join_pieces(labels, source, peak_y, peak_x)
     labels[labels > n_peaks] = 0
     return labels
 
@@ -178,7 +177,7 @@ def _join_pieces(labels, source, peak_y, peak_x):
     return np.where(loose, flooded, labels)
 
 
-def _return_wings(labels, source, peak_y, peak_x, width):
+def _return_wings(labels, source, peak_y, peak_x, star):
     """
     Return to extended sources the light that faint neighbours have cut off.
 
@@ -203,8 +202,7 @@ def _return_wings(labels, source, peak_y, peak_x, width):
     np.maximum.at(to_any, first, saddle)
     is_top = np.isneginf(to_brighter)
     amplitude = np.maximum(height - np.where(is_top, 0, to_brighter), 0)
-    star = np.append(0.0, star_height(source, peak_y, peak_x, width))
-    amplitude = np.maximum(amplitude, np.minimum(star, height))
+    amplitude = np.maximum(amplitude, np.minimum(np.append(0.0, star), height))
     in_core = level > (height - amplitude / 2)[own]
     n_core = np.bincount(own[in_core], minlength=height.size)
     radius2 = np.maximum(n_core, _MIN_CORE_PIXELS) / np.pi
@@ -242,7 +240,9 @@ def _return_wings(labels, source, peak_y, peak_x, width):
 
 def _choose_neighbor(first, second, rank, n_labels):
     """Return the highest ranked neighbour of each label, itself where it has none."""
-    order = np.argsort(rank, kind='stable')
+    highest = np.full(n_labels, -np.inf)
+    np.maximum.at(highest, first, rank)
+    is_highest = rank == highest[first]
     chosen = np.arange(n_labels)
-    chosen[first[order]] = second[order]
+    chosen[first[is_highest]] = second[is_highest]
     return chosen
