@@ -13,7 +13,7 @@ import statistics
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
@@ -128,29 +128,31 @@ def measure_stage(name, options, folder):
     Return time by the clock and of the CPU (s), the least of all repeats, and peak
     memory (MiB) of a stage, less that of 256 px.
 
-    What the stage before has left is read from a file, so that memory is its own.
+    What the stage before has left is read from a file, and counts.
     """
     stage = STAGES[name]
     if name == 'constructor':
         stage = partial(stage, weights=options.weights)
     with _settings(options):
-        times = []
+        times, peaks = [], []
         for size in (256, *options.repeats * [options.image_size]):
             path = folder / f'{size}.pickle'
-            image, found = np.load(folder / f'{size}.npy'), None
+            image, found, left = np.load(folder / f'{size}.npy'), None, None
+            if len(times) == 1:
+                peaks[0] += image.nbytes / 2**20
             if path.exists():
                 found = pickle.loads(path.read_bytes())
-            if len(times) == 1:
-                small = _peak_memory()
+            _forget_peak()
             start = time.perf_counter(), time.process_time()
             left = stage(image, found)
             times.append(
                 (time.perf_counter() - start[0], time.process_time() - start[1])
             )
+            peaks.append(_peak_memory())
             if name in ('constructor', 'first detect'):
                 path.write_bytes(pickle.dumps(left[0]))
     wall, cpu = np.min(times[1:], axis=0)
-    return wall, cpu, _peak_memory() - small
+    return wall, cpu, peaks[1] - peaks[0]
 
 
 def stages(options, folder):
@@ -205,7 +207,21 @@ def _settings(options):
         yield
 
 
+def _forget_peak():
+    """Let the peak of the memory begin with what is resident, on Linux."""
+    with suppress(OSError):
+        Path('/proc/self/clear_refs').write_text('5')
+
+
 def _peak_memory():
+    try:
+        lines = Path('/proc/self/status').read_text().splitlines()
+    except OSError:
+        lines = []
+    # what the system counts as used begins with that of the process before this one
+    for line in lines:
+        if line.startswith('VmHWM'):
+            return int(line.split()[1]) / 2**10
     # Kibibytes, but bytes on macOS.
     unit = 2**20 if platform.system() == 'Darwin' else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
