@@ -13,7 +13,7 @@ import statistics
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
@@ -125,45 +125,53 @@ STAGES = {
 
 def measure_stage(name, options, folder):
     """
-    Return CPU time (s) and peak memory (MiB) of a stage, less that of 256 px.
+    Return time by the clock and of the CPU (s), the least of all repeats, and peak
+    memory (MiB) of a stage, less that of 256 px.
 
-    What the stage before has left is read from a file, so that memory is its own.
+    What the stage before has left is read from a file, and counts.
     """
     stage = STAGES[name]
     if name == 'constructor':
         stage = partial(stage, weights=options.weights)
     with _settings(options):
-        times = []
+        times, peaks = [], []
         for size in (256, *options.repeats * [options.image_size]):
             path = folder / f'{size}.pickle'
-            image, found = np.load(folder / f'{size}.npy'), None
+            image, found, left = np.load(folder / f'{size}.npy'), None, None
+            if len(times) == 1:
+                peaks[0] += image.nbytes / 2**20
             if path.exists():
                 found = pickle.loads(path.read_bytes())
-            if len(times) == 1:
-                small = _peak_memory()
-            start = time.process_time()
+            _forget_peak()
+            start = time.perf_counter(), time.process_time()
             left = stage(image, found)
-            times.append(time.process_time() - start)
+            times.append(
+                (time.perf_counter() - start[0], time.process_time() - start[1])
+            )
+            peaks.append(_peak_memory())
             if name in ('constructor', 'first detect'):
                 path.write_bytes(pickle.dumps(left[0]))
-    return statistics.median(times[1:]), _peak_memory() - small
+    wall, cpu = np.min(times[1:], axis=0)
+    return wall, cpu, peaks[1] - peaks[0]
 
 
 def stages(options, folder):
     """Measure all stages, each in its own process, and print a table."""
     megapixels = options.image_size**2 / 1e6
     one_image = options.image_size**2 * 4 / 2**20
-    print('\n              CPU s/Mpix  speed/Background2D  peak memory (images)')
+    print('\n              s/Mpix: clock    CPU  speed/Background2D   memory (images)')
     for size in (256, options.image_size):
         np.save(folder / f'{size}.npy', star_field(size, options.density))
     first = None
-    for name in STAGES:
+    for name in options.stages:
         with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
-            seconds, memory = pool.submit(measure_stage, name, options, folder).result()
-        first = first or seconds
+            wall, cpu, memory = pool.submit(
+                measure_stage, name, options, folder
+            ).result()
+        first = first or wall
         print(
-            f'{name:14s}{seconds / megapixels:10.3f}{first / seconds:20.3f}'
-            f'{memory / one_image:18.1f}'
+            f'{name:14s}{wall / megapixels:13.3f}{cpu / megapixels:7.3f}'
+            f'{first / wall:20.3f}{memory / one_image:18.1f}'
         )
 
 
@@ -199,7 +207,21 @@ def _settings(options):
         yield
 
 
+def _forget_peak():
+    """Let the peak of the memory begin with what is resident, on Linux."""
+    with suppress(OSError):
+        Path('/proc/self/clear_refs').write_text('5')
+
+
 def _peak_memory():
+    try:
+        lines = Path('/proc/self/status').read_text().splitlines()
+    except OSError:
+        lines = []
+    # what the system counts as used begins with that of the process before this one
+    for line in lines:
+        if line.startswith('VmHWM'):
+            return int(line.split()[1]) / 2**10
     # Kibibytes, but bytes on macOS.
     unit = 2**20 if platform.system() == 'Darwin' else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
@@ -224,6 +246,7 @@ def _parse(arguments):
     add('--n-crops', type=int, default=12, help='crops of a training batch')
     add('--crop-size', type=int, default=128, help='side of a crop in pixels')
     add('--image-size', type=int, default=1024, help='side of the image')
+    add('--stages', nargs='+', choices=STAGES, default=list(STAGES), help='of these')
     add('--density', type=float, default=5e-3, help='stars per pixel of the stages')
     add('--weights', default='optical', help='of inference and stages')
     add('--float32', action='store_true', help='as without bfloat16 units')

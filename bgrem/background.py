@@ -10,7 +10,7 @@ from photutils.background import Background2D
 
 from bgrem.detections import DetectionMixin
 from bgrem.inputs import parse_image
-from bgrem.pipeline import separate
+from bgrem.pipeline import separate, with_threads
 from bgrem.sky.blank import blank_pixels, wild_pixels
 from bgrem.sky.boxes import measure_sky
 from bgrem.sky.choice import (
@@ -223,6 +223,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
     True
     """
 
+    @with_threads
     def __init__(
         self,
         data,
@@ -315,9 +316,9 @@ class DiffusionBackground(DetectionMixin, Background2D):
             )
         del noise  # as large as the image
         self._large = sky.beneath
-        usable = image.data[~unusable]
-        is_bound = usable.size > 0 and not self._is_counts
-        self._bounds = (usable.min(), usable.max()) if is_bound else None
+        self._bounds = None
+        if not (self._is_counts or unusable.all()):
+            self._bounds = _bounds(image.data, unusable)
         # of single counts there are no less than none, beyond the borders neither
         self._edges = 'reflect' if step else 'linear'
         if automatic and not given_options(options):
@@ -519,6 +520,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         """
         return self._as_map(self._standard_error_mesh)
 
+    @with_threads
     def _as_map(self, mesh, *, edges='reflect', bounds=None, trend=None):
         """Return a map of the image, with its unit, from the values of the boxes."""
         shape, dtype = self._source.shape, self._source.dtype
@@ -750,6 +752,12 @@ def _hide_blank(image, box_size, options):
         # where no box is left the parent would raise, and only because of what we hide
         is_enough = count_boxes(silent_mask(hidden), image, box_size, options) > 0
     return hidden if is_enough else image
+
+
+def _bounds(data, unusable):
+    """Return the least and the largest usable value of an image."""
+    seen = True if not unusable.any() else ~unusable
+    return data.min(where=seen, initial=np.inf), data.max(where=seen, initial=-np.inf)
 
 
 def _given_factor(normalization):

@@ -4,6 +4,7 @@ The whole way from an image to its sources.
 
 import math
 from dataclasses import dataclass, replace
+from functools import wraps
 from importlib.metadata import version
 
 import numpy as np
@@ -13,6 +14,7 @@ from bgrem.detect.discovery import PRIOR_WEIGHT, SURE, source_width
 from bgrem.detect.hidden import doubt_hidden_centers
 from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks, peak_widths
 from bgrem.detect.probability import calibrate, pool_centers, refine_probability
+from bgrem.sky.bands import use_threads
 from bgrem.sky.count_level import (
     adjust_sky,
     continue_sky,
@@ -47,6 +49,7 @@ __all__ = [
     'network_factor',
     'sampling_of',
     'separate',
+    'with_threads',
 ]
 
 #: So far, in pixels, the image tells of the probability: of a centre hidden 4 px
@@ -210,6 +213,21 @@ def separate(
     return found or _separate(data, hidden, error, **options)
 
 
+def with_threads(function):
+    """
+    Have a function look at bands of an image in as many threads as a network has.
+    """
+
+    @wraps(function)
+    def run(*args, **options):
+        from bgrem.denoise.run import n_threads
+
+        with use_threads(n_threads()):
+            return function(*args, **options)
+
+    return run
+
+
 def bar_name(progress, task):
     """
     Return the name of a progress bar.
@@ -299,7 +317,7 @@ def finish_source(source, hidden, maps):
     Parameters
     ----------
     source : 2D `~numpy.ndarray` of float32
-        From `bgrem.denoise.run.denoise`; changed.
+        From `bgrem.denoise.run.denoise`; it becomes the result, if that is of float32.
     hidden : 2D `~numpy.ndarray` of bool
         True at pixels that are not used, or where no noise can be measured.
     maps : `bgrem.sky.normalize.Normalization`
@@ -311,7 +329,8 @@ def finish_source(source, hidden, maps):
         As of `Separation`.
     """
     source[hidden] = 0
-    return maps.inverse(source)
+    is_alike = source.dtype == maps.scale.dtype
+    return maps.inverse(source, out=source if is_alike else None)
 
 
 def finish_probability(center_logit, image, hidden, weights):
@@ -321,7 +340,7 @@ def finish_probability(center_logit, image, hidden, weights):
     Parameters
     ----------
     center_logit : 2D `~numpy.ndarray` of float32
-        From `bgrem.denoise.run.denoise`.
+        From `bgrem.denoise.run.denoise`; it becomes the result.
     image : 2D `~numpy.ndarray` of float32
         What the network has seen.
     hidden : 2D `~numpy.ndarray` of bool
@@ -334,7 +353,7 @@ def finish_probability(center_logit, image, hidden, weights):
     probability : 2D `~numpy.ndarray` of float32
         As of `Separation`, but for the outer `FINISH_MARGIN` pixels of a part.
     """
-    pooled = pool_centers(center_logit)
+    pooled = pool_centers(center_logit, out=center_logit)
     probability = calibrate(pooled, weights.calibration, out=pooled)
     if hidden.any():
         probability = doubt_hidden_centers(probability, image, hidden)

@@ -19,6 +19,7 @@ __all__ = [
     'denoise',
     'denoise_counts',
     'finish_logit',
+    'n_threads',
     'resolve_device',
     'tile_layout',
 ]
@@ -148,6 +149,13 @@ def finish_logit(source, center_logit):
     if center_logit is not None:
         return center_logit
     return 1.5 * np.log(np.maximum(source, np.float32(1e-6)))
+
+
+def n_threads():
+    """
+    Return how many threads a network uses on a CPU (int).
+    """
+    return torch.get_num_threads()
 
 
 def tile_layout(shape, weights):

@@ -7,6 +7,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from bgrem.detect.pixels import curvatures
+from bgrem.sky.bands import each_band
 
 __all__ = ['MIN_PROBABILITY', 'find_peaks', 'peak_roundness', 'peak_widths']
 
@@ -81,20 +82,21 @@ def find_peaks(probability, mask=None, min_probability=MIN_PROBABILITY):
 
 def _local_maxima(values, minimum):
     """Return y and x of the 3x3 maxima of an image, one for each plateau."""
-    places = []
-    step = max(1, _MAX_BLOCK // values.shape[1])
-    # some rows at a time stay in the caches
-    for start in range(0, len(values), step):
-        near = slice(max(start - 2, 0), start + step + 2)
-        inner = slice(start - near.start, start - near.start + step)
+    n_rows = max(1, _MAX_BLOCK // values.shape[1])
+
+    def look(start):
+        near = slice(max(start - 2, 0), start + n_rows + 2)
+        inner = slice(start - near.start, start - near.start + n_rows)
         part = values[near]
         highest = _highest_around(part)
         is_peak = (part == highest) & (part >= minimum) & (part > -np.inf)
         masked = part == -np.inf
         if masked.any():
             is_peak &= part >= _highest_around(np.where(masked, highest, -np.inf))
-        places.append(np.flatnonzero(is_peak[inner]) + start * values.shape[1])
-    place = np.concatenate(places)
+        return np.flatnonzero(is_peak[inner]) + start * values.shape[1]
+
+    # some rows at a time stay in the caches
+    place = np.concatenate(each_band(look, range(0, len(values), n_rows)))
     y, x = np.divmod(place, values.shape[1])
     label = _plateaus(place, values.shape)
     n_labels = label.max(initial=-1) + 1

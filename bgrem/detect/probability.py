@@ -7,12 +7,13 @@ from scipy import ndimage
 from scipy.special import expit, logit
 
 from bgrem.detect.peaks import find_peaks
+from bgrem.sky.bands import each_band
 from bgrem.sky.sampling import split_pixels
 
 __all__ = ['calibrate', 'pool_centers', 'refine_probability']
 
 _AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)
-_MAX_BLOCK = 2**16  # pixels
+_MAX_BLOCK = 2**16  # pixels that stay in the caches
 _CELLS = 256  # in which knots are looked up
 _ABOVE = 0.02  # of the way from the squares around to the peak
 
@@ -60,14 +61,17 @@ def calibrate(center_logit, calibration=None, *, out=None):
         probability = np.empty(center_logit.shape, dtype=np.float32)
     result = probability.reshape(-1)
     values = center_logit.reshape(-1)
-    # a part at a time stays in the caches
-    for start in range(0, values.size, _MAX_BLOCK):
+
+    def fill(start):
         part = values[start : start + _MAX_BLOCK].astype(np.float32, copy=False)
         line = find_line(part)
         slope, knot, odds = (one[line] for one in lines)
         slope *= np.subtract(part, knot, out=knot)
         slope += odds
         result[start : start + _MAX_BLOCK] = _logistic(slope)
+
+    # a part at a time stays in the caches
+    each_band(fill, range(0, values.size, _MAX_BLOCK))
     return probability
 
 
@@ -125,7 +129,7 @@ def _calibration_knots(calibration):
     return knots, logit(probability)
 
 
-def pool_centers(center_logit, *, edges='nearest'):
+def pool_centers(center_logit, *, edges='nearest', out=None):
     """
     Average the probability of a source centre over 3x3 pixels.
 
@@ -140,6 +144,8 @@ def pool_centers(center_logit, *, edges='nearest'):
     edges : {'nearest', 'constant'}, optional
         Whether the image is continued beyond the border by its edge (default), or holds
         no centre there.
+    out : 2D `~numpy.ndarray` of float32, optional
+        Where the result is written; may be ``center_logit`` itself.
 
     Returns
     -------
@@ -147,23 +153,27 @@ def pool_centers(center_logit, *, edges='nearest'):
         The logit of the averaged probability, between -16 and 16.
     """
     center_logit = np.asarray(center_logit, dtype=np.float32)
-    pooled = np.empty_like(center_logit)
+    pooled = np.empty_like(center_logit) if out is None else out
     low = np.float32(expit(-16.0))
-    n_rows = len(pooled)
-    step = max(1, _MAX_BLOCK // pooled.shape[1])
-    for start in range(0, n_rows, step):
-        stop = min(start + step, n_rows)
-        near = slice(max(start - 1, 0), stop + 1)
-        padded = np.zeros((stop - start + 2, pooled.shape[1] + 2), dtype=np.float32)
-        first = near.start - start + 1
-        inner = padded[first : first + len(center_logit[near])]
-        inner[:, 1:-1] = center_logit[near]
-        _logistic(inner[:, 1:-1])
+    n_rows, n_columns = center_logit.shape
+    step = max(1, _MAX_BLOCK // n_columns)
+    starts = np.arange(0, n_rows, step)
+    # the rows beside a part, before they are written
+    above = center_logit[np.maximum(starts - 1, 0)]
+    below = center_logit[np.minimum(starts + step, n_rows - 1)]
+
+    def fill(number):
+        start, stop = starts[number], min(starts[number] + step, n_rows)
+        padded = np.zeros((stop - start + 2, n_columns + 2), dtype=np.float32)
+        inner = padded[:, 1:-1]
+        inner[0], inner[-1] = above[number], below[number]
+        inner[1:-1] = center_logit[start:stop]
+        _logistic(inner)
         if edges == 'nearest':
             padded[:, [0, -1]] = padded[:, [1, -2]]
-            padded[0 if start == 0 else 1] = padded[1]
-            if stop == n_rows:
-                padded[-1] = padded[-2]
+        else:
+            padded[0] *= start > 0
+            padded[-1] *= stop < n_rows
         rows = padded[:-2] + padded[1:-1]
         rows += padded[2:]
         total = rows[:, :-2] + rows[:, 1:-1]
@@ -172,6 +182,8 @@ def pool_centers(center_logit, *, edges='nearest'):
         np.clip(total, low, 1 - low, out=total)
         odds = np.divide(total, 1 - total, out=pooled[start:stop])
         np.log(odds, out=odds)
+
+    each_band(fill, range(len(starts)))
     return pooled
 
 

@@ -334,7 +334,7 @@ class Found:
         job, part, data, hidden, blended = self._all
         image = part.forward(data, hidden, self._first_row)[self._wider]
         hidden = (hidden | (part.scale == 0))[self._wider]
-        logit = finish_logit(*blended)
+        logit = finish_logit(*blended).copy()
         return finish_probability(logit, image, hidden, job.weights)[self._inner]
 
 

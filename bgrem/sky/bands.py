@@ -4,20 +4,93 @@ An image seen a band of rows after the other, so that it need not be there as a 
 What belongs to the whole image is measured in stages. In each stage all bands are
 looked at, by a function of the band alone; what they show together says what is to be
 looked for in the next stage, or is the result. An image in memory and one in a file
-or on a cluster are measured by the same stages in the same bands. Numpy only.
+or on a cluster are measured by the same stages in the same bands. Several threads can
+look at a band each: numpy lets others compute while it sorts and adds. Numpy only.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
 from copy import copy
+from functools import partial
 
 import numpy as np
 
-__all__ = ['CACHED', 'Measurement', 'NeedsWhole', 'measure', 'split_rows', 'widen']
+__all__ = [
+    'CACHED',
+    'Measurement',
+    'NeedsWhole',
+    'each_band',
+    'measure',
+    'split_rows',
+    'use_threads',
+    'widen',
+]
 
 _PIXELS = 2**21  # of a band
 #: Pixels of a band of which some images fit into the caches of a processor.
 CACHED = 2**17
 # All blocks that are measured have sides that fit into this number of rows.
 _MULTIPLE = 64
+_n_threads = ContextVar('n_threads', default=1)
+
+
+@contextmanager
+def use_threads(n_threads):
+    """
+    Let `each_band` use so many threads meanwhile, in this thread and context.
+
+    Parameters
+    ----------
+    n_threads : int
+        The number; 1 is none but the thread itself.
+    """
+    token = _n_threads.set(n_threads)
+    try:
+        yield
+    finally:
+        _n_threads.reset(token)
+
+
+def each_band(function, bands):
+    """
+    Apply a function to each of some bands, several at a time (see `use_threads`).
+
+    Parameters
+    ----------
+    function : callable
+        Takes a band. What it returns, or writes, depends on no other band.
+    bands : sequence
+        The bands.
+
+    Returns
+    -------
+    results : list
+        One for each band, in their order, whatever the number of threads.
+
+    Notes
+    -----
+    The threads end before this returns, so that a fork waits for none of them. Within
+    the function there are no further threads.
+    """
+    return list(_over_bands(function, bands))
+
+
+def _over_bands(function, bands):
+    """Yield what `each_band` returns."""
+    n_threads = min(_n_threads.get(), len(bands))
+    if n_threads <= 1:
+        yield from map(function, bands)
+        return
+
+    def run(band):
+        _n_threads.set(1)
+        return function(band)
+
+    with ThreadPoolExecutor(n_threads) as pool:
+        # what numpy is to do about overflows is part of the context
+        contexts = [copy_context() for _ in bands]
+        yield from pool.map(lambda *args: args[0].run(run, args[1]), contexts, bands)
 
 
 class NeedsWhole(Exception):
@@ -136,12 +209,14 @@ def measure(measurement, read):
         If bands do not tell enough.
     """
     while measurement.stage is not None:
-        margin, n_rows = measurement.margin, measurement.shape[0]
-        see = measurement.see
-        measurement = measurement.learn(
-            see(rows, *read(widen(rows, margin, n_rows))) for rows in measurement.bands
-        )
+        see = partial(_see, measurement, read)
+        measurement = measurement.learn(_over_bands(see, measurement.bands))
     return measurement
+
+
+def _see(measurement, read, rows):
+    wider = widen(rows, measurement.margin, measurement.shape[0])
+    return measurement.see(rows, *read(wider))
 
 
 def widen(rows, margin, n_rows):

@@ -16,7 +16,14 @@ from scipy.ndimage import (
     minimum_filter,
 )
 
-from bgrem.sky.bands import Measurement, NeedsWhole
+from bgrem.sky.bands import (
+    CACHED,
+    Measurement,
+    NeedsWhole,
+    each_band,
+    split_rows,
+    widen,
+)
 from bgrem.sky.mesh import find_quantum
 
 __all__ = [
@@ -269,6 +276,18 @@ def _patches(number, data, usable, center):
 
 def _patch_centers(data):
     """Return where all pixels of 3x3 have the same value; a border counts as inside."""
+    center = np.empty(data.shape, dtype=bool)
+
+    def look(rows):
+        wider = widen(rows, 1, len(data))
+        inner = slice(rows.start - wider.start, rows.stop - wider.start)
+        center[rows] = _centers_of_part(data[wider])[inner]
+
+    each_band(look, split_rows(data.shape, n_pixels=CACHED))
+    return center
+
+
+def _centers_of_part(data):
     along = data[:, 1:] == data[:, :-1]
     if not along.any():
         return np.zeros(data.shape, dtype=bool)
@@ -343,7 +362,7 @@ def wild_pixels(data, unusable):
         `True` at pixels beyond 1e16 medians, or standard deviations from the quartiles.
     """
     usable = ~unusable
-    values = data[usable]
+    values = data[usable] if unusable.any() else data.ravel()
     bounds = _wild_bounds(values[:: max(1, values.size // _SAMPLE)].astype(float))
     if bounds is None:
         return np.zeros(data.shape, dtype=bool)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 
-from bgrem.sky.bands import CACHED, Measurement, measure
+from bgrem.sky.bands import CACHED, Measurement, each_band, measure
 from bgrem.sky.maps import MeshMap, interpolate_mesh
 from bgrem.sky.scales import BoxMeans, fit_surface, sum_triangle
 from bgrem.sky.stripes import stripes_of_sums, sum_lines
@@ -479,8 +479,8 @@ def _stands_out(median, weight):
     values = np.pad(np.where(known, median, np.inf), 2, constant_values=np.inf)
     found = np.empty_like(known)
     step = max(_MOST_BOXES // known.shape[1], 1)
-    # some rows at a time bound the memory
-    for start in range(0, len(known), step):
+
+    def look(start):
         rows = slice(start, start + step)
         around = sliding_window_view(values[start : start + step + 4], (5, 5))
         around = around.reshape(*known[rows].shape, -1)
@@ -491,6 +491,9 @@ def _stands_out(median, weight):
         error = np.sqrt(1 / np.where(known[rows], weight[rows], 1))
         is_far = np.abs(median[rows] - middle) > _STANDS_OUT * np.hypot(spread, error)
         found[rows] = known[rows] & is_far & (n_around >= _MIN_AROUND)
+
+    # some rows at a time bound the memory
+    each_band(look, range(0, len(known), step))
     return found
 
 

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.linalg import solveh_banded
 
+from bgrem.sky.bands import each_band
+
 __all__ = ['MeshMap', 'interpolate_mesh']
 
 _REACH = 2  # boxes: half the width of a cubic B-spline
-_MAX_BLOCK = 1_000_000  # pixels held in float64
+_MAX_BLOCK = 2**18  # pixels held in float64
 _MOST_ROWS = 32  # of a box that are made at once
 
 
@@ -54,9 +56,12 @@ def interpolate_mesh(mesh, shape, box_size, dtype=None, *, edges='reflect'):
     surface = MeshMap(mesh, shape, box_size, dtype, edges=edges)
     image = np.empty((ny, nx), dtype=surface.dtype)
     step = max(1, _MAX_BLOCK // nx)
-    for start in range(0, ny, step):
+
+    def fill(start):
         rows = slice(start, min(start + step, ny))
         image[rows] = surface.part(rows)
+
+    each_band(fill, range(0, ny, step))
     return image
 
 

@@ -11,7 +11,6 @@ only.
 """
 
 from copy import copy
-from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
@@ -22,7 +21,13 @@ from scipy.ndimage import (
 )
 
 from bgrem.checks import as_number
-from bgrem.sky.bands import Measurement, NeedsWhole, measure, split_rows
+from bgrem.sky.bands import (
+    Measurement,
+    NeedsWhole,
+    each_band,
+    measure,
+    split_rows,
+)
 from bgrem.sky.blank import blank_pixels
 from bgrem.sky.depth_steps import DepthSteps
 from bgrem.sky.error_map import explains_better, sky_error
@@ -62,24 +67,48 @@ _SAMPLE = 2**18  # pixels that tell the steps of discrete data
 # The medians of data in steps of more than this part of the noise jump.
 _COARSE = 0.3
 _LINE_ROUNDS = 2  # what is written across strong lines is found once these are out
+_BAND = 2**19  # pixels of the boxes that are sorted at once
 
 
-@dataclass(frozen=True, eq=False)
 class Normalization:
     """
     The centre and the scale of an image.
 
-    Attributes
+    Parameters
     ----------
-    center : 2D `~numpy.ndarray`
-        The local sky level, in the unit of the data.
+    center : 2D `~numpy.ndarray` or callable
+        The local sky level, in the unit of the data; or what makes it in some rows (a
+        slice) whenever it is needed, so that it is not held.
     scale : 2D `~numpy.ndarray`
         The local standard deviation of the noise, in the unit of the data; 0
         where none can be measured (a constant image).
     """
 
-    center: np.ndarray
-    scale: np.ndarray
+    def __init__(self, center, scale):
+        self._center, self._scale = center, scale
+
+    @property
+    def center(self):
+        """
+        The local sky level, in the unit of the data (2D `~numpy.ndarray`).
+        """
+        return self._center_of(slice(0, len(self._scale)))
+
+    @property
+    def scale(self):
+        """
+        The local standard deviation of the noise (2D `~numpy.ndarray`).
+        """
+        return self._scale
+
+    def _center_of(self, rows):
+        return self._center(rows) if callable(self._center) else self._center[rows]
+
+    def with_scale(self, scale):
+        """
+        Return the same centre with another scale (`Normalization`).
+        """
+        return Normalization(self._center, scale)
 
     def forward(self, data, mask=None, first_row=0):
         """
@@ -119,25 +148,28 @@ class Normalization:
             y, x = np.nonzero(area)
             image[area] = _noise_at(y + first_row, x)
             gap = ~visible & ~area
+
+        def fill(start):
+            rows = np.s_[start : start + _ROWS]
+            np.divide(
+                data[rows] - self._center_of(rows),
+                self.scale[rows],
+                out=image[rows],
+                where=True if gap is None else visible[rows],
+                casting='same_kind',
+            )
+            np.clip(image[rows], -_LARGEST, _LARGEST, out=image[rows])
+
         with np.errstate(over='ignore'):
             # some rows at a time: what lies between is as large as they are
-            for start in range(0, len(image), _ROWS):
-                rows = np.s_[start : start + _ROWS]
-                np.divide(
-                    data[rows] - self.center[rows],
-                    self.scale[rows],
-                    out=image[rows],
-                    where=True if gap is None else visible[rows],
-                    casting='same_kind',
-                )
-                np.clip(image[rows], -_LARGEST, _LARGEST, out=image[rows])
+            each_band(fill, range(0, len(image), _ROWS))
         if gap is not None and gap.any():
             weight = gaussian_filter(visible.astype(np.float32), _GAP_SIGMA)
             mean = gaussian_filter(np.where(visible, image, 0), _GAP_SIGMA)
             np.divide(mean, weight, out=image, where=gap & (weight > _GAP_WEIGHT))
         return image
 
-    def inverse(self, source):
+    def inverse(self, source, out=None):
         """
         Give a normalised source image the unit of the data again.
 
@@ -146,6 +178,8 @@ class Normalization:
         source : 2D `~numpy.ndarray`
             A source image in units of the noise. Sources stand on the sky, so
             the centre is not added.
+        out : 2D `~numpy.ndarray`, optional
+            Where the result is written; may be ``source`` itself.
 
         Returns
         -------
@@ -153,7 +187,7 @@ class Normalization:
             ``source * scale``, of the scale's dtype; exactly 0 where the scale
             is 0.
         """
-        return source * self.scale
+        return np.multiply(source, self.scale, out=out)
 
 
 def estimate_normalization(
@@ -556,18 +590,27 @@ class LocalMaps:
         maps : `Normalization`
             The maps, the same to rounding whatever the part.
         """
+        return Normalization(self.level(rows), self.noise(rows, data, unusable, start))
+
+    def noise(self, rows, data, unusable, start=0):
+        """
+        Return the local noise of some rows.
+
+        Parameters
+        ----------
+        rows, data, unusable, start
+            As for `part`.
+
+        Returns
+        -------
+        noise : 2D `~numpy.ndarray`
+            Its ``scale``.
+        """
         y_edges, x_edges = self._edges
         # whole boxes: their steps are drawn together
         first = y_edges[np.searchsorted(y_edges, rows.start, side='right') - 1]
         last = y_edges[np.searchsorted(y_edges, rows.stop)]
         wider = slice(int(first), int(last))
-        center = _interpolate(
-            self._level, self._edges, self._dtype, rows, extrapolate=True
-        )
-        if 0 in self._lines:
-            center += self._lines[0][rows, np.newaxis]
-        if 1 in self._lines:
-            center += self._lines[1]
         scale = self._ramp(wider)
         if self.margin:
             there = max(wider.start - self._steps.margin, 0) - start
@@ -579,7 +622,30 @@ class LocalMaps:
         if self._flat.any():
             of_rows = np.repeat(self._flat, np.diff(y_edges), axis=0)[rows]
             scale[np.repeat(of_rows, np.diff(x_edges), axis=1)] = 0
-        return Normalization(center, scale)
+        return scale
+
+    def level(self, rows):
+        """
+        Return the local sky level of some rows.
+
+        Parameters
+        ----------
+        rows : slice
+            Which rows of the image.
+
+        Returns
+        -------
+        level : 2D `~numpy.ndarray`
+            The ``center`` of `part`.
+        """
+        level = _interpolate(
+            self._level, self._edges, self._dtype, rows, extrapolate=True
+        )
+        if 0 in self._lines:
+            level += self._lines[0][rows, np.newaxis]
+        if 1 in self._lines:
+            level += self._lines[1]
+        return level
 
 
 def _local_normalization(data, unusable, lag, lines):
@@ -588,6 +654,7 @@ def _local_normalization(data, unusable, lag, lines):
     blank = blank_pixels(data, unusable)
     hidden = unusable | blank
     measurement = NormalizationMeasurement(data.shape, dtype, lag, lines=lines)
+    measurement.n_pixels = _BAND
     try:
         maps = measure(measurement, lambda rows: (data[rows], hidden[rows])).result
     except NeedsWhole:
@@ -596,9 +663,9 @@ def _local_normalization(data, unusable, lag, lines):
         whole = measure_mesh(data, hidden, max(data.shape), lag + 1)
         noise = np.full_like(mesh.noise, np.nan_to_num(whole.noise).max())
         maps = LocalMaps(mesh.level, noise, mesh_edges(data.shape), dtype, lag + 1)
-    maps = maps.part(slice(0, len(data)), data, hidden)
-    maps.scale[blank] = 0
-    return maps
+    scale = maps.noise(slice(0, len(data)), data, hidden)
+    scale[blank] = 0
+    return Normalization(maps.level, scale)
 
 
 def _use_error(maps, data, unusable, error, lag):
@@ -616,7 +683,7 @@ def _use_error(maps, data, unusable, error, lag):
     refined = np.where(maps.scale > 0, relative * ratio, 0)
     if not explains_better(refined[middle], maps.scale[middle], deviation[middle]):
         return maps
-    return Normalization(maps.center, refined)
+    return maps.with_scale(refined)
 
 
 def learn_error(maps, data, unusable, error):
@@ -732,10 +799,13 @@ def _interpolate(values, edges, dtype, rows, *, extrapolate):
     wide = values[:, x_lower] * (1 - x_part) + values[:, x_upper] * x_part
     wide, y_part = wide.astype(dtype), y_part[:, None].astype(dtype)
     image = np.empty((len(y_part), wide.shape[1]), dtype=dtype)
-    for start in range(0, len(image), _ROWS):
+
+    def fill(start):
         some = np.s_[start : start + _ROWS]
         np.multiply(wide[y_lower[some]], 1 - y_part[some], out=image[some])
         image[some] += wide[y_upper[some]] * y_part[some]
+
+    each_band(fill, range(0, len(image), _ROWS))
     return image
 
 

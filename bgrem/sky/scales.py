@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bgrem.sky.bands import each_band
 from bgrem.sky.maps import MeshMap
 
 __all__ = ['BoxMeans', 'Surface', 'fit_surface', 'sum_triangle']
@@ -222,8 +223,8 @@ def _refine(means, surface, width, correlation):
     # what is added is known to less than that
     line, spread = np.empty((2, *shape), dtype=np.float32)
     sums = np.empty((6, *(-(-n // side) for n in shape)))
-    bands = _bands(shape)
-    for rows in bands:
+
+    def fit(rows):
         near = slice(max(rows.start - width, 0), rows.stop + width)
         inner = slice(rows.start - near.start, rows.stop - near.start)
         line[rows], spread[rows], told = _lines(
@@ -232,9 +233,8 @@ def _refine(means, surface, width, correlation):
         squares = slice(rows.start // side, -(-rows.stop // side))
         for values, one in zip(sums, told, strict=True):
             values[squares] = _sum_squares(one, side)
-    told = _believe(sums, side, common, wider)
-    changed = False
-    for rows in bands:
+
+    def add(rows):
         near = slice(max(rows.start // side - 1, 0), -(-rows.stop // side) + 1)
         first = rows.start - near.start * side
         inner = np.s_[first : first + rows.stop - rows.start, : shape[1]]
@@ -243,12 +243,17 @@ def _refine(means, surface, width, correlation):
         divisor = part * typical + (1 - part) * poor
         part *= typical / np.where(divisor > 0, divisor, 1)
         line[rows] *= part
-        changed |= np.any(np.square(line[rows]) > np.maximum(spread[rows], 0))
+        is_changed = np.any(np.square(line[rows]) > np.maximum(spread[rows], 0))
         # the smoothing holds the noise of the surface before, on which it stands
         part *= part
         spread[rows] *= part * excess
         spread[rows] += (1 - part) * surface.rows(rows)[1]
-    if not changed:
+        return is_changed
+
+    bands = _bands(shape)
+    each_band(fit, bands)
+    told = _believe(sums, side, common, wider)
+    if not any(each_band(add, bands)):
         return None
     level = np.empty(shape)
     for rows in bands:
@@ -300,15 +305,14 @@ def _believe(sums, side, common, wider):
     Also the typical variance of the lines there, and by how much the boxes scatter more
     than by their weights, in variance.
     """
-    both, power, scatter, noise, typical, total = (
-        np.maximum(
-            sum(
-                factor * sum_triangle(one, width // side) for width, factor in _WINDOWS
-            ),
-            0,
+
+    def around(values):
+        total = sum(
+            factor * sum_triangle(values, width // side) for width, factor in _WINDOWS
         )
-        for one in sums
-    )
+        return np.maximum(total, 0)
+
+    both, power, scatter, noise, typical, total = each_band(around, sums)
     # what a prediction misses has lost about as much of the noise
     both -= common / (1 - common) * scatter
     excess = scatter / np.where(noise > 0, noise, 1)

@@ -47,11 +47,12 @@ def binary_unit(data, unusable):
         pixel is between 3e-8 and 3e7, or 0, and none is larger than 1e15. Larger where
         a pixel would be beyond 1e15 else.
     """
-    sizes = np.abs(data[~unusable])
+    sizes = np.abs(data[~unusable] if unusable.any() else data.ravel())
     largest = float(sizes.max(initial=0))
     if largest == 0:
         return 1.0
-    sizes = sizes[sizes > 0]
+    if not sizes.all():
+        sizes = sizes[sizes > 0]
     size = float(np.median(sizes[:: max(1, sizes.size // _SAMPLE)]))
     if 1 / _MOST < size < _MOST and largest < _RANGE:
         return 1.0

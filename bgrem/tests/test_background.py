@@ -103,6 +103,19 @@ def test_equals_parent(data, make, box_size):
     assert isinstance(bkg, Background2D)
 
 
+def test_same_result_by_any_number_of_threads(monkeypatch, tiny_weights):
+    data = np.random.default_rng(4).normal(100, 5, (300, 700)).astype(np.float32)
+    mask = np.zeros(data.shape, dtype=bool)
+    mask[:40, :60] = True
+    results = []
+    for n_threads in (1, 2, 3):
+        monkeypatch.setattr('bgrem.denoise.run.n_threads', lambda n=n_threads: n)
+        bkg = DiffusionBackground(data, mask=mask, weights=tiny_weights)
+        results.append([bkg.background, bkg.background_rms, bkg.source])
+    for one in results[1:]:
+        assert_array_equal(one, results[0])
+
+
 class TestAuto:
     """Boxes that the image chooses, the default."""
 

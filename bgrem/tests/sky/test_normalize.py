@@ -396,5 +396,5 @@ def test_find_quantum(values, quantum):
 
 def test_frozen():
     normalization = Normalization(np.zeros((1, 1)), np.ones((1, 1)))
-    with pytest.raises(AttributeError, match='cannot assign to field'):
+    with pytest.raises(AttributeError, match='scale'):
         normalization.scale = 3
