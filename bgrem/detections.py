@@ -367,7 +367,8 @@ class DetectionMixin:
         return {
             'data': self._in_double(self.subtract()),
             'segmentation_image': segmentation_image,
-            'source': self._in_double(self.source),
+            # as it is: a catalogue measures on it, and does not show it
+            'source': self._in_double(self._with_unit(self._source)),
             'probability': self._probability,
             'background_rms': self._in_double(self.background_rms),
             'error': own_error,

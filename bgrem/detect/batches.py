@@ -33,6 +33,8 @@ class BatchedCatalog(SourceCatalog):
     @lazyproperty
     def _places(self):
         """The pixels of each segment, by their places in the flat image."""
+        if isinstance(self._detection_catalog, BatchedCatalog):
+            return self._detection_catalog._places
         labels = self._segmentation_image.data
         place = np.flatnonzero(labels)
         own = labels.ravel()[place]
@@ -51,6 +53,8 @@ class BatchedCatalog(SourceCatalog):
         if self._mask is not None:
             good &= ~self._mask
         good = good.ravel()
+        if good.all():
+            return self._places
         return [place[good[place]] for place in self._places]
 
     @lazyproperty
@@ -68,17 +72,18 @@ class BatchedCatalog(SourceCatalog):
             for place in self._good_places
         ]
 
-    @lazyproperty
+    # What follows is soon made again, and would be as large as images.
+    @property
     def _data_values(self):
         """The data of each segment."""
         return self._values_of(self._data)
 
-    @lazyproperty
+    @property
     def _error_values(self):
         """The error of each segment."""
         return self._values_of(self._error)
 
-    @lazyproperty
+    @property
     def _background_values(self):
         """The background of each segment."""
         return self._values_of(self._background)

@@ -5,8 +5,6 @@ What is to be known of a detection before it is trusted: one bit each.
 import numpy as np
 from scipy import ndimage
 
-from bgrem.detect.pixels import highest_values
-
 __all__ = ['DETECTION_FLAGS', 'decode_detection_flags', 'detection_flags']
 
 #: The bits of ``detection_flags``: value, and what it says.
@@ -31,6 +29,7 @@ _PLATEAU_DEPTH = 3e-3
 _PLATEAU_SIGMA = 50.0
 # A probability that the check changes by more is flagged.
 _CHANGED = 0.01
+_ROWS = 256  # of an image that are looked at at once
 _EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
 
 
@@ -144,7 +143,7 @@ def detection_flags(
         'saturated': _holds(labels, index, saturated),
         'touches_border': _holds(labels, index, border),
         'masked_pixels': _holds(labels, index, near_mask),
-        'blended': _holds(labels, index, _touching(labels)),
+        'blended': np.isin(index, _touching(labels)),
         'window_fallback': ~positions.is_windowed,
         'on_large_source': on_other,
         'probability_corrected': np.abs(change) > _CHANGED,
@@ -164,25 +163,37 @@ def _holds(labels, index, mask):
 
 
 def _touching(labels):
-    """Return the pixels that touch one of another segment."""
-    other = labels.max() + 1
-    highest = ndimage.maximum_filter(labels, 3, mode='nearest')
-    lowest = ndimage.minimum_filter(
-        np.where(labels > 0, labels, other), 3, mode='nearest'
-    )
-    return (labels > 0) & ((highest > labels) | (lowest < labels))
+    """Return the labels of the segments that touch another one."""
+    other, found = labels.max() + 1, []
+    # some rows at a time, and one more on either side
+    for start in range(0, len(labels), _ROWS):
+        near = slice(max(start - 1, 0), start + _ROWS + 1)
+        inner = slice(start - near.start, start - near.start + _ROWS)
+        own = labels[near]
+        highest = ndimage.maximum_filter(own, 3, mode='nearest')
+        own = np.where(own > 0, own, other)
+        lowest = ndimage.minimum_filter(own, 3, mode='nearest')
+        own, highest, lowest = own[inner], highest[inner], lowest[inner]
+        touches = (own < other) & ((highest > own) | (lowest < own))
+        found.append(np.unique(own[touches]))
+    return np.unique(np.concatenate(found))
 
 
 def _plateaus(labels, index, data, noise, usable):
     """Return the pixels of the plateaus in bright cores."""
-    inside = usable & (labels > 0)
-    level = highest_values(np.where(inside, data, 0), labels, index[-1])[labels]
-    flat = inside & (level > _PLATEAU_SIGMA * noise)
-    flat &= np.where(inside, data, 0) > (1 - _PLATEAU_DEPTH) * level
+    place = np.flatnonzero(usable & (labels > 0))
+    own, values = labels.ravel()[place], data.ravel()[place]
+    level = np.full(index[-1] + 1, -np.inf, dtype=values.dtype)
+    np.maximum.at(level, own, values)
+    level = level[own]
+    is_flat = level > _PLATEAU_SIGMA * noise.ravel()[place]
+    is_flat &= values > (1 - _PLATEAU_DEPTH) * level
+    flat = np.zeros(labels.shape, dtype=bool)
+    flat.ravel()[place[is_flat]] = True
     parts, _ = ndimage.label(flat, structure=_EIGHT_CONNECTED)
-    size = np.bincount(parts.ravel())
-    size[0] = 0
-    return (size >= _PLATEAU_PIXELS)[parts]
+    parts = parts[flat]
+    flat[flat] = (np.bincount(parts) >= _PLATEAU_PIXELS)[parts]
+    return flat
 
 
 def _on_large(labels, index, position, source, large):

@@ -18,6 +18,7 @@ __all__ = ['Sources', 'WholeImage', 'not_infinite', 'plain', 'total_error']
 
 # What a catalogue with a detection catalogue has from that one.
 _SHAPE_OPTIONS = ('wcs', 'kron_params', 'aperture_mask_method')
+_ROWS = 64  # of an image that are made at once
 
 
 class WholeImage(NamedTuple):
@@ -80,16 +81,11 @@ class Sources:
         self.data = data = not_infinite(data)
         if error is None:
             error = total_error(data, background_rms, effective_gain)
-        # Where the denoised image is empty the probability alone gives the
-        # position, so that every source has one, also in a patch without noise.
-        is_known = background_rms > 0 * background_rms
-        glow = np.where(is_known, background_rms, np.nanmax(background_rms))
-        shape_image = np.maximum(source, 0 * source) + (
-            1e-3 * np.maximum(probability, np.finfo(np.float32).tiny) * glow
-        )
         unusable = ~np.isfinite(data) if mask is None else ~np.isfinite(data) | mask
         self.usable = ~unusable
-        self._shape_image = options.pop('convolved_data', shape_image)
+        self._shape_image = options.pop('convolved_data', None)
+        if self._shape_image is None:
+            self._shape_image = _light_of_shapes(source, probability, background_rms)
         self._given = options.pop('detection_catalog', None)
         names = [name for name in _SHAPE_OPTIONS if name in options]
         self._options = {name: options.pop(name) for name in names}
@@ -180,6 +176,23 @@ class Sources:
         )
         _add_positions(result, self.positions)
         return result
+
+
+def _light_of_shapes(source, probability, noise):
+    """
+    Return the image that shapes are measured on.
+
+    Where the denoised image is empty the probability alone gives the position, so that
+    every source has one, also in a patch without noise.
+    """
+    largest, parts = np.nanmax(noise), []
+    for start in range(0, len(source), _ROWS):
+        rows = slice(start, start + _ROWS)
+        is_known = noise[rows] > 0 * noise[rows]
+        glow = np.where(is_known, noise[rows], largest)
+        glow *= 1e-3 * np.maximum(probability[rows], np.finfo(np.float32).tiny)
+        parts.append(np.maximum(source[rows], 0 * source[rows]) + glow)
+    return np.concatenate(parts)
 
 
 def _add_positions(result, positions):

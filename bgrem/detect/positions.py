@@ -11,7 +11,13 @@ from bgrem.detect.discovery import source_width
 from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks, peak_widths
 from bgrem.detect.pixels import highest_values
 from bgrem.detect.window import window_errors, window_sigma, windowed_positions
-from bgrem.sky.noise import away_from_sources, noise_covariance
+from bgrem.sky.noise import (
+    BRIGHT_MARGIN,
+    MAX_SIDE,
+    away_from_sources,
+    noise_covariance,
+)
+from bgrem.sky.windows import middle_of
 
 __all__ = [
     'Cores',
@@ -156,7 +162,7 @@ def measure_positions(
     units of them the positions of isolated stars scatter by 0.9 to 1.1.
     """
     labels, index = segmentation_image.data, segmentation_image.labels
-    source = np.where(usable, source, 0)
+    source, error = _known(source, usable), _known(error, usable & np.isfinite(error))
     cores = find_cores(
         segmentation_image, centroid, source=source, probability=probability
     )
@@ -165,24 +171,20 @@ def measure_positions(
         typical_width(core_fwhm, cores.probability) if whole is None else whole.width
     )
     radius = np.where(np.isfinite(core_fwhm), core_fwhm, width) * _WINDOW_RADIUS / 2
-    residual, sky = _residual(data, source, usable, width)
     options = {'neighbours': neighbours}
-    windowed = windowed_positions(
-        data - sky, labels, index, start, radius, usable=usable, **options
-    )
-    of_noise = window_errors(
-        source,
-        np.where(usable & np.isfinite(error), error, 0),
-        labels,
-        index,
-        start,
-        radius,
-        **options,
-    )
+    residual, sky = _residual(data, source, usable, width)
+    residual -= sky
     if whole is None:
-        covariance = _covariance(residual - sky, source, noise, usable)
+        covariance = _covariance(residual, source, noise, usable)
     else:
         covariance = whole.covariance
+    del residual  # as large as the image
+    flat = np.subtract(data, sky, out=sky)
+    windowed = windowed_positions(
+        flat, labels, index, start, radius, usable=usable, **options
+    )
+    del flat, sky
+    of_noise = window_errors(source, error, labels, index, start, radius, **options)
     if covariance is not None:
         of_noise *= _excess(covariance, window_sigma(radius, data.shape))
     # of the pixels of the window none may be usable, or without noise
@@ -299,18 +301,30 @@ def noise_around(data, *, source, noise, usable, width):
     covariance : 2D `~numpy.ndarray` or `None`
         As of `bgrem.sky.noise.noise_covariance`; `None` where too few pixels tell it.
     """
-    source = np.where(usable, source, 0)
+    source = _known(source, usable)
     residual, sky = _residual(data, source, usable, width)
-    return _covariance(residual - sky, source, noise, usable)
+    residual -= sky
+    return _covariance(residual, source, noise, usable)
+
+
+def _known(image, usable):
+    """Return an image with 0 where it is not usable."""
+    return image if usable.all() else np.where(usable, image, 0)
 
 
 def _residual(data, source, usable, width):
     """Return what is left of the image without its sources, and the sky in it."""
-    residual = np.where(usable, data - source, 0)
+    residual = data - source
+    residual[~usable] = 0
     return residual, _smooth(residual, usable, _SKY_SIGMA * width)
 
 
 def _covariance(residual, source, noise, usable):
+    # of a large image no more than is looked at
+    middle = middle_of(residual.shape, MAX_SIDE + 2 * BRIGHT_MARGIN)
+    residual, source, noise, usable = (
+        one[middle] for one in (residual, source, noise, usable)
+    )
     clean = usable & (noise > 0) & away_from_sources(source, noise)
     if np.count_nonzero(clean) <= _MIN_CLEAN:
         return None
@@ -323,7 +337,10 @@ def _smooth(residual, usable, sigma):
     options = {'sigma': sigma, 'mode': 'nearest', 'truncate': 3.0}
     weight = ndimage.gaussian_filter(usable.astype(residual.dtype), **options)
     smooth = ndimage.gaussian_filter(residual, **options)
-    return np.divide(smooth, weight, out=np.zeros_like(smooth), where=weight > 1e-3)
+    is_known = weight > 1e-3
+    np.divide(smooth, weight, out=smooth, where=is_known)
+    smooth[~is_known] = 0
+    return smooth
 
 
 def _excess(covariance, sigma):

@@ -13,6 +13,8 @@ from bgrem.sky.mesh import LAG
 from bgrem.sky.windows import middle_of
 
 __all__ = [
+    'BRIGHT_MARGIN',
+    'MAX_SIDE',
     'away_from_sources',
     'noise_correlation',
     'noise_covariance',
@@ -23,7 +25,8 @@ __all__ = [
 # image counts only where the denoised image is below this many noise standard
 # deviations, and some pixels away from the rest.
 _BRIGHT_SIGMA = 5.0
-_BRIGHT_MARGIN = 3
+#: Pixels.
+BRIGHT_MARGIN = 3
 # Second differences beyond this, in standard deviations of a pixel, are edges.
 _EDGE_SIGMA = 5.0
 # Pixels further than this from the mean, in standard deviations, would be most of a
@@ -32,8 +35,8 @@ _SKEWNESS_CLIP = 5.0
 _LEAST_SPREAD = 1e-6  # of what is left of one wild pixel, that is rounding alone
 _MAX_SKEWNESS = 2.0
 _MAX_PIXELS = 4_000_000
-# The covariance is measured in the middle of large images.
-_MAX_SIDE = 1024
+#: The covariance is measured in the middle of large images, of this side in pixels.
+MAX_SIDE = 1024
 
 
 def away_from_sources(source, noise):
@@ -54,7 +57,7 @@ def away_from_sources(source, noise):
         within 3 px, counted along the axes.
     """
     bright = source > _BRIGHT_SIGMA * np.asarray(noise)
-    return ~ndimage.binary_dilation(bright, iterations=_BRIGHT_MARGIN)
+    return ~ndimage.binary_dilation(bright, iterations=BRIGHT_MARGIN)
 
 
 def noise_correlation(residual, clean):
@@ -117,7 +120,7 @@ def noise_covariance(residual, clean, reach):
         there are no two clean pixels that far apart. About zero: there is no mean to be
         taken off.
     """
-    middle = middle_of(residual.shape, _MAX_SIDE)
+    middle = middle_of(residual.shape, MAX_SIDE)
     clean = clean[middle]
     residual = np.where(clean, residual[middle], 0).astype(float)
     shape = [fft.next_fast_len(n + reach, real=True) for n in clean.shape]
