@@ -76,7 +76,7 @@ def _flood(region, source, noise, y, x):
     that has no peak, and that gets a label of its own, after those of the peaks.
     """
     noise = np.broadcast_to(noise, source.shape)
-    labels = _watershed(region, source, _mark(y, x, region.shape))
+    labels = _watershed(region, source, _mark(y, x, region))
     for _ in range(_MAX_ALIENS):
         top_y, top_x = highest_pixels(source, labels, len(y))
         limit = _ALIEN * _core(source, y, x) + _ALIEN_SIGMA * noise[y, x]
@@ -84,26 +84,28 @@ def _flood(region, source, noise, y, x):
         if not alien.any():
             break
         y, x = np.append(y, top_y[alien]), np.append(x, top_x[alien])
-        labels = _watershed(region, source, _mark(y, x, region.shape))
+        labels = _watershed(region, source, _mark(y, x, region))
     return labels, y, x
 
 
-def _mark(y, x, shape):
+def _mark(y, x, region):
     """
     Return an image in which some pixels and those beside them are numbered from 1.
+
+    Outside the region there are none.
 
     On the flank of a brighter source a watershed from a single pixel leaves it alone:
     all around it is flooded from above before its turn comes. Of two the first has what
     is beside both.
     """
-    markers = np.zeros(np.array(shape) + 2, dtype=np.int32)
+    markers = np.zeros(np.array(region.shape) + 2, dtype=np.int32)
     numbers = np.arange(len(y), 0, -1)
     y, x = np.asarray(y)[::-1] + 1, np.asarray(x)[::-1] + 1
     # of several the first one is written last
     beside = y[:, np.newaxis] + _DOWN, x[:, np.newaxis] + _ACROSS
     markers[beside] = numbers[:, np.newaxis]
     markers[y, x] = numbers
-    return markers[1:-1, 1:-1]
+    return np.where(region, markers[1:-1, 1:-1], 0)
 
 
 def _core(source, y, x):
@@ -116,7 +118,7 @@ def _core(source, y, x):
 
 def _watershed(region, source, markers):
     """
-    Flood a region from markers, as `skimage.segmentation.watershed` does.
+    Flood a region from markers, as `skimage.segmentation.watershed` does, in place.
 
     The pixels that wait in a queue for their turn are those of a small part of the
     image at a time, which is four times as fast.
@@ -124,12 +126,11 @@ def _watershed(region, source, markers):
     # Takes a second to import.
     from skimage.segmentation import watershed
 
-    labels = np.zeros(region.shape, dtype=np.int32)
+    # in place of the markers, as parts of the region do not share pixels
     for box, inside in _cells(region):
-        labels[box] += watershed(
-            -source[box], markers[box], mask=inside, connectivity=2
-        )
-    return labels
+        flooded = watershed(-source[box], markers[box], mask=inside, connectivity=2)
+        markers[box][inside] = flooded[inside]
+    return markers
 
 
 def _cells(region):
@@ -173,8 +174,8 @@ def _join_pieces(labels, source, peak_y, peak_x):
         return labels
     # only what touches the loose pieces can flood them
     near = widen(loose) & (labels > 0)
-    flooded = _watershed(near, source, np.where(near & ~loose, labels, 0))
-    return np.where(loose, flooded, labels)
+    labels[loose] = 0
+    return _watershed(near, source, labels)
 
 
 def _return_wings(labels, source, peak_y, peak_x, star):
@@ -233,7 +234,6 @@ def _return_wings(labels, source, peak_y, peak_x, star):
         candidate_light = light(candidate)
         wins = candidate_light > best_light
         best[wins], best_light[wins] = candidate[wins], candidate_light[wins]
-    labels = labels.copy()
     labels.ravel()[place] = best
     return labels
 

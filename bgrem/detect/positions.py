@@ -335,8 +335,10 @@ def _covariance(residual, source, noise, usable):
 def _smooth(residual, usable, sigma):
     """Smooth what is left of an image; what is not usable does not count."""
     options = {'sigma': sigma, 'mode': 'nearest', 'truncate': 3.0}
-    weight = ndimage.gaussian_filter(usable.astype(residual.dtype), **options)
     smooth = ndimage.gaussian_filter(residual, **options)
+    if usable.all():
+        return smooth
+    weight = ndimage.gaussian_filter(usable.astype(residual.dtype), **options)
     is_known = weight > 1e-3
     np.divide(smooth, weight, out=smooth, where=is_known)
     smooth[~is_known] = 0

@@ -176,25 +176,26 @@ def _label_sources(source, peaks, rms, footprint, mask, width=None):
     y, x = peaks['y'], peaks['x']
     hidden_y, hidden_x = find_hidden_cores(source, rms, y, x, width, mask)
     y, x = np.append(y, hidden_y), np.append(x, hidden_x)
-    limit = _FOOTPRINT_SIGMA * min(1, _FOOTPRINT_WIDTH / width) * np.asarray(rms)
-    region = _source_region(source, y, x, limit, footprint, mask)
+    sigma = _FOOTPRINT_SIGMA * min(1, _FOOTPRINT_WIDTH / width)
+    is_seen = source > sigma * np.asarray(rms)
+    region = _source_region(is_seen, y, x, footprint, mask)
     if y.size == 0:
         return region.astype(np.int32)
     return deblend_region(region, source, rms, y, x, width=width)
 
 
-def _source_region(source, y, x, limit, footprint, mask):
+def _source_region(is_seen, y, x, footprint, mask):
     """Return the pixels of all footprints that hold a peak."""
-    markers = np.zeros(source.shape, dtype=bool)
+    markers = np.zeros(is_seen.shape, dtype=bool)
     markers[y, x] = True
     region = ndimage.binary_propagation(
-        markers, structure=_EIGHT_CONNECTED, mask=(source > limit) | markers
+        markers, structure=_EIGHT_CONNECTED, mask=is_seen | markers
     )
     # Threads and strips of light that is barely seen are not part of what they touch.
     # An opening would take small sources with them.
     wide = open_disc(region)
-    region &= wide | spread(y, x, _NEAR, source.shape)
-    region |= spread(y, x, _MINIMAL_FOOTPRINT, source.shape)
+    region &= wide | spread(y, x, _NEAR, is_seen.shape)
+    region |= spread(y, x, _MINIMAL_FOOTPRINT, is_seen.shape)
     if footprint is not None:
         footprint = np.asarray(footprint, dtype=bool)
         if footprint.ndim != 2 or not footprint.any():
