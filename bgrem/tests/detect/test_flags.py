@@ -55,6 +55,19 @@ def test_nothing_but_blended(inputs):
     assert names(inputs) == [[], [], [], ['blended'], ['blended']]
 
 
+@pytest.mark.parametrize('n_rows', [1, 34, 35])
+def test_blended_across_bands(inputs, monkeypatch, n_rows):
+    """It does not matter where the bands end in which borders are looked for."""
+    monkeypatch.setattr('bgrem.detect.flags._ROWS', n_rows)
+    labels = inputs['segmentation_image'].data.T.copy()
+    labels[33, 30], labels[34, 30] = 4, 5
+    inputs['segmentation_image'] = SegmentationImage(labels)
+    assert [number for number, one in enumerate(names(inputs)) if 'blended' in one] == [
+        3,
+        4,
+    ]
+
+
 def test_saturated(inputs):
     """A plateau in a bright core; or what the caller says."""
     data = inputs['data']

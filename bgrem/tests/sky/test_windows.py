@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from bgrem.sky.windows import middle_of, spread_windows
+from bgrem.sky.windows import middle_of, read_middle, spread_windows
 
 
 @pytest.mark.parametrize('shape', [(1, 1), (40, 40), (41, 300), (257, 130)])
@@ -32,3 +32,20 @@ def test_middle():
     image = np.arange(5 * 9).reshape(5, 9)
     assert_array_equal(image[middle_of(image.shape, 3)], image[1:4, 3:6])
     assert image[middle_of(image.shape)].shape == (5, 9)
+
+
+def test_read_middle():
+    """All that is read are rows of the middle, a part at a time, without a gap."""
+    shape = 2500, 2100
+    image = np.arange(shape[0])[:, np.newaxis] * 3000 + np.arange(shape[1])
+    read = []
+
+    def rows_of(rows):
+        read.append(rows)
+        return image[rows], -image[rows]
+
+    found, other = read_middle(rows_of, shape)
+    assert_array_equal(found, image[middle_of(shape)])
+    assert_array_equal(other, -found)
+    assert len(read) > 1
+    assert max(one.stop - one.start for one in read) * shape[1] <= 2**21
