@@ -37,7 +37,7 @@ from bgrem.sky.windows import middle_of
 __all__ = ['SubtractedArrays', 'subtract_array']
 
 _RETURN_TYPES = ('numpy', 'dask')
-_TILES = 4  # side by side, in a task
+_TILES = 2  # side by side, in a task
 
 
 class SubtractedArrays(NamedTuple):

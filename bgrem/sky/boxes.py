@@ -375,12 +375,13 @@ class SkyMeasurement(Measurement):
         return joined
 
     def _learn_means(self, seen):
-        lines, sums = [], []
+        lines, sums = [], _LineSums()
 
         def read_boxes():
-            for boxes, *others in seen:
-                for known, one in zip((lines, sums), others, strict=True):
-                    known.append(one)
+            for boxes, some_lines, some_sums in seen:
+                lines.append(some_lines)
+                if some_sums is not None:
+                    sums.add(*some_sums)
                 yield boxes
 
         boxes = self._join_boxes(read_boxes(), self._box)
@@ -415,9 +416,9 @@ class SkyMeasurement(Measurement):
 
     def _find_stripes(self, sums):
         """Whether there are stripes; then they are known from now on."""
-        sums, along, across = zip(*sums, strict=True)
-        means = np.concatenate(along), np.sum(across, axis=0) / self.shape[0]
-        stripes = _stripes(stripes_of_sums(sums), means)
+        rows, along = (np.concatenate(one, -1) for one in (sums.rows, sums.along))
+        means = along, sums.across / self.shape[0]
+        stripes = _stripes(stripes_of_sums([(rows, sums.columns)]), means)
         if stripes is not None:
             self._stripes = [*self._stripes, stripes]
         return stripes is not None
@@ -451,6 +452,21 @@ class SkyMeasurement(Measurement):
         # what only the measurement needs
         self._first = self._level = self._surface = self._box_noise = None
         self.stage = None
+
+
+class _LineSums:
+    """The sums along rows and columns of bands, which are as long as the image."""
+
+    def __init__(self):
+        self.rows, self.along, self.columns, self.across = [], [], 0, 0
+
+    def add(self, sums, along, across):
+        rows, columns = sums
+        self.rows.append(rows)
+        self.along.append(along)
+        # of the columns all bands would be as many bytes as a part of the image
+        self.columns = self.columns + columns
+        self.across = self.across + across
 
 
 def _join_lines(bands):
