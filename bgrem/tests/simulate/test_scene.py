@@ -469,7 +469,7 @@ class TestSpeedCommand:
         path = Path(__file__).parents[3] / 'benchmarks' / 'speed.py'
         if not path.exists():
             pytest.skip('benchmarks are in the repository only')
-        return SimpleNamespace(**run_path(path))
+        return SimpleNamespace(**run_path(str(path)))
 
     @pytest.mark.parametrize('name', ['composer', 'training', 'inference'])
     def test_measures(self, speed, bank, name, tmp_path, monkeypatch):
