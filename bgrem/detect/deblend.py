@@ -57,18 +57,19 @@ def deblend_region(region, source, noise, peak_y, peak_x, *, width):
     whose light it has, others may lie, of which each holds a part.
     """
     n_peaks = len(peak_y)
-    labels, peak_y, peak_x = _flood(region, source, noise, peak_y, peak_x)
+    cells = list(_cells(region))
+    labels, peak_y, peak_x = _flood(region, cells, source, noise, peak_y, peak_x)
     owners = find_owners(labels, source, noise, peak_y, peak_x, width)
     labels = owners.astype(np.int32)[labels]
     star = star_height(source, peak_y, peak_x, width)
     for _ in range(_N_TURNS):
         labels = _return_wings(labels, source, peak_y, peak_x, star)
-    labels = _join_pieces(labels, source, peak_y, peak_x)
+    labels = _join_pieces(cells, labels, source, peak_y, peak_x)
     labels[labels > n_peaks] = 0
     return labels
 
 
-def _flood(region, source, noise, y, x):
+def _flood(region, cells, source, noise, y, x):
     """
     Divide a region by a watershed from the peaks.
 
@@ -76,7 +77,7 @@ def _flood(region, source, noise, y, x):
     that has no peak, and that gets a label of its own, after those of the peaks.
     """
     noise = np.broadcast_to(noise, source.shape)
-    labels = _watershed(region, source, _mark(y, x, region))
+    labels = _watershed(cells, source, _mark(y, x, region))
     for _ in range(_MAX_ALIENS):
         top_y, top_x = highest_pixels(source, labels, len(y))
         limit = _ALIEN * _core(source, y, x) + _ALIEN_SIGMA * noise[y, x]
@@ -84,7 +85,7 @@ def _flood(region, source, noise, y, x):
         if not alien.any():
             break
         y, x = np.append(y, top_y[alien]), np.append(x, top_x[alien])
-        labels = _watershed(region, source, _mark(y, x, region))
+        labels = _watershed(cells, source, _mark(y, x, region))
     return labels, y, x
 
 
@@ -116,9 +117,10 @@ def _core(source, y, x):
     return around.max(axis=0)
 
 
-def _watershed(region, source, markers):
+def _watershed(cells, source, markers):
     """
-    Flood a region from markers, as `skimage.segmentation.watershed` does, in place.
+    Flood the region of the cells from markers, as `skimage.segmentation.watershed`
+    does, in place.
 
     The pixels that wait in a queue for their turn are those of a small part of the
     image at a time, which is four times as fast.
@@ -127,7 +129,7 @@ def _watershed(region, source, markers):
     from skimage.segmentation import watershed
 
     # in place of the markers, as parts of the region do not share pixels
-    for box, inside in _cells(region):
+    for box, inside in cells:
         flooded = watershed(-source[box], markers[box], mask=inside, connectivity=2)
         markers[box][inside] = flooded[inside]
     return markers
@@ -157,14 +159,14 @@ def _cells(region):
         yield box, group[parts[box]] == cell
 
 
-def _join_pieces(labels, source, peak_y, peak_x):
+def _join_pieces(cells, labels, source, peak_y, peak_x):
     """Give what does not hang together with its peak to what lies around it."""
     from skimage.measure import label
 
     own = labels[peak_y, peak_x] == np.arange(1, len(peak_y) + 1)
     at_peak, loose = np.zeros((2, *labels.shape), dtype=bool)
     at_peak[peak_y[own], peak_x[own]] = True
-    for box, inside in _cells(labels > 0):
+    for box, inside in cells:
         pieces = label(np.where(inside, labels[box], 0), connectivity=2)
         is_loose = np.ones(pieces.max() + 1, dtype=bool)
         is_loose[pieces[at_peak[box] & inside]] = False
@@ -175,7 +177,7 @@ def _join_pieces(labels, source, peak_y, peak_x):
     # only what touches the loose pieces can flood them
     near = widen(loose) & (labels > 0)
     labels[loose] = 0
-    return _watershed(near, source, labels)
+    return _watershed(_cells(near), source, labels)
 
 
 def _return_wings(labels, source, peak_y, peak_x, star):
