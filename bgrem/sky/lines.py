@@ -8,8 +8,6 @@ beside. So an image is looked at in strips one box wide, and what they have in c
 there is no light. Numpy only.
 """
 
-import warnings
-
 import numpy as np
 
 from bgrem.sky.mesh import box_centers
@@ -159,10 +157,21 @@ def _levels(values, axis):
 
 
 def _median(values, axis=None):
-    """Return the median of what is not NaN; NaN where all is."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', RuntimeWarning)
-        return np.nanmedian(values, axis=axis)
+    """
+    Return the median of what is not NaN; NaN where all is.
+
+    As `numpy.nanmedian`, but without its warning: to ignore that changes filters that
+    all threads share, and in the end leaves them changed.
+    """
+    if axis is None:
+        values, axis = values.ravel(), 0
+    ordered = np.sort(values, axis=axis)  # NaN comes last
+    n_known = np.count_nonzero(~np.isnan(values), axis=axis, keepdims=True)
+    low, high = (
+        np.take_along_axis(ordered, np.maximum(place, 0) // 2, axis=axis)
+        for place in (n_known - 1, n_known)
+    )
+    return np.squeeze((low + high) / 2, axis=axis)
 
 
 def _has_stripes(levels, noise):
