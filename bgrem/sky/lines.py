@@ -30,6 +30,9 @@ _MIN_ROUGHNESS = 0.3
 _LONG_STEP = 4
 _CLIP = 3.0  # standard deviations: single bad lines are left to the network
 
+# Strips differ by no more than so many times what they differ by in most lines.
+_MOST_SPREAD = 5.0
+
 # A border: the step from one line to the next is so many times its error and more than
 # this part of the noise. It is as high as that between the levels of some lines on
 # either side, within a factor of two, and seen in three strips of four.
@@ -137,14 +140,22 @@ def common_levels(levels, edges=None, box_levels=None):
     -------
     common : 1D `~numpy.ndarray` of float
         Of each line, about the median of all; 0 where less than three strips have it.
+        Where the strips differ far more than elsewhere, little more than what a quarter
+        of them does not exceed: the rest is light, as of a galaxy along the lines.
     """
     if box_levels is not None:
         pixels, centers = np.arange(levels.shape[1]), box_centers(edges)
         levels = levels - [np.interp(pixels, centers, row) for row in box_levels]
     levels = levels - _median(levels, axis=1)[:, np.newaxis]
-    common = _median(levels, axis=0)
-    known = np.count_nonzero(np.isfinite(levels), axis=0) >= _MIN_STRIPS
-    return np.where(known, common, 0)
+    n_strips = np.count_nonzero(np.isfinite(levels), axis=0)
+    common, known = _median(levels, axis=0), n_strips >= _MIN_STRIPS
+    if not known.any():
+        return np.zeros(len(common))
+    quarter = np.maximum(n_strips - 1, 0)[np.newaxis] // 4
+    low = np.take_along_axis(np.sort(levels, axis=0), quarter, axis=0)[0]
+    # what it is in most lines, where there is no light
+    spread = np.median((common - low)[known])
+    return np.where(known, np.minimum(common, low + _MOST_SPREAD * spread), 0)
 
 
 def _levels(values, axis):
@@ -225,10 +236,12 @@ def _has_border(levels, noise):
     sharp = (height > _MIN_SIGNIFICANCE * error) & (height > _LEAST_STEP * noise)
     seen = np.sum(step * sign > _ALIKE * height, axis=0) >= _MOST_SEEN * n_strips
     for k in np.flatnonzero(sharp & seen):
-        after = levels[:, places[k] + 1 : places[k] + 1 + _SIDE]
-        before = levels[:, places[k] + 1 - _SIDE : places[k] + 1]
-        sides = [_median(side, axis=1) for side in (before, after)]
-        lasting = sign[k] * _median(sides[1] - sides[0])
-        if _ALIKE * height[k] < lasting < height[k] / _ALIKE:
+        around = levels[:, places[k] + 1 - _SIDE : places[k] + 1 + _SIDE]
+        far, near, after, beyond = (
+            _median(part, axis=1) for part in np.split(around, 4, axis=1)
+        )
+        # what falls off again, as a trail or the disc of a galaxy, is no border
+        lasting = sign[k] * np.array([_median(after - near), _median(beyond - far)])
+        if np.all((_ALIKE * height[k] < lasting) & (lasting < height[k] / _ALIKE)):
             return True
     return False

@@ -200,3 +200,26 @@ def test_filters_of_warnings(monkeypatch, noise):
     noise[60:90], noise[:, 40:43], noise[100:130, :200] = np.nan, np.nan, np.nan
     monkeypatch.setattr(warnings, 'catch_warnings', Forbidden)
     assert np.isfinite(estimate_normalization(noise).center).all()
+
+
+@pytest.mark.parametrize('width', [1.5, 3.0])
+@pytest.mark.parametrize('axis', [0, 1])
+def test_light_along_lines(noise, width, axis):
+    """The disc of a galaxy, and a trail, fall off on both sides: no border does."""
+    noise, along = (noise, X) if axis == 0 else (noise.T, X.T)
+    across = Y if axis == 0 else Y.T
+    profile = np.exp(-(((across - 100) / width) ** 2) / 2)
+    for light in (90 * profile, 150 * profile * np.exp(-np.abs(along - 120) / 60)):
+        assert not lines_of(noise + light)
+
+
+@pytest.mark.parametrize('axis', [0, 1])
+def test_galaxy_along_stripes(rng, noise, axis):
+    """Most of its light is left, though it crosses the whole image."""
+    stripes = SIGMA * rng.normal(size=SHAPE[0])[:, None]
+    light = 600 * np.exp(-np.hypot((Y - 100) / 4, (X - 120) / 40))
+    data, sky = noise + stripes + light, noise + stripes
+    data, sky = (data, sky) if axis == 0 else (data.T, sky.T)
+    assert list(lines_of(data)) == [axis]
+    taken = estimate_normalization(data).center - estimate_normalization(sky).center
+    assert taken.sum() < 0.6 * light.sum()
