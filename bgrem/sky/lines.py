@@ -8,8 +8,6 @@ beside. So an image is looked at in strips one box wide, and what they have in c
 there is no light. Numpy only.
 """
 
-import warnings
-
 import numpy as np
 
 from bgrem.sky.mesh import box_centers
@@ -31,6 +29,9 @@ _LEAST_STRIPES = 0.1
 _MIN_ROUGHNESS = 0.3
 _LONG_STEP = 4
 _CLIP = 3.0  # standard deviations: single bad lines are left to the network
+
+# Strips differ by no more than so many times what they differ by in most lines.
+_MOST_SPREAD = 5.0
 
 # A border: the step from one line to the next is so many times its error and more than
 # this part of the noise. It is as high as that between the levels of some lines on
@@ -139,14 +140,22 @@ def common_levels(levels, edges=None, box_levels=None):
     -------
     common : 1D `~numpy.ndarray` of float
         Of each line, about the median of all; 0 where less than three strips have it.
+        Where the strips differ far more than elsewhere, little more than what a quarter
+        of them does not exceed: the rest is light, as of a galaxy along the lines.
     """
     if box_levels is not None:
         pixels, centers = np.arange(levels.shape[1]), box_centers(edges)
         levels = levels - [np.interp(pixels, centers, row) for row in box_levels]
     levels = levels - _median(levels, axis=1)[:, np.newaxis]
-    common = _median(levels, axis=0)
-    known = np.count_nonzero(np.isfinite(levels), axis=0) >= _MIN_STRIPS
-    return np.where(known, common, 0)
+    n_strips = np.count_nonzero(np.isfinite(levels), axis=0)
+    common, known = _median(levels, axis=0), n_strips >= _MIN_STRIPS
+    if not known.any():
+        return np.zeros(len(common))
+    quarter = np.maximum(n_strips - 1, 0)[np.newaxis] // 4
+    low = np.take_along_axis(np.sort(levels, axis=0), quarter, axis=0)[0]
+    # what it is in most lines, where there is no light
+    spread = np.median((common - low)[known])
+    return np.where(known, np.minimum(common, low + _MOST_SPREAD * spread), 0)
 
 
 def _levels(values, axis):
@@ -159,10 +168,21 @@ def _levels(values, axis):
 
 
 def _median(values, axis=None):
-    """Return the median of what is not NaN; NaN where all is."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', RuntimeWarning)
-        return np.nanmedian(values, axis=axis)
+    """
+    Return the median of what is not NaN; NaN where all is.
+
+    As `numpy.nanmedian`, but without its warning: to ignore that changes filters that
+    all threads share, and in the end leaves them changed.
+    """
+    if axis is None:
+        values, axis = values.ravel(), 0
+    ordered = np.sort(values, axis=axis)  # NaN comes last
+    n_known = np.count_nonzero(~np.isnan(values), axis=axis, keepdims=True)
+    low, high = (
+        np.take_along_axis(ordered, np.maximum(place, 0) // 2, axis=axis)
+        for place in (n_known - 1, n_known)
+    )
+    return np.squeeze((low + high) / 2, axis=axis)
 
 
 def _has_stripes(levels, noise):
@@ -216,10 +236,12 @@ def _has_border(levels, noise):
     sharp = (height > _MIN_SIGNIFICANCE * error) & (height > _LEAST_STEP * noise)
     seen = np.sum(step * sign > _ALIKE * height, axis=0) >= _MOST_SEEN * n_strips
     for k in np.flatnonzero(sharp & seen):
-        after = levels[:, places[k] + 1 : places[k] + 1 + _SIDE]
-        before = levels[:, places[k] + 1 - _SIDE : places[k] + 1]
-        sides = [_median(side, axis=1) for side in (before, after)]
-        lasting = sign[k] * _median(sides[1] - sides[0])
-        if _ALIKE * height[k] < lasting < height[k] / _ALIKE:
+        around = levels[:, places[k] + 1 - _SIDE : places[k] + 1 + _SIDE]
+        far, near, after, beyond = (
+            _median(part, axis=1) for part in np.split(around, 4, axis=1)
+        )
+        # what falls off again, as a trail or the disc of a galaxy, is no border
+        lasting = sign[k] * np.array([_median(after - near), _median(beyond - far)])
+        if np.all((_ALIKE * height[k] < lasting) & (lasting < height[k] / _ALIKE)):
             return True
     return False

@@ -1,5 +1,7 @@
 """Tests of rows and columns with levels of their own."""
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -172,3 +174,52 @@ def test_common_levels():
     )
     assert_allclose(found[5:35], own[5:35], atol=1e-9)
     assert not find_lines(levels[:2], 1.0)
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+def test_medians_of_what_is_known(noise, dtype):
+    noise = noise.astype(dtype)
+    noise[:, 60:100:2], noise[30:50, 20:60] = np.nan, np.nan
+    edges = mesh_edges(SHAPE)
+    of_rows, _ = profiles(noise, np.isnan(noise), edges, slice(0, SHAPE[0]))
+    for levels, k in zip(of_rows, strips_of(len(edges[1]) - 1), strict=True):
+        strip = noise[:, edges[1][k] : edges[1][k + 1]]
+        enough = np.mean(np.isfinite(strip), axis=1) >= 0.5
+        assert levels.dtype == dtype
+        assert_array_equal(levels[enough], np.nanmedian(strip[enough], axis=1))
+        assert np.isnan(levels[~enough]).all()
+
+
+def test_filters_of_warnings(monkeypatch, noise):
+    """They are those of all threads: none may change them, even for a while."""
+
+    class Forbidden:
+        def __init__(self, **_):
+            pytest.fail('filters are changed')
+
+    noise[60:90], noise[:, 40:43], noise[100:130, :200] = np.nan, np.nan, np.nan
+    monkeypatch.setattr(warnings, 'catch_warnings', Forbidden)
+    assert np.isfinite(estimate_normalization(noise).center).all()
+
+
+@pytest.mark.parametrize('width', [1.5, 3.0])
+@pytest.mark.parametrize('axis', [0, 1])
+def test_light_along_lines(noise, width, axis):
+    """The disc of a galaxy, and a trail, fall off on both sides: no border does."""
+    noise, along = (noise, X) if axis == 0 else (noise.T, X.T)
+    across = Y if axis == 0 else Y.T
+    profile = np.exp(-(((across - 100) / width) ** 2) / 2)
+    for light in (90 * profile, 150 * profile * np.exp(-np.abs(along - 120) / 60)):
+        assert not lines_of(noise + light)
+
+
+@pytest.mark.parametrize('axis', [0, 1])
+def test_galaxy_along_stripes(rng, noise, axis):
+    """Most of its light is left, though it crosses the whole image."""
+    stripes = SIGMA * rng.normal(size=SHAPE[0])[:, None]
+    light = 600 * np.exp(-np.hypot((Y - 100) / 4, (X - 120) / 40))
+    data, sky = noise + stripes + light, noise + stripes
+    data, sky = (data, sky) if axis == 0 else (data.T, sky.T)
+    assert list(lines_of(data)) == [axis]
+    taken = estimate_normalization(data).center - estimate_normalization(sky).center
+    assert taken.sum() < 0.6 * light.sum()
