@@ -90,7 +90,8 @@ def blank_pixels(data, unusable=None):
         star, or has edges that no saturated star has. Where zero counts are usual,
         patches of zeros so large that chance does not leave them. Nowhere where zero
         is a usual measurement of another kind (a cut-off at zero), nor where the rest
-        of the image has no noise of its own (models).
+        of the image has no noise of its own (models), nor where most pixels beside the
+        patches are one step of the data above or below (a sky whose noise is smaller).
     """
     blank = np.zeros(data.shape, dtype=bool)
     usable = np.isfinite(data)
@@ -109,6 +110,7 @@ def blank_pixels(data, unusable=None):
             values.min(),
             lambda rest=rest: _is_noisy(*_count_minima(data, rest)),
             lambda rest=rest: _is_noisy(*_count_minima(-1.0 * data, rest)),
+            _rim(number, data, patches, rest),
         )
         if kind == 'areas':
             blank |= _empty_areas(same, usable)
@@ -183,7 +185,8 @@ class BlankMeasurement(Measurement):
             values = data[inner][rest[inner]].astype(float)
             minima = [_count_minima(sign * data, rest, inner) for sign in (1.0, -1.0)]
             lowest = values.min() if values.size else np.inf
-            seen.append((values[:: self._step], lowest, np.array(minima)))
+            rim = _rim(number, data, patches, rest, inner)
+            seen.append((values[:: self._step], lowest, np.array(minima), rim))
         return seen
 
     def _learn_rest(self, seen):
@@ -191,7 +194,7 @@ class BlankMeasurement(Measurement):
         for number, of_bands in zip(
             self._numbers, zip(*seen, strict=True), strict=True
         ):
-            values, lowest, minima = zip(*of_bands, strict=True)
+            values, lowest, minima, rim = zip(*of_bands, strict=True)
             values, minima = np.concatenate(values), np.sum(minima, axis=0)
             if values.size == 0:
                 continue
@@ -201,6 +204,7 @@ class BlankMeasurement(Measurement):
                 min(lowest),
                 lambda minima=minima: _is_noisy(*minima[0]),
                 lambda minima=minima: _is_noisy(*minima[1]),
+                np.concatenate(rim),
             )
             if kind == 'areas':
                 msg = 'it holds single counts'
@@ -310,7 +314,7 @@ def _both_sides(equal, axis):
     return both
 
 
-def _judge(number, values, lowest, is_noisy, is_spotty):
+def _judge(number, values, lowest, is_noisy, is_spotty, rim):
     """
     Return what a number stands for, from the values of the other pixels.
 
@@ -335,7 +339,22 @@ def _judge(number, values, lowest, is_noisy, is_spotty):
         return (middle + max(_RIM_HEIGHT * (number - middle), 3 * spread),)
     near = np.mean(values - number < 0.1 * (high - low))
     is_cut = lowest >= number and near > _MAX_CUT
-    return None if is_cut else 'patches'
+    return None if is_cut or _is_smooth(rim, quantum) else 'patches'
+
+
+def _rim(number, data, patches, rest, rows=slice(None)):
+    """Return how far the pixels beside the patches of a number are from it."""
+    beside = (binary_dilation(patches, _PATCH) & rest)[rows]
+    return np.abs(data[rows][beside].astype(float) - number)
+
+
+def _is_smooth(rim, quantum):
+    """
+    Whether patches go over into what is beside them, one step up or down.
+
+    So does a sky whose noise is smaller than its steps. A fill ends where it ends.
+    """
+    return rim.size > 0 and quantum > 0 and np.median(rim) < 1.5 * quantum
 
 
 def _filled(kind, same, patches, data, usable):

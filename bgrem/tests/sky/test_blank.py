@@ -210,3 +210,18 @@ def test_correlated_counts(noise):
         data = np.maximum(np.rint(1 + smooth / smooth.std()), 0)
         assert np.mean(data == 0) > 0.25
         assert not blank_pixels(data).any()
+
+
+def test_sky_of_coarse_steps_between_stars(noise):
+    # A digitised plate of a cluster: the noise of the sky is smaller than a step.
+    rng = np.random.default_rng(3)
+    stars = rng.uniform(0, SIZE, (300, 2))
+    light = sum(100 * np.exp(-(np.hypot(Y - y, X - x) ** 2) / 18) for y, x in stars)
+    light *= 1 + 0.05 * rng.normal(size=light.shape)
+    sky = 114.5 + gaussian_filter(noise, 2) + 0.3 * rng.normal(size=light.shape)
+    data = np.rint(sky + light).astype('>i2')
+    assert np.count_nonzero((data == 114) | (data == 115)) > 0.1 * data.size
+    assert not blank_pixels(data).any()
+    # A border of one number is still seen.
+    data[:40] = 90
+    assert_array_equal(blank_pixels(data), Y < 40)
