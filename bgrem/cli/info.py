@@ -33,6 +33,9 @@ def info(options):
         if not provenance:
             msg = f'file {options.what} was not made by bgrem'
             raise ValueError(msg)
+        if provenance.pop('boxes', None) == 'auto':
+            finest = provenance['box_size'].strip('()').replace(', ', ' x ')
+            provenance['box_size'] = f'auto (finest {finest})'
         _print_pairs(provenance.items())
 
 

@@ -104,7 +104,12 @@ def make_parser():
         default='bgrem-demo',
         help='folder for the files, which are replaced (default: bgrem-demo)',
     )
-    demo.add_argument('--seed', type=int, default=1, help='another image (default: 1)')
+    demo.add_argument(
+        '--seed',
+        type=int,
+        default=1,
+        help='another seed gives another image (default: 1)',
+    )
     demo.add_argument(
         '-q', '--quiet', action='store_true', help='no progress bars, no table'
     )
@@ -211,6 +216,7 @@ def _add_sky_options(parser):
 
 
 def _add_promise_options(parser):
+    parser = parser.add_mutually_exclusive_group()
     parser.add_argument(
         '--false-discovery-rate',
         '--fdr',

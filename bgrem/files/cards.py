@@ -29,6 +29,7 @@ _KEYWORDS = {
     'n_steps': ('BGREMSTP', 'diffusion steps'),
     'n_symmetries': ('BGREMSYM', 'views averaged'),
     'normalization': ('BGREMNRM', 'normalisation'),
+    'boxes': ('BGREMBXS', 'auto, chosen from the image, or given'),
     'box_size': ('BGREMBOX', 'boxes of the sky, ny and nx'),
     'device': ('BGREMDEV', 'device of the denoiser'),
     'threshold': ('BGREMTHR', 'probability that is enough to be detected'),

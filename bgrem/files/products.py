@@ -143,7 +143,10 @@ def check_output(path, *, overwrite=False, inputs=(), endings=FITS_ENDINGS):
             msg = f'output file {path} is the input file'
             raise ValueError(msg)
         if not overwrite:
-            msg = f'output file {path} exists; it is replaced only with overwrite'
+            msg = (
+                f'output file {path} exists; it is replaced only with overwrite=True '
+                '(--overwrite)'
+            )
             raise FileExistsError(msg)
     if not os.access(folder, os.W_OK):
         msg = f'output folder {folder} cannot be written'

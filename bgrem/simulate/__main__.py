@@ -89,7 +89,12 @@ def main(argv=None):
 def _add_common_options(parser):
     parser.add_argument('-o', '--output', required=True, help='FITS file to write')
     parser.add_argument('--overwrite', action='store_true', help='replace the output')
-    parser.add_argument('--seed', type=int, default=1, help='another image')
+    parser.add_argument(
+        '--seed',
+        type=int,
+        default=1,
+        help='another seed gives another image (default: 1)',
+    )
     parser.add_argument('-q', '--quiet', action='store_true', help='no progress bar')
 
 

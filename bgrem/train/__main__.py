@@ -55,7 +55,8 @@ def main(argv=None):
     )
     parser.add_argument(
         '--stop-after', type=float, metavar='SECONDS', help='stop with a checkpoint '
-        'after this time; the same command goes on'
+        'after this time; the same command goes on. Drawing the stamps, before the '
+        'first step, does not count'
     )  # fmt: skip
     parser.add_argument('-q', '--quiet', action='store_true', help='nothing is shown')
     args = parser.parse_args(argv)

@@ -380,7 +380,11 @@ def load_config(path):
     >>> from bgrem.train import load_config
     >>> config = load_config('configs/optical.toml')  # doctest: +SKIP
     """
-    with Path(path).open('rb') as handle:
+    path = Path(path)
+    if not path.exists():
+        msg = f'config file {path} does not exist'
+        raise FileNotFoundError(msg)
+    with path.open('rb') as handle:
         try:
             values = tomllib.load(handle)
         except tomllib.TOMLDecodeError as error:

@@ -148,13 +148,17 @@ def read_frames(config):
         a crop or constant.
     """
     folder = Path(config.noise_frames)
-    paths = sorted(
-        path
-        for path in (folder.iterdir() if folder.is_dir() else ())
-        if path.name.lower().endswith(_SUFFIXES)
-    )
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    paths = [path for path in found if path.name.lower().endswith(_SUFFIXES)]
     if not paths:
-        msg = f'noise_frames must be a folder with FITS images, got {str(folder)!r}'
+        what = 'is no folder'
+        if folder.is_dir():
+            names = [path.name for path in found[:3]] + ['...'] * (len(found) > 3)
+            what = f'holds {", ".join(names) or "nothing"}'
+        msg = (
+            'noise_frames (--noise-frames) must be a folder with FITS images '
+            f'({", ".join(_SUFFIXES)}), but {folder} {what}'
+        )
         raise ValueError(msg)
     return [_read_frame(path, config) for path in paths]
 

@@ -92,7 +92,8 @@ def train(
         Whether to show progress bars.
 
     stop_after : float or `None`, optional
-        Stop, with a checkpoint, after this many seconds.
+        Stop, with a checkpoint, after this many seconds of training. Drawing the
+        stamps comes before and does not count.
 
     Returns
     -------

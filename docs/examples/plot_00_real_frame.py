@@ -58,8 +58,8 @@ panels = {
 }
 for axis, (title, (values, low, high)) in zip(axes, panels.items(), strict=True):
     picture = axis.imshow(values, origin='lower', vmin=low, vmax=high, cmap='gray')
-    axis.set_title(title)
-    figure.colorbar(picture, ax=axis, shrink=0.7)
+    axis.set(title=title, xlabel='x [px]', ylabel='y [px]')
+    figure.colorbar(picture, ax=axis, shrink=0.7, label='adu')
 
 # %%
 # The stars

@@ -152,7 +152,12 @@ def simulate_counts(argv):
 def _add_common_options(parser):
     parser.add_argument('-o', '--output', required=True, help='FITS file to write')
     parser.add_argument('--overwrite', action='store_true', help='replace the output')
-    parser.add_argument('--seed', type=int, default=1, help='another image')
+    parser.add_argument(
+        '--seed',
+        type=int,
+        default=1,
+        help='another seed gives another image (default: 1)',
+    )
     parser.add_argument('-q', '--quiet', action='store_true', help='no summary')
     parser.add_argument(
         '--shape', type=int, nargs=2, metavar=('NY', 'NX'), help='default: 64 64'

@@ -2,6 +2,8 @@
 Interstellar emission from a file: all-sky maps and cubes.
 """
 
+from pathlib import Path
+
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
@@ -45,6 +47,9 @@ def read_diffuse(path, energy=(1.0, 2.0)):
         If the file cannot be read, holds no map, or does not reach the band or
         the positions.
     """
+    if not Path(path).exists():
+        msg = f'diffuse file {path} does not exist'
+        raise FileNotFoundError(msg)
     with fits.open(path) as hdus:
         energies = _energies(hdus)
         for hdu in hdus:

@@ -246,7 +246,8 @@ def test_overwrite(folder, image, weights, capsys):
     status, _, err = run(capsys, *argv)
     assert status == 1
     assert err == [
-        'bgrem: error: output file out.fits exists; it is replaced only with overwrite'
+        'bgrem: error: output file out.fits exists; it is replaced only with '
+        'overwrite=True (--overwrite)'
     ]
     assert (folder / 'out.fits').read_text() == 'precious'
     assert run(capsys, *argv, '--overwrite')[0] == 0
@@ -551,6 +552,11 @@ def test_interrupt(folder, image, weights, capsys, monkeypatch):
             ['plot', 'in.fits', '-o', 'a.png', '--box-size', '1.5'],
             "must be 'auto' or a number of pixels, got '1.5'",
         ),
+        (
+            # the rate is the default: given all the same
+            ['detect', 'in.fits', '-o', 'a.csv', '--fdr', '0.05', '--threshold', '0.5'],
+            'argument --threshold: not allowed with argument --false-discovery-rate',
+        ),
     ],
 )
 def test_usage_errors(capsys, argv, message):
@@ -606,6 +612,11 @@ def test_info_about_a_product(image, weights, capsys):
     pairs = dict(line.split(maxsplit=1) for line in out)
     assert pairs['weights'] == 'tiny'
     assert len(pairs['weights_sha256']) == 64
+    assert re.fullmatch(r'auto \(finest \d+ x \d+\)', pairs['box_size'])
+    argv = ['subtract', image, '-o', 'given.fits', '--box-size', '30']
+    run(capsys, *argv, *options(weights))
+    _, out, _ = run(capsys, 'info', 'given.fits')
+    assert ['box_size', '(30, 30)'] in [line.split(maxsplit=1) for line in out]
 
 
 @pytest.mark.parametrize(
@@ -635,7 +646,11 @@ def test_dispatched_commands(capsys, command):
 
 
 def test_errors_of_dispatched_commands(folder, capsys):
-    check_failure(folder, capsys, ['train', 'no.toml'], 'no.toml')
+    check_failure(
+        folder, capsys, ['train', 'no.toml'], 'config file no.toml does not exist'
+    )
+    argv = ['simulate', 'gamma', '-o', 'out.fits', '--diffuse', 'no.fits']
+    check_failure(folder, capsys, argv, 'diffuse file no.fits does not exist')
 
 
 def test_warning_filters_are_restored(capsys):

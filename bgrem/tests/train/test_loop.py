@@ -337,7 +337,15 @@ class TestFrames:
 
     def test_no_images(self, bank, tmp_path):
         config = replace(CONFIG, noise_frames=str(tmp_path / 'nothing'))
-        with pytest.raises(ValueError, match='must be a folder with FITS images, got'):
+        message = r'noise_frames \(--noise-frames\) must be a folder with FITS images '
+        with pytest.raises(ValueError, match=f'{message}.*nothing is no folder$'):
+            compose_on_frames(bank, config)
+        (tmp_path / 'nothing').mkdir()
+        with pytest.raises(ValueError, match=f'{message}.*nothing holds nothing$'):
+            compose_on_frames(bank, config)
+        for name in 'abcd':
+            (tmp_path / 'nothing' / f'{name}.png').touch()
+        with pytest.raises(ValueError, match=r'holds a\.png, b\.png, c\.png, \.\.\.$'):
             compose_on_frames(bank, config)
 
     def test_not_fits(self, bank, frames):
