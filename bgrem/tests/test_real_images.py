@@ -34,6 +34,7 @@ NAMES = [
 
 # Crowds that fill the image, stars narrower than a pixel, filaments, few photons.
 DOUBTFUL = {
+    'chandra_acis_g21.5',
     'fermi_3fhl_gc_10GeV',
     'fermi_gc_8deg_two_evtypes',
     'spitzer_irac_glimpse',
