@@ -26,7 +26,8 @@ from bgrem.sky.count_level import (
 from bgrem.sky.counts import limit_light, sparse_step
 from bgrem.sky.mesh import LAG
 from bgrem.sky.noise import away_from_sources, noise_correlation, noise_skewness
-from bgrem.sky.normalize import Normalization, estimate_normalization
+from bgrem.sky.normalization import Normalization
+from bgrem.sky.normalize import estimate_normalization
 from bgrem.sky.sampling import (
     bin_image,
     choose_sampling,
@@ -75,7 +76,7 @@ class Separation:
         data, else float32; not clipped, so that it can be negative.
     probability : 2D `~numpy.ndarray` of float32
         The calibrated probability that a source centre lies at the pixel.
-    normalization : `bgrem.sky.normalize.Normalization`
+    normalization : `bgrem.sky.normalization.Normalization`
         The maps by which the image was centred and scaled.
     meta : dict
         How it was made: package version, weights, steps, normalisation, device, and
@@ -320,7 +321,7 @@ def finish_source(source, hidden, maps):
         From `bgrem.denoise.run.denoise`; it becomes the result, if that is of float32.
     hidden : 2D `~numpy.ndarray` of bool
         True at pixels that are not used, or where no noise can be measured.
-    maps : `bgrem.sky.normalize.Normalization`
+    maps : `bgrem.sky.normalization.Normalization`
         The maps by which the image was centred and scaled.
 
     Returns

@@ -31,7 +31,8 @@ from bgrem.scale.steps import (
 from bgrem.sky.bands import NeedsWhole, split_rows, widen
 from bgrem.sky.blank import BLANK_MARGIN, BlankMeasurement
 from bgrem.sky.boxes import SkyMeasurement
-from bgrem.sky.normalize import MARGIN, NormalizationMeasurement
+from bgrem.sky.local_maps import NormalizationMeasurement
+from bgrem.sky.normalization import MARGIN
 from bgrem.sky.windows import middle_of
 
 __all__ = ['SubtractedArrays', 'subtract_array']

@@ -8,12 +8,9 @@ from bgrem.files.io import ERROR_TYPES
 from bgrem.inputs import parse_error
 from bgrem.sky.bands import split_rows, widen
 from bgrem.sky.error_map import MARGIN, explains_better
-from bgrem.sky.normalize import (
-    Normalization,
-    NormalizationMeasurement,
-    learn_error,
-    relative_error,
-)
+from bgrem.sky.local_maps import NormalizationMeasurement
+from bgrem.sky.normalization import Normalization
+from bgrem.sky.normalize import learn_error, relative_error
 from bgrem.sky.windows import read_middle
 
 __all__ = ['ErrorRows', 'ScaledMaps', 'refine_scale']
@@ -76,7 +73,7 @@ class ScaledMaps:
 
     Parameters
     ----------
-    maps : `bgrem.sky.normalize.LocalMaps`
+    maps : `bgrem.sky.local_maps.LocalMaps`
         The maps without its errors, of which it has the level.
     scale : `bgrem.scale.work.FlatMap`
         The noise.
@@ -92,7 +89,7 @@ class ScaledMaps:
 
     def part(self, rows, data, unusable, start=0):
         """
-        Return the maps of some rows, as `bgrem.sky.normalize.LocalMaps.part`.
+        Return the maps of some rows, as `bgrem.sky.local_maps.LocalMaps.part`.
         """
         part = self._maps.part(rows, data, unusable, start)
         return Normalization(part.center, self._scale[rows, :])
@@ -106,7 +103,7 @@ def refine_scale(image, maps, read_error, scale):
     ----------
     image : `bgrem.scale.seen.SeenImage`
         The image.
-    maps : `bgrem.sky.normalize.LocalMaps`
+    maps : `bgrem.sky.local_maps.LocalMaps`
         Its level and noise without its errors.
     read_error : callable
         Takes rows (a slice) and returns the errors.

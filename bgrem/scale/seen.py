@@ -22,8 +22,9 @@ from bgrem.scale.steps import (
 )
 from bgrem.sky.bands import measure, split_rows, widen
 from bgrem.sky.blank import BlankMeasurement
+from bgrem.sky.local_maps import NormalizationMeasurement
 from bgrem.sky.mesh import LAG
-from bgrem.sky.normalize import MARGIN, NormalizationMeasurement
+from bgrem.sky.normalization import MARGIN
 from bgrem.sky.sampling import bin_image, refine_source
 
 __all__ = ['BinnedImage', 'Refined', 'SeenImage']
@@ -169,7 +170,7 @@ class SeenImage:
 
     @cached_property
     def local_maps(self):
-        """Its level and noise (`bgrem.sky.normalize.LocalMaps`)."""
+        """Its level and noise (`bgrem.sky.local_maps.LocalMaps`)."""
         measurement = NormalizationMeasurement(self.job.shape, self.job.dtype)
         return self.kept(
             'maps',

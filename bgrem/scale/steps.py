@@ -18,7 +18,7 @@ from bgrem.pipeline import FINISH_MARGIN, finish_probability, finish_source
 from bgrem.sky.bands import Measurement, NeedsWhole, widen
 from bgrem.sky.counts import sparse_step
 from bgrem.sky.maps import MeshMap
-from bgrem.sky.normalize import MARGIN, Normalization
+from bgrem.sky.normalization import MARGIN, Normalization
 from bgrem.sky.sampling import choose_sampling
 from bgrem.sky.units import binary_unit, in_unit
 from bgrem.weights import load_weights
@@ -223,7 +223,7 @@ def normalize_rows(job, maps, rows, data, hidden, start):
     ----------
     job : `Job`
         The image.
-    maps : `bgrem.sky.normalize.LocalMaps`
+    maps : `bgrem.sky.local_maps.LocalMaps`
         Its level and noise.
     rows : slice
         The rows.
@@ -284,7 +284,7 @@ class Found:
     ----------
     job : `Job`
         The image.
-    maps : `bgrem.sky.normalize.LocalMaps`
+    maps : `bgrem.sky.local_maps.LocalMaps`
         Its level and noise.
     rows : slice
         The rows.

@@ -89,8 +89,8 @@ def _over_bands(function, bands):
 
     with ThreadPoolExecutor(n_threads) as pool:
         # what numpy is to do about overflows is part of the context
-        contexts = [copy_context() for _ in bands]
-        yield from pool.map(lambda *args: args[0].run(run, args[1]), contexts, bands)
+        starts = [copy_context().run for _ in bands]
+        yield from pool.map(lambda start, band: start(run, band), starts, bands)
 
 
 class NeedsWhole(Exception):

@@ -29,7 +29,7 @@ from bgrem.detections import DetectionMixin
 from bgrem.evaluate.calibration import rewrite_header
 from bgrem.pipeline import Separation
 from bgrem.sky.maps import interpolate_mesh
-from bgrem.sky.normalize import Normalization
+from bgrem.sky.normalization import Normalization
 from bgrem.weights import load_weights
 
 SHAPE = (96, 130)

@@ -21,7 +21,7 @@ from bgrem.evaluate.scenes import Scene
 from bgrem.evaluate.separator import Separator
 from bgrem.evaluate.sky import RADIUS_EDGES, SkySurvey, sky_residual
 from bgrem.pipeline import Separation
-from bgrem.sky.normalize import Normalization
+from bgrem.sky.normalization import Normalization
 from bgrem.weights import load_weights
 
 FWHM = 3.0

@@ -19,7 +19,7 @@ from bgrem.evaluate.segmentation import (
 )
 from bgrem.evaluate.separator import Separator
 from bgrem.pipeline import Separation
-from bgrem.sky.normalize import Normalization
+from bgrem.sky.normalization import Normalization
 from bgrem.weights import load_weights
 
 SHAPE = (10, 20)

@@ -8,8 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from bgrem.sky.bands import measure
 from bgrem.sky.lines import common_levels, find_lines, profiles, strips_of
+from bgrem.sky.local_maps import NormalizationMeasurement
 from bgrem.sky.mesh import mesh_edges
-from bgrem.sky.normalize import NormalizationMeasurement, estimate_normalization
+from bgrem.sky.normalize import estimate_normalization
 
 SHAPE = (230, 250)
 SIGMA = 3.0

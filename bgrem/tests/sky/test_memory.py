@@ -9,8 +9,8 @@ from numpy.testing import assert_array_equal
 from bgrem.sky.bands import Measurement, measure
 from bgrem.sky.blank import BlankMeasurement
 from bgrem.sky.boxes import SkyMeasurement
+from bgrem.sky.local_maps import NormalizationMeasurement
 from bgrem.sky.maps import MeshMap
-from bgrem.sky.normalize import NormalizationMeasurement
 
 
 class EveryTenth(Measurement):

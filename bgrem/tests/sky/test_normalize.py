@@ -6,7 +6,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.ndimage import binary_opening, gaussian_filter
 
 from bgrem.sky.mesh import find_quantum, measure_mesh
-from bgrem.sky.normalize import Normalization, estimate_normalization
+from bgrem.sky.normalization import Normalization
+from bgrem.sky.normalize import estimate_normalization
 
 SIZE = 192
 Y, X = np.mgrid[:SIZE, :SIZE]

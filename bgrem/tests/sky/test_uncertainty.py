@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 from bgrem import DiffusionBackground, background
 from bgrem.pipeline import Separation
-from bgrem.sky.normalize import Normalization
+from bgrem.sky.normalization import Normalization
 from bgrem.sky.uncertainty import (
     box_variance,
     filtered_standard_error,
