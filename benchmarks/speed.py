@@ -133,7 +133,7 @@ def measure_stage(name, options, folder):
     stage = STAGES[name]
     if name == 'constructor':
         stage = partial(stage, weights=options.weights)
-    with _settings(options):
+    with settings_of(options):
         times, peaks = [], []
         for size in (256, *options.repeats * [options.image_size]):
             path = folder / f'{size}.pickle'
@@ -142,13 +142,13 @@ def measure_stage(name, options, folder):
                 peaks[0] += image.nbytes / 2**20
             if path.exists():
                 found = pickle.loads(path.read_bytes())
-            _forget_peak()
+            forget_peak()
             start = time.perf_counter(), time.process_time()
             left = stage(image, found)
             times.append(
                 (time.perf_counter() - start[0], time.process_time() - start[1])
             )
-            peaks.append(_peak_memory())
+            peaks.append(peak_memory())
             if name in ('constructor', 'first detect'):
                 path.write_bytes(pickle.dumps(left[0]))
     wall, cpu = np.min(times[1:], axis=0)
@@ -180,8 +180,8 @@ BENCHMARKS = {'composer': composer, 'training': training, 'inference': inference
 
 def measure(name, options, folder):
     """Return speed (Mpix/s), CPU time (s/Mpix) and memory (MiB): peak and imports."""
-    with _settings(options):
-        before = _peak_memory()
+    with settings_of(options):
+        before = peak_memory()
         run, n_pixels = BENCHMARKS[name](options, folder)
         run()
         wall, cpu = [], []
@@ -194,26 +194,28 @@ def measure(name, options, folder):
     return (
         megapixels / statistics.median(wall),
         statistics.median(cpu) / megapixels,
-        _peak_memory(),
+        peak_memory(),
         before,
     )
 
 
 @contextmanager
-def _settings(options):
+def settings_of(options):
+    """Run a network in so many threads, in float32 where that is asked for."""
     torch.set_num_threads(options.threads)
     native = cpu_has_bfloat16() and not options.float32
     with patch.object(run, 'cpu_has_bfloat16', lambda: native):
         yield
 
 
-def _forget_peak():
+def forget_peak():
     """Let the peak of the memory begin with what is resident, on Linux."""
     with suppress(OSError):
         Path('/proc/self/clear_refs').write_text('5')
 
 
-def _peak_memory():
+def peak_memory():
+    """Return the peak of the memory of this process (MiB)."""
     try:
         lines = Path('/proc/self/status').read_text().splitlines()
     except OSError:
@@ -227,7 +229,8 @@ def _peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def _cpu_name():
+def cpu_name():
+    """Return what the processor is called."""
     try:
         lines = Path('/proc/cpuinfo').read_text().splitlines()
     except OSError:
@@ -257,7 +260,7 @@ def _parse(arguments):
 def main(arguments=None):
     """Measure, each benchmark in its own process, and print a table."""
     options = _parse(arguments)
-    print(f'CPU:     {_cpu_name()}, {os.cpu_count()} cores')
+    print(f'CPU:     {cpu_name()}, {os.cpu_count()} cores')
     print(f'threads: {options.threads}, torch {torch.__version__}')
     print(f'bfloat16 network: {cpu_has_bfloat16() and not options.float32}')
     load = os.getloadavg()[0]
