@@ -111,7 +111,7 @@ def network_rows(name, options, folder):
     for float32 in sorted({not cpu_has_bfloat16(), True}):
         setting = SimpleNamespace(
             weights=name, image_size=2048, threads=options.threads,
-            repeats=options.repeats, float32=float32,
+            repeats=options.repeats, float32=float32, device='cpu',
         )  # fmt: skip
         speed, *_ = _in_process(speed_of, 'inference', setting, folder)
         dtype = 'float32' if float32 else 'bfloat16'

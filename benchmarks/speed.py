@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from bgrem.denoise import run
-from bgrem.denoise.run import cpu_has_bfloat16, denoise
+from bgrem.denoise.run import cpu_has_bfloat16, denoise, resolve_device
 from bgrem.simulate import SceneComposer, SceneConfig, StampBank, build_stamp_bank
 from bgrem.train.config import load_config
 from bgrem.train.loop import _Run
@@ -59,7 +59,7 @@ def training(options, folder):
         family_fraction=0.0,
     )
     # The step of the real loop, which has no public name of its own.
-    step = _Run(config, folder, torch.device('cpu'), 1, None)._train_step
+    step = _Run(config, folder, resolve_device(options.device), 1, None)._train_step
     return step, options.n_crops * options.crop_size**2
 
 
@@ -70,7 +70,7 @@ def inference(options, _):
     image = torch.randn(size, size, generator=torch.Generator().manual_seed(0)).numpy()
 
     def once():
-        denoise(image, weights, device='cpu')
+        denoise(image, weights, device=options.device)
 
     return once, size**2
 
@@ -183,11 +183,16 @@ def measure(name, options, folder):
     with settings_of(options):
         before = peak_memory()
         run, n_pixels = BENCHMARKS[name](options, folder)
+        # a GPU goes on while Python does not wait for it
+        is_gpu = resolve_device(options.device).type == 'cuda'
+        finish = torch.cuda.synchronize if is_gpu else (lambda: None)
         run()
+        finish()
         wall, cpu = [], []
         for _ in range(options.repeats):
             start = time.perf_counter(), time.process_time()
             run()
+            finish()
             wall.append(time.perf_counter() - start[0])
             cpu.append(time.process_time() - start[1])
     megapixels = n_pixels / 1e6
@@ -240,7 +245,7 @@ def cpu_name():
 
 
 def _parse(arguments):
-    parser = argparse.ArgumentParser(description='Measure speed and memory on the CPU.')
+    parser = argparse.ArgumentParser(description='Measure speed and memory.')
     add = parser.add_argument
     names = [*BENCHMARKS, 'stages']
     add('--what', nargs='+', choices=names, default=names)
@@ -252,6 +257,7 @@ def _parse(arguments):
     add('--stages', nargs='+', choices=STAGES, default=list(STAGES), help='of these')
     add('--density', type=float, default=5e-3, help='stars per pixel of the stages')
     add('--weights', default='optical', help='of inference and stages')
+    add('--device', default='cpu', help='of inference and training, as "cuda"')
     add('--float32', action='store_true', help='as without bfloat16 units')
     add('--bank', help='stamp bank; by default one of 8 PSFs is drawn')
     return parser.parse_args(arguments)
