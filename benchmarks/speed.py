@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from bgrem.denoise import run
-from bgrem.denoise.run import cpu_has_bfloat16, denoise
+from bgrem.denoise.run import cpu_has_bfloat16, denoise, resolve_device
 from bgrem.simulate import SceneComposer, SceneConfig, StampBank, build_stamp_bank
 from bgrem.train.config import load_config
 from bgrem.train.loop import _Run
@@ -59,7 +59,7 @@ def training(options, folder):
         family_fraction=0.0,
     )
     # The step of the real loop, which has no public name of its own.
-    step = _Run(config, folder, torch.device('cpu'), 1, None)._train_step
+    step = _Run(config, folder, resolve_device(options.device), 1, None)._train_step
     return step, options.n_crops * options.crop_size**2
 
 
@@ -70,7 +70,7 @@ def inference(options, _):
     image = torch.randn(size, size, generator=torch.Generator().manual_seed(0)).numpy()
 
     def once():
-        denoise(image, weights, device='cpu')
+        denoise(image, weights, device=options.device)
 
     return once, size**2
 
@@ -133,7 +133,7 @@ def measure_stage(name, options, folder):
     stage = STAGES[name]
     if name == 'constructor':
         stage = partial(stage, weights=options.weights)
-    with _settings(options):
+    with settings_of(options):
         times, peaks = [], []
         for size in (256, *options.repeats * [options.image_size]):
             path = folder / f'{size}.pickle'
@@ -142,13 +142,13 @@ def measure_stage(name, options, folder):
                 peaks[0] += image.nbytes / 2**20
             if path.exists():
                 found = pickle.loads(path.read_bytes())
-            _forget_peak()
+            forget_peak()
             start = time.perf_counter(), time.process_time()
             left = stage(image, found)
             times.append(
                 (time.perf_counter() - start[0], time.process_time() - start[1])
             )
-            peaks.append(_peak_memory())
+            peaks.append(peak_memory())
             if name in ('constructor', 'first detect'):
                 path.write_bytes(pickle.dumps(left[0]))
     wall, cpu = np.min(times[1:], axis=0)
@@ -180,40 +180,47 @@ BENCHMARKS = {'composer': composer, 'training': training, 'inference': inference
 
 def measure(name, options, folder):
     """Return speed (Mpix/s), CPU time (s/Mpix) and memory (MiB): peak and imports."""
-    with _settings(options):
-        before = _peak_memory()
+    with settings_of(options):
+        before = peak_memory()
         run, n_pixels = BENCHMARKS[name](options, folder)
+        # a GPU goes on while Python does not wait for it
+        is_gpu = resolve_device(options.device).type == 'cuda'
+        finish = torch.cuda.synchronize if is_gpu else (lambda: None)
         run()
+        finish()
         wall, cpu = [], []
         for _ in range(options.repeats):
             start = time.perf_counter(), time.process_time()
             run()
+            finish()
             wall.append(time.perf_counter() - start[0])
             cpu.append(time.process_time() - start[1])
     megapixels = n_pixels / 1e6
     return (
         megapixels / statistics.median(wall),
         statistics.median(cpu) / megapixels,
-        _peak_memory(),
+        peak_memory(),
         before,
     )
 
 
 @contextmanager
-def _settings(options):
+def settings_of(options):
+    """Run a network in so many threads, in float32 where that is asked for."""
     torch.set_num_threads(options.threads)
     native = cpu_has_bfloat16() and not options.float32
     with patch.object(run, 'cpu_has_bfloat16', lambda: native):
         yield
 
 
-def _forget_peak():
+def forget_peak():
     """Let the peak of the memory begin with what is resident, on Linux."""
     with suppress(OSError):
         Path('/proc/self/clear_refs').write_text('5')
 
 
-def _peak_memory():
+def peak_memory():
+    """Return the peak of the memory of this process (MiB)."""
     try:
         lines = Path('/proc/self/status').read_text().splitlines()
     except OSError:
@@ -227,7 +234,8 @@ def _peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def _cpu_name():
+def cpu_name():
+    """Return what the processor is called."""
     try:
         lines = Path('/proc/cpuinfo').read_text().splitlines()
     except OSError:
@@ -237,7 +245,7 @@ def _cpu_name():
 
 
 def _parse(arguments):
-    parser = argparse.ArgumentParser(description='Measure speed and memory on the CPU.')
+    parser = argparse.ArgumentParser(description='Measure speed and memory.')
     add = parser.add_argument
     names = [*BENCHMARKS, 'stages']
     add('--what', nargs='+', choices=names, default=names)
@@ -249,6 +257,7 @@ def _parse(arguments):
     add('--stages', nargs='+', choices=STAGES, default=list(STAGES), help='of these')
     add('--density', type=float, default=5e-3, help='stars per pixel of the stages')
     add('--weights', default='optical', help='of inference and stages')
+    add('--device', default='cpu', help='of inference and training, as "cuda"')
     add('--float32', action='store_true', help='as without bfloat16 units')
     add('--bank', help='stamp bank; by default one of 8 PSFs is drawn')
     return parser.parse_args(arguments)
@@ -257,7 +266,7 @@ def _parse(arguments):
 def main(arguments=None):
     """Measure, each benchmark in its own process, and print a table."""
     options = _parse(arguments)
-    print(f'CPU:     {_cpu_name()}, {os.cpu_count()} cores')
+    print(f'CPU:     {cpu_name()}, {os.cpu_count()} cores')
     print(f'threads: {options.threads}, torch {torch.__version__}')
     print(f'bfloat16 network: {cpu_has_bfloat16() and not options.float32}')
     load = os.getloadavg()[0]

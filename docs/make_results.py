@@ -102,6 +102,14 @@ CAPTIONS = {
         'Number of scenes by whether bgrem warns and whether the promised rate is kept.'
     ),
     'wild_level': 'Noise and sky level beside the truth.',
+    'speed': (
+        'Sky and noise maps of a field of stars: speed by the clock, CPU time, and '
+        'peak memory beyond the image itself.'
+    ),
+    'operations': (
+        'The networks alone: floating-point operations for each pixel of an image, and '
+        'the part that is used of what a product of large matrices reaches.'
+    ),
 }
 CAPTIONS['wild_sky'] = CAPTIONS['boxes']
 
@@ -401,6 +409,51 @@ def meerlicht_tables(runs):
     return {'meerlicht': (['method', *RATES], rows)} if rows else {}
 
 
+def speed_row(run, row):
+    """Return the cells of one measurement: what was run, and what it took."""
+    megapixels = row['size'] ** 2 / 1e6
+    spent = f'{megapixels / row["wall"]:.2f}', f'{row["cpu"] / megapixels:.2f}'
+    memory = f'{row["memory"] * 2**20 / (4e6 * megapixels):.1f}'
+    if 'version' in row:
+        name = {'photutils': 'Background2D', 'sep': 'sep.Background'}[row['tool']]
+        name += f' ({row["tool"]} {row["version"]})'
+        return name, row['size'], 1, '-', '-', '-', *spent, memory
+    how = row['threads'], row['n_symmetries'], row['n_steps'] or 'default'
+    dtype = 'bfloat16' if run['bfloat16'] and not row['float32'] else 'float32'
+    return row['tool'], row['size'], *how, dtype, *spent, memory
+
+
+def operations_row(run, network):
+    """Return the cells of a network alone."""
+    done = network['operations'] * network['speed'] * 1e6
+    peak = run['peaks'][network['dtype']]
+    return (
+        network['weights'],
+        network['dtype'],
+        f'{network["operations"] / 1e3:.0f}',
+        f'{network["speed"]:.2f}',
+        f'{done / 1e9:.0f}',
+        f'{peak / 1e9:.0f}',
+        f'{done / peak:.0%}',
+    )
+
+
+def speed_tables(runs):
+    """Make the tables of speed and memory."""
+    tables = {}
+    # without the tools that a later file has measured again
+    rows = [speed_row(run, row) for run in runs for row in run['rows']]
+    rows = {row[:6]: row for row in rows}
+    if rows:
+        header = ['tool', 'side (px)', 'threads', 'views', 'steps', 'network in']
+        header += ['Mpix/s', 'CPU (s/Mpix)', 'memory (images)']
+        tables['speed'] = header, list(rows.values())
+    if rows := [operations_row(run, one) for run in runs for one in run['networks']]:
+        header = ['weights', 'in', 'kFLOP/px', 'Mpix/s', 'GFLOP/s', 'matrices', 'part']
+        tables['operations'] = header, rows
+    return tables
+
+
 def real_tables(real):
     """Make the tables of the real images."""
     tables = {}
@@ -461,6 +514,14 @@ def main():
         metavar='FILE',
         help='written by benchmarks/paper.py',
     )
+    parser.add_argument(
+        '--speed',
+        nargs='+',
+        default=[],
+        type=Path,
+        metavar='FILE',
+        help='written by benchmarks/compare.py',
+    )
     parser.add_argument('-o', '--output', default=TABLES, type=Path, metavar='DIR')
     options = parser.parse_args()
     try:
@@ -473,10 +534,13 @@ def main():
         wild = [run for run in runs if run['suite'] == 'wild']
         suite = [run for run in runs if run['suite'] not in ('real', 'wild')]
         runs = [*suite, *wild, *paper, *promise, *limits, *meerlicht, *real]
-        tables = {'runs': runs_table(runs)} | wild_tables(wild)
+        tables = {'runs': runs_table(runs)} if runs else {}
+        tables |= wild_tables(wild)
         tables |= suite_tables(suite, paper, promise)
         tables |= limit_tables(limits) | meerlicht_tables(meerlicht)
         tables |= real_tables(real)
+        speed = [json.loads(path.read_text(encoding='utf-8')) for path in options.speed]
+        tables |= speed_tables(speed)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     options.output.mkdir(parents=True, exist_ok=True)

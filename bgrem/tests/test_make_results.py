@@ -420,6 +420,64 @@ def test_wild(make, write):
     assert tables['runs'][0]['suite'] == 'wild'
 
 
+def timing(tool, size, wall, **settings):
+    defaults = {'threads': 2, 'n_symmetries': 1, 'n_steps': None, 'float32': False}
+    made = {'wall': wall, 'cpu': 1.5 * wall, 'memory': 5 * size**2 * 4 / 2**20}
+    return {'tool': tool, 'size': size, **defaults, **made, **settings}
+
+
+@pytest.fixture
+def timed():
+    rows = [
+        timing('photutils', 1000, 0.2, version='3.0.0'),
+        timing('photutils', 2000, 0.8, version='3.0.0'),
+        timing('optical', 1000, 0.5),
+        timing('optical', 2000, 2.0),
+        timing('optical', 2000, 4.0, threads=1),
+        timing('optical', 2000, 3.0, float32=True),
+        timing('optical', 1000, 2.0, n_symmetries=4),
+        timing('optical', 1000, 1.0, n_steps=2),
+    ]
+    network = {'weights': 'optical', 'dtype': 'bfloat16', 'operations': 5e4, 'speed': 3}
+    peaks = {'float32': 1e11, 'bfloat16': 3e11}
+    return {'bfloat16': True, 'rows': rows, 'networks': [network], 'peaks': peaks}
+
+
+def test_speed(make, write, timed, tmp_path):
+    path = tmp_path / 'speed.json'
+    path.write_text(json.dumps(timed))
+    new = timed | {'rows': [timing('photutils', 1000, 0.1, version='3.1.0')]}
+    other = tmp_path / 'other.json'
+    other.write_text(json.dumps(new | {'networks': []}))
+    tables = make('--speed', path, other)
+    assert tables.keys() == {'speed', 'operations'}
+    first, *rows = tables['speed']
+    assert first['tool'] == 'Background2D (photutils 3.0.0)'
+    assert [first['threads'], first['steps']] == ['1', '-']
+    assert [first['Mpix/s'], first['CPU (s/Mpix)']] == ['5.00', '0.30']
+    assert first['memory (images)'] == '5.0'
+    assert [row['network in'] for row in rows].count('float32') == 1
+    assert [row['views'] for row in rows].count('4') == 1
+    assert rows[-1]['tool'] == 'Background2D (photutils 3.1.0)'
+    # 5e4 operations for each of 3e6 pixels a second, of 3e11 that there could be
+    (network,) = tables['operations']
+    assert [network['GFLOP/s'], network['part']] == ['150', '50%']
+
+    pytest.importorskip('matplotlib')
+    draw = run_path(str(SCRIPT.parent / '_ext' / 'result_figures.py'))
+    figure = draw['speed'](draw['read'](tmp_path / 'tables' / 'speed.rst'))
+    speed, memory, options = figure.axes
+    lines = {line.get_label(): line for line in speed.lines}
+    assert lines.keys() == {row['tool'] for row in tables['speed']}
+    # two threads, one view, in bfloat16
+    assert list(lines['optical'].get_xdata()) == [1000, 2000]
+    assert list(lines['optical'].get_ydata()) == [2, 2]
+    assert list(memory.lines[0].get_ydata()) == [5, 5]
+    names = [label.get_text() for label in options.get_yticklabels()]
+    assert names == ['2 steps', '4 views', 'default']
+    assert [bar.get_width() for bar in options.patches] == [1, 0.5, 2]
+
+
 def test_figures(make, write, measured, tmp_path):
     """They show the numbers of the tables."""
     pytest.importorskip('matplotlib')

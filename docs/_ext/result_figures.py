@@ -286,7 +286,56 @@ def injections(table):
     return figure
 
 
+def speed(table):
+    """Speed and memory against the side of the image, and what the options cost."""
+    figure, axes = new_figure(3, 3, (4.2, 4.4))
+    most = max(table['threads'], key=int)
+    usual = (
+        np.isin(table['threads'], ['1', most])
+        & np.isin(table['views'], ['1', r'\-'])
+        & np.isin(table['steps'], ['default', r'\-'])
+    )
+    native = table['network in'][[name == 'optical' for name in table['tool']]][0]
+    usual &= np.isin(table['network in'], [native, r'\-'])
+    is_network = np.array([not name.count('(') for name in table['tool']])
+    usual &= ~is_network | (table['threads'] == most)
+    for number, name in enumerate(names_of(table, 'tool')):
+        rows = table[usual & (table['tool'] == name)]
+        side = numbers(rows['side (px)'])
+        style = {'marker': MARKERS[number % len(MARKERS)], 'label': name}
+        axes[0].plot(side, numbers(rows['Mpix/s']), **style)
+        axes[1].plot(side, numbers(rows['memory (images)']), **style)
+    for ax, label in ((axes[0], 'Mpix/s by the clock'), (axes[1], 'images of float32')):
+        ax.set(
+            xscale='log', yscale='log', xlabel='side of the image (px)', ylabel=label
+        )
+        ticks = sorted({int(side) for side in table['side (px)']})
+        ax.set_xticks(ticks, [str(tick) for tick in ticks])
+        ax.minorticks_off()
+    axes[0].set_title('speed')
+    axes[1].set_title('peak memory')
+    axes[0].legend(fontsize=7)
+    rows = table[is_network & (table['tool'] == 'optical')]
+    one = [
+        (f'{views} views' if views != '1' else f'{steps} steps', rate, side)
+        for side, views, steps, rate in zip(
+            *(rows[name] for name in ('side (px)', 'views', 'steps')),
+            numbers(rows['Mpix/s']),
+            strict=True,
+        )
+        if views != '1' or steps != 'default'
+    ]
+    side = one[0][2]
+    base = rows[(rows['side (px)'] == side) & (rows['views'] == '1')]
+    base = base[base['steps'] == 'default']
+    one = [('default', numbers(base['Mpix/s'])[0], side), *one]
+    axes[2].barh([name for name, *_ in one][::-1], [rate for _, rate, _ in one][::-1])
+    axes[2].set(xlabel='Mpix/s by the clock', title=f'optical, {side} px')
+    return figure
+
+
 FIGURES = {
+    'speed': speed,
     'detection': curves,
     'limits': curves,
     'meerlicht': meerlicht,
