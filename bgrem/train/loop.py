@@ -39,6 +39,7 @@ from .optimizer import Optimizers
 from .processes import Processes
 from .teaching import Teacher
 from .validation import Validation
+from .widening import widen
 
 __all__ = ['train']
 
@@ -79,8 +80,9 @@ def train(
         `bgrem.simulate.cached_stamp_bank`.
 
     init : str, `~pathlib.Path` or `None`, optional
-        Weights from which a new run starts, by name or path; a run that is
-        resumed has its own. `None` starts from random ones.
+        Weights from which a new run starts, by name or path, of the same network or
+        of a narrower one (`bgrem.train.widening.widen`); a run that is resumed has
+        its own. `None` starts from random ones.
 
     device : str, optional
         As for `bgrem.denoise.run.denoise`: 'auto' is the GPU where there is one.
@@ -104,7 +106,7 @@ def train(
     ------
     ValueError
         If the state in ``folder`` belongs to another configuration, or
-        ``init`` to another network.
+        ``init`` to a network of another kind, or to a wider one.
 
     Notes
     -----
@@ -154,7 +156,8 @@ class _Run:
             torch.manual_seed(config.seed)
             network = AttentionUNet(config.network)
         if init is not None:
-            network.load_state_dict(_initial_weights(init, config))
+            weights = load_weights(init)
+            widen(weights.network().state_dict(), weights.config, network)
         self.network = network.to(device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimizer = Optimizers(self.network, self.config)
@@ -434,11 +437,3 @@ class _Run:
                 'validation': metrics,
             },
         }
-
-
-def _initial_weights(init, config):
-    weights = load_weights(init)
-    if weights.config != config.network:
-        msg = f'init must be weights of the network of {config.name!r}, got {init!s}'
-        raise ValueError(msg)
-    return weights.network().state_dict()
