@@ -186,7 +186,7 @@ class TestTrain:
             torch.testing.assert_close(started[name], tensor, rtol=0, atol=1e-4)
 
     def test_weights_of_another_network_are_refused(self, folder):
-        with pytest.raises(ValueError, match='init must be weights of the same network'):
+        with pytest.raises(ValueError, match='init must be weights of the same'):
             run(folder, init='optical')
 
     def test_early_stopping(self, folder):

@@ -48,7 +48,9 @@ def test_the_changes_of_the_context_go_where_their_channels_are():
     levels = [_image(1, width, 8, 8) for width in NARROW.widths]
     # new channels that leave the root mean square of each pixel as it was
     wide = [
-        torch.cat([one, *(more - one.shape[1]) * [one.square().mean(1, True).sqrt()]], 1)
+        torch.cat(
+            [one, *(more - one.shape[1]) * [one.square().mean(1, True).sqrt()]], 1
+        )
         for one, more in zip(levels, WIDE.widths, strict=True)
     ]
     expected, result = old.context(levels), new.context(wide)
