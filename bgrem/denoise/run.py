@@ -9,6 +9,7 @@ import torch
 from tqdm.auto import tqdm
 
 from bgrem.checks import check_count
+from bgrem.denoise.memory import keep_freed_memory
 from bgrem.denoise.tiling import make_layout
 from bgrem.nn import sample
 
@@ -258,6 +259,7 @@ def _over_tiles(
         batch_size = _BATCH_SIZES.get(device.type, 8)
     batch_size = check_count('batch_size', batch_size)
 
+    keep_freed_memory()
     network = weights.network(device)
     layout = tile_layout(images[0].shape, weights) if layout is None else layout
     maps = [np.zeros(layout.shape, dtype=np.float32) for _ in names]

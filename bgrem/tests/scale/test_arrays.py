@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-import bgrem.scale.arrays
+import bgrem.scale.graph
 from bgrem import load_weights, subtract_array
 from bgrem.scale.steps import Job
 from bgrem.tests.scale.conftest import assert_same_maps, draw_image, in_memory
@@ -113,13 +113,13 @@ def test_return_types(image, tiny_weights):
 
 def test_network_runs_once_for_all_maps(image, tiny_weights, monkeypatch):
     calls = []
-    run = bgrem.scale.arrays.run_tiles
+    run = bgrem.scale.graph.run_tiles
 
     def counted(job, image, layout):
         calls.append(len(layout))
         return run(job, image, layout)
 
-    monkeypatch.setattr('bgrem.scale.arrays.run_tiles', counted)
+    monkeypatch.setattr('bgrem.scale.graph.run_tiles', counted)
     array = da.from_array(image, chunks=70)
     computed(subtract_array(array, weights=tiny_weights))
     job = Job(image.shape, np.dtype('f4'), load_weights(tiny_weights), 1)

@@ -1,0 +1,44 @@
+"""
+The memory that a process has freed: kept for what asks next, or given back.
+
+A worker of dask gives all of it back at once. Each array, and each layer of a network,
+then begins with pages that the system has to fill with zeros first, which takes as long
+as the computing. Standard library only.
+"""
+
+import ctypes
+import os
+import sys
+from functools import cache
+
+__all__ = ['keep_freed_memory']
+
+# what the nanny of a worker sets unless it is told otherwise, and by what name
+_VARIABLE, _OF_WORKERS = 'MALLOC_TRIM_THRESHOLD_', '65536'
+# the numbers that glibc has for its thresholds
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+# bytes; glibc moves its thresholds so far by itself, if none was set
+_LARGEST = 2**25
+
+
+@cache
+def keep_freed_memory():
+    """
+    Have a worker of dask keep the memory that it frees, as any other process does.
+
+    Only the setting that all workers have by default is changed, to what glibc would do
+    without it, for the whole process and only once; a threshold that somebody chose
+    stays, as does any other C library.
+
+    Returns
+    -------
+    changed : bool
+        Whether anything was changed.
+    """
+    if sys.platform != 'linux' or os.environ.get(_VARIABLE) != _OF_WORKERS:
+        return False
+    change = getattr(ctypes.CDLL(None), 'mallopt', None)
+    if change is None:
+        return False
+    thresholds = (_MMAP_THRESHOLD, _LARGEST), (_TRIM_THRESHOLD, 2 * _LARGEST)
+    return all([change(*one) == 1 for one in thresholds])
