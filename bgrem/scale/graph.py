@@ -24,7 +24,7 @@ from bgrem.scale.steps import (
     normalize_rows,
     run_tiles,
 )
-from bgrem.sky.bands import NeedsWhole, split_rows, widen
+from bgrem.sky.bands import CACHED, NeedsWhole, split_rows, widen
 from bgrem.sky.blank import BLANK_MARGIN, BlankMeasurement
 from bgrem.sky.boxes import SkyMeasurement
 from bgrem.sky.local_maps import NormalizationMeasurement
@@ -68,7 +68,7 @@ class Graph:
         tiles = self._run(seen, margin)
         self._found = self._find(seen, tiles, margin)
         rest = self._in_bands([self.call(_rest, one) for one in self._found.keys])
-        sky = self._measure(SkyMeasurement(job.shape), rest)
+        sky = self._measure(SkyMeasurement(job.shape), rest, CACHED)
         # while a worker learns from all bands the others have this to do
         self._tasks = self._later
         self._known = self._check(seen)
@@ -123,7 +123,7 @@ class Graph:
             keys.append(self.call(_hide, self._hidden, seen, rows, wider.start))
         return self._in_bands(keys)
 
-    def _measure(self, measurement, images):
+    def _measure(self, measurement, images, n_pixels=None):
         """Return a measurement with all that there is to know."""
         parts = [
             (rows, images.get(widen(rows, measurement.margin, self._shape[0])))
@@ -133,7 +133,7 @@ class Graph:
         for _ in range(measurement.most_stages):
             # what is known at last may be large, and is not sent to look at nothing
             looking = self.call(_looking, known)
-            seen = [self.call(_see, looking, *one) for one in parts]
+            seen = [self.call(_see, looking, *one, n_pixels) for one in parts]
             known = self.call(_learn, known, seen)
         return known
 
@@ -153,7 +153,7 @@ class Graph:
                 part = self.call(_columns, image, place[1])
                 keys.append(self.call(_run, self._job, part, one_row, some))
                 places.append(place)
-        return _Parts(places, keys, self)
+        return _Parts(places, keys, self, _blend)
 
     def _find(self, seen, tiles, margin):
         """Return what was found in each band."""
@@ -252,8 +252,9 @@ class Graph:
 class _Parts:
     """Parts of images that tasks make: their places (rows and columns) and keys."""
 
-    def __init__(self, places, keys, graph):
+    def __init__(self, places, keys, graph, join=None):
         self._places, self.keys, self._graph = places, keys, graph
+        self._join = join or _stack
         self._width, self._cuts = max(columns.stop for _, columns in places), {}
 
     def get(self, rows, columns=slice(None)):
@@ -272,7 +273,7 @@ class _Parts:
                 there = slice(first, last)
             keys.append(key)
             places.append([there, place[1]])
-        return self._graph.call(_stack, keys, places, rows, columns, self._width)
+        return self._graph.call(self._join, keys, places, rows, columns, self._width)
 
     def _cut(self, key, rows):
         """Return the key of some rows of a part; they are cut out where it is."""
@@ -283,24 +284,40 @@ class _Parts:
 
 
 def _cut(images, rows):
-    return [None if one is None else one[rows].copy() for one in images]
+    # what is sent of a view are its own values
+    return [None if one is None else one[rows] for one in images]
 
 
 def _stack(parts, places, rows, columns, width):
-    """Cut rows out of parts of images, and add up where they overlap."""
-    result = [None] * len(parts[0])
-    for images, (part_rows, part_columns) in zip(parts, places, strict=True):
-        first, last = max(part_rows.start, rows.start), min(part_rows.stop, rows.stop)
-        place = slice(first - rows.start, last - rows.start), part_columns
-        some = slice(first - part_rows.start, last - part_rows.start)
-        for number, image in enumerate(images):
-            if image is None:
-                continue
-            if result[number] is None:
-                shape = rows.stop - rows.start, width
-                result[number] = np.zeros(shape, dtype=image.dtype)
-            result[number][place] += image[some]
-    return [None if one is None else one[:, columns] for one in result]
+    """Cut rows out of parts of images that lie side by side."""
+    shape = rows.stop - rows.start, width
+    result = [np.empty(shape, dtype=one.dtype) for one in parts[0]]
+    for images, place in zip(parts, places, strict=True):
+        there, some = _overlap(rows, place)
+        for whole, image in zip(result, images, strict=True):
+            whole[there] = image[some]
+    return [one[:, columns] for one in result]
+
+
+def _blend(parts, places, rows, columns, width):  # noqa: ARG001
+    """Add up the rows of what the network made of tiles."""
+    shape = rows.stop - rows.start, width
+    result = [
+        None if one is None else np.zeros(shape, dtype=one.dtype) for one in parts[0]
+    ]
+    for images, place in zip(parts, places, strict=True):
+        there, some = _overlap(rows, place)
+        for whole, image in zip(result, images, strict=True):
+            if whole is not None:
+                whole[there] += image[some]
+    return result
+
+
+def _overlap(rows, place):
+    """Return where a part lies in some rows of an image, and which of its rows do."""
+    first, last = max(place[0].start, rows.start), min(place[0].stop, rows.stop)
+    there = slice(first - rows.start, last - rows.start), place[1]
+    return there, slice(first - place[0].start, last - place[0].start)
 
 
 def _whole_only(function):
@@ -325,14 +342,23 @@ def _looking(measurement):
     return None if measurement.stage is None else measurement
 
 
-def _see(measurement, rows, images):
+def _see(measurement, rows, images, n_pixels):
+    """Return what a band shows, seen in bands of so many pixels or at once."""
     keep_freed_memory()
-    return None if measurement is None else measurement.see(rows, *images)
+    if measurement is None:
+        return []
+    if n_pixels is None:
+        return [measurement.see(rows, *images)]
+    seen = []
+    for some in split_rows(images[0].shape, n_pixels=n_pixels):
+        band = slice(rows.start + some.start, rows.start + some.stop)
+        seen.append(measurement.see(band, *(one[some] for one in images)))
+    return seen
 
 
 @_whole_only
 def _learn(measurement, seen):
-    return measurement.learn(_copy_lists(seen))
+    return measurement.learn([_copy_lists(one) for band in seen for one in band])
 
 
 def _copy_lists(values):
