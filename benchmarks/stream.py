@@ -227,68 +227,94 @@ def _worker_file(path, output, weights):
     fits.PrimaryHDU(found.subtract()).writeto(output, overwrite=True)
 
 
+def _read_block(path, block_info=None):
+    """Return a block of an image: only its place is in the graph, not its pixels."""
+    place = block_info[None]['array-location']
+    with fits.open(path) as hdus:
+        pixels = hdus[0].section[tuple(slice(*one) for one in place)]
+    return pixels.astype(np.float32)
+
+
+def _in_memory(data, weights):
+    """Return what an image in memory gives."""
+    from bgrem import DiffusionBackground
+
+    found = DiffusionBackground(data, weights=weights)
+    return found.subtract(), found.background, found.background_rms
+
+
 def workers(options, folder):
     """Compare two workers of dask with one process that has both cores."""
-    import dask.array as da
     import torch
-    from distributed import Client, LocalCluster, wait
-
-    from bgrem import DiffusionBackground, subtract_array
 
     torch.set_num_threads(2)
     side = options.size[0]
     paths = [folder / f'{number}.fits' for number in range(options.number)]
     for path in paths:
         write_field(path, side, options.density)
-    image = fits.getdata(paths[0]).astype(np.float32)
-    np.save(folder / 'image.npy', image)
+    small = folder / 'small.fits'
+    write_field(small, 256, options.density)
 
-    def in_memory(data):
-        found = DiffusionBackground(data, weights=options.weights)
-        return found.subtract(), found.background, found.background_rms
+    def time_files(names):
+        start = time.perf_counter()
+        for path in names:
+            _in_memory(fits.getdata(path).astype(np.float32), options.weights)
+        return time.perf_counter() - start
 
-    in_memory(image[:256, :256])  # all imports
-    start = time.perf_counter()
-    in_memory(image)
-    one = time.perf_counter() - start
-    start = time.perf_counter()
-    for path in paths:
-        in_memory(fits.getdata(path).astype(np.float32))
-    files = time.perf_counter() - start
-    os.environ |= {'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'}
+    time_files([small])  # all imports
+    one, files = time_files(paths[:1]), time_files(paths)
+    by_array, by_files = _time_workers(paths, small, side, options.weights)
+    for n_images, whole, divided in (
+        (1, one, by_array),
+        (len(paths), files, by_files),
+    ):
+        pixels = n_images * side**2 / 1e6
+        print(
+            f'{n_images} of {side} x {side} px: in memory, 2 threads '
+            f'{pixels / whole:.3f} Mpix/s; 2 workers {pixels / divided:.3f} Mpix/s, '
+            f'ratio {whole / divided:.2f}',
+            flush=True,
+        )
+
+
+def _time_workers(paths, small, side, weights):
+    """Return how long two workers take for one array, and for all files."""
+    import dask.array as da
+    from distributed import Client, LocalCluster, wait
+
+    def submit(path, **where):
+        return client.submit(
+            _worker_file, path, path.with_suffix('.out'), weights, pure=False, **where
+        )
+
+    def maps(path, size):
+        array = da.map_blocks(
+            _read_block,
+            path,
+            chunks=da.core.normalize_chunks(max(size // 2, 1), (size, size)),
+            dtype=np.float32,
+            meta=np.empty((0, 0), np.float32),
+        )
+        return client.persist(list(subtract_array(array, weights=weights)))
+
+    from bgrem import subtract_array
+
     with (
         LocalCluster(n_workers=2, threads_per_worker=1) as cluster,
         Client(cluster) as client,
     ):
-        warm = subtract_array(da.from_array(image[:256, :256], chunks=128, name=False),
-                              weights=options.weights)  # fmt: skip
-        client.compute(warm, sync=True)
-        array = da.from_array(
-            np.load(folder / 'image.npy', mmap_mode='r'), chunks=side // 2, name=False
-        )
+        # all imports, and what dask learns of its own tasks, are not counted
+        there = list(client.scheduler_info()['workers'])
+        wait([submit(small, workers=[one]) for one in there])
+        wait(maps(small, 256))
         start = time.perf_counter()
-        maps = client.persist(list(subtract_array(array, weights=options.weights)))
-        wait(maps)
+        done = maps(paths[0], side)
+        wait(done)
         by_array = time.perf_counter() - start
-        del maps
+        del done
         start = time.perf_counter()
-        client.gather(
-            [
-                client.submit(
-                    _worker_file, path, path.with_suffix('.out'), options.weights
-                )
-                for path in paths
-            ]
-        )
-        by_files = time.perf_counter() - start
-    pixels = side**2 / 1e6
-    print(
-        f'one image of {side} x {side}: in memory, 2 threads {pixels / one:.3f} Mpix/s;'
-    )
-    print(f'   2 workers {pixels / by_array:.3f} Mpix/s, ratio {one / by_array:.2f}')
-    pixels *= len(paths)
-    print(f'{len(paths)} images: in memory, 2 threads {pixels / files:.3f} Mpix/s;')
-    print(f'   2 workers {pixels / by_files:.3f} Mpix/s, ratio {files / by_files:.2f}')
+        client.gather([submit(path) for path in paths])
+        return by_array, time.perf_counter() - start
 
 
 def _parse(arguments):

@@ -2,7 +2,7 @@
 The graph of tasks that makes the maps of an array of dask.
 
 What a task takes of its neighbours is cut out where they are, so that no more than that
-is sent. What nothing waits for gives way to what all wait for.
+is sent.
 """
 
 import operator
@@ -40,7 +40,7 @@ class Graph:
     """
     The tasks from an image to its maps, as dask has them: tuples by their keys.
 
-    Few dictionaries hold all of them: a collection for each would take longer to make
+    One dictionary holds all of them: a collection for each would take longer to make
     than an image to be processed.
 
     Parameters
@@ -52,8 +52,7 @@ class Graph:
     """
 
     def __init__(self, job, array, mask):
-        self._token, self._first, self._later = uuid.uuid4().hex, {}, {}
-        self._tasks = self._first
+        self._token, self._tasks = uuid.uuid4().hex, {}
         self._shape, self._dtype, self._layout = job.shape, job.dtype, job.layout
         self._sources = [array] if mask is None else [array, mask]
         self._job = self._add('job', job)
@@ -69,13 +68,11 @@ class Graph:
         self._found = self._find(seen, tiles, margin)
         rest = self._in_bands([self.call(_rest, one) for one in self._found.keys])
         sky = self._measure(SkyMeasurement(job.shape), rest, CACHED)
-        # while a worker learns from all bands the others have this to do
-        self._tasks = self._later
         self._known = self._check(seen)
         self._sky = self.call(_make_sky, self._job, sky, self._hidden, self._known)
 
     def _add(self, name, task):
-        key = f'bgrem-{name}-{self._token}-{len(self._first) + len(self._later)}'
+        key = f'bgrem-{name}-{self._token}-{len(self._tasks)}'
         self._tasks[key] = task
         return key
 
@@ -229,23 +226,14 @@ class Graph:
         return *skies, *found
 
     def _array(self, name, blocks, chunks, dtype):
-        import dask
         import dask.array as da
-        from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+        from dask.highlevelgraph import HighLevelGraph
 
-        name, first, later = (
-            f'bgrem-{one}-{self._token}' for one in (name, 'first', 'later')
-        )
+        name, base = f'bgrem-{name}-{self._token}', f'bgrem-{self._token}'
         blocks = {(name, *place): task for place, task in blocks.items()}
-        graph = HighLevelGraph.from_collections(first, self._first, self._sources)
-        annotations = {'priority': -1, **dask.get_annotations()}
-        layers = {
-            **graph.layers,
-            later: MaterializedLayer(self._later, annotations=annotations),
-            name: blocks,
-        }
-        needs = {later: {first}, name: {first, later}}
-        graph = HighLevelGraph(layers, {**graph.dependencies, **needs})
+        graph = HighLevelGraph.from_collections(base, self._tasks, self._sources)
+        layers = {**graph.layers, name: blocks}
+        graph = HighLevelGraph(layers, {**graph.dependencies, name: {base}})
         return da.Array(graph, name, chunks, dtype=dtype)
 
 
