@@ -216,15 +216,18 @@ def kill(options, folder):
     return n_same == n_killed
 
 
-def _worker_file(path, output, weights):
-    """Process a file in memory as ``bgrem subtract`` does without its catalogue."""
-    import torch
-
+def _in_memory(data, weights):
+    """Return what an image in memory gives."""
     from bgrem import DiffusionBackground
 
-    torch.set_num_threads(1)
-    found = DiffusionBackground(fits.getdata(path), weights=weights)
-    fits.PrimaryHDU(found.subtract()).writeto(output, overwrite=True)
+    found = DiffusionBackground(data, weights=weights)
+    return found.subtract(), found.background, found.background_rms
+
+
+def _worker_file(path, output, weights):
+    """Process a file in memory as ``bgrem subtract`` does without its catalogue."""
+    found = _in_memory(fits.getdata(path).astype(np.float32), weights)
+    fits.PrimaryHDU(found[0]).writeto(output, overwrite=True)
 
 
 def _read_block(path, block_info=None):
@@ -233,14 +236,6 @@ def _read_block(path, block_info=None):
     with fits.open(path) as hdus:
         pixels = hdus[0].section[tuple(slice(*one) for one in place)]
     return pixels.astype(np.float32)
-
-
-def _in_memory(data, weights):
-    """Return what an image in memory gives."""
-    from bgrem import DiffusionBackground
-
-    found = DiffusionBackground(data, weights=weights)
-    return found.subtract(), found.background, found.background_rms
 
 
 def workers(options, folder):
@@ -282,6 +277,8 @@ def _time_workers(paths, small, side, weights):
     import dask.array as da
     from distributed import Client, LocalCluster, wait
 
+    from bgrem import subtract_array
+
     def submit(path, **where):
         return client.submit(
             _worker_file, path, path.with_suffix('.out'), weights, pure=False, **where
@@ -296,8 +293,6 @@ def _time_workers(paths, small, side, weights):
             meta=np.empty((0, 0), np.float32),
         )
         return client.persist(list(subtract_array(array, weights=weights)))
-
-    from bgrem import subtract_array
 
     with (
         LocalCluster(n_workers=2, threads_per_worker=1) as cluster,

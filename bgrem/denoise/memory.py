@@ -41,4 +41,4 @@ def keep_freed_memory():
     if change is None:
         return False
     thresholds = (_MMAP_THRESHOLD, _LARGEST), (_TRIM_THRESHOLD, 2 * _LARGEST)
-    return all([change(*one) == 1 for one in thresholds])
+    return [change(*one) for one in thresholds] == [1, 1]

@@ -84,6 +84,36 @@ def test_graph_is_small():
     assert path.stat().st_size > 4_000_000
 
 
+def test_no_more_is_sent_than_twice_what_is_used(tiny_weights, monkeypatch):
+    """What a band takes of its neighbours is cut out where they are."""
+    monkeypatch.setattr('bgrem.sky.bands._PIXELS', 512 * 100)
+    array = da.ones((4000, 100), chunks=(1500, 100), dtype='f4')
+    tasks = dict(subtract_array(array, weights=tiny_weights).source.__dask_graph__())
+    stacks = [
+        task[2:4]
+        for task in tasks.values()
+        if isinstance(task, tuple) and task[0] is bgrem.scale.graph._stack
+    ]
+    assert len(stacks) > 4 * 4000 // 512  # of four passes
+    for places, wanted in stacks:
+        taken = sum(rows.stop - rows.start for rows, _ in places)
+        assert wanted.stop - wanted.start <= taken
+        assert taken <= 2 * (wanted.stop - wanted.start)
+
+
+def test_what_is_known_is_not_sent_to_look_at_nothing(image, tiny_weights):
+    looked = []
+
+    def note(key, value, *_):
+        if 'looking' in key:
+            looked.append(value)
+
+    with dask.callbacks.Callback(posttask=note):
+        computed(subtract_array(da.from_array(image), weights=tiny_weights))
+    assert any(one is None for one in looked)
+    assert all(one is None or one.stage for one in looked)
+
+
 def test_a_huge_array_is_not_hashed(image, tiny_weights, monkeypatch):
     def fail(*_, **__):
         msg = 'it has been hashed'
