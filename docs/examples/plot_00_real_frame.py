@@ -97,7 +97,15 @@ for row in sure[:5]:
 # stars that are too faint and too close to be told apart. It is why the image warns.
 
 figure = bkg.plot()
-figure.set_label('What ``bkg.plot()`` shows of the frame.')
+figure.set_label('What ``bkg.plot()`` shows of the frame, in adu.')
+
+# %%
+# The panels share their axes, so one line enlarges a corner of all of them. Here the
+# outlines of the segments can be told apart.
+
+figure = bkg.plot()
+figure.axes[0].set(xlim=(0, 90), ylim=(0, 90))
+figure.set_label('The lower left corner of the same picture, 90 px wide, in adu.')
 
 # %%
 # Check it
