@@ -34,7 +34,7 @@ _OUTLINE = '#ff9500'
 _OUTLINE_PIXELS = 1500
 # Their width in points, and the part of the panel that they cover at most.
 _OUTLINE_WIDTH = 0.7
-_OUTLINE_COVER = 0.15
+_OUTLINE_COVER = 0.06
 _FONT_SIZE = 9
 
 

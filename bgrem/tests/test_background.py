@@ -353,7 +353,7 @@ def test_unit(data, make, form):
     assert bkg.subtract().unit == u.ct
     assert not hasattr(bkg.detection_probability, 'unit')
     assert_array_equal(bkg.detection_mask(), plain.detection_mask())
-    with pytest.raises(u.UnitConversionError, match='Can only apply'):
+    with pytest.raises(u.UnitConversionError, match='data must have the unit'):
         bkg.subtract(data)
 
 
@@ -471,15 +471,14 @@ def test_near_misses(data, tiny_weights, box_size, name, meant):
         DiffusionBackground(data, box_size, weights=tiny_weights, **{name: 1})
 
 
+@pytest.mark.filterwarnings(
+    'ignore::astropy.utils.exceptions.AstropyDeprecationWarning'
+)
 def test_deprecated_names_are_no_misses(data, tiny_weights):
     """They are known, whatever else is wrong."""
-    options = {'bkgrms_estimator': None, 'boxsize': 3}
-    with (
-        warnings.catch_warnings(),
-        pytest.raises(TypeError, match="argument 'boxsize': did you mean 'box_size'"),
-    ):
-        warnings.simplefilter('ignore', AstropyDeprecationWarning)
-        DiffusionBackground(data, weights=tiny_weights, **options)
+    options = {'bkgrms_estimator': None, 'boxsize': 3, 'weights': tiny_weights}
+    with pytest.raises(TypeError, match="'boxsize': did you mean 'box_size'"):
+        DiffusionBackground(data, **options)
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,9 @@ def test_every_warning_is_found_by_its_words():
     page = (ROOT / 'docs' / 'user_guide' / 'faq.rst').read_text(encoding='utf-8')
     page, n_warnings = plain(page), 0
     for place, parts in given_warnings():
-        # the first sentence of what is longest
+        # of the first sentence
         words = [plain(re.split(r'\. |: ', part)[0]).strip(' ,;:.(') for part in parts]
-        assert any(len(word) > 14 and word in page for word in words), (place, parts)
+        assert any(len(word) > 12 and word in page for word in words), (place, parts)
         n_warnings += 1
     assert n_warnings > 15
 

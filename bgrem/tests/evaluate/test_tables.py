@@ -34,7 +34,7 @@ def test_ratios():
 
 
 @pytest.mark.parametrize(
-    ('low', 'high', 'name'), [(3.0, 5.0, '3-5'), (2.5, 10, '2.5-10'), (20, None, '> 20')]
+    ('low', 'high', 'name'), [(3.0, 5.0, '3-5'), (2.5, 9, '2.5-9'), (20, None, '> 20')]
 )
 def test_snr_range(low, high, name):
     assert snr_range({'snr_low': low, 'snr_high': high}) == name

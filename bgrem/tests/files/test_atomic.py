@@ -14,7 +14,7 @@ def test_appears_whole(tmp_path, name):
     path = tmp_path / name
     with atomic_path(path) as temporary:
         assert temporary.parent == tmp_path
-        assert temporary.suffix == path.suffix or name.startswith('.')
+        assert temporary.name.endswith(path.name[-40:])
         temporary.write_text('new')
         assert not path.exists()
     assert path.read_text() == 'new'
@@ -36,9 +36,15 @@ def test_nothing_is_left(tmp_path, error, existing):
     path = tmp_path / 'a.txt'
     if existing:
         path.write_text('old')
-    with pytest.raises(error, match='stop'), atomic_path(path) as temporary:
-        temporary.write_text('half')
-        raise error('stop')
+
+    def write():
+        with atomic_path(path) as temporary:
+            temporary.write_text('half')
+            msg = 'stop'
+            raise error(msg)
+
+    with pytest.raises(error, match='stop'):
+        write()
     assert list(tmp_path.iterdir()) == [path] * existing
     assert not existing or path.read_text() == 'old'
 
