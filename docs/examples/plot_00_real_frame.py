@@ -45,9 +45,9 @@ for name, sky in {
 
 # %%
 # Both rise towards the centre, because of stars that are too faint there to be told
-# apart: the mesh by some 50 adu (boxes of 50 px find 132 adu at the centre, and boxes of
-# 25 px 175), bgrem by a third of that. Where a cluster fills the image nobody can see the
-# sky in it. If you know that it is flat, subtract the level at a corner instead.
+# apart: the mesh by some 50 adu (boxes of 50 px find 132 adu at the centre, and boxes
+# of 25 px 175), bgrem by a third of that. Where a cluster fills the image nobody can
+# see the sky in it. If you know that it is flat, subtract the level at a corner.
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.1), layout='constrained')
 figure.set_label('M13, and its sky by photutils and by bgrem, all in adu.')
