@@ -132,7 +132,8 @@ def parse_image(
     Raises
     ------
     TypeError
-        If the data or their error are not real numbers, or a mask is not boolean.
+        If the data or their error are not real numbers, the unit of the data is no
+        linear one, or a mask is not boolean.
     ValueError
         If the data, a mask or the error are not 2D, their shapes differ, the image
         has no pixel, or the error is nowhere positive.
@@ -164,6 +165,12 @@ def parse_image(
         data = data.unmasked
     if isinstance(data, u.Quantity):
         unit = data.unit
+        if isinstance(unit, u.FunctionUnitBase):
+            msg = (
+                f'data must have a linear unit, got {unit}: there is no sky in '
+                'magnitudes; give data.physical'
+            )
+            raise TypeError(msg)
         data = data.value
     if isinstance(data, np.ma.MaskedArray):
         carried.append(data.mask)
@@ -400,6 +407,8 @@ def _dimensions(values):
     if values.ndim < 3:
         return f'{values.ndim} dimensions'
     index = '0, ' * (values.ndim - 3) + '0'
+    if values.ndim == 3 and values.shape[-1] < 5 <= values.shape[0]:  # of colours
+        index = '..., 0'
     return (
         f'{values.ndim} dimensions, the shape {values.shape}: give one plane, as '
         f'data[{index}]'

@@ -210,6 +210,19 @@ def test_a_plane_of_a_cube():
     assert parse_image(cube[0, 0]).data.shape == (4, 5)
 
 
+def test_a_plane_of_colors():
+    with pytest.raises(ValueError, match=r'one plane, as data\[\.\.\., 0\]'):
+        parse_image(np.zeros((7, 8, 3)))
+
+
+def test_magnitudes():
+    data = u.Magnitude(1 + VALUES, u.STmag)
+    match = 'data must have a linear unit, got mag.*: there is no sky in magnitudes'
+    with pytest.raises(TypeError, match=match):
+        parse_image(data)
+    assert parse_image(data.physical).unit == data.physical.unit
+
+
 @pytest.mark.parametrize('name', ['data', 'mask', 'coverage_mask', 'error', 'exposure'])
 def test_rows_of_different_lengths(name):
     given = {'data': VALUES, name: [[1, 2], [3]]}
