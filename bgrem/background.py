@@ -6,8 +6,10 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
+from astropy import units as u
 from photutils.background import Background2D
 
+from bgrem.checks import name_meant
 from bgrem.detections import DetectionMixin
 from bgrem.inputs import parse_image
 from bgrem.pipeline import separate, with_threads
@@ -258,10 +260,15 @@ class DiffusionBackground(DetectionMixin, Background2D):
         weights = load_weights(weights)
         _check_counts(image, weights, remove_stripes=remove_stripes)
         automatic = is_automatic(box_size)
-        if automatic:
-            check_options(image, options)
-        else:
-            check_as_parent(image, box_size, options)
+        try:
+            if automatic:
+                check_options(image, options)
+            else:
+                check_as_parent(image, box_size, options)
+        except TypeError as exc:
+            _suggest_name(exc, options)
+            raise
+        if not automatic:
             box_size = np.array(box_size, dtype=int)
         image = _hide_blank(image, None if automatic else box_size, options)
         self._stripes = None
@@ -664,7 +671,14 @@ class DiffusionBackground(DetectionMixin, Background2D):
                 )
                 raise ValueError(msg)
             values = other.data if other.unit is None else other.data << other.unit
-            image = values - background
+            try:
+                image = values - background
+            except u.UnitConversionError:
+                msg = (
+                    'data must have the unit of the background, '
+                    f'{self._image.unit or "none"}, got {other.unit or "no unit"}'
+                )
+                raise u.UnitConversionError(msg) from None
         if clip:
             image[image < 0] = 0
         return image
@@ -715,6 +729,16 @@ class DiffusionBackground(DetectionMixin, Background2D):
 
 
 DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)
+
+
+def _suggest_name(error, options):
+    """Where the parent did not know an option, say which one may be meant."""
+    known = DiffusionBackground.__signature__.parameters
+    for name in options.keys() - known.keys():
+        meant = name_meant(name, known)
+        if meant and f'unexpected keyword argument {name!r}' in str(error):
+            msg = f'unexpected keyword argument {name!r}: did you mean {meant!r}?'
+            raise TypeError(msg) from None
 
 
 def _check_counts(image, weights, *, remove_stripes):

@@ -3,10 +3,11 @@ Values of parameters, checked: a message names the parameter and what it may be.
 """
 
 import operator
+from difflib import get_close_matches
 
 import numpy as np
 
-__all__ = ['as_number', 'check_count', 'check_finite']
+__all__ = ['as_number', 'check_count', 'check_finite', 'name_meant']
 
 
 def as_number(name, value):
@@ -94,3 +95,30 @@ def check_count(name, value):
         msg = f'{name} must be a positive integer, got {value!r}'
         raise ValueError(msg)
     return count
+
+
+def name_meant(name, known):
+    """
+    Guess which parameter was meant by a name that is none.
+
+    Parameters
+    ----------
+    name : str
+        What was written.
+    known : iterable of str
+        The names that there are.
+
+    Returns
+    -------
+    known_name : str or `None`
+        The one that differs by a letter or two, or by underscores, hyphens and
+        capitals alone;
+        `None` where no name is so near.
+    """
+
+    def bare(text):
+        return text.replace('_', '').replace('-', '').casefold()
+
+    by_letters = {bare(one): one for one in known}
+    nearest = get_close_matches(bare(name), by_letters, n=1, cutoff=0.8)
+    return by_letters[nearest[0]] if nearest else None

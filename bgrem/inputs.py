@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from astropy import units as u
+from astropy.io import fits
 from astropy.nddata import (
     InverseVariance,
     NDData,
@@ -21,6 +22,7 @@ from astropy.utils.masked import Masked
 __all__ = ['ImageInput', 'parse_error', 'parse_exposure', 'parse_image']
 
 _KINDS = (StdDevUncertainty, VarianceUncertainty, InverseVariance)
+_IMAGE_HDUS = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +132,8 @@ def parse_image(
     Raises
     ------
     TypeError
-        If the data or their error are not real numbers, or a mask is not boolean.
+        If the data or their error are not real numbers, the unit of the data is no
+        linear one, or a mask is not boolean.
     ValueError
         If the data, a mask or the error are not 2D, their shapes differ, the image
         has no pixel, or the error is nowhere positive.
@@ -162,6 +165,12 @@ def parse_image(
         data = data.unmasked
     if isinstance(data, u.Quantity):
         unit = data.unit
+        if isinstance(unit, u.FunctionUnitBase):
+            msg = (
+                f'data must have a linear unit, got {unit}: there is no sky in '
+                'magnitudes; give data.physical'
+            )
+            raise TypeError(msg)
         data = data.value
     if isinstance(data, np.ma.MaskedArray):
         carried.append(data.mask)
@@ -218,9 +227,10 @@ def parse_exposure(exposure, shape):
     unit = getattr(exposure, 'unit', None)
     if _is_map(exposure):
         exposure, unit, _ = _read_map(exposure)
-    values = np.asarray(getattr(exposure, 'value', exposure))
+    values = _as_array(getattr(exposure, 'value', exposure), 'exposure')
     if values.dtype.kind not in 'fiub':
-        msg = f'exposure must be an array of real numbers, got dtype {values.dtype}'
+        got = _describe(exposure, values.dtype)
+        msg = f'exposure must be an array of real numbers, got {got}'
         raise TypeError(msg)
     if values.shape != shape:
         msg = f'exposure must have the shape of the data, {shape}, got {values.shape}'
@@ -284,9 +294,10 @@ def parse_error(error, data, unit, *, is_part=False):
         error = error.unmasked if isinstance(error, Masked) else error.data
     if isinstance(error, u.Quantity):
         error = _convert(error, unit)
-    error = np.asarray(error)
+    given, error = error, _as_array(error, 'error')
     if error.dtype.kind not in 'fiu':
-        msg = f'error must be an array of real numbers, got dtype {error.dtype}'
+        got = _describe(given, error.dtype)
+        msg = f'error must be an array of real numbers, got {got}'
         raise TypeError(msg)
     if error.shape != data.shape:
         shapes = f'{data.shape} and {error.shape}'
@@ -344,17 +355,13 @@ def _convert(error, unit):
 
 def _as_float_image(data):
     """Copy to a native float array that keeps float64 and no wider type."""
-    given, data = data, np.asarray(data)
+    given, data = data, _as_array(data, 'data')
     if data.dtype.kind not in 'fiub':
-        got = f'dtype {data.dtype}'
-        if isinstance(given, (str, os.PathLike)):
-            got = f'the name {str(given)!r}: read the file, as by CCDData.read'
-        elif type(given) not in (np.ndarray, list, tuple):
-            got = f'{type(given).__name__} of {got}'
+        got = _describe(given, data.dtype)
         msg = f'data must be an array of real numbers, got {got}'
         raise TypeError(msg)
     if data.ndim != 2:
-        msg = f'data must be a 2D array, got {data.ndim} dimensions'
+        msg = f'data must be a 2D array, got {_dimensions(data)}'
         raise ValueError(msg)
     if data.size == 0:
         msg = f'data must have at least one pixel, got the shape {data.shape}'
@@ -366,11 +373,57 @@ def _as_float_image(data):
         return np.array(data, dtype=np.float64 if double else np.float32, order='C')
 
 
+def _as_array(given, name):
+    """Return an array, which a list of rows of different lengths is not."""
+    try:
+        return np.asarray(given)
+    except ValueError as exc:
+        msg = f'{name} must be a 2D array: {exc}'
+        raise ValueError(msg) from None
+
+
+def _describe(given, dtype):
+    """Say what was given for an array of numbers, and what to give instead of it."""
+    if isinstance(given, (str, os.PathLike)):
+        return f'the name {str(given)!r}: read the file, as by CCDData.read'
+    if isinstance(given, fits.HDUList):
+        images = [
+            f'[{number}].data'
+            for number, hdu in enumerate(given)
+            if isinstance(hdu, _IMAGE_HDUS) and len(hdu.shape) >= 2
+        ]
+        which = f'one of its images, {", ".join(images)}' if images else 'an image'
+        return f'a whole FITS file (HDUList): give {which}'
+    if isinstance(given, _IMAGE_HDUS):
+        return f'the HDU itself ({type(given).__name__}): give its .data'
+    kind = f'dtype {dtype}'
+    if type(given) in (np.ndarray, list, tuple):
+        return kind
+    return f'{type(given).__name__} of {kind}'
+
+
+def _dimensions(values):
+    """Say how many dimensions an array has, and how a cube becomes an image."""
+    if values.ndim < 3:
+        return f'{values.ndim} dimensions'
+    index = '0, ' * (values.ndim - 3) + '0'
+    if values.ndim == 3 and values.shape[-1] < 5 <= values.shape[0]:  # of colours
+        index = '..., 0'
+    return (
+        f'{values.ndim} dimensions, the shape {values.shape}: give one plane, as '
+        f'data[{index}]'
+    )
+
+
 def _as_mask(mask, shape, name):
     """Check a mask, as Background2D does from photutils 3.1 on."""
     if mask is None or mask is np.ma.nomask:
         return None
-    mask = np.asarray(mask)
+    given, mask = mask, _as_array(mask, name)
+    if mask.dtype.kind in 'OSU':
+        got = _describe(given, mask.dtype)
+        msg = f'{name} must be a boolean array, got {got}'
+        raise TypeError(msg)
     if mask.ndim != 2:
         msg = f'{name} must be a 2D array, got {mask.ndim} dimensions'
         raise ValueError(msg)
@@ -378,6 +431,9 @@ def _as_mask(mask, shape, name):
         msg = f'data and {name} must have the same shape, got {shape} and {mask.shape}'
         raise ValueError(msg)
     if mask.dtype != bool:
-        msg = f'{name} must be a boolean array, got dtype {mask.dtype}'
+        msg = (
+            f'{name} must be a boolean array, `True` at pixels to leave out, got dtype '
+            f'{mask.dtype}: give {name} != 0, or {name} == 0 where 1 is good'
+        )
         raise TypeError(msg)
     return mask.copy()

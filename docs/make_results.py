@@ -19,9 +19,9 @@ from astropy.table import Table
 
 from bgrem.evaluate.curves import CONTAMINATIONS
 from bgrem.evaluate.photometry import SNR_EDGES
-from bgrem.evaluate.report import best_peer, noise_table, promise_table, snr_range
 from bgrem.evaluate.separator import BGREM_BOX_SIZE, GIVEN_BOX_SIZE
 from bgrem.evaluate.sky import bgrem_name
+from bgrem.evaluate.tables import best_peer, noise_table, promise_table, snr_range
 from bgrem.evaluate.wild.tables import (
     boxes_table,
     catalog_table,

@@ -1,29 +1,11 @@
 """What the commands of ``bgrem`` do, once their options are parsed."""
 
-import warnings
-from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
-
-import numpy as np
-from astropy import units as u
-
-from bgrem.checks import check_count, check_finite
-from bgrem.cli.cluster import run_all
 from bgrem.cli.info import info
-from bgrem.cli.inputs import (
-    Chip,
-    check_streamed,
-    map_place,
-    output_paths,
-    read_chips,
-    with_unit,
-)
-from bgrem.cli.process import EXPECTED_ERRORS, describe, say, tell
+from bgrem.cli.inputs import read_chips
+from bgrem.cli.processing import process_files, stream_files
 from bgrem.files.products import (
     CATALOG_ENDINGS,
     FITS_ENDINGS,
-    Products,
     catalog_table,
     check_output,
     join_tables,
@@ -32,7 +14,6 @@ from bgrem.files.products import (
     write_regions,
 )
 from bgrem.files.stored import read_products
-from bgrem.weights import load_weights
 
 __all__ = ['demo', 'detect', 'info', 'plot', 'subtract']
 
@@ -56,64 +37,8 @@ def subtract(options):
     if options.stream:
         from bgrem.scale.stream import ENDINGS, subtract_file
 
-        return _stream(options, subtract_file, ENDINGS)
-    return _run_files(options, _write_products, {'output': FITS_ENDINGS})
-
-
-def _stream(options, function, endings):
-    """Process files row by row."""
-    check_streamed(options)
-    _check_options(options)
-    _load_weights(options)
-    planned = output_paths(options, {'output': endings})
-    return run_all(options, planned, partial(_stream_file, options, function))
-
-
-def _stream_file(options, function, number, path, paths):
-    """Process a file row by row; return whether that went well."""
-    bars, n_files = not (options.quiet or options.scheduler), len(options.input)
-    if bars and n_files > 1:
-        bars = f'[{number + 1}/{n_files}] {Path(path).name}: '
-    mask, error = (map_place(options, path, name) for name in ('mask', 'error'))
-    with _warnings_of(path, named=len(options.input) > 1):
-        metas = _attempt(
-            path,
-            partial(
-                function,
-                path,
-                paths[0],
-                hdu=options.hdu,
-                plane=options.plane,
-                mask=mask,
-                mask_bits=options.dq_bits,
-                error=error,
-                error_type=options.error_type,
-                threshold=options.threshold,
-                false_discovery_rate=options.false_discovery_rate,
-                effective_gain=options.gain,
-                zero_point=options.zero_point,
-                aperture_correction=options.aperture_correction,
-                weights=options.weights,
-                n_steps=options.n_steps,
-                n_symmetries=options.n_symmetries,
-                device=options.device,
-                batch_size=options.batch_size,
-                progress=bars,
-                overwrite=options.overwrite,
-            ),
-        )
-    if metas is not None and not options.quiet:
-        sky, noise = (
-            np.median([meta[name] for meta in metas])
-            for name in ('background_median', 'background_rms_median')
-        )
-        n_sources = sum(meta['n_sources'] for meta in metas)
-        where = f' in {len(metas)} images' if len(metas) > 1 else ''
-        tell(
-            f'{path}: {n_sources} sources{where}; median sky {sky:.6g}, noise '
-            f'{noise:.4g}; {paths[0]}'
-        )
-    return metas is not None
+        return stream_files(options, subtract_file, ENDINGS)
+    return process_files(options, _write_products, {'output': FITS_ENDINGS})
 
 
 def _write_products(options, products, paths, n_images):  # noqa: ARG001
@@ -138,11 +63,11 @@ def detect(options):
     if options.stream:
         from bgrem.scale.stream import detect_file
 
-        return _stream(options, detect_file, CATALOG_ENDINGS)
+        return stream_files(options, detect_file, CATALOG_ENDINGS)
     outputs = {'output': CATALOG_ENDINGS}
     if options.regions is not None:
         outputs['regions'] = ('.reg',)
-    return _run_files(options, _write_catalogs, outputs)
+    return process_files(options, _write_catalogs, outputs)
 
 
 def _write_catalogs(options, products, paths, n_images):
@@ -175,7 +100,7 @@ def plot(options):
         1 if an image failed.
     """
     endings = {'output': PICTURE_ENDINGS}
-    return _run_files(
+    return process_files(
         options, _write_pictures, endings, read=_read_to_plot, measure=False
     )
 
@@ -192,7 +117,7 @@ def _write_pictures(options, products, paths, n_images):
 
     pictures = _number(options, paths[0], n_images)
     for path, one in zip(pictures, products, strict=True):
-        image, labels = one.image, _labels(one)
+        image, labels = one.image, one.labels
         name = image.path.name
         if n_images > 1:
             name = f'{name}, HDU {image.hdu}'
@@ -203,11 +128,15 @@ def _write_pictures(options, products, paths, n_images):
     return pictures
 
 
-def _labels(products):
-    """Return the segments as an array, 0 where there is none."""
-    if products.segmentation_image is None:
-        return np.zeros(products.image.data.shape, dtype=np.int32)
-    return np.asarray(products.segmentation_image)
+def _number(options, path, n_images):
+    """Return a path for each of several images: a-1.png, a-2.png."""
+    if n_images == 1:
+        return [path]
+    stem, ending = path.name.rsplit('.', 1)
+    paths = [path.with_name(f'{stem}-{k + 1}.{ending}') for k in range(n_images)]
+    for one in paths:
+        check_output(one, overwrite=options.overwrite, endings=(one.suffix.lower(),))
+    return paths
 
 
 def demo(options):
@@ -231,247 +160,4 @@ def demo(options):
         device=options.device,
         batch_size=options.batch_size,
         quiet=options.quiet,
-    )
-
-
-def _run_files(options, write, outputs, *, read=read_chips, measure=True):
-    """Process one file after the other; say what failed, and go on."""
-    _check_options(options)
-    planned = output_paths(options, outputs)
-    return run_all(options, planned, _Runner(options, write, read, measure=measure))
-
-
-class _Runner:
-    """
-    What is done with each file; it says whether that went well.
-
-    It can be sent to another machine.
-    """
-
-    def __init__(self, options, write, read, *, measure):
-        self._options, self._write, self._read = options, write, read
-        self._measure, self._weights = measure, None
-
-    def __call__(self, number, path, paths):
-        options, result = self._options, None
-        with _warnings_of(path, named=len(options.input) > 1):
-            chips = _attempt(path, self._read, options, path)
-            if chips is not None:
-                # They take seconds: bad files are reported before. Without weights no
-                # file can be processed, so that their errors end it all.
-                if isinstance(chips[0], Chip):
-                    self._weights = self._weights or _load_weights(options)
-                make = partial(
-                    _make_products,
-                    options,
-                    weights=self._weights,
-                    number=number,
-                    measure=self._measure,
-                )
-                result = _attempt(
-                    path, _process, options, chips, paths, self._write, make
-                )
-            if result is not None:
-                _summary(options, path, *result)
-        return result is not None
-
-
-def _process(options, chips, paths, write, make):
-    """Return what the summary says of each image, and the files that were written."""
-    counts = []
-
-    def products():
-        for chip in chips:
-            one = chip
-            if isinstance(chip, Chip):
-                one = make(chip)
-            counts.append(_Count(one))
-            yield one
-
-    written = write(options, products(), paths, len(chips))
-    return counts, written
-
-
-def _bars(options, number, image, *more):
-    """Return what stands before the names of progress bars; False for no bars."""
-    if options.quiet or options.scheduler:
-        return False
-    n_files = len(options.input)
-    parts = []
-    if n_files > 1:
-        parts.append(f'[{number + 1}/{n_files}] {image.path.name}')
-    if image.n_images > 1:
-        parts.append(f'HDU {image.hdu}')
-    parts += more
-    return f'{", ".join(parts)}: ' if parts else True
-
-
-def _attempt(path, function, *args):
-    """Call a function; where it fails for a good reason say so and return None."""
-    try:
-        return function(*args)
-    except EXPECTED_ERRORS as exc:
-        say(f'error: {describe(exc, path)}')
-        return None
-
-
-@contextmanager
-def _warnings_of(path, *, named):
-    """Give each file its own warnings, with its name where there are several."""
-    with warnings.catch_warnings():
-        show = warnings.showwarning
-
-        def show_with_name(message, *args, **kwargs):
-            text = str(message)
-            if named and path not in text:
-                message = f'{path}: {text}'
-            show(message, *args, **kwargs)
-
-        warnings.showwarning = show_with_name
-        yield
-
-
-def _check_options(options):
-    """Refuse what would otherwise fail after the network has run."""
-    from bgrem.detect.discovery import check_rate, check_threshold
-
-    if options.threshold is None:
-        check_rate(options.false_discovery_rate)
-    else:
-        check_threshold(options.threshold)
-    if options.error is not None and options.weight is not None:
-        msg = 'error and weight must not be given together'
-        raise ValueError(msg)
-    # of another image that is measured the error is not known
-    has_error = options.error is not None and options.measure is None
-    if has_error and options.gain is not None:
-        msg = (
-            'gain must not be given with error, the total error, which has the photon '
-            'noise of the sources already'
-        )
-        raise ValueError(msg)
-    if options.zero_point is not None:
-        check_finite('zero_point', options.zero_point)
-
-
-def _load_weights(options):
-    """Load the weights, and check how they are to be used."""
-    from bgrem.denoise.run import check_symmetries, resolve_device
-
-    weights = load_weights(options.weights)
-    resolve_device(options.device)
-    check_symmetries(options.n_symmetries)
-    for name in ('n_steps', 'batch_size'):
-        if getattr(options, name) is not None:
-            check_count(name, getattr(options, name))
-    return weights
-
-
-def _make_background(options, data, weights, bars, **maps):
-    from bgrem.background import DiffusionBackground
-
-    given = {}
-    if options.exclude_percentile is not None:
-        given['exclude_percentile'] = options.exclude_percentile
-    return DiffusionBackground(
-        data,
-        options.box_size,
-        **maps,
-        remove_stripes=options.remove_stripes,
-        weights=weights,
-        n_steps=options.n_steps,
-        n_symmetries=options.n_symmetries,
-        normalization=options.normalization,
-        device=options.device,
-        batch_size=options.batch_size,
-        progress=bars,
-        **given,
-    )
-
-
-def _make_products(options, chip, weights, number, measure):
-    bars = _bars(options, number, chip.image)
-    background = _make_background(
-        options,
-        chip.data,
-        weights,
-        bars,
-        mask=chip.mask,
-        error=chip.error,
-        exposure=chip.exposure,
-    )
-    promise = {'false_discovery_rate': options.false_discovery_rate}
-    if options.threshold is not None:
-        promise = {'threshold': options.threshold}
-    segments = background.detect(**promise)
-    catalog = None
-    if segments is not None and measure:
-        fluxes = {'effective_gain': chip.gain}
-        if chip.measured is not None:
-            data = with_unit(chip.measured)
-            bars = _bars(options, number, chip.image, 'image to measure')
-            fluxes['data'] = _make_background(options, data, weights, bars)
-        elif chip.weight is not None:
-            fluxes = {'error': _scaled_error(background, chip)}
-        catalog = background.catalog(
-            segments,
-            wcs=chip.image.wcs,
-            zero_point=options.zero_point,
-            aperture_correction=options.aperture_correction,
-            **fluxes,
-        )
-    return Products(background, chip.image, segments, catalog, promise)
-
-
-def _scaled_error(background, chip):
-    """Return the total error of weights that are known but for a factor."""
-    rms = u.Quantity(background.background_rms).value
-    known = chip.weight > 0
-    if chip.mask is not None:
-        known &= ~chip.mask
-    root = np.sqrt(chip.weight)
-    with np.errstate(divide='ignore'):
-        error = np.median(rms[known] * root[known]) / root
-    if chip.gain is not None:
-        signal = np.nan_to_num(u.Quantity(background.subtract()).value)
-        error = np.sqrt(error**2 + np.maximum(signal, 0) / chip.gain)
-    return error
-
-
-def _number(options, path, n_images):
-    """Return a path for each of several images: a-1.png, a-2.png."""
-    if n_images == 1:
-        return [path]
-    stem, ending = path.name.rsplit('.', 1)
-    paths = [path.with_name(f'{stem}-{k + 1}.{ending}') for k in range(n_images)]
-    for one in paths:
-        check_output(one, overwrite=options.overwrite, endings=(one.suffix.lower(),))
-    return paths
-
-
-class _Count:
-    """What the summary says of an image."""
-
-    def __init__(self, products):
-        background, labels = products.background, _labels(products)
-        self.n_sources = np.unique(labels[labels > 0]).size
-        self.sky = u.Quantity(background.background_median)
-        self.noise = u.Quantity(background.background_rms_median)
-
-
-def _summary(options, path, counts, paths):
-    """Print one line for a file."""
-    if options.quiet:
-        return
-    n_sources = sum(one.n_sources for one in counts)
-    where = f' in {len(counts)} images' if len(counts) > 1 else ''
-    unit = counts[0].sky.unit
-    sky, noise = (
-        np.median([getattr(one, name).to_value(unit) for one in counts]) * unit
-        for name in ('sky', 'noise')
-    )
-    files = ', '.join(map(str, paths))
-    tell(
-        f'{path}: {n_sources} sources{where}; median sky {sky:.6g}, noise {noise:.4g}; '
-        f'{files}'
     )

@@ -2,6 +2,8 @@
 
 import argparse
 
+from bgrem.checks import name_meant
+
 __all__ = ['DISPATCHED', 'make_parser']
 
 #: Commands with a parser of their own: here only their names, so that
@@ -40,7 +42,7 @@ def make_parser():
     parser : `argparse.ArgumentParser`
         With all commands; of those of `DISPATCHED` only the names.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog='bgrem',
         description='Separate sky, noise and sources in astronomical images.',
         epilog="'bgrem COMMAND --help' shows the options of a command.",
@@ -304,6 +306,20 @@ def _add_denoiser_options(parser):
         '--device', default='auto', help='auto, cpu, cuda, mps, ... (default: auto)'
     )
     parser.add_argument('--batch-size', type=int, help='tiles at once')
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser, also of each command, that names the option that may be meant."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        options, rest = super().parse_known_args(args, namespace)
+        unknown = [one for one in rest if one.startswith('--')]
+        if unknown:
+            known = {one.lstrip('-'): one for one in self._option_string_actions}
+            name = name_meant(unknown[0].partition('=')[0].lstrip('-'), known)
+            hint = f' (did you mean {known[name]}?)' if name else ''
+            self.error(f'unrecognized arguments: {" ".join(rest)}{hint}')
+        return options, rest
 
 
 class _Version(argparse.Action):

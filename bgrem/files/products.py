@@ -92,6 +92,13 @@ class Products(NamedTuple):
         """How they were made (dict)."""
         return {**self.background.meta, **(self.promise or {})}
 
+    @property
+    def labels(self):
+        """The segments as an array of labels, 0 where there is none (2D of int)."""
+        if self.segmentation_image is None:
+            return np.zeros(self.image.data.shape, dtype=np.int32)
+        return np.asarray(self.segmentation_image)
+
 
 def check_output(path, *, overwrite=False, inputs=(), endings=FITS_ENDINGS):
     """
@@ -215,7 +222,7 @@ def write_products(path, products, *, overwrite=False):
 
 
 def _image_hdus(products, provenance):
-    background, image, segmentation_image = products[:3]
+    background, image = products.background, products.image
     # Not an HDUList, which would make the first one a primary HDU.
     hdus = []
     has_unit = {
@@ -226,10 +233,10 @@ def _image_hdus(products, provenance):
     }
     for name, values in has_unit.items():
         hdus.append(_image_hdu(name, u.Quantity(values).value, image, provenance))
-    labels = np.zeros(image.data.shape, dtype=np.int32)
-    if segmentation_image is not None:
-        labels[:] = segmentation_image.data
-    no_unit = {'PROBABILITY': background.detection_probability, 'SEGM': labels}
+    no_unit = {
+        'PROBABILITY': background.detection_probability,
+        'SEGM': products.labels.astype(np.int32),
+    }
     for name, values in no_unit.items():
         hdus.append(_image_hdu(name, values, image, provenance))
         hdus[-1].header.remove('BUNIT', ignore_missing=True)

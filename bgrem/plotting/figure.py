@@ -34,7 +34,7 @@ _OUTLINE = '#ff9500'
 _OUTLINE_PIXELS = 1500
 # Their width in points, and the part of the panel that they cover at most.
 _OUTLINE_WIDTH = 0.7
-_OUTLINE_COVER = 0.15
+_OUTLINE_COVER = 0.1
 _FONT_SIZE = 9
 
 
@@ -245,15 +245,20 @@ def _draw_outlines(axis, labels):
         lines.append(ends[..., ::-1] if flip else ends)
     vertices = step * np.concatenate(lines).reshape(-1, 2) - 0.5
     codes = np.tile([Path.MOVETO, Path.LINETO], len(vertices) // 2)
-    points = 72 * axis.bbox.width / axis.figure.dpi / padded.shape[1]  # of a pixel
-    cover = points * _OUTLINE_WIDTH * len(codes) / 2 / (points**2 * padded.size)
-    width = _OUTLINE_WIDTH * min(1.0, _OUTLINE_COVER / max(cover, 1e-9))
     # Not as a patch of the axes, which would scale them to hold the whole lines.
-    axis.add_artist(
-        PathPatch(
-            Path(vertices, codes), fill=False, edgecolor=_OUTLINE, linewidth=width
-        )
-    )
+    outlines = PathPatch(Path(vertices, codes), fill=False, edgecolor=_OUTLINE)
+    axis.add_artist(outlines)
+
+    length = len(codes) / 2 / (step * labels.size)  # of all lines, for each pixel
+
+    def fit_width(axis):
+        points = 72 * axis.bbox.width / axis.figure.dpi / np.ptp(axis.get_xlim())
+        cover = max(_OUTLINE_WIDTH / points * length, 1e-9)
+        outlines.set_linewidth(_OUTLINE_WIDTH * min(1.0, _OUTLINE_COVER / cover))
+
+    fit_width(axis)
+    # Enlarged, they have room to be as wide as those of few sources.
+    axis.callbacks.connect('xlim_changed', fit_width)
 
 
 @contextmanager

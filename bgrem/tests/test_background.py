@@ -353,7 +353,7 @@ def test_unit(data, make, form):
     assert bkg.subtract().unit == u.ct
     assert not hasattr(bkg.detection_probability, 'unit')
     assert_array_equal(bkg.detection_mask(), plain.detection_mask())
-    with pytest.raises(u.UnitConversionError, match='Can only apply'):
+    with pytest.raises(u.UnitConversionError, match='data must have the unit'):
         bkg.subtract(data)
 
 
@@ -442,6 +442,42 @@ def test_invalid(data, tiny_weights, monkeypatch, options, error, match):
     monkeypatch.setattr('bgrem.denoise.run._run', None)
     options = {'box_size': 32, 'weights': tiny_weights, **options}
     with pytest.raises(error, match=match):
+        DiffusionBackground(data, **options)
+
+
+@pytest.mark.parametrize('box_size', ['auto', 32])
+@pytest.mark.parametrize(
+    ('name', 'meant'),
+    [
+        ('boxsize', 'box_size'),
+        ('boxSize', 'box_size'),
+        ('filtersize', 'filter_size'),
+        ('exclude_mesh_percentile', 'exclude_percentile'),
+        ('rms_estimator', 'bkg_rms_estimator'),
+        ('sigmaclip', 'sigma_clip'),
+        ('nsteps', 'n_steps'),
+        ('normalisation', 'normalization'),
+        ('weight', 'weights'),
+        ('coverage', 'coverage_mask'),
+        ('errors', 'error'),
+        ('batchsize', 'batch_size'),
+        ('use_nddata_masks', 'use_nddata_mask'),
+    ],
+)
+def test_near_misses(data, tiny_weights, box_size, name, meant):
+    """A name that is nearly one says which."""
+    match = f'unexpected keyword argument {name!r}: did you mean {meant!r}'
+    with pytest.raises(TypeError, match=re.escape(match)):
+        DiffusionBackground(data, box_size, weights=tiny_weights, **{name: 1})
+
+
+@pytest.mark.filterwarnings(
+    'ignore::astropy.utils.exceptions.AstropyDeprecationWarning'
+)
+def test_deprecated_names_are_no_misses(data, tiny_weights):
+    """They are known, whatever else is wrong."""
+    options = {'bkgrms_estimator': None, 'boxsize': 3, 'weights': tiny_weights}
+    with pytest.raises(TypeError, match="'boxsize': did you mean 'box_size'"):
         DiffusionBackground(data, **options)
 
 
@@ -591,6 +627,16 @@ def test_subtract_other_unit(perfect, data):
     bkg = perfect(data << u.Jy)
     result = bkg.subtract(1e3 * data << u.mJy)
     assert_allclose(result.to_value(u.Jy), data - bkg.background.value)
+    for other, units in ((data, 'no unit'), (data << u.ct, 'ct')):
+        match = f'data must have the unit of the background, Jy, got {units}'
+        with pytest.raises(u.UnitConversionError, match=match):
+            bkg.subtract(other)
+
+
+def test_subtract_from_no_unit(perfect, data):
+    match = 'data must have the unit of the background, none, got Jy'
+    with pytest.raises(u.UnitConversionError, match=match):
+        perfect(data).subtract(data << u.Jy)
 
 
 def test_fresh_copies(make, data):

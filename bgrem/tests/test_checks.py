@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bgrem.checks import as_number, check_count, check_finite
+from bgrem.checks import as_number, check_count, check_finite, name_meant
 
 
 @pytest.mark.parametrize('value', [0, -2, 1.5, '3', None])
@@ -31,3 +31,21 @@ def test_check_finite(value):
     with pytest.raises(ValueError, match='zero_point must be finite, got'):
         check_finite('zero_point', value)
     assert check_finite('zero_point', -3) == -3.0
+
+
+NAMES = ['box_size', 'filter_size', 'n_steps', 'mask', '--zero-point']
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_name_means_itself(name):
+    """Whatever its underscores, hyphens and capitals, and with a letter wrong."""
+    assert name_meant(name, NAMES) == name
+    assert name_meant(name.upper().replace('_', ''), NAMES) == name
+    assert name_meant(name.replace('_', '-'), NAMES) == name
+    assert name_meant(f'{name}s', NAMES) == name
+
+
+@pytest.mark.parametrize('name', ['', 'x', 'wavelength', 'steps_of_the_network'])
+def test_a_name_that_means_nothing(name):
+    assert name_meant(name, NAMES) is None
+    assert name_meant(name, []) is None

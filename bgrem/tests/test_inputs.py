@@ -15,6 +15,7 @@ from astropy.nddata import (
     UnknownUncertainty,
     VarianceUncertainty,
 )
+from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.utils.masked import Masked
 from astropy.wcs import WCS
@@ -158,21 +159,75 @@ def test_not_real(data):
     [
         ('image.fits', "the name 'image.fits': read the file, as by CCDData.read"),
         (Path('image.fits'), "the name 'image.fits': read the file"),
-        (fits.ImageHDU(VALUES), 'ImageHDU of dtype object'),
-        (fits.HDUList([fits.PrimaryHDU(VALUES)]), 'HDUList of dtype object'),
+        (fits.ImageHDU(VALUES), 'the HDU itself (ImageHDU): give its .data'),
+        (
+            fits.HDUList([fits.PrimaryHDU(), *[fits.ImageHDU(VALUES)] * 2]),
+            'a whole FITS file (HDUList): give one of its images, [1].data, [2].data',
+        ),
+        (fits.HDUList([fits.PrimaryHDU()]), 'a whole FITS file (HDUList): give an'),
         ([[None]], 'dtype object'),
+        (Table([[1.0]], names=['flux']), 'Table of dtype'),
     ],
 )
 def test_files_are_not_read(data, got):
-    with pytest.raises(TypeError, match=re.escape(f'real numbers, got {got}')):
-        parse_image(data)
+    """What is given for an image, an error or an exposure is named, with a way out."""
+    for name in ('data', 'error', 'exposure'):
+        match = re.escape(f'{name} must be an array of real numbers, got {got}')
+        with pytest.raises(TypeError, match=match):
+            parse_image(**{'data': VALUES, name: data})
 
 
-@pytest.mark.parametrize('shape', [(), (4,), (2, 3, 4)])
+@pytest.mark.parametrize('name', ['mask', 'coverage_mask'])
+@pytest.mark.parametrize(
+    ('mask', 'got'),
+    [
+        ('bad.fits', "the name 'bad.fits': read the file"),
+        (fits.ImageHDU(VALUES), 'the HDU itself (ImageHDU): give its .data'),
+        ([[None]], 'dtype object'),
+        ([['yes']], 'dtype <U3'),
+    ],
+)
+def test_no_mask_at_all(name, mask, got):
+    match = re.escape(f'{name} must be a boolean array, got {got}')
+    with pytest.raises(TypeError, match=match):
+        parse_image(VALUES, **{name: mask})
+
+
+@pytest.mark.parametrize('shape', [(), (4,), (2, 3, 4), (1, 2, 3, 4)])
 def test_not_2d(shape):
     match = f'data must be a 2D array, got {len(shape)} dimensions'
     with pytest.raises(ValueError, match=match):
         parse_image(np.zeros(shape))
+
+
+def test_a_plane_of_a_cube():
+    """What the message says of a cube makes an image of it."""
+    cube = np.zeros((2, 3, 4, 5))
+    with pytest.raises(ValueError, match=r'\(2, 3, 4, 5\): give one plane') as error:
+        parse_image(cube)
+    index = re.search(r'as data(\[.+\])$', str(error.value))[1]
+    assert index == '[0, 0]'
+    assert parse_image(cube[0, 0]).data.shape == (4, 5)
+
+
+def test_a_plane_of_colors():
+    with pytest.raises(ValueError, match=r'one plane, as data\[\.\.\., 0\]'):
+        parse_image(np.zeros((7, 8, 3)))
+
+
+def test_magnitudes():
+    data = u.Magnitude(1 + VALUES, u.STmag)
+    match = 'data must have a linear unit, got mag.*: there is no sky in magnitudes'
+    with pytest.raises(TypeError, match=match):
+        parse_image(data)
+    assert parse_image(data.physical).unit == data.physical.unit
+
+
+@pytest.mark.parametrize('name', ['data', 'mask', 'coverage_mask', 'error', 'exposure'])
+def test_rows_of_different_lengths(name):
+    given = {'data': VALUES, name: [[1, 2], [3]]}
+    with pytest.raises(ValueError, match=f'^{name} must be a 2D array: .*inhomogeneo'):
+        parse_image(**given)
 
 
 def test_empty():
@@ -187,7 +242,10 @@ def test_invalid_mask(name):
     with pytest.raises(ValueError, match=f'{name} must be a 2D array, got 1'):
         parse_image(VALUES, **{name: MASK[1]})
     for dtype in (float, int):
-        match = f'{name} must be a boolean array, got dtype {np.dtype(dtype)}'
+        match = (
+            f'{name} must be a boolean array, `True` at pixels to leave out, got dtype '
+            f'{np.dtype(dtype)}: give {name} != 0, or {name} == 0 where 1 is good'
+        )
         with pytest.raises(TypeError, match=match):
             parse_image(VALUES, **{name: MASK.astype(dtype)})
 
@@ -197,7 +255,7 @@ def test_integer_mask_of_nddata():
     image = parse_image(NDData(VALUES, mask=MASK * np.uint16(64)))
     assert image.mask.dtype == bool
     assert_array_equal(image.mask, MASK)
-    with pytest.raises(TypeError, match='mask must be a boolean array, got dtype f'):
+    with pytest.raises(TypeError, match='mask must be a boolean array, .*got dtype f'):
         parse_image(NDData(VALUES, mask=MASK.astype(float)))
 
 

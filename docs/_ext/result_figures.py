@@ -124,7 +124,8 @@ def promises(table):
         ax.lines[-1].set_label(row['family'])
     ax.set(xscale='log', yscale='log', xlabel='promised [%]', ylabel='observed [%]')
     ax.set_xticks(promised, [f'{rate:g}' for rate in promised])
-    ax.set_yticks(promised, [f'{rate:g}' for rate in promised])
+    ticks = [0.1, 0.2, 0.5, *promised]
+    ax.set_yticks(ticks, [f'{rate:g}' for rate in ticks])
     ax.minorticks_off()
     figure.legend(loc='outside right upper', fontsize=8)
     return figure
@@ -199,7 +200,7 @@ def wild_catalog(table):
         label='promise, and twice the chance error',
     )
     ax.axvline(5, color='k', ls=':')
-    ax.set(xlim=(0, 30), xlabel='false detections [%]')
+    ax.set(xlim=(-0.5, 30), xlabel='false detections [%]')
     figure.legend(loc='outside upper center', ncols=2, fontsize=9)
     return figure
 
@@ -232,7 +233,7 @@ def by_snr(table, columns, label, *, limit=None):
 
 def fluxes(table):
     """The bias of aperture fluxes."""
-    return by_snr(table, FLUXES, 'median error of the flux [%]', limit=20)
+    return by_snr(table, FLUXES, 'median error of the flux [%]', limit=25)
 
 
 def totals(table):

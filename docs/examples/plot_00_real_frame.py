@@ -44,10 +44,10 @@ for name, sky in {
     print(f'{name:12} corner {sky[corner]:.0f} adu, centre {sky[center]:.0f} adu')
 
 # %%
-# The mesh finds a sky that rises towards the centre: it is the light of the stars
-# themselves. (Boxes of 50 px find 132 adu there, and boxes of 25 px 175.) Where a
-# cluster fills the image nobody can see the sky in it. A flat one, at the level of the
-# borders, is the best guess.
+# Both rise towards the centre, because of stars that are too faint there to be told
+# apart: the mesh by some 50 adu (boxes of 50 px find 132 adu at the centre, and boxes
+# of 25 px 175), bgrem by a third of that. Where a cluster fills the image nobody can
+# see the sky in it. If you know that it is flat, subtract the level at a corner.
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.1), layout='constrained')
 figure.set_label('M13, and its sky by photutils and by bgrem, all in adu.')
@@ -93,11 +93,19 @@ for row in sure[:5]:
 # Look at it
 # ----------
 # Do this with each new kind of image. In the sky there should be no star, and in the
-# sources no pattern of noise. The last panel shows what is left: here the glow of the
-# stars that are too faint and too close to be told apart. It is why the image warns.
+# sources no pattern of noise. The last panel shows what is left: here the cores of
+# stars, and in the middle of the cluster more than noise. It is why the image warns.
 
 figure = bkg.plot()
-figure.set_label('What ``bkg.plot()`` shows of the frame.')
+figure.set_label('What ``bkg.plot()`` shows of the frame, in adu.')
+
+# %%
+# The panels share their axes, so one line enlarges a corner of all of them. Here the
+# outlines of the segments can be told apart.
+
+figure = bkg.plot()
+figure.axes[0].set(xlim=(0, 90), ylim=(0, 90))
+figure.set_label('The lower left corner of the same picture, 90 px wide, in adu.')
 
 # %%
 # Check it

@@ -84,7 +84,9 @@ panels = {
     'bgrem': (new.subtract(), found_new.x, found_new.y),
 }
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout='constrained')
-figure.set_label('A field with a satellite trail; circles: the detections of each.')
+figure.set_label(
+    'A field with a satellite trail; circles: the detections of each. Axes in pixels.'
+)
 for axis, (title, (image, x_found, y_found)) in zip(axes, panels.items(), strict=True):
     axis.imshow(image, origin='lower', vmin=-15, vmax=40, cmap='gray')
     axis.plot(x_found, y_found, 'o', ms=5, mfc='none', mec='tab:orange', mew=0.7)

@@ -83,7 +83,7 @@ panels = {
 figure, axes = plt.subplots(1, 4, figsize=(9, 2.6), layout='constrained')
 figure.set_label(
     'A bright star with its halo, before and after the sky is subtracted; '
-    'circles: detections.'
+    'circles: detections. Axes in pixels.'
 )
 for axis, (title, (image, with_marks)) in zip(axes, panels.items(), strict=True):
     axis.imshow(image, origin='lower', vmin=-15, vmax=60, cmap='gray')

@@ -72,7 +72,8 @@ panels = {
 }
 figure, axes = plt.subplots(1, 4, figsize=(9, 2.6), layout='constrained')
 figure.set_label(
-    'Stars on a nebula, the errors of two sky maps, and the image without its sky.'
+    'Stars on a nebula, the errors of two sky maps, and the image without its sky. '
+    'Axes in pixels.'
 )
 for axis, (title, (image, low, high)) in zip(axes, panels.items(), strict=True):
     axis.imshow(image, origin='lower', vmin=low, vmax=high, cmap='gray')

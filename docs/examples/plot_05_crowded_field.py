@@ -85,7 +85,7 @@ panels = {
 figure, axes = plt.subplots(1, 4, figsize=(9, 2.6), layout='constrained')
 figure.set_label(
     'A star cluster, the two sky maps, and the image without its sky with the '
-    'detections.'
+    'detections. Axes in pixels.'
 )
 for axis, (title, (image, low, high)) in zip(axes, panels.items(), strict=True):
     axis.imshow(image, origin='lower', vmin=low, vmax=high, cmap='gray')

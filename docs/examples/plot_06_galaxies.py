@@ -66,7 +66,8 @@ panels = {
 }
 figure, axes = plt.subplots(1, 4, figsize=(9, 2.6), layout='constrained')
 figure.set_label(
-    'A galaxy (lower left) and a wide glow (upper right), and what becomes of them.'
+    'A galaxy (lower left) and a wide glow (upper right), and what becomes of them. '
+    'Axes in pixels.'
 )
 for axis, (title, (image, low, high)) in zip(axes, panels.items(), strict=True):
     axis.imshow(image, origin='lower', vmin=low, vmax=high, cmap='gray')

@@ -77,7 +77,7 @@ panels = {
 figure, axes = plt.subplots(1, 4, figsize=(9, 2.6), layout='constrained')
 figure.set_label(
     'Bad pixels are red; circles: the detections, without and with what the '
-    'pipeline knows.'
+    'pipeline knows. Axes in pixels.'
 )
 for axis, (title, (image, low, high, found)) in zip(axes, panels.items(), strict=True):
     cmap = plt.colormaps['gray'].with_extremes(bad='tab:red')

@@ -57,8 +57,8 @@ print(
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3), layout='constrained')
 figure.set_label(
-    'Two images of one field, and the colours of their stars against the two '
-    'true colours.'
+    'Two images of one field, axes in pixels, and the colours of their stars, in '
+    'magnitudes, against the two true colours.'
 )
 for axis, (title, image) in zip(axes, {'red': red, 'blue': blue}.items(), strict=False):
     low = np.median(image)

@@ -74,7 +74,8 @@ print(f'(flux - true flux) / error: half within {np.median(np.abs(pull)):.2f}')
 residual = photometry.make_residual_image(subtracted, psf_shape=(15, 15))
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.1), layout='constrained')
 figure.set_label(
-    'The stars (crosses: fits), what the fit leaves, and fitted over true fluxes.'
+    'The stars (crosses: fits), what the fit leaves, axes in pixels, and fitted over '
+    'true fluxes.'
 )
 panels = {'data - sky': subtracted, 'residual of the fit': residual}
 for axis, (title, image) in zip(axes, panels.items(), strict=False):

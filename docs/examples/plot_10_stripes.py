@@ -62,7 +62,8 @@ panels = {
 }
 figure, axes = plt.subplots(1, 4, figsize=(9, 2.6), layout='constrained')
 figure.set_label(
-    'An image with stripes, and what becomes of it without and with ``remove_stripes``.'
+    'An image with stripes, and what becomes of it without and with '
+    '``remove_stripes``. Axes in pixels.'
 )
 for axis, (title, image) in zip(axes, panels.items(), strict=True):
     axis.imshow(image, origin='lower', vmin=-25, vmax=60, cmap='gray')

@@ -60,7 +60,8 @@ for rate in rates:
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
 figure.set_label(
-    'Stars found against false detections for each promised rate, and the probability.'
+    'Stars found against false detections for each promised rate, and the '
+    'probability, axes in pixels.'
 )
 axes[0].plot(n_false, n_true, 'o-')
 for rate, false, true in zip(rates, n_false, n_true, strict=True):

@@ -55,7 +55,9 @@ panels = {
     'segments': (segments.data, None, None),
 }
 figure, axes = plt.subplots(2, 4, figsize=(9, 5), layout='constrained')
-figure.set_label('One image, step by step, from the data to the segments.')
+figure.set_label(
+    'One image, step by step, from the data to the segments. Axes in pixels.'
+)
 for axis, (title, (image, low, high)) in zip(axes.flat, panels.items(), strict=True):
     cmap = segments.cmap if title == 'segments' else 'gray'
     axis.imshow(image, origin='lower', vmin=low, vmax=high, cmap=cmap)

@@ -543,6 +543,18 @@ def test_interrupt(folder, image, weights, capsys, monkeypatch):
         ([], 'required: COMMAND'),
         (['fly'], "invalid choice: 'fly'"),
         (['subtract'], 'required: IN.fits, -o/--output'),
+        (
+            ['subtract', 'in.fits', '-o', 'a.fits', '--boxsize', '32'],
+            'unrecognized arguments: --boxsize 32 (did you mean --box-size?)',
+        ),
+        (
+            ['detect', 'in.fits', '-o', 'a.csv', '--zeropoint=25'],
+            'unrecognized arguments: --zeropoint=25 (did you mean --zero-point?)',
+        ),
+        (
+            ['plot', 'in.fits', '-o', 'a.png', '--wavelength', '3'],
+            'unrecognized arguments: --wavelength 3\n',
+        ),
         (['subtract', 'in.fits', '-o', 'a.fits', '--n-steps', 'x'], 'invalid int'),
         (
             ['plot', 'in.fits', '-o', 'a.png', '--normalization', 'none'],

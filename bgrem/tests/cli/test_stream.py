@@ -1,5 +1,7 @@
 """Tests of `bgrem subtract --stream`."""
 
+import re
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -34,6 +36,24 @@ def test_stream(path, tiny_weights, capsys):
     assert main(['subtract', path, *options, '--overwrite', '-q']) == 0
     said = capsys.readouterr()
     assert said.out == said.err == ''
+
+
+@pytest.mark.parametrize('ending', ['.fits', '.fits.gz'])
+@pytest.mark.parametrize(('unit', 'shown'), [('E-/S', ' electron / s'), ('', '')])
+def test_unit(ending, unit, shown, path, tiny_weights, capsys):
+    """What is said of a file is what is said without --stream, its unit too."""
+    with fits.open(path) as hdus:
+        hdus[1].header['BUNIT'] = unit
+        hdus.writeto(f'unit{ending}')
+    options = ['--weights', str(tiny_weights), '--threshold', '0.0195']
+    for number, more in enumerate(([], ['--stream'])):
+        outputs = [f'{number}.fits', f'{number}.ecsv']
+        for command, output in zip(('subtract', 'detect'), outputs, strict=True):
+            assert main([command, f'unit{ending}', '-o', output, *options, *more]) == 0
+    said = [line.split('; ')[:2] for line in capsys.readouterr().out.splitlines()]
+    assert said[:2] == said[2:]
+    for line in said:
+        assert re.fullmatch(rf'median sky 1[\d.]+{shown}, noise [\d.]+{shown}', line[1])
 
 
 @pytest.mark.parametrize(

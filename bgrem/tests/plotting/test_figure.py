@@ -192,6 +192,32 @@ def test_outlines_of_a_large_image():
     assert np.ptp(vertices[:, 0]) < 5
 
 
+def outline_width(figure):
+    """Return the width of the outlines in points."""
+    axis = panels(figure)['noise and segments']
+    (outline,) = axis.findobj(lambda artist: type(artist).__name__ == 'PathPatch')
+    return outline.get_linewidth()
+
+
+def test_crowded_outlines_are_thin():
+    """They hide no more of the noise than a tenth; enlarged, they are as ever."""
+    shape = (300, 300)
+    few, many = np.zeros(shape, int), np.arange(90000).reshape(shape)
+    few[10:20, 10:20] = 1
+    background = make_background(shape=shape)
+    wide = outline_width(plot_background(background, few))
+    figure = plot_background(background, many)
+    axis = panels(figure)['noise and segments']
+    # of each pixel two sides are drawn
+    pixel = 72 * axis.bbox.width / figure.dpi / 300
+    assert_allclose(2 * outline_width(figure) / pixel, 0.1, rtol=0.02)
+    assert outline_width(figure) < wide / 3
+    figure.axes[0].set(xlim=(0, 10), ylim=(0, 10))
+    assert_allclose(outline_width(figure), wide)
+    figure.axes[0].set(xlim=(-0.5, 299.5))
+    assert outline_width(figure) < wide / 3
+
+
 @pytest.mark.parametrize(
     ('angle', 'names'), [(85, ('Dec', 'RA')), (185, ('RA', 'Dec'))]
 )
