@@ -21,7 +21,7 @@ from bgrem.sky.choice import (
     is_automatic,
 )
 from bgrem.sky.count_level import counts_sky
-from bgrem.sky.counts import CountsLevel, counts_estimators, sparse_step
+from bgrem.sky.counts import CountsLevel, counts_estimators
 from bgrem.sky.given import correct_levels, sky_in_boxes
 from bgrem.sky.maps import interpolate_mesh
 from bgrem.sky.normalize import check_factor
@@ -307,18 +307,16 @@ class DiffusionBackground(DetectionMixin, Background2D):
         if data.dtype == np.float32 and not noise[~unusable].any():
             warn_of_rounding(image.data[~unusable])
         separation = replace(separation, normalization=None)  # as large as the image
-        self._is_counts = weights.is_for_counts
+        step, self._is_counts = separation.step, weights.is_for_counts
         if self._is_counts:
-            step = 1.0
             sky = counts_sky(separation.sky, separation.sky_error)
         else:
-            step = sparse_step(data, unusable, noise)
             sky = measure_sky(
                 data,
                 separation.source,
                 ~unusable,
                 noise,
-                step,
+                separation.step,
                 separation.meta['binning'],
             )
         del noise  # as large as the image

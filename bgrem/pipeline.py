@@ -84,6 +84,9 @@ class Separation:
     correction : dict or `None`
         What the calibration of the weights makes of the image's own properties, for
         `bgrem.detect.discovery.ImageCheck`; `None` where it makes nothing of them.
+    step : float
+        The value of one count where the image holds single ones, else 0, as of
+        `bgrem.sky.counts.sparse_step`.
     sky, sky_error : 2D `~numpy.ndarray` or `None`
         The expected counts of the sky and their standard error, from weights of counts;
         `None` from others.
@@ -94,6 +97,7 @@ class Separation:
     normalization: Normalization
     meta: dict
     correction: dict | None = None
+    step: float = 0.0
     sky: np.ndarray | None = None
     sky_error: np.ndarray | None = None
 
@@ -192,8 +196,7 @@ def separate(
         found = _separate(data, hidden, error, **options)
         binning = 1
         # of single counts, halos of gas are the only bright and broad things
-        sparse = sparse_step(data, hidden, found.normalization.scale)
-        if isinstance(method, str) and method == 'local' and not sparse:
+        if isinstance(method, str) and method == 'local' and not found.step:
             binning, sharpening = choose_sampling(data, hidden, _seen_width(found))
     if binning > 1 or sharpening:
         if np.ndim(method) == 2:
@@ -308,7 +311,7 @@ def _separate(data, hidden, error, *, weights, normalization, **options):
         source = limit_light(source, data, hidden, maps.center, maps.scale, step)
     correction = (weights.calibration or {}).get('correction')
     meta = describe(weights, normalization, **options)
-    return Separation(source, probability, maps, meta, correction)
+    return Separation(source, probability, maps, meta, correction, step)
 
 
 def finish_source(source, hidden, maps):
@@ -401,7 +404,7 @@ def _separate_counts(data, hidden, exposure, *, weights, normalization, **option
     maps = Normalization(sky.astype(dtype), np.sqrt(sky).astype(dtype))
     meta = describe(weights, normalization, n_steps=1, **options)
     return Separation(
-        source.astype(dtype), probability, maps, meta, None, sky, sky * error
+        source.astype(dtype), probability, maps, meta, None, 1.0, sky, sky * error
     )
 
 
@@ -473,6 +476,7 @@ def _refine(found, binning, sharpening, maps, hidden):
         source=source,
         probability=probability,
         normalization=maps,
+        step=0.0,
         meta={**found.meta, 'binning': binning, 'sharpening': sharpening},
     )
 

@@ -12,6 +12,7 @@ from scipy import ndimage
 from bgrem.detect.discovery import source_width
 from bgrem.detect.peaks import peak_widths
 from bgrem.detect.pixels import curvatures, highest_pixels
+from bgrem.sky.bands import CACHED, each_band, split_rows
 
 __all__ = [
     'find_hidden_cores',
@@ -242,20 +243,29 @@ def touching(labels, source):
     -------
     first, second : 1D `~numpy.ndarray` of int
         Their labels, each pair both ways round and as often as its pixels touch.
-    saddle : 1D `~numpy.ndarray` of float
+    saddle : 1D `~numpy.ndarray` of float64
         The lower of the two pixels that touch.
     """
-    pairs, inside = [], labels > 0
-    for a, b in (
-        (np.s_[:, :-1], np.s_[:, 1:]),
-        (np.s_[:-1], np.s_[1:]),
-        (np.s_[:-1, :-1], np.s_[1:, 1:]),
-        (np.s_[:-1, 1:], np.s_[1:, :-1]),
-    ):
-        touch = (labels[a] != labels[b]) & inside[a] & inside[b]
-        # a place in the flat image is found sooner than its row and column
-        y, x = np.divmod(np.flatnonzero(touch), touch.shape[1])
-        here, there = labels[a][y, x], labels[b][y, x]
-        level = np.minimum(source[a][y, x], source[b][y, x])
+    pairs, bands = [], split_rows(labels.shape, n_pixels=CACHED)
+    for down, across in ((0, 1), (1, 0), (1, 1), (1, -1)):
+
+        def look(rows, down=down, across=across):
+            near = labels[rows.start : rows.stop + down]
+            n, left, right = len(near) - down, max(-across, 0), max(across, 0)
+            here = near[:n, left : labels.shape[1] - right]
+            there = near[down:, right : labels.shape[1] - left]
+            touch = here != there
+            touch &= here > 0
+            touch &= there > 0
+            # a place in the flat image is found sooner than its row and column
+            y, x = np.divmod(np.flatnonzero(touch), touch.shape[1])
+            return (y + rows.start) * labels.shape[1] + x + left
+
+        place = np.concatenate(each_band(look, bands))
+        beside = place + down * labels.shape[1] + across
+        here, there = labels.ravel()[place], labels.ravel()[beside]
+        level = np.minimum(source.ravel()[place], source.ravel()[beside])
         pairs += [(here, there, level), (there, here, level)]
-    return [np.concatenate(column) for column in zip(*pairs, strict=True)]
+    first, second, saddle = (np.concatenate(one) for one in zip(*pairs, strict=True))
+    # of these types numpy indexes and compares far sooner than of mixed ones
+    return first.astype(np.intp), second.astype(np.intp), saddle.astype(float)

@@ -186,11 +186,13 @@ def _label_sources(source, peaks, rms, footprint, mask, width=None):
 
 def _source_region(is_seen, y, x, footprint, mask):
     """Return the pixels of all footprints that hold a peak."""
-    markers = np.zeros(is_seen.shape, dtype=bool)
-    markers[y, x] = True
-    region = ndimage.binary_propagation(
-        markers, structure=_EIGHT_CONNECTED, mask=is_seen | markers
-    )
+    region = is_seen.copy()
+    region[y, x] = True
+    parts, n_parts = ndimage.label(region, _EIGHT_CONNECTED)
+    has_peak = np.zeros(n_parts + 1, dtype=bool)
+    has_peak[parts[y, x]] = True
+    region = has_peak[parts]
+    del parts  # as large as the image
     # Threads and strips of light that is barely seen are not part of what they touch.
     # An opening would take small sources with them.
     wide = open_disc(region)

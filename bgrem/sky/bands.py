@@ -29,7 +29,7 @@ __all__ = [
 
 _PIXELS = 2**21  # of a band
 #: Pixels of a band of which some images fit into the caches of a processor.
-CACHED = 2**17
+CACHED = 2**18
 # All blocks that are measured have sides that fit into this number of rows.
 _MULTIPLE = 64
 _n_threads = ContextVar('n_threads', default=1)
@@ -82,15 +82,35 @@ def _over_bands(function, bands):
     if n_threads <= 1:
         yield from map(function, bands)
         return
+    numbers, results = iter(range(len(bands))), {}
 
-    def run(band):
+    def look(number):
         _n_threads.set(1)
-        return function(band)
+        results[number] = function(bands[number])
 
-    with ThreadPoolExecutor(n_threads) as pool:
-        # what numpy is to do about overflows is part of the context
-        starts = [copy_context().run for _ in bands]
-        yield from pool.map(lambda start, band: start(run, band), starts, bands)
+    def look_at_all():
+        for number in numbers:
+            look(number)
+
+    # what numpy is to do about overflows is part of the context
+    here, *contexts = (copy_context() for _ in range(n_threads))
+    # This thread is one of them: to wake another one for each band, and this one for
+    # each result, takes as long as to look at a band.
+    with ThreadPoolExecutor(n_threads - 1) as pool:
+        others = [pool.submit(context.run, look_at_all) for context in contexts]
+        try:
+            for number in range(len(bands)):
+                while number not in results:
+                    following = next(numbers, None)
+                    if following is not None:
+                        here.run(look, following)
+                        continue
+                    for one in others:
+                        one.result()
+                yield results.pop(number)
+        finally:
+            for _ in numbers:
+                pass  # after an error nothing more is looked at
 
 
 class NeedsWhole(Exception):

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy import ndimage
 
 from bgrem.sky.bands import CACHED, Measurement, each_band, measure
 from bgrem.sky.maps import MeshMap, interpolate_mesh
@@ -41,7 +40,7 @@ _MOST_DIFFERENCE = 7.0
 _N_CORRELATIONS = 6  # lags; at the last two there is sky, but no noise in common
 _MIN_SIGNIFICANCE = 3.0  # of a correlation, in its standard deviation
 _MAX_SAMPLE = 2**18  # pixels, enough for all of these
-_MOST_BOXES = 2**16  # whose surroundings are looked at at once
+_MOST_BOXES = 2**14  # whose surroundings are looked at at once
 # What is left in a box of the light of its stars may be this part of it.
 _DOUBT = 0.1
 # Light that is above this everywhere in squares of 16 px, in units of the noise, is
@@ -474,7 +473,10 @@ def _join_lines(bands):
     columns, rows = zip(*bands, strict=True)
     return (
         [np.concatenate(images) for images in zip(*columns, strict=True)],
-        [np.concatenate(images, axis=1) for images in zip(*rows, strict=True)],
+        [
+            np.ascontiguousarray(np.concatenate(images, axis=1))
+            for images in zip(*rows, strict=True)
+        ],
     )
 
 
@@ -574,22 +576,33 @@ def _extended_light(light, box):
     width = max(_EXTENDED // box, 1)
     light = _open(light, width)
     light = np.where(np.isfinite(light), np.maximum(light, 0), 0)
-    result = ndimage.maximum_filter(light, 2 * _BORDER + 1, mode='nearest')
+    result = _over_windows(light, 2 * _BORDER + 1, np.maximum, _BORDER)
     while (light > _FAINTEST).any() and 2 * width <= _LARGEST:
         width *= 2
         light = _open(light, width)
         border = int(_OUTSKIRTS * width)
-        wider = ndimage.maximum_filter(light, 2 * border + 1, mode='nearest')
+        wider = _over_windows(light, 2 * border + 1, np.maximum, border)
         result = np.maximum(result, wider)
     return result
 
 
 def _open(light, width):
     """Return what is left of light in squares that it fills (a grey opening)."""
-    light = ndimage.minimum_filter(light, width, mode='nearest')
     # of an even width the windows lie off the middle, once to either side
-    origin = -1 if width % 2 == 0 else 0
-    return ndimage.maximum_filter(light, width, mode='nearest', origin=origin)
+    light = _over_windows(light, width, np.minimum, width // 2)
+    return _over_windows(light, width, np.maximum, (width - 1) // 2)
+
+
+def _over_windows(values, width, combine, before):
+    """Combine the values in a square about each, as `ndimage.maximum_filter` does."""
+    for axis in (0, 1):
+        beyond = [(before, width - 1 - before), (0, 0)]
+        values, reach = np.pad(values.swapaxes(0, axis), beyond, mode='edge'), 1
+        while reach < width:
+            step = min(reach, width - reach)
+            values, reach = combine(values[:-step], values[step:]), reach + step
+        values = values.swapaxes(0, axis)
+    return values
 
 
 def _noise_ratio(square, n_pixels):

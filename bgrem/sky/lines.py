@@ -162,7 +162,11 @@ def _levels(values, axis):
     """Return medians, NaN where too few of the values are there."""
     there = np.isfinite(values)
     if there.all():
-        return np.median(values, axis=axis)
+        # to sort so few numbers takes a tenth of the time of `numpy.median`
+        ordered = np.array(np.moveaxis(values, axis, -1), order='C')
+        ordered.sort(axis=-1)
+        n = ordered.shape[-1]
+        return (ordered[..., (n - 1) // 2] + ordered[..., n // 2]) / 2
     enough = np.mean(there, axis=axis) >= _MIN_PART
     return np.where(enough, _median(values, axis), np.nan)
 

@@ -11,7 +11,13 @@ from copy import copy
 import numpy as np
 from scipy.ndimage import distance_transform_edt, median_filter
 
-from bgrem.sky.bands import Measurement, NeedsWhole, each_band, split_rows
+from bgrem.sky.bands import (
+    CACHED,
+    Measurement,
+    NeedsWhole,
+    each_band,
+    split_rows,
+)
 from bgrem.sky.depth_steps import DepthSteps
 from bgrem.sky.lines import common_levels, find_lines, profiles, strips_of
 from bgrem.sky.mesh import LAG, box_centers, find_quantum, measure_boxes, mesh_edges
@@ -19,7 +25,6 @@ from bgrem.sky.normalization import Normalization
 
 __all__ = ['LocalMaps', 'NormalizationMeasurement']
 
-_ROWS = 64  # of an image that are interpolated at once
 _SAMPLE = 2**18  # pixels that tell the steps of discrete data
 # The medians of data in steps of more than this part of the noise jump.
 _COARSE = 0.3
@@ -349,12 +354,11 @@ def _interpolate(values, edges, dtype, rows, *, extrapolate):
     wide, y_part = wide.astype(dtype), y_part[:, None].astype(dtype)
     image = np.empty((len(y_part), wide.shape[1]), dtype=dtype)
 
-    def fill(start):
-        some = np.s_[start : start + _ROWS]
+    def fill(some):
         np.multiply(wide[y_lower[some]], 1 - y_part[some], out=image[some])
         image[some] += wide[y_upper[some]] * y_part[some]
 
-    each_band(fill, range(0, len(image), _ROWS))
+    each_band(fill, split_rows(image.shape, n_pixels=CACHED))
     return image
 
 

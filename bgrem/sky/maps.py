@@ -104,7 +104,7 @@ class MeshMap:
         else:
             coefficients = np.pad(coefficients, _REACH, mode='symmetric')
         self._coefficients, self._middle = coefficients, middle
-        self._limits = low, high
+        self._limits = self.dtype.type(low), self.dtype.type(high)
 
     def part(self, rows=None, columns=None):
         """
@@ -138,15 +138,27 @@ class MeshMap:
         # along the rows there is less to do before there are many
         windows = sliding_window_view(values, 2 * _REACH + 1, axis=1)
         values = (windows @ x_weights).reshape(len(windows), -1)[:, first[1]]
-        image = _over_rows(y_weights, values, first[0])
-        image += self._middle
-        return np.clip(image, *self._limits, out=image).astype(self.dtype, copy=False)
+        shape = [one.stop - one.start for one in slices]
+        image = np.empty(shape, self.dtype)
+        with np.errstate(over='ignore'):  # beyond the limits
+            for some, piece in _over_rows(y_weights, values, first[0]):
+                np.add(piece, self._middle, out=image[some], casting='same_kind')
+        return np.clip(image, *self._limits, out=image)
 
 
 def _over_rows(weights, values, rows):
-    """Sum the splines along y in some rows, counted from those of the first box."""
-    image = np.empty((rows.stop - rows.start, values.shape[1]))
+    """
+    Yield the sums of the splines along y, piece by piece.
+
+    That is for some rows, counted from those of the first box, which of them, and their
+    sums.
+    """
     size = weights.shape[1]
+    if size <= _MOST_ROWS:
+        windows = sliding_window_view(values, 2 * _REACH + 1, axis=0).swapaxes(1, 2)
+        pieces = (weights.T @ windows).reshape(-1, values.shape[1])
+        yield slice(None), pieces[rows]
+        return
     # Boxes may be far higher than the part. Of each whole pieces are made, or rounding
     # would depend on the part.
     for number in range(len(values) - 2 * _REACH):
@@ -156,11 +168,8 @@ def _over_rows(weights, values, rows):
             first, last = max(start, rows.start), min(stop, rows.stop)
             if first < last:
                 some = weights[:, start - number * size : stop - number * size]
-                piece = some.T @ window
-                image[first - rows.start : last - rows.start] = piece[
-                    first - start : last - start
-                ]
-    return image
+                piece = (some.T @ window)[first - start : last - start]
+                yield slice(first - rows.start, last - rows.start), piece
 
 
 def _spline_coefficients(values, axis, is_linear):

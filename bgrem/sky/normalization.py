@@ -7,7 +7,7 @@ Numpy and scipy only.
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from bgrem.sky.bands import each_band
+from bgrem.sky.bands import CACHED, each_band, split_rows
 
 __all__ = ['LARGEST', 'MARGIN', 'Normalization']
 
@@ -19,7 +19,6 @@ _GAP_SIGMA = 1.0
 _GAP_WEIGHT = 0.05
 #: So far, in pixels, what is hidden is told by what is about it.
 MARGIN = 8
-_ROWS = 64  # of an image that are scaled at once
 
 
 class Normalization:
@@ -101,8 +100,7 @@ class Normalization:
             image[area] = _noise_at(y + first_row, x)
             gap = ~visible & ~area
 
-        def fill(start):
-            rows = np.s_[start : start + _ROWS]
+        def fill(rows):
             np.divide(
                 data[rows] - self._center_of(rows),
                 self.scale[rows],
@@ -114,7 +112,7 @@ class Normalization:
 
         with np.errstate(over='ignore'):
             # some rows at a time: what lies between is as large as they are
-            each_band(fill, range(0, len(image), _ROWS))
+            each_band(fill, split_rows(image.shape, n_pixels=CACHED))
         if gap is not None and gap.any():
             weight = gaussian_filter(visible.astype(np.float32), _GAP_SIGMA)
             mean = gaussian_filter(np.where(visible, image, 0), _GAP_SIGMA)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bgrem.sky.bands import each_band
 from bgrem.sky.maps import MeshMap
 
 __all__ = ['BoxMeans', 'Surface', 'fit_surface', 'sum_triangle']
@@ -251,9 +250,12 @@ def _refine(means, surface, width, correlation):
         return is_changed
 
     bands = _bands(shape)
-    each_band(fit, bands)
+    # one after the other: threads would wait for each other at each of many small steps
+    for rows in bands:
+        fit(rows)
     told = _believe(sums, side, common, wider)
-    if not any(each_band(add, bands)):
+    is_changed = [add(rows) for rows in bands]
+    if not any(is_changed):
         return None
     level = np.empty(shape)
     for rows in bands:
@@ -312,7 +314,7 @@ def _believe(sums, side, common, wider):
         )
         return np.maximum(total, 0)
 
-    both, power, scatter, noise, typical, total = each_band(around, sums)
+    both, power, scatter, noise, typical, total = map(around, sums)
     # what a prediction misses has lost about as much of the noise
     both -= common / (1 - common) * scatter
     excess = scatter / np.where(noise > 0, noise, 1)
@@ -401,16 +403,19 @@ def sum_triangle(values, width):
     of two windows has beyond it is lost to the second.
     """
     half = width // 2
-    for before, after in ((half, half - 1), (half - 1, half)):
+    n_rows, n_columns = values.shape[-2:]
+    for before in (half, half - 1):
         # a triangle is what two windows make of each other
-        padded = np.pad(values, [(before, after)] * 2)
-        values = _slide(_slide(padded, width).T, width).T
+        shape = *values.shape[:-2], n_rows + width - 1, n_columns + width - 1
+        padded = np.zeros(shape, values.dtype)
+        padded[..., before : before + n_rows, before : before + n_columns] = values
+        values = _slide(_slide(padded, width, -2), width, -1)
     return values / width**2
 
 
-def _slide(values, width):
-    """Sum along the first axis over all windows that are so wide."""
-    reach = 1
+def _slide(values, width, axis):
+    """Sum along an axis over all windows that are so wide."""
+    values, reach = values.swapaxes(0, axis), 1
     while reach < width:
         # of windows that lie side by side, or overlap by none
         factor = 2 if width // reach % 2 == 0 else width // reach
@@ -419,7 +424,7 @@ def _slide(values, width):
         for k in range(2, factor):
             total += values[k * reach : n + k * reach]
         values, reach = total, reach * factor
-    return values
+    return values.swapaxes(0, axis)
 
 
 def _sum_pairs(values):
