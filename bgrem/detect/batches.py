@@ -12,6 +12,8 @@ from astropy.utils import lazyproperty
 from photutils.geometry import circular_overlap_grid, elliptical_overlap_grid
 from photutils.segmentation import SourceCatalog
 
+from bgrem.detect.late import LateImage, ShapeImage
+
 __all__ = ['BatchedCatalog', 'Catalog']
 
 _KRON_SCALE = 6.0  # of the ellipse in which a Kron radius is measured
@@ -29,6 +31,12 @@ class BatchedCatalog(SourceCatalog):
     *args, **kwargs
         As for `~photutils.segmentation.SourceCatalog`.
     """
+
+    def _validate_array(self, array, name, *, shape=True):
+        # of what is made where it is looked at there is no array
+        if isinstance(array, (LateImage, ShapeImage)):
+            return array
+        return super()._validate_array(array, name, shape=shape)
 
     @lazyproperty
     def _places(self):
@@ -49,13 +57,19 @@ class BatchedCatalog(SourceCatalog):
     @lazyproperty
     def _good_places(self):
         """The same, of those that are not masked."""
-        good = np.isfinite(self._data)
+        place = np.concatenate(self._places)
+        good = np.isfinite(self._data.ravel()[place])
         if self._mask is not None:
-            good &= ~self._mask
-        good = good.ravel()
+            good &= ~self._mask.ravel()[place]
         if good.all():
             return self._places
-        return [place[good[place]] for place in self._places]
+        ends = np.cumsum([one.size for one in self._places])
+        return [
+            one[is_good]
+            for one, is_good in zip(
+                self._places, np.split(good, ends[:-1]), strict=True
+            )
+        ]
 
     @lazyproperty
     def _all_masked(self):
@@ -66,10 +80,11 @@ class BatchedCatalog(SourceCatalog):
         """Return the values of the segments, NaN for those that are all masked."""
         if image is None:
             return self._null_objects
-        image = image.ravel()
+        ends = np.cumsum([place.size for place in self._good_places])
+        values = image.ravel()[np.concatenate(self._good_places)]
         return [
-            image[place] if place.size else np.array([np.nan])
-            for place in self._good_places
+            one if one.size else np.array([np.nan])
+            for one in np.split(values, ends[:-1])
         ]
 
     # What follows is soon made again, and would be as large as images.

@@ -13,6 +13,7 @@ __all__ = [
     'highest_pixels',
     'highest_values',
     'open_disc',
+    'renumber',
     'spread',
     'widen',
 ]
@@ -22,6 +23,7 @@ _TRUNCATE = 4.0  # standard deviations of a Gaussian
 DISC = np.hypot(*np.indices((7, 7)) - 3) < 3.5
 _RECTANGLES = (3, 7), (5, 5), (7, 3)
 _MAX_CHUNK = 1_000_000  # pixels of the windows held at once
+_ROWS = 64  # of an image that are renumbered at once
 
 
 def highest_values(image, labels, n_labels):
@@ -111,6 +113,23 @@ def curvatures(image, y, x, scale):
         ):
             result[k, part] = np.einsum('nij,j->ni', window, of_x) @ of_y
     return result
+
+
+def renumber(labels, numbers):
+    """
+    Give segments other numbers, in place.
+
+    Parameters
+    ----------
+    labels : 2D `~numpy.ndarray` of int
+        The segments, 0 elsewhere.
+    numbers : 1D `~numpy.ndarray` of int
+        For each label its new one, for 0 too.
+    """
+    # as an index labels are twice as large as an image
+    for start in range(0, len(labels), _ROWS):
+        rows = slice(start, start + _ROWS)
+        labels[rows] = numbers[labels[rows]]
 
 
 def open_disc(region):

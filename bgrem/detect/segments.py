@@ -15,7 +15,7 @@ from bgrem.checks import as_number
 from bgrem.detect.deblend import deblend_region
 from bgrem.detect.hierarchy import find_hidden_cores, image_width
 from bgrem.detect.peaks import find_peaks
-from bgrem.detect.pixels import DISC, open_disc, spread
+from bgrem.detect.pixels import DISC, open_disc, renumber, spread
 
 __all__ = ['check_n_pixels', 'detection_mask', 'segment']
 
@@ -111,8 +111,7 @@ def segment(
     labels = _label_sources(source, peaks, rms, footprint, mask, width)
     if not deblend:
         labels, _ = ndimage.label(labels > 0, structure=_EIGHT_CONNECTED)
-    labels = _drop_small(labels, n_pixels)
-    if not labels.any():
+    if not _drop_small(labels, n_pixels):
         msg = (
             'No sources were found. Try lowering the threshold or raising the '
             'false_discovery_rate.'
@@ -211,7 +210,11 @@ def _source_region(is_seen, y, x, footprint, mask):
 
 
 def _drop_small(labels, n_pixels):
-    """Drop the labels with fewer pixels and number the rest in reading order."""
+    """
+    Drop the labels with fewer pixels and number the rest in reading order, in place.
+
+    Return how many these are.
+    """
     place = np.flatnonzero(labels)
     label = labels.ravel()[place]
     size = np.bincount(label, minlength=1)
@@ -220,4 +223,5 @@ def _drop_small(labels, n_pixels):
     kept = np.flatnonzero(size >= n_pixels)
     new_label = np.zeros(size.size, dtype=np.int32)
     new_label[kept[np.argsort(first[kept])]] = np.arange(1, kept.size + 1)
-    return new_label[labels]
+    renumber(labels, new_label)
+    return kept.size

@@ -158,7 +158,7 @@ class StreamedImage(SeenImage):
 
     @cached_property
     def _sky(self):
-        """What was measured of its sky."""
+        """Its sky, and what tells where that is beneath the light of galaxies."""
 
         def read(rows):
             one = self.found(rows)
@@ -166,17 +166,23 @@ class StreamedImage(SeenImage):
                 return one.data - one.source, ~one.hidden, one.noise, one.source
 
         measurement = SkyMeasurement(self.job.shape, binning=self.binning)
-        return self.kept(
-            'sky',
-            lambda: self.measured(measurement, read, 'sky'),
-        )
-
-    @cached_property
-    def sky(self):
-        """Its sky."""
-        return Sky(self.job, self._sky, self.unit, self._known[0])
+        measured = self.kept('sky', lambda: self.measured(measurement, read, 'sky'))
+        sky = Sky(self.job, measured, self.unit, self._known[0])
+        measured.result = None  # of small boxes it is larger than an image
+        return sky, measured.beneath
 
     @property
+    def sky(self):
+        """Its sky."""
+        return self._sky[0]
+
+    def forget_sky(self):
+        """
+        Forget the sky, which is a file of the work, once all maps are written.
+        """
+        vars(self).pop('_sky', None)
+
+    @cached_property
     def meta(self):
         """How its maps were made."""
         if self.whole is not None:
@@ -250,7 +256,7 @@ class StreamedImage(SeenImage):
         data, _ = self.read(rows)
         unit = self.job.dtype.type(self.unit)
         maps = data - level, level, noise, found.source * unit, found.probability
-        bits = HIDDEN * found.hidden + LARGE * self._sky.beneath(rows)
+        bits = HIDDEN * found.hidden + LARGE * self._sky[1](rows)
         return maps, bits.astype(np.uint8)
 
     @property
