@@ -7,6 +7,9 @@ filter all of it for its values at a few pixels. Numpy only.
 
 import numpy as np
 
+from bgrem.sky.bands import CACHED, split_rows
+from bgrem.sky.bands import widen as widen_rows
+
 __all__ = [
     'DISC',
     'curvatures',
@@ -23,7 +26,6 @@ _TRUNCATE = 4.0  # standard deviations of a Gaussian
 DISC = np.hypot(*np.indices((7, 7)) - 3) < 3.5
 _RECTANGLES = (3, 7), (5, 5), (7, 3)
 _MAX_CHUNK = 1_000_000  # pixels of the windows held at once
-_ROWS = 64  # of an image that are renumbered at once
 
 
 def highest_values(image, labels, n_labels):
@@ -127,8 +129,7 @@ def renumber(labels, numbers):
         For each label its new one, for 0 too.
     """
     # as an index labels are twice as large as an image
-    for start in range(0, len(labels), _ROWS):
-        rows = slice(start, start + _ROWS)
+    for rows in split_rows(labels.shape, n_pixels=CACHED):
         labels[rows] = numbers[labels[rows]]
 
 
@@ -146,14 +147,18 @@ def open_disc(region):
     opened : 2D `~numpy.ndarray` of bool
         As that of `scipy.ndimage.binary_opening`.
     """
-    # what erodes it, then what dilates it again
-    for combine in (np.logical_and, np.logical_or):
-        padded = np.pad(region, len(DISC) // 2)
-        first, *others = (_slide(padded, combine, *sides) for sides in _RECTANGLES)
-        for other in others:
-            combine(first, other, out=first)
-        region = first
-    return region
+    opened = np.empty_like(region)
+    for rows in split_rows(region.shape):
+        near = widen_rows(rows, len(DISC) - 1, len(region))
+        part = region[near]
+        # what erodes it, then what dilates it again
+        for combine in (np.logical_and, np.logical_or):
+            padded = np.pad(part, len(DISC) // 2)
+            part, *others = (_slide(padded, combine, *sides) for sides in _RECTANGLES)
+            for other in others:
+                combine(part, other, out=part)
+        opened[rows] = part[rows.start - near.start :][: rows.stop - rows.start]
+    return opened
 
 
 def widen(region):

@@ -176,8 +176,7 @@ def _label_sources(source, peaks, rms, footprint, mask, width=None):
     hidden_y, hidden_x = find_hidden_cores(source, rms, y, x, width, mask)
     y, x = np.append(y, hidden_y), np.append(x, hidden_x)
     sigma = _FOOTPRINT_SIGMA * min(1, _FOOTPRINT_WIDTH / width)
-    is_seen = source > sigma * np.asarray(rms)
-    region = _source_region(is_seen, y, x, footprint, mask)
+    region = _source_region(source > sigma * np.asarray(rms), y, x, footprint, mask)
     if y.size == 0:
         return region.astype(np.int32)
     return deblend_region(region, source, rms, y, x, width=width)
@@ -190,11 +189,14 @@ def _source_region(is_seen, y, x, footprint, mask):
     region = ndimage.binary_propagation(
         markers, structure=_EIGHT_CONNECTED, mask=is_seen | markers
     )
+    del markers
     # Threads and strips of light that is barely seen are not part of what they touch.
     # An opening would take small sources with them.
-    wide = open_disc(region)
-    region &= wide | spread(y, x, _NEAR, is_seen.shape)
-    region |= spread(y, x, _MINIMAL_FOOTPRINT, is_seen.shape)
+    near = spread(y, x, _NEAR, region.shape)
+    near |= open_disc(region)
+    region &= near
+    del near
+    region |= spread(y, x, _MINIMAL_FOOTPRINT, region.shape)
     if footprint is not None:
         footprint = np.asarray(footprint, dtype=bool)
         if footprint.ndim != 2 or not footprint.any():

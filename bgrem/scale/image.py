@@ -12,7 +12,14 @@ from astropy.utils.exceptions import AstropyUserWarning
 from bgrem.pipeline import describe
 from bgrem.scale.errors import ScaledMaps, refine_scale
 from bgrem.scale.seen import BinnedImage, SeenImage
-from bgrem.scale.steps import Job, Sky, as_float, choose_binning, float_dtype
+from bgrem.scale.steps import (
+    Job,
+    Sky,
+    as_float,
+    choose_binning,
+    float_dtype,
+    sky_meshes,
+)
 from bgrem.sky.bands import NeedsWhole, split_rows
 from bgrem.sky.boxes import SkyMeasurement
 from bgrem.sky.units import error_in_unit
@@ -167,9 +174,9 @@ class StreamedImage(SeenImage):
 
         measurement = SkyMeasurement(self.job.shape, binning=self.binning)
         measured = self.kept('sky', lambda: self.measured(measurement, read, 'sky'))
-        sky = Sky(self.job, measured, self.unit, self._known[0])
-        measured.result = None  # of small boxes it is larger than an image
-        return sky, measured.beneath
+        meshes = sky_meshes(self.job, measured.result, self.unit, self._known[0])
+        measured.result = None
+        return Sky(self.job, *meshes), measured.beneath
 
     @property
     def sky(self):

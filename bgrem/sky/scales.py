@@ -255,7 +255,8 @@ def _refine(means, surface, width, correlation):
     told = _believe(sums, side, common, wider)
     if not any(each_band(add, bands)):
         return None
-    level = np.empty(shape)
+    # boxes are many: a surface on the same ones, which nobody else has, is replaced
+    level = surface.level if isinstance(surface, Surface) else np.empty(shape)
     for rows in bands:
         np.add(surface.rows(rows)[0], line[rows], out=level[rows])
     return level, spread
