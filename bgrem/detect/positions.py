@@ -177,16 +177,19 @@ def measure_positions(
     radius = np.where(np.isfinite(core_fwhm), core_fwhm, width) * _WINDOW_RADIUS / 2
     options = {'usable': usable, 'neighbours': neighbours}
     flat = np.empty_like(source, dtype=np.result_type(data, source))
+    (middle, columns), rest = _middle(data.shape), []
     for rows in split_rows(flat.shape):
-        _, sky = _residual(data, source, usable, width, rows)
+        residual, sky = _residual(data, source, usable, width, rows)
         np.subtract(data[rows], sky, out=flat[rows])
+        residual -= sky
+        first, last = (max(n - rows.start, 0) for n in (middle.start, middle.stop))
+        rest.append(residual[first:last, columns].copy())
     windowed = windowed_positions(flat, labels, index, start, radius, **options)
-    del flat  # as large as the image
+    del flat, residual, sky  # as large as the image, or a part of it
     of_noise = window_errors(source, error, labels, index, start, radius, **options)
     if whole is None:
-        covariance = noise_around(
-            data, source=source, noise=noise, usable=usable, width=width
-        )
+        rest = np.concatenate(rest)
+        covariance = _covariance(rest, source, noise, usable)
     else:
         covariance = whole.covariance
     if covariance is not None:
@@ -305,23 +308,31 @@ def noise_around(data, *, source, noise, usable, width):
     covariance : 2D `~numpy.ndarray` or `None`
         As of `bgrem.sky.noise.noise_covariance`; `None` where too few pixels tell it.
     """
-    rows, columns = middle = middle_of(data.shape, MAX_SIDE + 2 * BRIGHT_MARGIN)
-    residual, sky = (
-        one[:, columns] for one in _residual(data, source, usable, width, rows)
-    )
-    source, noise, usable = (one[middle] for one in (source, noise, usable))
-    source = _known(source, usable)
-    clean = usable & (noise > 0) & away_from_sources(source, noise)
-    if np.count_nonzero(clean) <= _MIN_CLEAN:
-        return None
-    residual = residual - sky
-    residual = np.divide(residual, noise, out=np.zeros_like(residual), where=clean)
-    return noise_covariance(residual, clean, _NOISE_REACH)
+    rows, columns = _middle(data.shape)
+    residual, sky = _residual(data, source, usable, width, rows)
+    return _covariance((residual - sky)[:, columns], source, noise, usable)
 
 
 def _known(image, usable):
     """Return an image with 0 where it is not usable."""
     return image if usable.all() else np.where(usable, image, 0)
+
+
+def _middle(shape):
+    """Return where in an image the noise is looked at."""
+    return middle_of(shape, MAX_SIDE + 2 * BRIGHT_MARGIN)
+
+
+def _covariance(residual, source, noise, usable):
+    """Return what `noise_around` does, given the residual in the middle."""
+    middle = _middle(source.shape)
+    source, noise, usable = (one[middle] for one in (source, noise, usable))
+    source = _known(source, usable)
+    clean = usable & (noise > 0) & away_from_sources(source, noise)
+    if np.count_nonzero(clean) <= _MIN_CLEAN:
+        return None
+    residual = np.divide(residual, noise, out=np.zeros_like(residual), where=clean)
+    return noise_covariance(residual, clean, _NOISE_REACH)
 
 
 def _residual(data, source, usable, width, rows):
