@@ -167,13 +167,16 @@ def _join_pieces(cells, labels, source, peak_y, peak_x):
     from skimage.measure import label
 
     own = labels[peak_y, peak_x] == np.arange(1, len(peak_y) + 1)
-    at_peak = np.zeros(labels.shape, dtype=bool)
-    at_peak[peak_y[own], peak_x[own]] = True
+    peak_y, peak_x = peak_y[own], peak_x[own]
     for box, inside in cells:
+        rows, columns = box
+        here = (peak_y >= rows.start) & (peak_y < rows.stop)
+        here &= (peak_x >= columns.start) & (peak_x < columns.stop)
+        at_peaks = peak_y[here] - rows.start, peak_x[here] - columns.start
         segments = np.where(inside, labels[box], 0)
         pieces = label(segments, connectivity=2)
         is_loose = np.ones(pieces.max() + 1, dtype=bool)
-        is_loose[pieces[at_peak[box] & inside]] = False
+        is_loose[pieces[at_peaks]] = False
         is_loose[0] = False
         if is_loose.any():
             loose = is_loose[pieces]
