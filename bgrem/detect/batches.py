@@ -215,7 +215,9 @@ class BatchedCatalog(SourceCatalog):
         flux, flux_err = np.full((2, self.n_labels), np.nan)
         boxes, is_held = self._boxes(*shape[:2], *_extent(*shape[2:]))
         is_held &= ~self._all_masked
-        images = [self._data] if self._error is None else [self._data, self._error]
+        images = [np.asarray(self._data)]
+        if self._error is not None:
+            images.append(self._error)
         for part in _chunks(boxes, shape[:2], np.flatnonzero(is_held)):
             windows = _Windows(self, part, shape[:2, part], boxes[part])
             (light, *noise), good = windows.take(images)
@@ -253,9 +255,10 @@ class BatchedCatalog(SourceCatalog):
         boxes, is_held = self._boxes(*center, *_extent(*sides, theta))
         is_held &= ~self._all_masked & ~(is_point & (least <= 0))
         radius = np.full(self.n_labels, np.nan)
+        data = np.asarray(self._data)  # made once, not for each source
         for part in _chunks(boxes, center, np.flatnonzero(is_held)):
             windows = _Windows(self, part, center[:, part], boxes[part])
-            (light,), good = windows.take([self._data], background=False)
+            (light,), good = windows.take([data], background=False)
             xx, xy, yy = (values[part, None, None] for values in ellipse)
             dx, dy = windows.offset
             distance2 = xx * dx**2 + xy * (dx * dy) + yy * dy**2
@@ -309,10 +312,11 @@ class BatchedCatalog(SourceCatalog):
         center = np.array([self._x_centroid, self._y_centroid])
         boxes, is_held = self._boxes(*center, largest, largest)
         is_held &= np.isfinite(kron_flux) & (kron_flux != 0)
-        height, width = self._data.shape
+        data = np.asarray(self._data)
+        height, width = data.shape
         for part in _chunks(boxes, center, np.flatnonzero(is_held)):
             windows = _Windows(self, part, center[:, part], boxes[part])
-            (light,), _ = windows.take([self._data])
+            (light,), _ = windows.take([data])
             found = []
             for n, row in enumerate(part):
                 left, right, bottom, top = boxes[row]
