@@ -21,6 +21,7 @@ from bgrem.detect.discovery import (
     choose_threshold,
 )
 from bgrem.detect.kind import find_doubts
+from bgrem.detect.late import LateImage
 from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks
 from bgrem.detect.segments import check_n_pixels, detection_mask, segment
 from bgrem.finder import SourceDetector
@@ -349,7 +350,7 @@ class DetectionMixin:
             )
         if segmentation_image is None:
             return None
-        background = self._in_double(self.background)
+        background = self._late_background()
         if measured is not None:
             values, errors, unusable, background = measured
             measured = values, errors, unusable | image.unusable
@@ -492,6 +493,15 @@ class DetectionMixin:
             return image.exposure
         return image.exposure << image.exposure_unit
 
+    def _late_background(self):
+        """Return the sky for a catalogue, which may not look at it."""
+
+        def make():
+            background = self._in_double(self.background)
+            return getattr(background, 'value', background)
+
+        return LateImage(make, self._source.shape, self._image.unit)
+
     def _in_double(self, values):
         """Return values whose squares float32 may not hold as float64."""
         return values.astype(float) if self._size != 1 else _large_in_double(values)
@@ -602,7 +612,8 @@ def _known_error(image, error, effective_gain):
 
 def _large_in_double(values):
     """Return values of which some have no square in float32 as float64."""
-    largest = np.nanmax(np.abs(u.Quantity(values).value), initial=0)
+    plain = getattr(values, 'value', values)
+    largest = max(np.nanmax(plain, initial=0), -np.nanmin(plain, initial=0))
     return values if largest < _LARGEST_SINGLE else values.astype(float)
 
 
@@ -628,10 +639,8 @@ def _other_image(data, shape, error, effective_gain):
     background = rms = None
     if isinstance(data, DetectionMixin):
         image = data._image
-        values, background, rms = (
-            data._in_double(one)
-            for one in (data.subtract(), data.background, data.background_rms)
-        )
+        background = data._late_background()
+        values, rms = map(data._in_double, (data.subtract(), data.background_rms))
     else:
         image = parse_image(data)
         values = _large_in_double(image.data)

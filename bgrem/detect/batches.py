@@ -12,6 +12,8 @@ from astropy.utils import lazyproperty
 from photutils.geometry import circular_overlap_grid, elliptical_overlap_grid
 from photutils.segmentation import SourceCatalog
 
+from bgrem.detect.late import LateImage, ShapeImage
+
 __all__ = ['BatchedCatalog', 'Catalog']
 
 _KRON_SCALE = 6.0  # of the ellipse in which a Kron radius is measured
@@ -29,6 +31,12 @@ class BatchedCatalog(SourceCatalog):
     *args, **kwargs
         As for `~photutils.segmentation.SourceCatalog`.
     """
+
+    def _validate_array(self, array, name, *, shape=True):
+        # of what is made where it is looked at there is no array
+        if isinstance(array, (LateImage, ShapeImage)):
+            return array
+        return super()._validate_array(array, name, shape=shape)
 
     @lazyproperty
     def _places(self):
@@ -49,13 +57,19 @@ class BatchedCatalog(SourceCatalog):
     @lazyproperty
     def _good_places(self):
         """The same, of those that are not masked."""
-        good = np.isfinite(self._data)
+        place = np.concatenate(self._places)
+        good = np.isfinite(self._data.ravel()[place])
         if self._mask is not None:
-            good &= ~self._mask
-        good = good.ravel()
+            good &= ~self._mask.ravel()[place]
         if good.all():
             return self._places
-        return [place[good[place]] for place in self._places]
+        ends = np.cumsum([one.size for one in self._places])
+        return [
+            one[is_good]
+            for one, is_good in zip(
+                self._places, np.split(good, ends[:-1]), strict=True
+            )
+        ]
 
     @lazyproperty
     def _all_masked(self):
@@ -66,10 +80,11 @@ class BatchedCatalog(SourceCatalog):
         """Return the values of the segments, NaN for those that are all masked."""
         if image is None:
             return self._null_objects
-        image = image.ravel()
+        ends = np.cumsum([place.size for place in self._good_places])
+        values = image.ravel()[np.concatenate(self._good_places)]
         return [
-            image[place] if place.size else np.array([np.nan])
-            for place in self._good_places
+            one if one.size else np.array([np.nan])
+            for one in np.split(values, ends[:-1])
         ]
 
     # What follows is soon made again, and would be as large as images.
@@ -200,7 +215,9 @@ class BatchedCatalog(SourceCatalog):
         flux, flux_err = np.full((2, self.n_labels), np.nan)
         boxes, is_held = self._boxes(*shape[:2], *_extent(*shape[2:]))
         is_held &= ~self._all_masked
-        images = [self._data] if self._error is None else [self._data, self._error]
+        images = [np.asarray(self._data)]
+        if self._error is not None:
+            images.append(self._error)
         for part in _chunks(boxes, shape[:2], np.flatnonzero(is_held)):
             windows = _Windows(self, part, shape[:2, part], boxes[part])
             (light, *noise), good = windows.take(images)
@@ -238,9 +255,10 @@ class BatchedCatalog(SourceCatalog):
         boxes, is_held = self._boxes(*center, *_extent(*sides, theta))
         is_held &= ~self._all_masked & ~(is_point & (least <= 0))
         radius = np.full(self.n_labels, np.nan)
+        data = np.asarray(self._data)  # made once, not for each source
         for part in _chunks(boxes, center, np.flatnonzero(is_held)):
             windows = _Windows(self, part, center[:, part], boxes[part])
-            (light,), good = windows.take([self._data], background=False)
+            (light,), good = windows.take([data], background=False)
             xx, xy, yy = (values[part, None, None] for values in ellipse)
             dx, dy = windows.offset
             distance2 = xx * dx**2 + xy * (dx * dy) + yy * dy**2
@@ -294,10 +312,11 @@ class BatchedCatalog(SourceCatalog):
         center = np.array([self._x_centroid, self._y_centroid])
         boxes, is_held = self._boxes(*center, largest, largest)
         is_held &= np.isfinite(kron_flux) & (kron_flux != 0)
-        height, width = self._data.shape
+        data = np.asarray(self._data)
+        height, width = data.shape
         for part in _chunks(boxes, center, np.flatnonzero(is_held)):
             windows = _Windows(self, part, center[:, part], boxes[part])
-            (light,), _ = windows.take([self._data])
+            (light,), _ = windows.take([data])
             found = []
             for n, row in enumerate(part):
                 left, right, bottom, top = boxes[row]

@@ -167,7 +167,7 @@ def catalog(
         data=plain(sources.data),
         source=sources.source,
         noise=sources.noise,
-        unusable=~sources.usable,
+        unusable=sources.unusable,
         kron_flux=plain(result.kron_flux),
         missing=None if measured is None else measured[2],
         large=large,

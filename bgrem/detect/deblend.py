@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from bgrem.detect.hierarchy import find_owners, star_height, touching
-from bgrem.detect.pixels import highest_pixels, widen
+from bgrem.detect.pixels import highest_pixels, renumber, widen
 
 __all__ = ['deblend_region']
 
@@ -60,7 +60,7 @@ def deblend_region(region, source, noise, peak_y, peak_x, *, width):
     cells = list(_cells(region))
     labels, peak_y, peak_x = _flood(region, cells, source, noise, peak_y, peak_x)
     owners = find_owners(labels, source, noise, peak_y, peak_x, width)
-    labels = owners.astype(np.int32)[labels]
+    renumber(labels, owners)
     star = star_height(source, peak_y, peak_x, width)
     for _ in range(_N_TURNS):
         labels = _return_wings(labels, source, peak_y, peak_x, star)
@@ -99,14 +99,17 @@ def _mark(y, x, region):
     all around it is flooded from above before its turn comes. Of two the first has what
     is beside both.
     """
-    markers = np.zeros(np.array(region.shape) + 2, dtype=np.int32)
     numbers = np.arange(len(y), 0, -1)
-    y, x = np.asarray(y)[::-1] + 1, np.asarray(x)[::-1] + 1
-    # of several the first one is written last
+    y, x = np.asarray(y)[::-1], np.asarray(x)[::-1]
     beside = y[:, np.newaxis] + _DOWN, x[:, np.newaxis] + _ACROSS
-    markers[beside] = numbers[:, np.newaxis]
-    markers[y, x] = numbers
-    return np.where(region, markers[1:-1, 1:-1], 0)
+    y, x = (np.append(one, at) for one, at in zip(beside, (y, x), strict=True))
+    numbers = np.append(numbers.repeat(_DOWN.size), numbers)
+    inside = (y >= 0) & (y < region.shape[0]) & (x >= 0) & (x < region.shape[1])
+    inside[inside] = region[y[inside], x[inside]]
+    markers = np.zeros(region.shape, dtype=np.int32)
+    # of several the first one is written last
+    markers[y[inside], x[inside]] = numbers[inside]
+    return markers
 
 
 def _core(source, y, x):
@@ -164,20 +167,24 @@ def _join_pieces(cells, labels, source, peak_y, peak_x):
     from skimage.measure import label
 
     own = labels[peak_y, peak_x] == np.arange(1, len(peak_y) + 1)
-    at_peak, loose = np.zeros((2, *labels.shape), dtype=bool)
-    at_peak[peak_y[own], peak_x[own]] = True
+    peak_y, peak_x = peak_y[own], peak_x[own]
     for box, inside in cells:
-        pieces = label(np.where(inside, labels[box], 0), connectivity=2)
+        rows, columns = box
+        here = (peak_y >= rows.start) & (peak_y < rows.stop)
+        here &= (peak_x >= columns.start) & (peak_x < columns.stop)
+        at_peaks = peak_y[here] - rows.start, peak_x[here] - columns.start
+        segments = np.where(inside, labels[box], 0)
+        pieces = label(segments, connectivity=2)
         is_loose = np.ones(pieces.max() + 1, dtype=bool)
-        is_loose[pieces[at_peak[box] & inside]] = False
+        is_loose[pieces[at_peaks]] = False
         is_loose[0] = False
-        loose[box] |= is_loose[pieces]
-    if not loose.any():
-        return labels
-    # only what touches the loose pieces can flood them
-    near = widen(loose) & (labels > 0)
-    labels[loose] = 0
-    return _watershed(_cells(near), source, labels)
+        if is_loose.any():
+            loose = is_loose[pieces]
+            labels[box][loose] = 0
+            # only what touches the loose pieces can flood them
+            near = widen(loose) & (segments > 0)
+            _watershed([(box, near)], source, labels)
+    return labels
 
 
 def _return_wings(labels, source, peak_y, peak_x, star):

@@ -5,6 +5,8 @@ What is to be known of a detection before it is trusted: one bit each.
 import numpy as np
 from scipy import ndimage
 
+from bgrem.detect.peaks import connected_parts
+
 __all__ = ['DETECTION_FLAGS', 'decode_detection_flags', 'detection_flags']
 
 #: The bits of ``detection_flags``: value, and what it says.
@@ -130,19 +132,18 @@ def detection_flags(
     """
     labels, index = segmentation_image.data, segmentation_image.labels
     if saturated is None:
-        saturated = _plateaus(labels, index, data, noise, ~unusable)
+        saturated = _plateaus(labels, index, data, noise, unusable)
     masked = unusable if missing is None else unusable | missing
     near_mask = ndimage.binary_dilation(masked, structure=_EIGHT_CONNECTED)
-    border = np.zeros(labels.shape, dtype=bool)
-    border[[0, -1]] = border[:, [0, -1]] = True
+    border = np.concatenate([*labels[[0, -1]], *labels[:, [0, -1]].T])
     hidden, on_other = _on_large(labels, index, positions.position, source, large)
     odds = positions.probability.astype(float)
     change = odds * (1 - odds) * np.expm1(log_odds_shift)
     change /= 1 + odds * np.expm1(log_odds_shift)
     is_set = {
-        'saturated': _holds(labels, index, saturated),
-        'touches_border': _holds(labels, index, border),
-        'masked_pixels': _holds(labels, index, near_mask),
+        'saturated': np.isin(index, labels[saturated]),
+        'touches_border': np.isin(index, border),
+        'masked_pixels': np.isin(index, labels[near_mask]),
         'blended': np.isin(index, _touching(labels)),
         'window_fallback': ~positions.is_windowed,
         'on_large_source': on_other,
@@ -155,11 +156,6 @@ def detection_flags(
     for name, values in is_set.items():
         flags[values] |= DETECTION_FLAGS[name][0]
     return flags
-
-
-def _holds(labels, index, mask):
-    """Return which segments hold a pixel of a mask."""
-    return np.isin(index, np.unique(labels[mask]))
 
 
 def _touching(labels):
@@ -179,21 +175,20 @@ def _touching(labels):
     return np.unique(np.concatenate(found))
 
 
-def _plateaus(labels, index, data, noise, usable):
-    """Return the pixels of the plateaus in bright cores."""
-    place = np.flatnonzero(usable & (labels > 0))
+def _plateaus(labels, index, data, noise, unusable):
+    """Return the pixels of the plateaus in bright cores, along y and x."""
+    place = np.flatnonzero(labels)
+    place = place[~unusable.ravel()[place]]
     own, values = labels.ravel()[place], data.ravel()[place]
     level = np.full(index[-1] + 1, -np.inf, dtype=values.dtype)
     np.maximum.at(level, own, values)
     level = level[own]
     is_flat = level > _PLATEAU_SIGMA * noise.ravel()[place]
     is_flat &= values > (1 - _PLATEAU_DEPTH) * level
-    flat = np.zeros(labels.shape, dtype=bool)
-    flat.ravel()[place[is_flat]] = True
-    parts, _ = ndimage.label(flat, structure=_EIGHT_CONNECTED)
-    parts = parts[flat]
-    flat[flat] = (np.bincount(parts) >= _PLATEAU_PIXELS)[parts]
-    return flat
+    place = place[is_flat]
+    parts = connected_parts(place, labels.shape)
+    is_large = np.bincount(parts) >= _PLATEAU_PIXELS
+    return np.divmod(place[is_large[parts]], labels.shape[1])
 
 
 def _on_large(labels, index, position, source, large):
@@ -206,7 +201,9 @@ def _on_large(labels, index, position, source, large):
     pixel = np.clip(np.floor(np.nan_to_num(position) + 0.5).astype(int), 0, last)
     region = regions[pixel[:, 1], pixel[:, 0]]
     # the large source itself is what has most of the light
-    light = ndimage.sum(np.maximum(source, 0), labels, index)
+    place = np.flatnonzero(labels)
+    light = np.maximum(source.ravel()[place], 0)
+    light = np.bincount(labels.ravel()[place], light)[index]
     order = np.argsort(light, kind='stable')
     owner = np.full(n_regions + 1, -1)
     owner[region[order]] = order

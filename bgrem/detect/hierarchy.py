@@ -122,10 +122,10 @@ def find_hidden_cores(source, noise, y, x, width, mask=None):
             bright, structure=_EIGHT_CONNECTED, iterations=_HOLE, mask=bright | hidden
         )
     labels, n_labels = ndimage.label(joined, structure=_EIGHT_CONNECTED)
+    labels[~bright] = 0
     area = np.bincount(labels[bright], minlength=n_labels + 1)[1:]
-    light = np.where(bright, source, 0)
-    top_y, top_x = highest_pixels(light, labels, n_labels)
-    height = light[top_y, top_x]
+    top_y, top_x = highest_pixels(source, labels, n_labels)
+    height = source[top_y, top_x]
     at_peaks = np.zeros(n_labels + 1)
     np.maximum.at(at_peaks, labels[y, x], source[y, x])
     rim = hidden.copy()
@@ -176,8 +176,10 @@ def find_owners(labels, source, noise, y, x, width):
     parent, level = owners.copy(), np.full(height.size, -np.inf)
     parent[first[order]], level[first[order]] = second[order], saddle[order]
 
-    seen = labels[source > _SEEN * np.asarray(noise)]
-    noise = np.append(1.0, np.broadcast_to(noise, source.shape)[y, x])
+    noise = np.broadcast_to(noise, source.shape)
+    inside = labels > 0
+    seen = labels[inside][source[inside] > _SEEN * noise[inside]]
+    noise = np.append(1.0, noise[y, x])
     area = np.bincount(seen, minlength=height.size) / width**2
     # Where it stands out of the noise and of the light beneath, it is never tested.
     candidates = np.flatnonzero((parent != owners) & (level > _MERGED * height))

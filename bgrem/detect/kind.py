@@ -16,6 +16,7 @@ from bgrem.detect.peaks import peak_roundness
 from bgrem.sky.counts import sparse_step
 from bgrem.sky.mesh import LAG, measure_mesh
 from bgrem.sky.noise import away_from_sources
+from bgrem.sky.windows import middle_of
 
 __all__ = ['find_doubts', 'sky_structure']
 
@@ -96,15 +97,17 @@ def find_doubts(
     part = np.count_nonzero(clean) / max(np.count_nonzero(usable), 1)
     if part < _MIN_CLEAN:
         doubts.append(f'only {part:.0%} of the image is free of bright sources')
-    is_bright = (source > _SHAPE_SIGMA * noise)[found['y'], found['x']]
-    bright = found[is_bright]
+    at_peaks = found['y'], found['x']
+    bright = found[source[at_peaks] > _SHAPE_SIGMA * noise[at_peaks]]
     if bright.size >= _MIN_SHAPES:
         roundness = peak_roundness(source, bright['y'], bright['x'], binning)
         ridges = np.mean(roundness < _RIDGE)
         # noise as smooth as the sources is no structure
         scale = math.hypot(binning, sharpening) if sharpening else 1
+        middle = middle_of(data.shape, _MAX_SIDE)
+        residual = data[middle] - source[middle]
         if ridges > _MAX_RIDGES and (
-            sky_structure(data - source, ~clean, scale) > _MAX_STRUCTURE
+            sky_structure(residual, ~clean[middle], scale) > _MAX_STRUCTURE
         ):
             doubts.append(
                 f'{ridges:.0%} of what was found lies on the ridges of a structured sky'
@@ -132,10 +135,7 @@ def sky_structure(residual, hidden, scale=1):
         pixels 3 px apart: 1 for noise and smooth gradients, 1 where it cannot be
         measured.
     """
-    middle = tuple(
-        slice(max(0, (n - _MAX_SIDE) // 2), (n + _MAX_SIDE) // 2)
-        for n in residual.shape
-    )
+    middle = middle_of(residual.shape, _MAX_SIDE)
     near, far = (
         measure_mesh(residual[middle], hidden[middle], lag=math.ceil(lag * scale)).noise
         for lag in (LAG, _FAR_LAG)

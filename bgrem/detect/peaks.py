@@ -9,7 +9,13 @@ from scipy.sparse.csgraph import connected_components
 from bgrem.detect.pixels import curvatures
 from bgrem.sky.bands import each_band
 
-__all__ = ['MIN_PROBABILITY', 'find_peaks', 'peak_roundness', 'peak_widths']
+__all__ = [
+    'MIN_PROBABILITY',
+    'connected_parts',
+    'find_peaks',
+    'peak_roundness',
+    'peak_widths',
+]
 
 # Peaks below this are not worth listing: they could only matter for a false
 # discovery rate close to one.
@@ -98,7 +104,7 @@ def _local_maxima(values, minimum):
     # some rows at a time stay in the caches
     place = np.concatenate(each_band(look, range(0, len(values), n_rows)))
     y, x = np.divmod(place, values.shape[1])
-    label = _plateaus(place, values.shape)
+    label = connected_parts(place, values.shape)
     n_labels = label.max(initial=-1) + 1
     size = np.bincount(label, minlength=n_labels)
     # Part of a plateau can look like a peak where another part touches higher
@@ -121,8 +127,22 @@ def _local_maxima(values, minimum):
     return y[nearest], x[nearest]
 
 
-def _plateaus(place, shape):
-    """Return the number of the plateau of each peak, of flat ascending places."""
+def connected_parts(place, shape):
+    """
+    Find the parts of some pixels that hang together, if only at a corner.
+
+    Parameters
+    ----------
+    place : 1D `~numpy.ndarray` of int
+        The places of the pixels in the flat image, in ascending order.
+    shape : tuple of 2 int
+        That of the image.
+
+    Returns
+    -------
+    part : 1D `~numpy.ndarray` of int
+        The number of the part of each, from 0.
+    """
     x = place % shape[1]
     pairs = []
     for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):

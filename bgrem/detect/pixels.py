@@ -7,12 +7,16 @@ filter all of it for its values at a few pixels. Numpy only.
 
 import numpy as np
 
+from bgrem.sky.bands import CACHED, split_rows
+from bgrem.sky.bands import widen as widen_rows
+
 __all__ = [
     'DISC',
     'curvatures',
     'highest_pixels',
     'highest_values',
     'open_disc',
+    'renumber',
     'spread',
     'widen',
 ]
@@ -113,6 +117,22 @@ def curvatures(image, y, x, scale):
     return result
 
 
+def renumber(labels, numbers):
+    """
+    Give segments other numbers, in place.
+
+    Parameters
+    ----------
+    labels : 2D `~numpy.ndarray` of int
+        The segments, 0 elsewhere.
+    numbers : 1D `~numpy.ndarray` of int
+        For each label its new one, for 0 too.
+    """
+    # as an index labels are twice as large as an image
+    for rows in split_rows(labels.shape, n_pixels=CACHED):
+        labels[rows] = numbers[labels[rows]]
+
+
 def open_disc(region):
     """
     Return the part of a region in which there is room for the `DISC`.
@@ -127,14 +147,18 @@ def open_disc(region):
     opened : 2D `~numpy.ndarray` of bool
         As that of `scipy.ndimage.binary_opening`.
     """
-    # what erodes it, then what dilates it again
-    for combine in (np.logical_and, np.logical_or):
-        padded = np.pad(region, len(DISC) // 2)
-        first, *others = (_slide(padded, combine, *sides) for sides in _RECTANGLES)
-        for other in others:
-            combine(first, other, out=first)
-        region = first
-    return region
+    opened = np.empty_like(region)
+    for rows in split_rows(region.shape):
+        near = widen_rows(rows, len(DISC) - 1, len(region))
+        part = region[near]
+        # what erodes it, then what dilates it again
+        for combine in (np.logical_and, np.logical_or):
+            padded = np.pad(part, len(DISC) // 2)
+            part, *others = (_slide(padded, combine, *sides) for sides in _RECTANGLES)
+            for other in others:
+                combine(part, other, out=part)
+        opened[rows] = part[rows.start - near.start :][: rows.stop - rows.start]
+    return opened
 
 
 def widen(region):

@@ -11,6 +11,7 @@ from astropy.coordinates import ConvertError
 from photutils.utils import calc_total_error
 
 from bgrem.detect.batches import Catalog
+from bgrem.detect.late import ShapeImage
 from bgrem.detect.positions import find_cores, measure_positions
 from bgrem.detect.sources import DetectionCatalog, PlacedCatalog
 
@@ -18,7 +19,6 @@ __all__ = ['Sources', 'WholeImage', 'not_infinite', 'plain', 'total_error']
 
 # What a catalogue with a detection catalogue has from that one.
 _SHAPE_OPTIONS = ('wcs', 'kron_params', 'aperture_mask_method')
-_ROWS = 64  # of an image that are made at once
 
 
 class WholeImage(NamedTuple):
@@ -60,8 +60,8 @@ class Sources:
         The image without infinities.
     source, noise, error : 2D `~numpy.ndarray`
         The denoised image, the noise of the sky and the total error, without units.
-    usable : 2D `~numpy.ndarray` of bool
-        `False` at pixels to leave out.
+    unusable : 2D `~numpy.ndarray` of bool
+        `True` at pixels to leave out.
     """
 
     def __init__(
@@ -81,11 +81,18 @@ class Sources:
         self.data = data = not_infinite(data)
         if error is None:
             error = total_error(data, background_rms, effective_gain)
-        unusable = ~np.isfinite(data) if mask is None else ~np.isfinite(data) | mask
-        self.usable = ~unusable
+        unusable = ~np.isfinite(data)
+        if mask is not None:
+            unusable |= mask
+            # one of both is enough
+            unusable = mask if np.array_equal(mask, unusable) else unusable
+        self.unusable = unusable
         self._shape_image = options.pop('convolved_data', None)
         if self._shape_image is None:
-            self._shape_image = _light_of_shapes(source, probability, background_rms)
+            self._shape_image = ShapeImage(
+                *map(plain, (source, probability, background_rms)),
+                getattr(source, 'unit', None),
+            )
         self._given = options.pop('detection_catalog', None)
         names = [name for name in _SHAPE_OPTIONS if name in options]
         self._options = {name: options.pop(name) for name in names}
@@ -110,7 +117,7 @@ class Sources:
         return find_cores(
             self._segments,
             self.shapes.centroid,
-            source=np.where(self.usable, self.source, 0),
+            source=np.where(self.unusable, 0, self.source),
             probability=self._probability,
         )
 
@@ -125,7 +132,7 @@ class Sources:
             probability=self._probability,
             noise=self.noise,
             error=self.error,
-            usable=self.usable,
+            usable=~self.unusable,
             neighbours=self.shapes.aperture_mask_method,
             whole=self._whole,
         )
@@ -176,23 +183,6 @@ class Sources:
         )
         _add_positions(result, self.positions)
         return result
-
-
-def _light_of_shapes(source, probability, noise):
-    """
-    Return the image that shapes are measured on.
-
-    Where the denoised image is empty the probability alone gives the position, so that
-    every source has one, also in a patch without noise.
-    """
-    largest, parts = np.nanmax(noise), []
-    for start in range(0, len(source), _ROWS):
-        rows = slice(start, start + _ROWS)
-        is_known = noise[rows] > 0 * noise[rows]
-        glow = np.where(is_known, noise[rows], largest)
-        glow *= 1e-3 * np.maximum(probability[rows], np.finfo(np.float32).tiny)
-        parts.append(np.maximum(source[rows], 0 * source[rows]) + glow)
-    return np.concatenate(parts)
 
 
 def _add_positions(result, positions):

@@ -2,6 +2,7 @@
 Where the detections are: the peaks of the probability, refined on the data.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from bgrem.detect.discovery import source_width
 from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks, peak_widths
 from bgrem.detect.pixels import highest_values
 from bgrem.detect.window import window_errors, window_sigma, windowed_positions
+from bgrem.sky.bands import split_rows, widen
 from bgrem.sky.noise import (
     BRIGHT_MARGIN,
     MAX_SIDE,
@@ -162,29 +164,34 @@ def measure_positions(
     units of them the positions of isolated stars scatter by 0.9 to 1.1.
     """
     labels, index = segmentation_image.data, segmentation_image.labels
-    source, error = _known(source, usable), _known(error, usable & np.isfinite(error))
     cores = find_cores(
-        segmentation_image, centroid, source=source, probability=probability
+        segmentation_image,
+        centroid,
+        source=_known(source, usable),
+        probability=probability,
     )
     start, has_peak, core_fwhm = cores.place, cores.has_peak, cores.fwhm
     width = (
         typical_width(core_fwhm, cores.probability) if whole is None else whole.width
     )
     radius = np.where(np.isfinite(core_fwhm), core_fwhm, width) * _WINDOW_RADIUS / 2
-    options = {'neighbours': neighbours}
-    residual, sky = _residual(data, source, usable, width)
-    residual -= sky
+    options = {'usable': usable, 'neighbours': neighbours}
+    flat = np.empty_like(source, dtype=np.result_type(data, source))
+    (middle, columns), rest = _middle(data.shape), []
+    for rows in split_rows(flat.shape):
+        residual, sky = _residual(data, source, usable, width, rows)
+        np.subtract(data[rows], sky, out=flat[rows])
+        residual -= sky
+        first, last = (max(n - rows.start, 0) for n in (middle.start, middle.stop))
+        rest.append(residual[first:last, columns].copy())
+    windowed = windowed_positions(flat, labels, index, start, radius, **options)
+    del flat, residual, sky  # as large as the image, or a part of it
+    of_noise = window_errors(source, error, labels, index, start, radius, **options)
     if whole is None:
-        covariance = _covariance(residual, source, noise, usable)
+        rest = np.concatenate(rest)
+        covariance = _covariance(rest, source, noise, usable)
     else:
         covariance = whole.covariance
-    del residual  # as large as the image
-    flat = np.subtract(data, sky, out=sky)
-    windowed = windowed_positions(
-        flat, labels, index, start, radius, usable=usable, **options
-    )
-    del flat, sky
-    of_noise = window_errors(source, error, labels, index, start, radius, **options)
     if covariance is not None:
         of_noise *= _excess(covariance, window_sigma(radius, data.shape))
     # of the pixels of the window none may be usable, or without noise
@@ -292,7 +299,7 @@ def noise_around(data, *, source, noise, usable, width):
     Parameters
     ----------
     data, source, noise, usable
-        As for `measure_positions`; the middle of a large image is enough.
+        As for `measure_positions`; of a large image the middle is looked at.
     width : float
         The FWHM of the compact sources in pixels, from `typical_width`.
 
@@ -301,10 +308,9 @@ def noise_around(data, *, source, noise, usable, width):
     covariance : 2D `~numpy.ndarray` or `None`
         As of `bgrem.sky.noise.noise_covariance`; `None` where too few pixels tell it.
     """
-    source = _known(source, usable)
-    residual, sky = _residual(data, source, usable, width)
-    residual -= sky
-    return _covariance(residual, source, noise, usable)
+    rows, columns = _middle(data.shape)
+    residual, sky = _residual(data, source, usable, width, rows)
+    return _covariance((residual - sky)[:, columns], source, noise, usable)
 
 
 def _known(image, usable):
@@ -312,19 +318,16 @@ def _known(image, usable):
     return image if usable.all() else np.where(usable, image, 0)
 
 
-def _residual(data, source, usable, width):
-    """Return what is left of the image without its sources, and the sky in it."""
-    residual = data - source
-    residual[~usable] = 0
-    return residual, _smooth(residual, usable, _SKY_SIGMA * width)
+def _middle(shape):
+    """Return where in an image the noise is looked at."""
+    return middle_of(shape, MAX_SIDE + 2 * BRIGHT_MARGIN)
 
 
 def _covariance(residual, source, noise, usable):
-    # of a large image no more than is looked at
-    middle = middle_of(residual.shape, MAX_SIDE + 2 * BRIGHT_MARGIN)
-    residual, source, noise, usable = (
-        one[middle] for one in (residual, source, noise, usable)
-    )
+    """Return what `noise_around` does, given the residual in the middle."""
+    middle = _middle(source.shape)
+    source, noise, usable = (one[middle] for one in (source, noise, usable))
+    source = _known(source, usable)
     clean = usable & (noise > 0) & away_from_sources(source, noise)
     if np.count_nonzero(clean) <= _MIN_CLEAN:
         return None
@@ -332,17 +335,27 @@ def _covariance(residual, source, noise, usable):
     return noise_covariance(residual, clean, _NOISE_REACH)
 
 
-def _smooth(residual, usable, sigma):
-    """Smooth what is left of an image; what is not usable does not count."""
-    options = {'sigma': sigma, 'mode': 'nearest', 'truncate': 3.0}
+def _residual(data, source, usable, width, rows):
+    """
+    Return what is left of the image without its sources, and the smooth sky in it.
+
+    Of some rows; what is not usable does not count.
+    """
+    options = {'sigma': _SKY_SIGMA * width, 'mode': 'nearest', 'truncate': 3.0}
+    start, stop, _ = rows.indices(len(data))
+    rows = slice(start, stop)
+    near = widen(rows, math.ceil(options['sigma'] * options['truncate']), len(data))
+    residual = data[near] - source[near]
+    residual[~usable[near]] = 0
     smooth = ndimage.gaussian_filter(residual, **options)
-    if usable.all():
-        return smooth
-    weight = ndimage.gaussian_filter(usable.astype(residual.dtype), **options)
-    is_known = weight > 1e-3
-    np.divide(smooth, weight, out=smooth, where=is_known)
-    smooth[~is_known] = 0
-    return smooth
+    if not usable.all():
+        weight = usable[near].astype(residual.dtype)
+        weight = ndimage.gaussian_filter(weight, **options)
+        is_known = weight > 1e-3
+        np.divide(smooth, weight, out=smooth, where=is_known)
+        smooth[~is_known] = 0
+    inner = slice(start - near.start, stop - near.start)
+    return residual[inner], smooth[inner]
 
 
 def _excess(covariance, sigma):

@@ -15,7 +15,7 @@ from bgrem.checks import as_number
 from bgrem.detect.deblend import deblend_region
 from bgrem.detect.hierarchy import find_hidden_cores, image_width
 from bgrem.detect.peaks import find_peaks
-from bgrem.detect.pixels import DISC, open_disc, spread
+from bgrem.detect.pixels import DISC, open_disc, renumber, spread
 
 __all__ = ['check_n_pixels', 'detection_mask', 'segment']
 
@@ -111,8 +111,7 @@ def segment(
     labels = _label_sources(source, peaks, rms, footprint, mask, width)
     if not deblend:
         labels, _ = ndimage.label(labels > 0, structure=_EIGHT_CONNECTED)
-    labels = _drop_small(labels, n_pixels)
-    if not labels.any():
+    if not _drop_small(labels, n_pixels):
         msg = (
             'No sources were found. Try lowering the threshold or raising the '
             'false_discovery_rate.'
@@ -177,8 +176,7 @@ def _label_sources(source, peaks, rms, footprint, mask, width=None):
     hidden_y, hidden_x = find_hidden_cores(source, rms, y, x, width, mask)
     y, x = np.append(y, hidden_y), np.append(x, hidden_x)
     sigma = _FOOTPRINT_SIGMA * min(1, _FOOTPRINT_WIDTH / width)
-    is_seen = source > sigma * np.asarray(rms)
-    region = _source_region(is_seen, y, x, footprint, mask)
+    region = _source_region(source > sigma * np.asarray(rms), y, x, footprint, mask)
     if y.size == 0:
         return region.astype(np.int32)
     return deblend_region(region, source, rms, y, x, width=width)
@@ -189,15 +187,18 @@ def _source_region(is_seen, y, x, footprint, mask):
     region = is_seen.copy()
     region[y, x] = True
     parts, n_parts = ndimage.label(region, _EIGHT_CONNECTED)
-    has_peak = np.zeros(n_parts + 1, dtype=bool)
-    has_peak[parts[y, x]] = True
-    region = has_peak[parts]
+    has_peak = np.zeros(n_parts + 1, dtype=parts.dtype)
+    has_peak[parts[y, x]] = 1
+    renumber(parts, has_peak)
+    region = parts.astype(bool)
     del parts  # as large as the image
     # Threads and strips of light that is barely seen are not part of what they touch.
     # An opening would take small sources with them.
-    wide = open_disc(region)
-    region &= wide | spread(y, x, _NEAR, is_seen.shape)
-    region |= spread(y, x, _MINIMAL_FOOTPRINT, is_seen.shape)
+    near = spread(y, x, _NEAR, region.shape)
+    near |= open_disc(region)
+    region &= near
+    del near
+    region |= spread(y, x, _MINIMAL_FOOTPRINT, region.shape)
     if footprint is not None:
         footprint = np.asarray(footprint, dtype=bool)
         if footprint.ndim != 2 or not footprint.any():
@@ -213,7 +214,11 @@ def _source_region(is_seen, y, x, footprint, mask):
 
 
 def _drop_small(labels, n_pixels):
-    """Drop the labels with fewer pixels and number the rest in reading order."""
+    """
+    Drop the labels with fewer pixels and number the rest in reading order, in place.
+
+    Return how many these are.
+    """
     place = np.flatnonzero(labels)
     label = labels.ravel()[place]
     size = np.bincount(label, minlength=1)
@@ -222,4 +227,5 @@ def _drop_small(labels, n_pixels):
     kept = np.flatnonzero(size >= n_pixels)
     new_label = np.zeros(size.size, dtype=np.int32)
     new_label[kept[np.argsort(first[kept])]] = np.arange(1, kept.size + 1)
-    return new_label[labels]
+    renumber(labels, new_label)
+    return kept.size

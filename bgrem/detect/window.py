@@ -61,12 +61,12 @@ def windowed_positions(
     if neighbours not in _NEIGHBOURS:
         msg = f'neighbours must be one of {_NEIGHBOURS}, got {neighbours!r}'
         raise ValueError(msg)
-    values = np.where(usable, data, 0.0)
     sigma = window_sigma(half_light_radius, data.shape)
     position = np.full(start.shape, np.nan)
     for rows, reach in _chunks(start, sigma):
         position[rows] = _iterate(
-            values,
+            data,
+            usable,
             labels,
             np.asarray(index)[rows],
             start[rows],
@@ -99,7 +99,15 @@ def window_sigma(half_light_radius, shape):
 
 
 def window_errors(
-    source, error, labels, index, position, half_light_radius, *, neighbours='correct'
+    source,
+    error,
+    labels,
+    index,
+    position,
+    half_light_radius,
+    *,
+    usable,
+    neighbours='correct',
 ):
     """
     Return what independent noise does to windowed positions.
@@ -109,12 +117,13 @@ def window_errors(
     source : 2D `~numpy.ndarray` of float
         The image without noise.
     error : 2D `~numpy.ndarray` of float
-        The standard deviation of the noise of each pixel, 0 where it is not used.
+        The standard deviation of the noise of each pixel; where it is not finite it is
+        not known, and does not count.
     labels, index
         As for `windowed_positions`.
     position : 2D `~numpy.ndarray` of float
         The positions ``(x, y)``, of shape (n, 2), in pixels.
-    half_light_radius, neighbours
+    half_light_radius, usable, neighbours
         As for `windowed_positions`.
 
     Returns
@@ -135,8 +144,9 @@ def window_errors(
     result = np.full(position.shape, np.nan)
     for rows, reach in _chunks(position, sigma):
         windows = labels, np.asarray(index)[rows], _middle(position[rows]), reach
-        light = _cut_out(source, *windows, neighbours)
-        noise = _cut_out(error, *windows, 'none')
+        light = _cut_out(source, usable, *windows, neighbours)
+        noise = _cut_out(error, usable, *windows, 'none')
+        noise[~np.isfinite(noise)] = 0
         weight, offset = _weigh(position[rows], sigma[rows], reach)
         light, noise = light * weight, (noise * weight) ** 2
         for axis, (offset_of, index_of) in enumerate(zip(offset, 'ji', strict=True)):
@@ -162,11 +172,11 @@ def _chunks(position, sigma):
         known = known[:-n]
 
 
-def _iterate(values, labels, index, position, sigma, reach, neighbours):
+def _iterate(values, usable, labels, index, position, sigma, reach, neighbours):
     """Return the positions of some sources; the windows hold all pixels in reach."""
     position = position.copy()
     moving, middle = np.arange(len(index)), _middle(position)
-    light = _cut_out(values, labels, index, middle, reach, neighbours)
+    light = _cut_out(values, usable, labels, index, middle, reach, neighbours)
     for _ in range(_N_PASSES):
         weight, (dx, dy) = _weigh(position[moving], sigma[moving], reach)
         weight *= light[moving]
@@ -187,7 +197,7 @@ def _iterate(values, labels, index, position, sigma, reach, neighbours):
         left = moving[(_middle(position[moving]) != middle[moving]).any(axis=1)]
         middle[left] = _middle(position[left])
         light[left] = _cut_out(
-            values, labels, index[left], middle[left], reach, neighbours
+            values, usable, labels, index[left], middle[left], reach, neighbours
         )
     return position
 
@@ -209,7 +219,7 @@ def _weigh(position, sigma, reach):
     return weight, (away[:, 0], away[:, 1])
 
 
-def _cut_out(values, labels, index, middle, reach, neighbours):
+def _cut_out(values, usable, labels, index, middle, reach, neighbours):
     """Return the pixels of each window, and what stands for those of other sources."""
     offset = np.arange(-reach, reach + 1)
     height, width = values.shape
@@ -218,7 +228,7 @@ def _cut_out(values, labels, index, middle, reach, neighbours):
     inside = inside & ((x >= 0) & (x < width))[:, np.newaxis, :]
     rows = np.clip(y, 0, height - 1)[:, :, np.newaxis] * width
     pixels = rows + np.clip(x, 0, width - 1)[:, np.newaxis, :]
-    light = np.where(inside, values.ravel()[pixels], 0.0)
+    light = np.where(inside & usable.ravel()[pixels], values.ravel()[pixels], 0.0)
     if neighbours == 'none':
         return light
     owner = labels.ravel()[pixels]

@@ -23,6 +23,7 @@ from bgrem.scale.steps import (
     measure_hidden,
     normalize_rows,
     run_tiles,
+    sky_meshes,
 )
 from bgrem.sky.bands import CACHED, NeedsWhole, split_rows, widen
 from bgrem.sky.blank import BLANK_MARGIN, BlankMeasurement
@@ -401,7 +402,7 @@ def _rest(images):
 
 
 def _make_sky(job, measured, hidden, bounds):
-    return Sky(job, measured, hidden.unit, bounds)
+    return Sky(job, *sky_meshes(job, measured.result, hidden.unit, bounds))
 
 
 def _sky_part(sky, rows, columns):

@@ -12,7 +12,14 @@ from astropy.utils.exceptions import AstropyUserWarning
 from bgrem.pipeline import describe
 from bgrem.scale.errors import ScaledMaps, refine_scale
 from bgrem.scale.seen import BinnedImage, SeenImage
-from bgrem.scale.steps import Job, Sky, as_float, choose_binning, float_dtype
+from bgrem.scale.steps import (
+    Job,
+    Sky,
+    as_float,
+    choose_binning,
+    float_dtype,
+    sky_meshes,
+)
 from bgrem.sky.bands import NeedsWhole, split_rows
 from bgrem.sky.boxes import SkyMeasurement
 from bgrem.sky.units import error_in_unit
@@ -158,7 +165,7 @@ class StreamedImage(SeenImage):
 
     @cached_property
     def _sky(self):
-        """What was measured of its sky."""
+        """Its sky, and what tells where that is beneath the light of galaxies."""
 
         def read(rows):
             one = self.found(rows)
@@ -166,17 +173,23 @@ class StreamedImage(SeenImage):
                 return one.data - one.source, ~one.hidden, one.noise, one.source
 
         measurement = SkyMeasurement(self.job.shape, binning=self.binning)
-        return self.kept(
-            'sky',
-            lambda: self.measured(measurement, read, 'sky'),
-        )
-
-    @cached_property
-    def sky(self):
-        """Its sky."""
-        return Sky(self.job, self._sky, self.unit, self._known[0])
+        measured = self.kept('sky', lambda: self.measured(measurement, read, 'sky'))
+        meshes = sky_meshes(self.job, measured.result, self.unit, self._known[0])
+        measured.result = None
+        return Sky(self.job, *meshes), measured.beneath
 
     @property
+    def sky(self):
+        """Its sky."""
+        return self._sky[0]
+
+    def forget_sky(self):
+        """
+        Forget the sky, which is a file of the work, once all maps are written.
+        """
+        vars(self).pop('_sky', None)
+
+    @cached_property
     def meta(self):
         """How its maps were made."""
         if self.whole is not None:
@@ -250,7 +263,7 @@ class StreamedImage(SeenImage):
         data, _ = self.read(rows)
         unit = self.job.dtype.type(self.unit)
         maps = data - level, level, noise, found.source * unit, found.probability
-        bits = HIDDEN * found.hidden + LARGE * self._sky.beneath(rows)
+        bits = HIDDEN * found.hidden + LARGE * self._sky[1](rows)
         return maps, bits.astype(np.uint8)
 
     @property

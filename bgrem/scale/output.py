@@ -76,6 +76,8 @@ class Output:
                     image.write(file, *flat_maps)
                 file.save()
                 work.save(name, None)
+            for image in self._images:
+                image.forget_sky()
             if options is None:
                 return None
             tables = []

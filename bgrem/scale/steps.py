@@ -36,6 +36,7 @@ __all__ = [
     'measure_hidden',
     'normalize_rows',
     'run_tiles',
+    'sky_meshes',
 ]
 
 _PEAK_MARGIN = 16  # rows; no peak of the probability is wider
@@ -439,6 +440,35 @@ def check_sampling(found, data, hidden):
         raise NeedsWhole(msg)
 
 
+def sky_meshes(job, sky, unit, bounds):
+    """
+    Return the sky of an image as `Sky` takes it.
+
+    Parameters
+    ----------
+    job : `Job`
+        The image.
+    sky : `bgrem.sky.boxes.BoxSky`
+        Its sky. Of small boxes it is as large as the image, and is not needed again.
+    unit : float
+        That of `Hidden`.
+    bounds : tuple of 2 float or `None`
+        The least and the largest usable pixel, in that unit.
+
+    Returns
+    -------
+    box_size : int
+        The side of a box in pixels.
+    level, noise : 2D `~numpy.ndarray`
+        Sky and noise of the boxes, in the unit of the data.
+    bounds : tuple of 2 float or `None`
+        The bounds in that unit.
+    """
+    bounds = None if bounds is None else tuple(unit * one for one in bounds)
+    level, noise, _ = sky.meshes(unit, job.dtype, bounds)
+    return sky.box_size, level, noise, bounds
+
+
 class Sky:
     """
     The sky of an image, of which any part can be had.
@@ -447,12 +477,8 @@ class Sky:
     ----------
     job : `Job`
         The image.
-    measured : `bgrem.sky.boxes.SkyMeasurement`
-        All that there is to know.
-    unit : float
-        That of `Hidden`.
-    bounds : tuple of 2 float or `None`
-        The least and the largest usable pixel, in that unit.
+    box_size, level, noise, bounds
+        From `sky_meshes`.
 
     Attributes
     ----------
@@ -462,14 +488,10 @@ class Sky:
         The medians of the boxes.
     """
 
-    def __init__(self, job, measured, unit, bounds):
-        self._unit, self._dtype = unit, job.dtype
-        self._bounds = None if bounds is None else tuple(unit * one for one in bounds)
-        sky = measured.result
-        level, noise, _ = sky.meshes(unit, job.dtype, self._bounds)
-        self.box_size = sky.box_size
+    def __init__(self, job, box_size, level, noise, bounds):
+        self.box_size, self._bounds = box_size, bounds
         self.median, self.noise = float(np.median(level)), float(np.median(noise))
-        boxes = (sky.box_size,) * 2
+        boxes = (box_size,) * 2
         self._level = MeshMap(level, job.shape, boxes, job.dtype, edges='linear')
         self._noise = MeshMap(noise, job.shape, boxes, job.dtype)
 

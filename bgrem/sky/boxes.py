@@ -435,8 +435,7 @@ class SkyMeasurement(Measurement):
         return [_sum_blocks(one, self._box) for one in (rest, alone)]
 
     def _learn_scatter(self, seen):
-        square, n_pixels = self._join_boxes(seen, self._box)
-        ratio = _noise_ratio(square, n_pixels)
+        ratio = _noise_ratio(self._join_boxes(seen, self._box))
         surface, unit = self._surface, self._unit
         ratio, noise = (
             _average(one, surface.factor) for one in (ratio, ratio * self._box_noise)
@@ -605,12 +604,13 @@ def _over_windows(values, width, combine, before):
     return values
 
 
-def _noise_ratio(square, n_pixels):
+def _noise_ratio(boxes):
     """Return the noise around each box, relative to a map of it."""
+    square, n_pixels = boxes
+    boxes.clear()  # nothing is kept longer than it is needed
     whole = square.sum() / max(n_pixels.sum(), 1)
-    square, n_pixels = (
-        np.maximum(sum_triangle(one, _NOISE_WIDTH), 0) for one in (square, n_pixels)
-    )
+    square = np.maximum(sum_triangle(square, _NOISE_WIDTH), 0)
+    n_pixels = np.maximum(sum_triangle(n_pixels, _NOISE_WIDTH), 0)
     return np.sqrt((square + _NOISE_PRIOR * whole) / (n_pixels + _NOISE_PRIOR))
 
 

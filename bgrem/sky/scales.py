@@ -257,7 +257,8 @@ def _refine(means, surface, width, correlation):
     is_changed = [add(rows) for rows in bands]
     if not any(is_changed):
         return None
-    level = np.empty(shape)
+    # boxes are many: a surface on the same ones, which nobody else has, is replaced
+    level = surface.level if isinstance(surface, Surface) else np.empty(shape)
     for rows in bands:
         np.add(surface.rows(rows)[0], line[rows], out=level[rows])
     return level, spread

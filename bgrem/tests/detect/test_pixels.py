@@ -11,6 +11,7 @@ from bgrem.detect.pixels import (
     highest_pixels,
     highest_values,
     open_disc,
+    renumber,
     spread,
     widen,
 )
@@ -72,8 +73,17 @@ class TestCurvatures:
         assert curvatures(image, none, none, 1.0).shape == (3, 0)
 
 
-@pytest.mark.parametrize('shape', [(1, 1), (3, 90), (60, 70)])
-def test_open_disc(shape):
+def test_renumber(labels):
+    numbers = np.random.default_rng(5).permutation(labels.max() + 1)
+    expected = numbers[labels]
+    renumber(labels, numbers)
+    assert_array_equal(labels, expected)
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (3, 90), (60, 70), (150, 20)])
+def test_open_disc(shape, monkeypatch):
+    """As an opening of the whole, in bands of 64 rows too."""
+    monkeypatch.setattr('bgrem.sky.bands._PIXELS', 1)
     noise = np.random.default_rng(4).normal(size=shape)
     region = ndimage.gaussian_filter(noise, 2.5) > 0
     assert_array_equal(open_disc(region), ndimage.binary_opening(region, DISC))

@@ -117,6 +117,7 @@ class TestErrors:
         found = window_errors(
             data, np.full(SHAPE, 2.0), np.zeros(SHAPE, int), [1],
             np.array([[30.2, 40.4]]), np.array([sigma * np.sqrt(2 * np.log(2))]),
+            usable=np.ones(SHAPE, dtype=bool),
         )  # fmt: skip
         # Of peak height h and pixels of noise s: s / h * sqrt(2 / pi), which is what
         # Cramer and Rao have for a known window
@@ -127,7 +128,10 @@ class TestErrors:
         labels = np.zeros(SHAPE, dtype=int)
         labels[35:48, 33:42] = 2
         positions = np.array([[30.0, 40.0], [np.nan, 3.0], [10.0, 10.0]])
-        options = {'half_light_radius': np.full(3, RADIUS)}
+        options = {
+            'half_light_radius': np.full(3, RADIUS),
+            'usable': np.ones(SHAPE, dtype=bool),
+        }
         error = np.full(SHAPE, 0.1)
         args = (error, labels, [1, 2, 3], positions)
         alone = window_errors(star(30, 40), *args, **options)

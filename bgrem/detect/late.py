@@ -1,0 +1,111 @@
+"""
+Images that are made where a catalogue looks at them.
+
+They take the place of arrays that would be as large as the image. Numpy only.
+"""
+
+from functools import cached_property
+
+import numpy as np
+
+__all__ = ['LateImage', 'ShapeImage']
+
+_ROWS = 64  # of an image that are made at once
+
+
+class LateImage:
+    """
+    An image that is made when it is first looked at.
+
+    Parameters
+    ----------
+    make : callable
+        Returns it (2D `~numpy.ndarray`).
+    shape : tuple of 2 int
+        Its shape.
+    unit : `~astropy.units.Unit` or `None`, optional
+        Its unit.
+
+    Attributes
+    ----------
+    shape, unit
+        As given.
+    """
+
+    def __init__(self, make, shape, unit=None):
+        self._make, self.shape, self.unit = make, shape, unit
+
+    @cached_property
+    def _image(self):
+        return self._make()
+
+    @property
+    def value(self):
+        """Itself: it has no unit but in name."""
+        return self
+
+    def ravel(self):
+        """Return its pixels (1D `~numpy.ndarray`)."""
+        return self._image.ravel()
+
+    def __getitem__(self, place):
+        """Return a part, as of an array."""
+        return self._image[place]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self._image, dtype)
+
+    def __reduce__(self):
+        # what makes it may be far more
+        return np.asarray, (self._image,)
+
+
+class ShapeImage:
+    """
+    The image that shapes are measured on.
+
+    Where the denoised image is empty the probability alone gives the position, so that
+    every source has one, also in a patch without noise.
+
+    Parameters
+    ----------
+    source, probability, noise : `~numpy.ndarray` of float
+        The denoised image, the detection probability and the noise of the sky, of one
+        shape.
+    unit : `~astropy.units.Unit` or `None`, optional
+        That of the source.
+    largest : float, optional
+        The noise where there is none. Default: the largest.
+
+    Attributes
+    ----------
+    shape, size, unit
+        Of the image.
+    """
+
+    def __init__(self, source, probability, noise, unit=None, largest=None):
+        self._images = source, probability, noise
+        self._largest = np.nanmax(noise) if largest is None else largest
+        self.shape, self.size, self.unit = source.shape, source.size, unit
+
+    @property
+    def value(self):
+        """Itself: it has no unit but in name."""
+        return self
+
+    def ravel(self):
+        """Return the same of one dimension."""
+        flat = (one.ravel() for one in self._images)
+        return ShapeImage(*flat, self.unit, self._largest)
+
+    def __getitem__(self, place):
+        """Return a part (`~numpy.ndarray`), as of an array."""
+        source, probability, noise = (one[place] for one in self._images)
+        glow = np.where(noise > 0, noise, self._largest)
+        glow *= 1e-3 * np.maximum(probability, np.finfo(np.float32).tiny)
+        return np.maximum(source, 0) + glow
+
+    def __array__(self, dtype=None, copy=None):
+        starts = range(0, len(self._images[0]), _ROWS)
+        parts = [self[start : start + _ROWS] for start in starts]
+        return np.concatenate(parts, dtype=dtype)
