@@ -484,6 +484,7 @@ class TestSpeedCommand:
             image_size=64,
             float32=True,
             weights='optical',
+            device='cpu',
         )
         speed_, cpu, peak, before = speed.measure(name, options, tmp_path)
         assert speed_ > 0
