@@ -176,9 +176,7 @@ def main(arguments=None):
             np.save(folder / f'{size}.npy', star_field(size, DENSITY))
         for setting in settings(options):
             found = _in_process(measure, setting, options.repeats, folder)
-            row = asdict(setting) | dict(
-                zip(('wall', 'cpu', 'memory'), found, strict=True)
-            )
+            row = asdict(setting) | found
             if setting.tool in ('photutils', 'sep'):
                 row['version'] = version(setting.tool)
             rows.append(row)
