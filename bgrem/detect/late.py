@@ -53,7 +53,7 @@ class LateImage:
         return self._image[place]
 
     def __array__(self, dtype=None, copy=None):
-        return np.asarray(self._image, dtype)
+        return np.array(self._image, dtype=dtype, copy=copy)
 
     def __reduce__(self):
         # what makes it may be far more
