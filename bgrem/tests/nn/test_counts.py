@@ -61,6 +61,7 @@ def test_network():
         widths=(4, 8), image_channels=4, attention_gates=0, unshuffle=2,
         transfer='counts', center_head=True,
     )  # fmt: skip
+    torch.manual_seed(5)
     network = AttentionUNet(config).eval()
     x = torch.cat([full(3), full(2)], dim=1)
     output = network(x, torch.ones(2))
