@@ -19,7 +19,13 @@ from astropy.nddata import (
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.utils.masked import Masked
 
-__all__ = ['ImageInput', 'parse_error', 'parse_exposure', 'parse_image']
+__all__ = [
+    'ImageInput',
+    'describe_given',
+    'parse_error',
+    'parse_exposure',
+    'parse_image',
+]
 
 _KINDS = (StdDevUncertainty, VarianceUncertainty, InverseVariance)
 _IMAGE_HDUS = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
@@ -229,7 +235,7 @@ def parse_exposure(exposure, shape):
         exposure, unit, _ = _read_map(exposure)
     values = _as_array(getattr(exposure, 'value', exposure), 'exposure')
     if values.dtype.kind not in 'fiub':
-        got = _describe(exposure, values.dtype)
+        got = describe_given(exposure, values.dtype)
         msg = f'exposure must be an array of real numbers, got {got}'
         raise TypeError(msg)
     if values.shape != shape:
@@ -296,7 +302,7 @@ def parse_error(error, data, unit, *, is_part=False):
         error = _convert(error, unit)
     given, error = error, _as_array(error, 'error')
     if error.dtype.kind not in 'fiu':
-        got = _describe(given, error.dtype)
+        got = describe_given(given, error.dtype)
         msg = f'error must be an array of real numbers, got {got}'
         raise TypeError(msg)
     if error.shape != data.shape:
@@ -357,7 +363,7 @@ def _as_float_image(data):
     """Copy to a native float array that keeps float64 and no wider type."""
     given, data = data, _as_array(data, 'data')
     if data.dtype.kind not in 'fiub':
-        got = _describe(given, data.dtype)
+        got = describe_given(given, data.dtype)
         msg = f'data must be an array of real numbers, got {got}'
         raise TypeError(msg)
     if data.ndim != 2:
@@ -382,8 +388,28 @@ def _as_array(given, name):
         raise ValueError(msg) from None
 
 
-def _describe(given, dtype):
-    """Say what was given for an array of numbers, and what to give instead of it."""
+def describe_given(given, dtype):
+    """
+    Say what was given for an array of numbers, and what to give instead of it.
+
+    Parameters
+    ----------
+    given : object
+        What was given.
+    dtype : `~numpy.dtype`
+        The data type that it has as an array.
+
+    Returns
+    -------
+    text : str
+        The end of a message, after "got".
+
+    Examples
+    --------
+    >>> from bgrem.inputs import describe_given
+    >>> describe_given('image.fits', 'O')
+    "the name 'image.fits': read the file, as by CCDData.read"
+    """
     if isinstance(given, (str, os.PathLike)):
         return f'the name {str(given)!r}: read the file, as by CCDData.read'
     if isinstance(given, fits.HDUList):
@@ -421,7 +447,7 @@ def _as_mask(mask, shape, name):
         return None
     given, mask = mask, _as_array(mask, name)
     if mask.dtype.kind in 'OSU':
-        got = _describe(given, mask.dtype)
+        got = describe_given(given, mask.dtype)
         msg = f'{name} must be a boolean array, got {got}'
         raise TypeError(msg)
     if mask.ndim != 2:

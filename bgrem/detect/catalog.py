@@ -120,7 +120,7 @@ def catalog(
     else is photutils' own: a catalogue of the data whose ``detection_catalog`` is
     that of the denoised image. Kron apertures have the size that they have there; on
     the data it would grow with the noise. photutils 3.1 gives the narrowest sources
-    another shape than 3.0 does, and all of them a smaller ``kron_flux_err``, as it
+    another shape than 3.0 does, and all of them smaller errors of apertures, as it
     weighs the variance of a pixel that an aperture cuts by the square of the part;
     ``flux_radius`` is that of the denoised image on 3.0 and that of the data on 3.1.
     """

@@ -6,12 +6,14 @@ loaded where they are used, once for each process.
 """
 
 import math
+import os
 import uuid
 from typing import NamedTuple
 
 import numpy as np
 
 from bgrem.checks import check_count
+from bgrem.inputs import describe_given
 from bgrem.scale.graph import Graph
 from bgrem.scale.steps import Job, float_dtype
 
@@ -178,8 +180,16 @@ def _as_dask(array, name, chunks):
     """Return an array of dask, without a look at its values."""
     import dask.array as da
 
+    given = array
     if not isinstance(array, da.Array):
         array = np.asanyarray(array)
+    if isinstance(given, (str, os.PathLike)):
+        msg = f'{name} must be an array, got {str(given)!r}: subtract_file takes files'
+        raise TypeError(msg)
+    if array.dtype.kind not in 'biuf':
+        got = describe_given(given, array.dtype)
+        msg = f'{name} must be an array of real numbers, got {got}'
+        raise TypeError(msg)
     if array.ndim != 2 or 0 in array.shape:
         msg = f'{name} must be a 2D array with a pixel, got the shape {array.shape}'
         raise ValueError(msg)

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 import bgrem.scale.graph
 from bgrem import load_weights, subtract_array
@@ -176,6 +177,9 @@ def test_job_takes_its_weights_from_where_it_is(tiny_weights, tmp_path):
         ({'array': np.zeros(5)}, ValueError, 'array must be a 2D array'),
         ({'array': np.zeros((0, 5))}, ValueError, 'array must be a 2D array'),
         ({'array': np.zeros((5, 5), complex)}, TypeError, 'of real numbers'),
+        ({'array': 'image.fits'}, TypeError, 'subtract_file takes files'),
+        ({'array': fits.HDUList([fits.PrimaryHDU()])}, TypeError, 'a whole FITS file'),
+        ({'array': fits.ImageHDU(np.zeros((5, 5)))}, TypeError, 'give its .data'),
         ({'mask': np.zeros((5, 6))}, ValueError, 'must have the same shape'),
         ({'parallel': 'all'}, ValueError, "parallel must be 'current-scheduler'"),
         ({'parallel': -1}, ValueError, 'parallel must be a positive integer'),
