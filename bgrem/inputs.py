@@ -171,10 +171,10 @@ def parse_image(
         data = data.unmasked
     if isinstance(data, u.Quantity):
         unit = data.unit
-        if isinstance(unit, u.FunctionUnitBase):
+        if isinstance(unit, u.FunctionUnitBase) or unit.is_equivalent(u.mag):
             msg = (
                 f'data must have a linear unit, got {unit}: there is no sky in '
-                'magnitudes; give data.physical'
+                'magnitudes; give fluxes (data.physical, of a Magnitude)'
             )
             raise TypeError(msg)
         data = data.value

@@ -15,6 +15,7 @@ __all__ = ['keep_freed_memory']
 
 # what the nanny of a worker sets unless it is told otherwise, and by what name
 _VARIABLE, _OF_WORKERS = 'MALLOC_TRIM_THRESHOLD_', '65536'
+_OTHER = 'MALLOC_MMAP_THRESHOLD_'
 # the numbers that glibc has for its thresholds
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 # bytes; glibc moves its thresholds so far by itself, if none was set
@@ -36,6 +37,8 @@ def keep_freed_memory():
         Whether anything was changed.
     """
     if sys.platform != 'linux' or os.environ.get(_VARIABLE) != _OF_WORKERS:
+        return False
+    if _OTHER in os.environ or 'glibc.malloc' in os.environ.get('GLIBC_TUNABLES', ''):
         return False
     change = getattr(ctypes.CDLL(None), 'mallopt', None)
     if change is None:

@@ -58,8 +58,8 @@ def subtract_array(
     Parameters
     ----------
     array : 2D `dask.array.Array` or array_like
-        The image, of any real dtype and in any chunks. Values that are not finite are
-        masked.
+        The image, of any real dtype and in any chunks, without a unit or a mask of its
+        own. Values that are not finite are masked.
     mask : 2D `dask.array.Array` or array_like, optional
         Not zero at pixels that must not be used.
     weights, n_steps, n_symmetries, device, batch_size
@@ -176,6 +176,28 @@ def _scheduler_options(parallel):
     return {'scheduler': 'threads', 'num_workers': check_count('parallel', parallel)}
 
 
+def _check_values_alone(given):
+    """Raise an error for an image that carries a mask, an error or a unit."""
+    # what the blocks of an array of dask are like
+    like = getattr(given, '_meta', given)
+    is_masked = getattr(like, 'mask', None) is not None
+    if isinstance(like, np.ma.MaskedArray):
+        # of blocks it is not known whether anything is masked
+        is_masked = like is not given or like.mask is not np.ma.nomask
+    unit, error = (getattr(like, name, None) for name in ('unit', 'uncertainty'))
+    for has, what, instead in (
+        (is_masked, 'a mask of its own', 'its values, and mask='),
+        (error is not None, 'an uncertainty', 'its values alone'),
+        (unit is not None, f'the unit {unit}', 'its values (.value, .data)'),
+    ):
+        if has:
+            msg = (
+                f'array must hold numbers and nothing else, got one with {what}: give '
+                f'{instead}'
+            )
+            raise TypeError(msg)
+
+
 def _as_dask(array, name, chunks):
     """Return an array of dask, without a look at its values."""
     import dask.array as da
@@ -186,6 +208,9 @@ def _as_dask(array, name, chunks):
     if isinstance(given, (str, os.PathLike)):
         msg = f'{name} must be an array, got {str(given)!r}: subtract_file takes files'
         raise TypeError(msg)
+    # the blocks are arrays, which would lose what else there is without a word
+    if name == 'array':
+        _check_values_alone(given)
     if array.dtype.kind not in 'biuf':
         got = describe_given(given, array.dtype)
         msg = f'{name} must be an array of real numbers, got {got}'

@@ -221,6 +221,9 @@ def test_magnitudes():
     with pytest.raises(TypeError, match=match):
         parse_image(data)
     assert parse_image(data.physical).unit == data.physical.unit
+    for unit in (u.mag, u.dex, u.dB):
+        with pytest.raises(TypeError, match='data must have a linear unit'):
+            parse_image(VALUES * unit)
 
 
 @pytest.mark.parametrize('name', ['data', 'mask', 'coverage_mask', 'error', 'exposure'])

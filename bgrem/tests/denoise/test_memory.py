@@ -58,6 +58,19 @@ def test_what_somebody_chose_stays():
     assert run('100000', 'keep')[0] == 'False'
 
 
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('MALLOC_MMAP_THRESHOLD_', '1000000'),
+        ('GLIBC_TUNABLES', 'glibc.malloc.mmap_threshold=1000000'),
+    ],
+)
+def test_what_somebody_chose_beside_it_stays(name, value, monkeypatch):
+    monkeypatch.setenv('MALLOC_TRIM_THRESHOLD_', '65536')
+    monkeypatch.setenv(name, value)
+    assert keep_freed_memory.__wrapped__() is False
+
+
 def test_no_worker(monkeypatch):
     monkeypatch.delenv('MALLOC_TRIM_THRESHOLD_', raising=False)
     assert keep_freed_memory.__wrapped__() is False

@@ -4,7 +4,9 @@ import pickle
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.io import fits
+from astropy.nddata import NDData, StdDevUncertainty
 
 import bgrem.scale.graph
 from bgrem import load_weights, subtract_array
@@ -180,6 +182,27 @@ def test_job_takes_its_weights_from_where_it_is(tiny_weights, tmp_path):
         ({'array': 'image.fits'}, TypeError, 'subtract_file takes files'),
         ({'array': fits.HDUList([fits.PrimaryHDU()])}, TypeError, 'a whole FITS file'),
         ({'array': fits.ImageHDU(np.zeros((5, 5)))}, TypeError, 'give its .data'),
+        (
+            {'array': np.ma.array(np.ones((5, 5)), mask=True)},
+            TypeError,
+            'a mask of its',
+        ),
+        (
+            {'array': da.ma.masked_less(da.ones((5, 5)), 0)},
+            TypeError,
+            'a mask of its own: give its values, and mask=',
+        ),
+        (
+            {'array': NDData(np.ones((5, 5)), mask=np.eye(5) > 0)},
+            TypeError,
+            'a mask of its own',
+        ),
+        (
+            {'array': NDData(np.ones((5, 5)), uncertainty=StdDevUncertainty(1))},
+            TypeError,
+            'an uncertainty',
+        ),
+        ({'array': np.ones((5, 5)) * u.Jy}, TypeError, 'the unit Jy: give its values'),
         ({'mask': np.zeros((5, 6))}, ValueError, 'must have the same shape'),
         ({'parallel': 'all'}, ValueError, "parallel must be 'current-scheduler'"),
         ({'parallel': -1}, ValueError, 'parallel must be a positive integer'),
