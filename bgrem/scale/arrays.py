@@ -178,8 +178,10 @@ def _scheduler_options(parallel):
 
 def _check_values_alone(given):
     """Raise an error for an image that carries a mask, an error or a unit."""
+    import dask.array as da
+
     # what the blocks of an array of dask are like
-    like = getattr(given, '_meta', given)
+    like = given._meta if isinstance(given, da.Array) else given
     is_masked = getattr(like, 'mask', None) is not None
     if isinstance(like, np.ma.MaskedArray):
         # of blocks it is not known whether anything is masked
