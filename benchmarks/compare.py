@@ -13,16 +13,22 @@ import json
 import os
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import torch
-from speed import cpu_name, forget_peak, peak_memory, settings_of, star_field
+from speed import (
+    STAGES,
+    cpu_name,
+    forget_peak,
+    in_process,
+    peak_memory,
+    settings_of,
+    star_field,
+)
 from speed import measure as speed_of
 
 from bgrem.denoise.run import cpu_has_bfloat16, tile_layout
@@ -69,10 +75,7 @@ def settings(options):
 def separate(setting, image):
     """Return the maps of sky and noise of an image."""
     if setting.tool == 'photutils':
-        from photutils.background import Background2D
-
-        found = Background2D(image, 64, exclude_percentile=90)
-        return found.background, found.background_rms
+        return STAGES['Background2D'](image, None)
     if setting.tool == 'sep':
         import sep
 
@@ -113,10 +116,10 @@ def network_rows(name, options, folder):
             weights=name, image_size=2048, threads=options.threads,
             repeats=options.repeats, float32=float32, device='cpu',
         )  # fmt: skip
-        speed, *_ = _in_process(speed_of, 'inference', setting, folder)
+        speed, *_ = in_process(speed_of, 'inference', setting, folder)
         dtype = 'float32' if float32 else 'bfloat16'
         rows.append({'weights': name, 'dtype': dtype, 'speed': speed})
-    done = _in_process(operations, name)
+    done = in_process(operations, name)
     return [{**row, 'operations': done} for row in rows]
 
 
@@ -144,12 +147,6 @@ def peak(threads, dtype):
     return 2 * MATRIX**3 / min(spent)
 
 
-def _in_process(function, *arguments):
-    # A fresh process: the peak of memory is one number per process.
-    with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
-        return pool.submit(function, *arguments).result()
-
-
 def _parse(arguments):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -175,14 +172,14 @@ def main(arguments=None):
         for size in {SMALL, 1024, 2048, *options.sizes}:
             np.save(folder / f'{size}.npy', star_field(size, DENSITY))
         for setting in settings(options):
-            found = _in_process(measure, setting, options.repeats, folder)
+            found = in_process(measure, setting, options.repeats, folder)
             row = asdict(setting) | found
             if setting.tool in ('photutils', 'sep'):
                 row['version'] = version(setting.tool)
             rows.append(row)
             print(row, flush=True)
         peaks = {
-            str(dtype).removeprefix('torch.'): _in_process(peak, options.threads, dtype)
+            str(dtype).removeprefix('torch.'): in_process(peak, options.threads, dtype)
             for dtype in (torch.float32, torch.bfloat16)
         }
         for name in ('optical', 'optical-fast'):

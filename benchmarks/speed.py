@@ -164,10 +164,7 @@ def stages(options, folder):
         np.save(folder / f'{size}.npy', star_field(size, options.density))
     first = None
     for name in options.stages:
-        with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
-            wall, cpu, memory = pool.submit(
-                measure_stage, name, options, folder
-            ).result()
+        wall, cpu, memory = in_process(measure_stage, name, options, folder)
         first = first or wall
         print(
             f'{name:14s}{wall / megapixels:13.3f}{cpu / megapixels:7.3f}'
@@ -202,6 +199,12 @@ def measure(name, options, folder):
         peak_memory(),
         before,
     )
+
+
+def in_process(function, *arguments):
+    """Call a function in a fresh process, as the peak of memory is one for each."""
+    with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 @contextmanager
@@ -282,9 +285,7 @@ def main(arguments=None):
             if name == 'stages':
                 stages(options, folder)
                 continue
-            # A fresh process: the peak of memory is one number per process.
-            with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
-                row = pool.submit(measure, name, options, folder).result()
+            row = in_process(measure, name, options, folder)
             print('{:10s}{:8.2f}{:12.3f}{:10.0f}{:13.0f}'.format(name, *row))
 
 
