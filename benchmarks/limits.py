@@ -3,8 +3,8 @@ How many sources any detector could find: the limit for sources of known shapes.
 
 A detector that knows the sky, the noise of every pixel and its correlation, the PSF,
 the very stamps that the sources are made of, their number and the law of their fluxes
-ranks the pixels by the odds that a source above S/N 2 lies there, summed over stamps,
-fluxes and the nearest pixels. For one isolated source nothing can do better (Neyman and
+ranks the pixels by the odds of a source above S/N 2 there against none above S/N 1,
+summed over stamps, fluxes and the nearest pixels. For one isolated source nothing can do better (Neyman and
 Pearson 1933). Sources above S/N 5 (in the noise that there is, whitened) are handed to
 it and their light is taken out exactly, so that it has neither bright neighbours nor
 fragments to fight with. What it finds is an upper limit. Where there is nebulosity it
@@ -29,7 +29,7 @@ import torch
 from scipy import fft, ndimage
 
 from bgrem.evaluate.curves import CONTAMINATIONS
-from bgrem.evaluate.matching import MIN_SNR
+from bgrem.evaluate.matching import MIN_SNR, NEUTRAL_SNR
 from bgrem.evaluate.peers import PEERS, Detections, probability_peaks
 from bgrem.evaluate.report import dated
 from bgrem.evaluate.scenes import evaluation_bank, split_batch
@@ -141,7 +141,7 @@ def fractions(config):
 
 def odds_maps(residual, sigma, composer, psf, inverse, found_snr):
     """
-    The expected number of sources above S/N 2, and of all, at every pixel.
+    The odds of sources above S/N 2, and below S/N 1, at every pixel.
     """
     white = fft.irfft2(fft.rfft2(residual * taper()) * inverse, SHAPE)
     weight = 1 / sigma**2
@@ -160,9 +160,11 @@ def odds_maps(residual, sigma, composer, psf, inverse, found_snr):
             prior = config.density[0] * fraction / len(stamps)
             for s, p in zip(snr, law, strict=True):
                 value = prior * p * np.exp(s * match - 0.5 * s**2 * power)
-                odds[1] += value
-                # The S/N of the catalogue is that in the local noise.
-                odds[0] += np.where(s * composer.unit > MIN_SNR * sigma, value, 0)
+                # The S/N of the catalogue is that in the local noise. A detection on
+                # what is between the two counts neither way.
+                local = s * composer.unit / sigma
+                odds[0] += np.where(local > MIN_SNR, value, 0)
+                odds[1] += np.where(local <= NEUTRAL_SNR, value, 0)
     return odds
 
 
@@ -185,8 +187,8 @@ def limit(scene, composer, response):
     noise = sigma * np.sqrt(1 + source / photons)
     odds = odds_maps(residual, noise, composer, psf, inverse, found_snr)
     disc = np.hypot(*np.mgrid[-2:3, -2:3]) <= 2
-    target, every = (ndimage.convolve(o, disc.astype(float)) for o in odds)
-    score, odds = (target / (1 + every))[INNER], odds[0][INNER]
+    target, false = (ndimage.convolve(o, disc.astype(float)) for o in odds)
+    score, odds = (target / (1 + target + false))[INNER], odds[0][INNER]
     peak = odds == ndimage.maximum_filter(odds, footprint=disc)
     y, x = np.nonzero(peak & (score > 1e-3))
     catalog = crop(scene).catalog

@@ -12,11 +12,11 @@ __all__ = [
     'shift_positions',
 ]
 
-# A source this faint is not expected to be found by anything: it does not
-# count in the completeness, and a detection that lands on it by chance is as
-# false as any other. The rule is the same for every method.
+# A source this faint is not expected to be found by anything: it does not count in
+# the completeness. The rule is the same for every method.
 MIN_SNR = 2.0
-# Where `judge` decides, one between this and the limit counts neither way.
+# A detection of a source between this and the limit counts neither way. One that lands
+# on a fainter source by chance is as false as any other.
 NEUTRAL_SNR = 1.0
 _SHIFT = 20.0
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks
 from bgrem.evaluate.curves import true_positives_at
-from bgrem.evaluate.matching import match, match_radius
+from bgrem.evaluate.matching import judge, match_radius
 
 __all__ = ['CONTAMINATION', 'FACTORS', 'STEPS', 'SensitivitySurvey']
 
@@ -109,19 +109,16 @@ def _judge(separation, scene):
         'probability': (separation.probability, MIN_PROBABILITY),
         'denoised': (separation.source / scene.sigma, _MIN_SOURCE_SNR),
     }
-    truth = scene.catalog
     found = {}
     for name, (image, minimum) in maps.items():
         peaks = find_peaks(image, scene.mask, minimum)
         score = peaks['probability'].astype(float)
-        index = match(
+        is_true, is_neutral = judge(
             peaks['x_center'],
             peaks['y_center'],
             score,
-            truth['x'],
-            truth['y'],
-            truth['snr'],
+            scene.catalog,
             match_radius(scene.fwhm),
         )
-        found[name] = (score, index >= 0)
+        found[name] = (score[~is_neutral], is_true[~is_neutral])
     return float(error.mean()), found

@@ -68,15 +68,16 @@ class DetectionSurvey:
     probabilistic : collection of str, optional
         Names of the detectors whose scores are probabilities: for them the
         reliability and the false-discovery rates are measured too.
-    neutral_snr : float, optional
-        Detections of sources with an S/N between this and the limit count neither
-        way. By default they are false.
+
+    Notes
+    -----
+    `~bgrem.evaluate.matching.judge` has the rule: detections of sources with an S/N
+    between 1 and the limit of the scene count neither way.
     """
 
-    def __init__(self, detectors, probabilistic=(), *, neutral_snr=None):
+    def __init__(self, detectors, probabilistic=()):
         self.detectors = dict(detectors)
         self.probabilistic = frozenset(probabilistic)
-        self.neutral_snr = neutral_snr
         self._score = {name: [] for name in self.detectors}
         self._is_true = {name: [] for name in self.detectors}
         self._is_neutral = {name: [] for name in self.detectors}
@@ -95,12 +96,6 @@ class DetectionSurvey:
         scene : `~bgrem.evaluate.scenes.Scene`
             Only the matched detections are kept of it.
         """
-        limits = {
-            'min_snr': scene.min_snr,
-            'neutral_snr': (
-                scene.min_snr if self.neutral_snr is None else self.neutral_snr
-            ),
-        }
         truth, radius = scene.catalog, match_radius(scene.fwhm)
         self._n_true += int(np.sum(truth['snr'] > scene.min_snr))
         self._n_pixels += scene.image.size
@@ -109,11 +104,11 @@ class DetectionSurvey:
             found = detector(scene)
             self._seconds[name] += time.perf_counter() - start
             is_true, is_neutral = judge(
-                found.x, found.y, found.score, truth, radius, **limits
+                found.x, found.y, found.score, truth, radius, min_snr=scene.min_snr
             )
             elsewhere = shift_positions(found.x, scene.image.shape)
             is_chance, _ = judge(
-                elsewhere, found.y, found.score, truth, radius, **limits
+                elsewhere, found.y, found.score, truth, radius, min_snr=scene.min_snr
             )
             self._score[name].append(found.score)
             self._is_true[name].append(is_true)

@@ -21,7 +21,6 @@ from bgrem.evaluate.gamma.survey import (
     MeansSurvey,
 )
 from bgrem.evaluate.gamma.test_statistic import ts_true, ts_wrong
-from bgrem.evaluate.matching import NEUTRAL_SNR
 from bgrem.evaluate.peers import Detections, matched_filter, sep_default
 from bgrem.evaluate.suite import DEFAULT_SEED, DetectionSurvey, check_choices
 from bgrem.evaluate.wild.survey import CatalogSurvey, Observer
@@ -119,9 +118,7 @@ def run_gamma(
     }
     for family in tqdm(families, disable=not progress, desc='families'):
         surveys = {
-            'detection': DetectionSurvey(
-                {**ours, **others, **peers}, ours, neutral_snr=NEUTRAL_SNR
-            ),
+            'detection': DetectionSurvey({**ours, **others, **peers}, ours),
             'means': MeansSurvey(observers),
             'diffuse': DiffuseSurvey(observers),
             'fluxes': FluxSurvey(observers),

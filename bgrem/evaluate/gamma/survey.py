@@ -9,7 +9,7 @@ from astropy.utils.exceptions import AstropyWarning
 from photutils.background import Background2D
 
 from bgrem.evaluate.gamma.test_statistic import search
-from bgrem.evaluate.matching import NEUTRAL_SNR, judge, match, match_radius
+from bgrem.evaluate.matching import judge, match, match_radius
 from bgrem.evaluate.photometry import APERTURE_FWHM, aperture_sums
 
 __all__ = [
@@ -300,9 +300,8 @@ class CompletenessSurvey:
                 inside = (flux > low) & (flux <= high)
                 self._sums[name][k] += (found & inside).sum(), inside.sum()
             is_true, is_neutral = judge(
-                x, y, score, truth, radius,
-                min_snr=scene.min_snr, neutral_snr=NEUTRAL_SNR,
-            )  # fmt: skip
+                x, y, score, truth, radius, min_snr=scene.min_snr
+            )
             self._purity[name] += is_true.sum(), (~is_neutral).sum()
 
     def result(self):

@@ -10,7 +10,6 @@ from tqdm import tqdm
 
 from bgrem.evaluate.boxes import BoxSurvey
 from bgrem.evaluate.curves import CONTAMINATIONS
-from bgrem.evaluate.matching import NEUTRAL_SNR
 from bgrem.evaluate.peers import Detections, matched_filter, oracle
 from bgrem.evaluate.separator import Separator
 from bgrem.evaluate.suite import DEFAULT_SEED, DetectionSurvey, check_choices
@@ -102,9 +101,7 @@ def run_wild(
                 name: results['weights'][name.split(',')[0]] for name in ours
             }
         surveys = {
-            'detection': DetectionSurvey(
-                {**ours, **others}, ours, neutral_snr=NEUTRAL_SNR
-            ),
+            'detection': DetectionSurvey({**ours, **others}, ours),
             'boxes': BoxSurvey(Separator(first.weights)),
             'catalog': CatalogSurvey(first),
             'level': LevelSurvey(first),

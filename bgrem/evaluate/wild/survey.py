@@ -13,12 +13,7 @@ from scipy.stats import binom
 
 from bgrem.background import DiffusionBackground
 from bgrem.detect.peaks import find_peaks
-from bgrem.evaluate.matching import (
-    NEUTRAL_SNR,
-    judge,
-    match_radius,
-    shift_positions,
-)
+from bgrem.evaluate.matching import judge, match_radius, shift_positions
 from bgrem.evaluate.peers import Detections
 from bgrem.evaluate.separator import GIVEN_BOX_SIZE
 
@@ -207,7 +202,7 @@ class CatalogSurvey(_Survey):
         kept = found.score >= found.threshold(RATE)
         x, y, score = found.x[kept], found.y[kept], found.score[kept]
         truth, radius = scene.catalog, match_radius(scene.fwhm)
-        limits = {'min_snr': scene.min_snr, 'neutral_snr': NEUTRAL_SNR}
+        limits = {'min_snr': scene.min_snr}
         is_true, is_neutral = judge(x, y, score, truth, radius, **limits)
         bright = {'min_snr': BRIGHT_SNR, 'neutral_snr': BRIGHT_SNR}
         elsewhere = shift_positions(x, scene.image.shape)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,29 @@ class TestDetectionSurvey:
         assert result['methods']['perfect']['true_positives'] == [n_true] * 5
         assert result['methods']['perfect']['curve']['n_true'][-1] == n_true
         assert_allclose(result['megapixels'], 3 * 96**2 / 1e6)
+
+    def test_faint_sources_count_neither_way(self, scenes):
+        """Only what lies on nothing, or below S/N 1, is false."""
+        truth = {
+            'x': np.array([10.0, 30.0, 50.0]),
+            'y': np.full(3, 40.0),
+            'snr': np.array([5.0, 1.5, 0.5]),
+        }
+        scene = replace(scenes[0], catalog=truth)
+
+        def every(scene):
+            catalog = scene.catalog
+            return Detections(catalog['x'], catalog['y'], np.array([0.9, 0.8, 0.7]))
+
+        survey = DetectionSurvey({'every': every}, ['every'])
+        survey.add(scene)
+        result = survey.result()
+        method = result['methods']['every']
+        assert result['n_true'] == 1
+        assert method['n_detections'] == 2
+        assert method['curve'] == {'n_true': [1], 'n_false': [0]}
+        (row,) = [r for r in method['false_discovery'] if r['promised'] == 0.2]
+        assert (row['n_detections'], row['observed']) == (2, 0.5)
 
     def test_promise_of_an_honest_detector(self, scenes):
         """One false detection of probability 0.8 for each four true ones."""
