@@ -4,13 +4,13 @@ How many sources any detector could find: the limit for sources of known shapes.
 A detector that knows the sky, the noise of every pixel and its correlation, the PSF,
 the very stamps that the sources are made of, their number and the law of their fluxes
 ranks the pixels by the odds of a source above S/N 2 there against none above S/N 1,
-summed over stamps, fluxes and the nearest pixels. For one isolated source nothing can do better (Neyman and
-Pearson 1933). Sources above S/N 5 (in the noise that there is, whitened) are handed to
-it and their light is taken out exactly, so that it has neither bright neighbours nor
-fragments to fight with. What it finds is an upper limit. Where there is nebulosity it
-does not know the sky but only its power spectrum, and is the best of all linear
-filters. Beside it, on the same scenes, bgrem, the oracle of the suite and those of its
-peers that know the PSF::
+summed over stamps, fluxes and the nearest pixels. For one isolated source nothing can
+do better (Neyman and Pearson 1933). Sources above S/N 5 (in the noise that there is,
+whitened) are handed to it and their light is taken out exactly, so that it has neither
+bright neighbours nor fragments to fight with. What it finds is an upper limit. Where
+there is nebulosity it does not know the sky but only its power spectrum, and is the
+best of all linear filters. Beside it, on the same scenes, bgrem, the oracle of the
+suite and those of its peers that know the PSF::
 
     python benchmarks/limits.py --families flat correlated --n-scenes 10 -o limits.json
 
