@@ -155,8 +155,8 @@ class TrainingConfig(Configuration):
         Scenes of each family of the validation.
 
     patience : int
-        Validations without improvement after which training stops; 0 never
-        stops.
+        Validations without a lower loss, on scenes like those of the training,
+        after which it stops; 0 never stops.
 
     inference_steps : int
         The default number of diffusion steps of the released weights.

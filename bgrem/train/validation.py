@@ -29,7 +29,7 @@ class Validation:
 
     config : `TrainingConfig`
         Gives the number of scenes, the width of the blobs and how to normalise;
-        if it names noise frames, scenes on them are a family of their own.
+        if it names noise frames, detections are counted on them too.
 
     device : `~torch.device`
         Where the scenes live.
@@ -43,9 +43,12 @@ class Validation:
             name: (SceneComposer(bank, FAMILIES[name]), 256)
             for name in VALIDATION_FAMILIES
         }
+        # Scenes like those of the training. Frames need not be larger than a crop.
+        composers['own'] = composer, config.crop_size
+        self._counted = list(VALIDATION_FAMILIES)
         if config.noise_frames is not None:
-            # The frames need not be larger than a crop.
-            composers['noise_frames'] = composer, config.crop_size
+            composers['noise_frames'] = composers.pop('own')
+            self._counted.append('noise_frames')
         self._scenes = {}
         for number, (name, (composer, size)) in enumerate(composers.items()):
             generator = torch.Generator(device).manual_seed(_SEED + number)
@@ -76,16 +79,23 @@ class Validation:
         Returns
         -------
         metrics : dict of float
-            ``loss``, and per family the true positives at 5% contamination.
+            ``loss`` on scenes like those of the training, ``family_loss``, the mean of
+            the families, and for each of these the true positives at 5% contamination.
         """
-        metrics = {'loss': 0.0}
+        losses, found = {}, {}
         with torch.no_grad():
             for name, (batch, examples) in self._scenes.items():
                 value, score = loss(network, examples)
-                metrics['loss'] += float(value) / len(self._scenes)
-                metrics[name] = _true_positives(batch, score)
-        metrics['detections'] = sum(metrics[name] for name in self._scenes)
-        return metrics
+                losses[name] = float(value)
+                if name in self._counted:
+                    found[name] = _true_positives(batch, score)
+        *families, own = losses.values()
+        return {
+            'loss': own,
+            'family_loss': sum(families) / len(families),
+            **found,
+            'detections': sum(found.values()),
+        }
 
 
 def find_score_peaks(score):

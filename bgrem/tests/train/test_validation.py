@@ -5,6 +5,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from bgrem.simulate import SceneComposer
 from bgrem.tests.train.conftest import CONFIG
 from bgrem.train import validation
 from bgrem.train.validation import Validation, find_score_peaks
@@ -17,7 +18,8 @@ def make(bank, monkeypatch):
     """Return a function that makes the validation on flat scenes."""
     monkeypatch.setattr(validation, 'FAMILIES', {'flat': CONFIG.scene})
     monkeypatch.setattr(validation, 'VALIDATION_FAMILIES', ('flat',))
-    return lambda: Validation(bank, CONFIG, CPU, None)
+    composer = SceneComposer(bank, CONFIG.scene)
+    return lambda: Validation(bank, CONFIG, CPU, composer)
 
 
 def test_peaks_of_a_score():
@@ -34,18 +36,34 @@ def test_peaks_of_a_score():
 
 def test_score(make):
     """The truth finds all sources, and nothing finds none; scenes are the same."""
-    n_true = 0
+    n_each = []
 
     def truth(network, examples):
-        nonlocal n_true
-        n_true = sum(len(rank) for _, rank in find_score_peaks(examples.centers))
+        peaks = find_score_peaks(examples.centers)
+        n_each.append(sum(len(rank) for _, rank in peaks))
         return torch.tensor(0.25), examples.centers
 
     metrics = make()(None, truth)
-    assert metrics['loss'] == 0.25
+    n_true = n_each[0]
+    assert metrics['loss'] == metrics['family_loss'] == 0.25
     assert metrics['detections'] == metrics['flat']
     assert n_true > 10
     assert 0.9 * n_true <= metrics['flat'] <= n_true
     assert make()(None, truth) == metrics
     blind = make()(None, lambda _, examples: (1.0, 0 * examples.centers))
     assert blind['detections'] == 0
+
+
+def test_loss_is_of_scenes_like_those_of_the_training(make):
+    """They come last, and are of the size of a crop; families have their own mean."""
+    sizes = []
+
+    def count(_, examples):
+        sizes.append(examples.image.shape[-1])
+        return torch.tensor(float(len(sizes))), examples.centers
+
+    metrics = make()(None, count)
+    assert sizes == [256, CONFIG.crop_size]
+    assert metrics['loss'] == 2.0
+    assert metrics['family_loss'] == 1.0
+    assert 'own' not in metrics
