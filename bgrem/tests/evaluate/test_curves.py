@@ -88,6 +88,53 @@ def test_threshold_gives_the_promised_contamination():
         assert np.sum(is_true[kept]) == n_true[0] > 0
 
 
+@pytest.fixture(params=[0, 1, 2])
+def drawn(request):
+    """Scores with ties, and whether they are true."""
+    rng = np.random.default_rng(request.param)
+    return rng.integers(0, 25, 80) / 4, rng.random(80) < 0.6
+
+
+def test_against_every_threshold(drawn):
+    """The lowest that is clean enough, of all that there are."""
+    scores, is_true = drawn
+    for contamination in (0.0, 0.1, 0.3, 0.5, 1.0):
+        clean = [
+            t
+            for t in np.unique(scores)
+            if np.mean(~is_true[scores >= t]) <= contamination
+        ]
+        expected = min(clean, default=np.inf)
+        assert threshold_at(scores, is_true, contamination) == expected
+        n_true = true_positives_at(scores, is_true, [contamination])
+        assert n_true == np.sum(is_true & (scores >= expected))
+
+
+def test_curve_counts_all_and_only_rises(drawn):
+    scores, is_true = drawn
+    thresholds, n_true, n_false = detection_curve(scores, is_true)
+    np.testing.assert_array_equal(thresholds, np.unique(scores)[::-1])
+    assert np.all(np.diff(n_true) >= 0)
+    assert np.all(np.diff(n_false) >= 0)
+    assert np.all(np.diff(n_true + n_false) > 0)
+    assert (n_true[-1], n_false[-1]) == (is_true.sum(), (~is_true).sum())
+    # true and false exchanged
+    _, *others = detection_curve(scores, ~is_true)
+    np.testing.assert_array_equal(others, [n_false, n_true])
+
+
+def test_more_contamination_more_sources(drawn):
+    scores, is_true = drawn
+    rates = np.linspace(0, 1, 21)
+    n_true = true_positives_at(scores, is_true, rates)
+    assert np.all(np.diff(n_true) >= 0)
+    assert n_true[-1] == is_true.sum()
+    # only the order of the scores counts
+    np.testing.assert_array_equal(
+        true_positives_at(scores**3 - 9, is_true, rates), n_true
+    )
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match='contamination must be between 0 and 1'):
         true_positives_at(SCORES, IS_TRUE, [1.5])

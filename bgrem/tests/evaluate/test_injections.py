@@ -150,3 +150,54 @@ def test_is_near():
     assert_array_equal(is_near(positions, np.array([[0.0, 1.0]]), 1.0), [True, False])
     assert_array_equal(is_near(positions, np.empty((0, 2)), 1.0), [False, False])
     assert is_near(np.empty((0, 2)), positions, 1.0).shape == (0,)
+
+
+@pytest.mark.parametrize('fwhm', [2.5, 4.0, 6.0])
+def test_width_of_a_moffat(fwhm):
+    """Of four times as many pixels inside half the maximum, if it is twice as wide."""
+    area = np.sum(moffat_psf(fwhm) > moffat_psf(fwhm).max() / 2)
+    assert_allclose(2 * np.sqrt(area / np.pi), fwhm, rtol=0.15)
+    turned = moffat_psf(fwhm, 0.3, 0.1)
+    assert_allclose(moffat_psf(fwhm, 0.1, 0.3), turned.T)
+    assert_allclose(moffat_psf(fwhm, -0.3, 0.1), turned[:, ::-1])
+
+
+@pytest.mark.parametrize('n_allowed', [0, 3, 10])
+def test_no_more_false_alarms_than_allowed(n_allowed):
+    scores = np.random.default_rng(n_allowed).integers(1, 40, 50) / 8
+    threshold = injections._threshold(scores, n_allowed)
+    assert np.sum(scores > threshold) <= n_allowed < np.sum(scores >= threshold)
+    assert injections._threshold(scores[:n_allowed], n_allowed) == 0
+
+
+def test_stars_are_where_the_image_is_empty():
+    """On a grid with room for their stamps; their flux is what their S/N needs."""
+    scene = noise_scene(shape=(200, 230))
+    empty = np.ones((200, 230), bool)
+    empty[:90] = False
+    noise = np.linspace(1, 2, 230) * np.ones((200, 1))
+    stars = injections._draw_stars(scene, noise, empty, np.random.default_rng(2))
+    x, y = stars['x'], stars['y']
+    assert len(x) > 10
+    assert min(x.min(), y.min()) >= 16
+    assert (x.max(), y.max()) <= (213, 183)
+    assert empty[np.rint(y).astype(int), np.rint(x).astype(int)].all()
+    apart = np.hypot(x - x[:, None], y - y[:, None])[~np.eye(len(x), dtype=bool)]
+    assert apart.min() > 16
+    assert 3 <= stars['snr'].min() < stars['snr'].max() <= 50
+    assert_allclose(stars['flux'] / stars['snr'], 1 + np.rint(x) / 229)
+
+
+def test_completeness_in_bins_by_hand():
+    """What is as bright as the lower edge belongs to a bin; a score must be above."""
+    stars = {
+        'x': np.array([10.0, 30, 50, 70]),
+        'y': np.full(4, 5.0),
+        'snr': np.array([3.0, 4.9, 5.0, 20.0]),
+    }
+    found = Detections(
+        np.array([10.5, 30, 52.1, 70]), np.full(4, 5.0), np.array([9.0, 1, 9, 2])
+    )
+    bins = injections._bins(stars, found, 1.0, FWHM)
+    assert [one['n'] for one in bins] == [2, 1, 0, 1]
+    assert [one['completeness'] for one in bins] == [0.5, 0, 0, 1]

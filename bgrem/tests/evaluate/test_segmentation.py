@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import ndimage
 
 from bgrem.evaluate import segmentation
 from bgrem.evaluate.scenes import Scene
@@ -106,6 +107,52 @@ def test_shapes_must_agree(truth, image):
         detection_counts(truth, truth[1:], image)
     with pytest.raises(ValueError, match='must have the same shape, got'):
         merging_errors(truth, truth[1:])
+
+
+@pytest.fixture(params=[0, 1])
+def drawn(request):
+    """Two segmentations of noise that have to do with each other."""
+    rng = np.random.default_rng(request.param)
+    image = ndimage.gaussian_filter(rng.normal(size=(40, 50)), 2)
+    other = image + 0.5 * ndimage.gaussian_filter(rng.normal(size=(40, 50)), 2)
+    truth, segments = (ndimage.label(one > 0.05)[0] for one in (image, other))
+    return truth, segments, image
+
+
+def test_scores_do_not_depend_on_labels_or_direction(drawn):
+    truth, segments, image = drawn
+    counts, errors = detection_counts(*drawn), merging_errors(truth, segments)
+    rng = np.random.default_rng(5)
+    new = [
+        np.append(0, 10 + rng.permutation(one.max()))[one] for one in (truth, segments)
+    ]
+    for turn in (lambda one: one, np.transpose, np.flipud, np.rot90):
+        turned = [turn(one) for one in (*new, image)]
+        assert detection_counts(*turned) == counts
+        assert_allclose(merging_errors(*turned[:2]), errors)
+    assert counts[0] > 3
+    assert counts[0] + counts[2] == len(np.unique(truth)) - 1
+    assert counts[0] + counts[1] == len(np.unique(segments)) - 1
+    # brightness in another unit
+    assert detection_counts(truth, segments, 4 * image - 3) == counts
+
+
+def test_ranges_of_the_scores(drawn):
+    truth, segments, _ = drawn
+    under, over = merging_errors(truth, segments)
+    assert_allclose(merging_errors(segments, truth), (over, under))
+    assert 0 < min(under, over)
+    assert max(under, over) < 1
+    precision, recall = 3 / 7, 3 / 8
+    f = f_score(3, 4, 5)
+    assert_allclose(f, 2 * precision * recall / (precision + recall))
+    assert 0 < area_score(under, over) < 1 - max(under, over)
+    combined_a, combined_b = combined_scores(f, under, over)
+    assert f < combined_a < np.sqrt(2)
+    assert 0 < combined_b < 1
+    better = combined_scores(f, under / 2, over / 2)
+    assert better[0] > combined_a
+    assert better[1] > combined_b
 
 
 @pytest.fixture

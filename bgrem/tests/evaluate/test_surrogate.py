@@ -101,6 +101,31 @@ def test_drawn_noise_keeps_the_variance_of_an_impossible_covariance():
     assert_allclose(noise.var(), 1, rtol=0.02)
 
 
+@pytest.mark.parametrize('seed', [11, 12])
+def test_covariance_has_the_symmetries_of_the_noise(seed):
+    rng = np.random.default_rng(seed)
+    noise = ndimage.gaussian_filter(rng.normal(size=(60, 80)), (0.5, 1.5))
+    good = rng.random(noise.shape) < 0.8
+    covariance = noise_covariance(noise, good)
+    assert covariance[16, 18] > 2 * covariance[18, 16]
+    for turn in (np.transpose, np.flipud, np.fliplr):
+        found = noise_covariance(turn(noise), turn(good))
+        assert_allclose(found, turn(covariance), atol=1e-12)
+    # a variance has the square of the unit, whatever the sign
+    assert_allclose(noise_covariance(-3 * noise, good), 9 * covariance, atol=1e-12)
+    assert_allclose(covariance[16, 16], np.mean(noise[good] ** 2))
+    assert_allclose(covariance[[0, -1]], 0, atol=1e-12)
+    assert_allclose(covariance[:, [0, -1]], 0, atol=1e-12)
+
+
+def test_drawn_noise_scales_with_the_covariance():
+    one, two = (
+        draw_noise(factor * known_covariance(), (30, 40), np.random.default_rng(3))
+        for factor in (1, 4)
+    )
+    assert_allclose(two, 2 * one)
+
+
 def test_filter_noise():
     shape = (400, 400)
     x = np.arange(-8, 9)
