@@ -278,18 +278,18 @@ def plot_light_kept(sky):
 
 
 def _bars(values):
-    """Draw groups of bars, {group: {bar: height}}."""
+    """Draw groups of bars, {group: {bar: height}}; not all groups need all bars."""
     import matplotlib.pyplot as plt
 
     figure, ax = plt.subplots(
         figsize=(max(5.5, 3 + 1.0 * len(values)), 3.6), layout='constrained'
     )
-    names = list(next(iter(values.values())))
+    names = list(dict.fromkeys(name for heights in values.values() for name in heights))
     width = 0.8 / len(names)
     for k, name in enumerate(names):
         ax.bar(
             [i + (k + 0.5) * width - 0.4 for i in range(len(values))],
-            [heights[name] for heights in values.values()],
+            [heights.get(name, float('nan')) for heights in values.values()],
             width,
             label=name,
         )
