@@ -1,5 +1,7 @@
 """Tests of the catalogues and the NDData of a background object."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -99,6 +101,90 @@ class TestCatalog:
         other.__dict__['_false_discovery'] = {'log_odds_shift': -0.8}
         flags = decode_detection_flags(other.catalog(segments).detection_flags)
         assert all('probability_corrected' in names for names in flags)
+
+
+class TestOptions:
+    """What another option changes, and what it does not."""
+
+    def test_two_ways_to_a_catalogue(self, bkg):
+        """Of the segments that are detected, given or not."""
+        for options in ({'threshold': 0.9}, {'false_discovery_rate': 0.2}):
+            segments = bkg.detect(**options)
+            given, own = bkg.catalog(segments).to_table(), bkg.catalog(**options)
+            mask = bkg.detection_mask(**options)
+            assert_array_equal(segments.data > 0, mask)
+            for name, values in own.to_table().items():
+                assert_array_equal(given[name], values, err_msg=name)
+
+    def test_more_with_a_higher_rate(self, bkg):
+        masks = [bkg.detection_mask(false_discovery_rate=r) for r in (0.01, 0.1, 0.5)]
+        for smaller, larger in pairwise(masks):
+            assert not np.any(smaller & ~larger)
+        assert bkg.detection_mask(threshold=0).sum() > masks[0].sum()
+        assert not bkg.detection_mask(threshold=1).any()
+
+    def test_nothing_that_is_returned_is_shared(self, bkg):
+        for get in (
+            lambda: bkg.detection_probability,
+            lambda: bkg.detection_mask(threshold=0.9),
+            lambda: bkg.detect(threshold=0.9).data,
+        ):
+            first = get()
+            before = first.copy()
+            first[:] = 0
+            assert_array_equal(get(), before)
+
+    def test_magnitudes(self, bkg, segments):
+        one, two = (bkg.catalog(segments, zero_point=z) for z in (25.0, 22.5))
+        assert_allclose(one.kron_mag - two.kron_mag, 2.5)
+        expected = 25 - 2.5 * np.log10(one.kron_flux)
+        assert_allclose(one.kron_mag, expected)
+        assert 'kron_mag' not in bkg.catalog(segments).to_table().colnames
+
+    def test_photon_noise(self, bkg, segments):
+        """The fewer electrons there are, the more of it; the fluxes stay."""
+        plain = bkg.catalog(segments)
+        errors = [plain.kron_flux_err]
+        for gain in (100.0, 1.0, 0.1):
+            found = bkg.catalog(segments, effective_gain=gain)
+            assert_array_equal(found.kron_flux, plain.kron_flux)
+            errors.append(found.kron_flux_err)
+        assert np.all(np.diff(errors, axis=0) > 0)
+        each = bkg.catalog(segments, effective_gain=np.full(SHAPE, 0.1))
+        assert_allclose(each.kron_flux_err, errors[-1], rtol=1e-6)
+
+    def test_total_error(self, bkg, segments):
+        error = bkg.background_rms
+        plain = bkg.catalog(segments)
+        found = bkg.catalog(segments, error=2 * error)
+        assert_allclose(found.kron_flux_err, 2 * plain.kron_flux_err, rtol=1e-5)
+        assert_allclose(found.snr, plain.snr / 2, rtol=1e-5)
+        assert_array_equal(found.kron_flux, plain.kron_flux)
+
+    def test_circles(self, bkg, segments):
+        """One column for each radius, more light in a larger one."""
+        found = bkg.catalog(segments, aperture_radii=(1.0, 2.5, 4.0, 6.0))
+        flux = [found.to_table()[f'aperture_{k}_flux'] for k in (1, 2, 3, 4)]
+        assert np.all(np.diff(flux, axis=0) > 0)
+        assert_allclose(flux[1], found.circular_photometry(2.5)[0])
+
+    @pytest.mark.parametrize(
+        ('options', 'error', 'match'),
+        [
+            ({'mask': np.zeros(SHAPE, bool)}, TypeError, 'mask must be given to Diff'),
+            (
+                {'saturation': np.nan},
+                ValueError,
+                'saturation must be a number, got nan',
+            ),
+            ({'saturation': 'high'}, TypeError, 'saturation must be a number'),
+            ({'threshold': 2}, ValueError, 'threshold must be between 0 and 1'),
+            ({'false_discovery_rate': 0}, ValueError, 'false_discovery_rate must be'),
+        ],
+    )
+    def test_refused(self, bkg, options, error, match):
+        with pytest.raises(error, match=match):
+            bkg.catalog(**options)
 
 
 def _with_probability(bkg, probability):

@@ -7,7 +7,15 @@ from scipy.ndimage import gaussian_filter
 
 from bgrem import pipeline
 from bgrem.detect.peaks import find_peaks
-from bgrem.pipeline import WindowNoise, inspect_image, separate
+from bgrem.pipeline import (
+    WindowNoise,
+    bar_name,
+    describe,
+    inspect_image,
+    network_factor,
+    sampling_of,
+    separate,
+)
 from bgrem.weights import load_weights
 
 
@@ -225,6 +233,76 @@ def test_invalid(data, options, match, tiny_weights):
 def test_unknown_weights(data):
     with pytest.raises(ValueError, match="weights 'nonsense' are not known"):
         separate(data, weights='nonsense')
+
+
+def test_factor_of_the_network(data, tiny_weights):
+    """It is what the image was multiplied by; 0 where no noise is."""
+    data[:, 70:] = 3.0
+    mask = np.zeros(data.shape, dtype=bool)
+    mask[:5] = True
+    scale = separate(data, mask, weights=tiny_weights).normalization.scale
+    factor = network_factor(data, mask, normalization='local')
+    assert_allclose(factor[scale > 0] * scale[scale > 0], 1)
+    assert np.any(scale == 0)
+    assert not factor[scale == 0].any()
+    # of squares of pixels it is that of their means
+    coarse = network_factor(
+        data[:, :60], mask[:, :60], normalization='local', binning=2
+    )
+    assert coarse.shape == (90, 60)
+    assert_allclose(np.median(coarse[10:]) / np.median(factor[10:, :60]), 2, rtol=0.1)
+
+
+def test_all_views_see_an_image_any_way_round(tiny_weights):
+    """The mean over the eight symmetries turns with the image."""
+    data = gaussian_filter(np.random.default_rng(2).normal(0, 9, (64, 64)), 0.5)
+    options = {'weights': tiny_weights, 'normalization': 0.3, 'n_symmetries': 8}
+    expected = separate(data, **options)
+    for turn in (np.transpose, np.flipud, np.rot90):
+        found = separate(turn(data).copy(), **options)
+        for name in ('source', 'probability'):
+            one, other = turn(getattr(expected, name)), getattr(found, name)
+            assert_allclose(other, one, atol=0.02 * np.abs(one).max())
+    assert expected.source.std() > 1
+
+
+@pytest.mark.parametrize(
+    ('progress', 'name'),
+    [(False, None), ('', None), (True, 'sources'), ('chip 3: ', 'chip 3: sources')],
+)
+def test_names_of_bars(progress, name):
+    assert bar_name(progress, 'sources') == name
+
+
+def test_sampling_is_part_of_what_is_told(data, tiny_weights):
+    """It is that which the inspection takes."""
+    meta = separate(data, weights=tiny_weights, binning=2).meta
+    assert sampling_of(meta) == {'binning': 2, 'sharpening': 0.0}
+    given = describe(
+        load_weights(tiny_weights),
+        np.ones((2, 2)),
+        n_steps=4,
+        n_symmetries=2,
+        device='cpu',
+        batch_size=9,
+    )
+    assert given.keys() == meta.keys()
+    assert (given['normalization'], given['n_steps']) == ('map', 4)
+    assert sampling_of(given) == {'binning': 1, 'sharpening': 0.0}
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_noise_of_any_part_is_that_of_the_whole(seed):
+    rng = np.random.default_rng(seed)
+    shape = (40, 50)
+    windows = [np.s_[0:12, 0:12], np.s_[20:32, 8:20], np.s_[28:40, 38:50]]
+    noise = WindowNoise(windows, list(rng.uniform(1, 2, (3, 12, 12))))
+    whole = noise.part(np.s_[:, :], shape)
+    for _ in range(40):
+        (y, end_y), (x, end_x) = (np.sort(rng.integers(0, n + 1, 2)) for n in shape)
+        place = np.s_[y:end_y, x:end_x]
+        assert_array_equal(noise.part(place, shape), whole[place])
+    assert np.sum(whole != np.float32(noise.typical)) >= 3 * 144 - 1
 
 
 def test_window_noise():

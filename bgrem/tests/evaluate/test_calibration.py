@@ -56,6 +56,18 @@ class TestFitTable:
             logit[shuffled], is_true[shuffled]
         )
 
+    @pytest.mark.parametrize('seed', [4, 5])
+    def test_zero_and_copies_of_the_logit(self, seed):
+        """Another zero point moves the knots; what is there twice changes little."""
+        values, is_true = draw(3000, seed)
+        table = fit_table(values, is_true)
+        moved = fit_table(values + 2, is_true)
+        assert moved['probability'] == table['probability']
+        assert_allclose(np.subtract(moved['logit'], 2), table['logit'], atol=2e-4)
+        twice = fit_table(np.tile(values, 2), np.tile(is_true, 2))
+        grid = np.linspace(-8, 4, 20)
+        assert_allclose(calibrate(grid, twice), calibrate(grid, table), atol=0.02)
+
     def test_useless_logit_gives_a_constant(self):
         rng = np.random.default_rng(5)
         table = fit_table(rng.normal(size=20_000), rng.random(20_000) < 0.3)
@@ -145,6 +157,36 @@ def test_fit_offset(make_correction):
     assert {**new, 'offset': 3.0} == old
 
 
+def test_offset_is_found_once(make_correction):
+    """Fitted again it stays; that of other scenes is another."""
+    rng = np.random.default_rng(13)
+    scenes = [draw_scene(rng, 0.0, 0.0) for _ in range(40)]
+    first = fit_offset(scenes, TABLE, make_correction())
+    again = fit_offset(scenes, TABLE, first)
+    assert_allclose(again['offset'], first['offset'], atol=5e-3)
+    sure = [replace(scene, is_true=scene.center_logit > -2) for scene in scenes]
+    assert fit_offset(sure, TABLE, first)['offset'] > first['offset'] + 0.5
+
+
+def test_what_a_scene_says_of_itself():
+    """Faint peaks are not listed, neutral ones count not; both have a probability."""
+    logits = np.array([-7.0, -1.0, 3.0])
+    is_neutral = np.array([False, True, False])
+    scene = ScenePeaks(
+        logits, np.array([False, True, True]), [-1.0, -7.0], 0.5, 0.1, 0.2,
+        is_neutral=is_neutral,
+    )  # fmt: skip
+    assert scene.counts.tolist() == [True, False, True]
+    assert replace(scene, is_neutral=None).counts.all()
+    assert_allclose(scene.probability(TABLE), expit(logits), rtol=1e-5)
+    check = scene.check(TABLE)
+    expected = expit(np.array([-1.0, 3.0]))
+    assert_allclose(check.promised, np.sum(expected * (1 - expected)), rtol=1e-5)
+    assert_allclose(check.flipped, expit(-1.0) / 0.5, rtol=1e-5)
+    assert (check.correlation, check.skewness) == (0.1, 0.2)
+    assert np.isnan(check.width)
+
+
 class TestFitPeaks:
     def test_keeps_the_promise(self):
         rng = np.random.default_rng(8)
@@ -204,6 +246,45 @@ def test_reliability_by_hand():
     assert_allclose([row['promised'] for row in rows], [0.03, 0.9775])
     assert_allclose([row['observed'] for row in rows], [0.5, 0.75])
     assert reliability([], []) == []
+
+
+@pytest.mark.parametrize('seed', [0, 1])
+def test_reliability_loses_no_peak(seed):
+    rng = np.random.default_rng(seed)
+    p, is_true = rng.random(500), rng.random(500) < 0.4
+    rows = reliability(p, is_true)
+    n = np.array([row['n'] for row in rows])
+    assert n.sum() == 500
+    assert len(rows) <= 12
+    for name, values in (('promised', p), ('observed', is_true)):
+        assert_allclose(np.sum(n * [row[name] for row in rows]), values.sum())
+    assert np.all(np.diff([row['promised'] for row in rows]) > 0)
+    assert np.ptp(p[p < 1 / 12]) < 1 / 12
+    assert rows[0]['n'] == np.sum(p < 1 / 12)
+
+
+def test_command_writes_elsewhere(tiny_weights, tmp_path, monkeypatch, capsys):
+    """The file that was given stays as it is, unless it is the one that is written."""
+    table = {'logit': [-1.0, 1.5], 'probability': [0.2, 0.8], 'correction': None}
+    seen = []
+
+    def fit(weights, **options):
+        seen.append(options)
+        return table
+
+    monkeypatch.setattr('bgrem.evaluate.calibration.fit_calibration', fit)
+    path, other = tmp_path / 'tiny.safetensors', tmp_path / 'new.safetensors'
+    path.write_bytes(tiny_weights.read_bytes())
+    arguments = ['--weights', str(path), '--n-scenes', '3', '--size', '64']
+    assert main([*arguments, '-o', str(other)]) == 0
+    assert seen == [{'n_scenes': 3, 'size': 64, 'progress': True}]
+    assert load_weights(other).calibration == table
+    assert path.read_bytes() == tiny_weights.read_bytes()
+    assert capsys.readouterr().out.splitlines() == [
+        '  -1.0000 0.200000', '   1.5000 0.800000', 'null'
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    assert load_weights(path).calibration == table
 
 
 def test_rewrite_header_keeps_the_tensors(tiny_weights, make_correction, tmp_path):

@@ -149,7 +149,10 @@ def test_sensitivity():
         for v in (1, 3)
     ]
     parts = {'flat': {'steps': rows, 'factors': rows[::-1]}}
-    for figure, values in ((plot_steps(parts), [1, 3]), (plot_normalization(parts), [3, 1])):
+    for figure, values in (
+        (plot_steps(parts), [1, 3]),
+        (plot_normalization(parts), [3, 1]),
+    ):
         counts, errors = figure.axes
         by_probability, by_image = counts.lines
         assert_array_equal(by_probability.get_xdata(), values)
@@ -160,11 +163,11 @@ def test_sensitivity():
 
 
 def test_pixels():
-    images = ('data', 'truth')
+    corner = [[0.0, 2.0], [30.0, -3.0]]
     part = {
         'edges': [-1.0, 0.0, 2.0],
-        'counts': dict.fromkeys(images, [3, 4]),
-        'cutouts': dict.fromkeys(images, [[0.0, 2.0], [30.0, -3.0]]),
+        'counts': {'data': [3, 4], 'truth': [3, 4]},
+        'cutouts': {'data': corner, 'truth': corner},
     }
     parts = {'flat': part, 'crowded': part}
     for ax in plot_pixel_histogram(parts).axes:

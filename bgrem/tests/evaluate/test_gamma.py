@@ -187,6 +187,30 @@ class TestSearch:
         assert_allclose((found.x[0], found.y[0]), (30, 30), atol=0.2)
         assert_allclose(sky, counts, rtol=0.05)
 
+    @pytest.mark.parametrize('seed', [3, 4])
+    def test_norms_have_the_unit_and_the_sum_of_the_counts(self, seed):
+        rng = np.random.default_rng(seed)
+        components = rng.uniform(0.5, 2, (3, 20, 30))
+        counts = rng.poisson(np.tensordot([5, 1, 3], components, 1)).astype(float)
+        nothing = np.zeros(counts.shape)
+        norms = fit_norms(counts, components, np.ones(3), nothing)
+        assert_allclose(np.tensordot(norms, components, 1).sum(), counts.sum())
+        more = fit_norms(8 * counts, components, np.full(3, 8.0), nothing)
+        assert_allclose(more, 8 * norms)
+        finer = fit_norms(counts, 2 * components, np.full(3, 0.5), nothing)
+        assert_allclose(finer, norms / 2)
+        order = [2, 0, 1]
+        other = fit_norms(counts, components[order], np.ones(3), nothing)
+        assert_allclose(other, norms[order])
+
+    def test_any_way_round(self):
+        light, psf = painted([(20.3, 15.8, 300), (33, 35, 90)])
+        counts = self.sky[0] + light
+        found, _ = search(counts, self.sky, psf)
+        turned, _ = search(counts.T, self.sky, psf.T)
+        assert_allclose(np.sort(turned.score), np.sort(found.score), rtol=1e-3)
+        assert_allclose([turned.x[0], turned.y[0]], [found.y[0], found.x[0]], atol=0.2)
+
     def test_true_model_finds_more(self):
         n_true = np.zeros(2, int)
         for scene in gamma_scenes('middle', 3, 64, 3):
@@ -212,6 +236,15 @@ class TestStarlet:
         found = starlet(scene)
         best = found.score.argmax()
         assert_allclose((found.x[best], found.y[best]), (20, 30), atol=0.01)
+
+    def test_any_way_round(self):
+        counts = np.random.default_rng(5).poisson(3, (40, 56))
+        found = starlet_significance(counts)
+        for turn in (np.transpose, np.flipud, np.fliplr):
+            assert_allclose(starlet_significance(turn(counts)), turn(found))
+        # more scales have no lower coefficient
+        assert np.all(found >= starlet_significance(counts, 2))
+        assert_allclose(starlet_significance(np.full((9, 9), 7)), 0, atol=0.5)
 
     def test_slope_is_no_source(self):
         image = np.tile(np.linspace(20, 60, 64), (64, 1))

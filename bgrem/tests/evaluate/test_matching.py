@@ -124,9 +124,7 @@ def test_what_is_false_changes_nothing(crowd):
     """Detections that have no source near, and sources that no one has found."""
     (x, y, score), true = crowd
     expected = match(x, y, score, *true, 2.5)
-    more = match(
-        np.append(x, -50), np.append(y, -50), np.append(score, 99), *true, 2.5
-    )
+    more = match(np.append(x, -50), np.append(y, -50), np.append(score, 99), *true, 2.5)
     np.testing.assert_array_equal(more, np.append(expected, -1))
     kept = np.isin(np.arange(80), expected)
     found = match(x, y, score, *(one[kept] for one in true), 2.5)

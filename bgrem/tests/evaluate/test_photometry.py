@@ -349,3 +349,82 @@ def test_best_box(box_sizes, best, name, stars):
 
 def test_no_scenes(perfect):
     assert SkySurvey(perfect).result() == {}
+
+
+def test_sums_are_linear_and_move_with_the_image():
+    rng = np.random.default_rng(8)
+    one, two = rng.normal(10, 3, (2, 50, 60))
+    x, y = rng.uniform(12, 35, (2, 9))
+    sums = [aperture_sums(data, x, y, 4.3)[0] for data in (one, two)]
+    both, _ = aperture_sums(2 * one - two, x, y, 4.3)
+    assert_allclose(both, 2 * sums[0] - sums[1])
+    moved, _ = aperture_sums(np.roll(one, (6, 8), axis=(0, 1)), x + 8, y + 6, 4.3)
+    assert_allclose(moved, sums[0])
+    assert_allclose(aperture_sums(one.T, y, x, 4.3)[0], sums[0])
+    _, error = aperture_sums(one, x, y, 4.3, np.abs(two))
+    assert_allclose(aperture_sums(one, x, y, 4.3, 5 * np.abs(two))[1], 5 * error)
+
+
+def test_bins_of_fluxes_hold_their_lower_edge():
+    """Fainter ones have no row; an error of 0 is none."""
+    snr = np.array([2.99, 3.0, 4.99, 5.0, 20.0, 500.0, 30.0])
+    table = {
+        'flux': 1.1 * snr,
+        'flux_error': np.array([1, 1, 1, 1, 1, 1, 0.0]),
+        'true_flux': snr,
+        'snr': snr,
+        'is_star': np.array([True, True, False, True, True, True, True]),
+        'distance': np.arange(7.0),
+    }
+    rows = summarize_fluxes(table)
+    names = ('kind', 'snr_low', 'n', 'median_distance')
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        ('star', 3, 1, 1), ('star', 5, 1, 3), ('star', 20, 2, 4.5), ('galaxy', 3, 1, 2)
+    ]  # fmt: skip
+    assert_allclose([row['median_bias'] for row in rows], 0.1)
+    assert_allclose(rows[1]['pull_mean'], 0.5)
+
+
+def test_one_cosmic_ray_decides_no_bin():
+    rng = np.random.default_rng(9)
+    n = 400
+    table = {
+        'flux': 30 + rng.normal(size=n), 'flux_error': np.ones(n),
+        'true_flux': np.full(n, 30.0), 'snr': np.full(n, 30.0),
+        'is_star': np.ones(n, dtype=bool), 'distance': np.zeros(n),
+    }  # fmt: skip
+    table['flux'][7] = 1e9
+    (row,) = summarize_fluxes(table)
+    assert abs(row['pull_mean']) < 0.2
+    assert 0.85 < row['pull_std'] < 1.15
+
+
+def test_position_limits_of_other_units_and_axes():
+    psf = gaussian(16, 16) + 0.4 * gaussian(15, 18, 5.0)
+    psf /= psf.sum()
+    flux, sigma = np.array([100.0, 900.0]), np.array([2.0, 3.0])
+    limit = position_limit(psf, flux, sigma)
+    assert_allclose(position_limit(psf.T, flux, sigma), limit)
+    assert_allclose(position_limit(psf[::-1], flux, sigma), limit)
+    assert_allclose(position_limit(psf, 7 * flux, 7 * sigma), limit)
+    assert_allclose(position_limit(psf, 2 * flux, sigma), limit / 2)
+    # photons only add; half as many electrons per count are twice the variance
+    noisy = [position_limit(psf, flux, sigma, gain) for gain in (0.5, 1.0, 1e9)]
+    assert np.all(noisy[0] > noisy[1])
+    assert np.all(noisy[1] > limit)
+    assert_allclose(noisy[2], limit, rtol=1e-3)
+
+
+def test_neighbours_are_those_that_count():
+    """With none at all everyone is alone; oneself is no neighbour."""
+    faint = {'x': np.zeros(3), 'y': np.zeros(3), 'snr': np.full(3, 2.0)}
+    assert is_isolated(faint, FWHM).all()
+    rng = np.random.default_rng(4)
+    x, y = rng.uniform(0, 90, (2, 60))
+    snr = rng.uniform(0, 9, 60)
+    apart = np.hypot(x - x[:, None], y - y[:, None])
+    np.fill_diagonal(apart, np.inf)
+    expected = apart[:, snr > 2].min(axis=1) > 3 * FWHM
+    found = is_isolated({'x': x, 'y': y, 'snr': snr}, FWHM)
+    assert found.tolist() == expected.tolist()
+    assert 5 < found.sum() < 55

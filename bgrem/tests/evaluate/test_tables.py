@@ -241,7 +241,10 @@ class TestGamma:
         one = {'rms': 0.05, 'bias': -0.01, 'worst': 1.0}
         header, rows = diffuse_table({'high': {'a': one}, 'plane': {'b': one}})
         assert header == ['family', 'a: rms (mean)', 'b: rms (mean)']
-        assert rows == [['high', '0.050 (-0.010)', '-'], ['plane', '-', '0.050 (-0.010)']]
+        assert rows == [
+            ['high', '0.050 (-0.010)', '-'],
+            ['plane', '-', '0.050 (-0.010)'],
+        ]
 
     def test_fluxes(self):
         """Bins of a source or two have no row, those without a pull a dash."""
@@ -259,8 +262,6 @@ class TestGamma:
     def test_completeness(self):
         bins = [{'low': 1e-10, 'high': 2e-10, 'n_found': 3, 'n_true': 4}]
         parts = {'bins': bins, 'purity': None}, {'bins': bins, 'purity': 0.951}
-        header, rows = completeness_table(
-            {'high': dict(zip('ab', parts, strict=True))}
-        )
+        header, rows = completeness_table({'high': dict(zip('ab', parts, strict=True))})
         assert header == ['family', 'weights', '1e-10-2e-10', 'purity']
         assert [row[2:] for row in rows] == [['3 / 4', '-'], ['3 / 4', '0.951']]

@@ -64,7 +64,7 @@ class TestPainting:
             factor = 2 if name == 'flux' else 1
             assert_allclose(catalog[name], factor * np.roll(values, 5))
         moved, _ = paint_points((50, 60), psf, x + 7, y, flux)
-        assert_allclose(moved[:, 7:], source[:, :-7], atol=1e-2 * source.max())
+        assert_allclose(moved[:, 7:], source[:, :-7], atol=1e-9 * source.max())
 
     @pytest.mark.parametrize('galaxies', [0.0, 1.0])
     def test_fields_have_their_signal_to_noise(self, galaxies):
@@ -74,8 +74,7 @@ class TestPainting:
         source, catalog = paint_field(
             rng, (300, 300), psf, 1, (50.0, 50.0), galaxies=galaxies
         )
-        inner = 50 < min(catalog['x'][0], catalog['y'][0])
-        assert inner
+        assert min(catalog['x'][0], catalog['y'][0]) > 50
         assert_allclose(np.sqrt(np.sum(source**2)) / SIGMA, 50, rtol=1e-3)
         assert_allclose(source.sum(), catalog['flux'], rtol=1e-3)
         assert (catalog['half_light_radius'] > 0) == bool(galaxies)
@@ -185,9 +184,7 @@ class TestKnobs:
             lines = scene.mask.any(axis=0), scene.mask.any(axis=1)
             (striped,) = (one for one in lines if not one.all())
             assert_array_equal(striped, np.arange(SIZE) // width % 2)
-        for scene, side in zip(
-            scenes_of('islands', 4), (8, 16, 32, 32), strict=True
-        ):
+        for scene, side in zip(scenes_of('islands', 4), (8, 16, 32, 32), strict=True):
             shown = np.isfinite(scene.image).sum()
             assert side**2 <= shown <= side**2 + max(side // 2, 6) ** 2
 
@@ -235,7 +232,9 @@ class TestKnobs:
                 assert_allclose(np.ptp(scene.sky[:, 0]), step / 2, rtol=1e-3)
                 assert len(levels) == 4
 
-    @pytest.mark.parametrize(('family', 'axis'), [('one_over_f', 1), ('bias_stripes', 0)])
+    @pytest.mark.parametrize(
+        ('family', 'axis'), [('one_over_f', 1), ('bias_stripes', 0)]
+    )
     def test_stripes_of_known_strength(self, family, axis):
         for scene, strength in zip(scenes_of(family, 4), skies.STRIPES, strict=True):
             assert not np.ptp(scene.stripes, axis=axis).any()
