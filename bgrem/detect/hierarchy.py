@@ -215,8 +215,9 @@ def star_height(source, y, x, width):
     Returns
     -------
     height : 1D `~numpy.ndarray` of float64
-        N heights, unit of ``source``, on whatever light the peaks stand; 0 or less
-        where the image is not curved downwards in all directions.
+        N heights, unit of ``source``, on whatever light the peaks stand (to less than a
+        thousandth of it); 0 or less where the image is not curved downwards in all
+        directions.
 
     Notes
     -----

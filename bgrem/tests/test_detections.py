@@ -163,10 +163,10 @@ class TestOptions:
 
     def test_circles(self, bkg, segments):
         """One column for each radius, more light in a larger one."""
-        found = bkg.catalog(segments, aperture_radii=(1.0, 2.5, 4.0, 6.0))
-        flux = [found.to_table()[f'aperture_{k}_flux'] for k in (1, 2, 3, 4)]
+        found = bkg.catalog(segments, aperture_radii=(1.0, 2.0, 2.5))
+        flux = [found.to_table()[f'aperture_{k}_flux'] for k in (1, 2, 3)]
         assert np.all(np.diff(flux, axis=0) > 0)
-        assert_allclose(flux[1], found.circular_photometry(2.5)[0])
+        assert_allclose(flux[2], found.circular_photometry(2.5)[0])
 
     @pytest.mark.parametrize(
         ('options', 'error', 'match'),

@@ -301,9 +301,7 @@ class LevelSurvey(_Survey):
             for name in ('level', 'parent', 'error', 'lowest_sky', 'source_light')
         }
         level = columns['level']
-        worst = max(
-            level, key=lambda value: abs(np.log(max(value, 1e-9))), default=None
-        )
+        worst = max(level, key=_distance_from_one, default=None)
         squares = columns['error']
         return {
             'level': _mean(level),

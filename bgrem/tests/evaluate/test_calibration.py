@@ -265,7 +265,7 @@ def test_reliability_loses_no_peak(seed):
 
 def test_command_writes_elsewhere(tiny_weights, tmp_path, monkeypatch, capsys):
     """The file that was given stays as it is, unless it is the one that is written."""
-    table = {'logit': [-1.0, 1.5], 'probability': [0.2, 0.8], 'correction': None}
+    table = {'logit': [-1.0, 1.5], 'probability': [0.2, 0.8]}
     seen = []
 
     def fit(weights, **options):

@@ -1,5 +1,6 @@
 """Properties of what networks are shown and asked, without any bank of stamps."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -144,7 +145,7 @@ def test_peaks_any_way_round():
 class TestOptimizers:
     def make(self, optimizer):
         torch.manual_seed(3)
-        network = AttentionUNet(TINY)
+        network = AttentionUNet(TINY).to(memory_format=torch.channels_last)
         return network, Optimizers(network, replace(CONFIG, optimizer=optimizer))
 
     def step(self, network, optimizers, seed, factor=1.0):
@@ -158,7 +159,7 @@ class TestOptimizers:
         self.step(network, optimizers, 1)
         other, resumed = self.make(optimizer)
         other.load_state_dict(network.state_dict())
-        resumed.load_state_dict(optimizers.state_dict())
+        resumed.load_state_dict(deepcopy(optimizers.state_dict()))
         for one, its in ((network, optimizers), (other, resumed)):
             self.step(one, its, 2)
         for one, two in zip(network.parameters(), other.parameters(), strict=True):
