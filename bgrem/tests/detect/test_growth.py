@@ -95,6 +95,21 @@ class TestStarGrowth:
         source = FLUX * sum(gaussian(y, x) for y, x in places)
         assert star_growth(*measure(source, places))[0].size == 0
 
+    @pytest.mark.parametrize('side', range(4))
+    @pytest.mark.parametrize(('distance', 'is_known'), [(10.5, False), (14.0, True)])
+    def test_the_whole_circle_is_in_the_image(self, measure, side, distance, is_known):
+        """Three FWHM from any border, and no less."""
+        height, width = SHAPE
+        along = np.array([40.0, 90.0, 150.0])
+        across = np.full(3, distance)
+        y, x = [
+            (across, along), (along, across),
+            (height - 1 - across, along), (along, width - 1 - across),
+        ][side]  # fmt: skip
+        places = list(zip(y, x, strict=True))
+        source = FLUX * sum(gaussian(*place) for place in places)
+        assert (star_growth(*measure(source, places))[0].size > 0) == is_known
+
 
 class TestTotalFlux:
     def test_total_flux(self, measure, stars):

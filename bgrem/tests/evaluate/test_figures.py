@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-plt = pytest.importorskip('matplotlib.pyplot')
-
-from bgrem.evaluate.figures import (  # noqa: E402
+from bgrem.evaluate.figures import (
     plot_curves,
     plot_light_kept,
     plot_reliability,
@@ -14,7 +12,7 @@ from bgrem.evaluate.figures import (  # noqa: E402
     plot_without_false,
     write_figures,
 )
-from bgrem.evaluate.image_figures import (  # noqa: E402
+from bgrem.evaluate.image_figures import (
     panels,
     plot_before_after,
     plot_normalization,
@@ -22,6 +20,8 @@ from bgrem.evaluate.image_figures import (  # noqa: E402
     plot_steps,
     plot_training,
 )
+
+plt = pytest.importorskip('matplotlib.pyplot')
 
 
 @pytest.fixture(autouse=True)

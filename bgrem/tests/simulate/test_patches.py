@@ -286,6 +286,17 @@ class TestComposePatch:
         assert_allclose(patch.catalog['counts'][row], 900, rtol=0.01)
         assert_allclose(patch.catalog['flux'][row], 900, rtol=1e-5)
 
+    def test_stamp(self, canvas):
+        """The PSF in the middle of an odd number of pixels, with nearly all light."""
+        stamp = self.compose(canvas).psf
+        half = len(stamp) // 2
+        assert stamp.shape == (2 * half + 1, 2 * half + 1)
+        assert_allclose(stamp.sum(), 1, rtol=1e-5)
+        assert stamp.argmax() == half * len(stamp) + half
+        for turned in (stamp[::-1], stamp.T):
+            assert_allclose(turned, stamp, atol=1e-7)
+        assert_allclose(stamp[half, half:], canvas.kernel[0, : half + 1], rtol=0.02)
+
     def test_sources_beyond_the_border(self, canvas):
         x, y = np.array([-1.0, 20, 49.6, 20]), np.array([9.0, -0.4, 9, 40])
         points = PointSources(x, y, np.full(4, 500.0))
