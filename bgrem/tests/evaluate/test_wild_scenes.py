@@ -128,6 +128,8 @@ class TestMakeScene:
         assert_array_equal(scene.image[~valid], np.float32(blank))
         assert_array_equal(scene.mask, ~valid if np.isnan(blank) else 0 * valid)
         assert_array_equal(scene.judged, valid)
+        everywhere = self.make(valid=valid, blank=blank, judged=valid | True)
+        assert_array_equal(everywhere.judged, valid)
         assert scene.catalog['snr'][0] == 2 < plain.catalog['snr'][0]
         assert scene.catalog['snr'][1] == plain.catalog['snr'][1]
 
