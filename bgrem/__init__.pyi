@@ -39,9 +39,10 @@ _Path: TypeAlias = str | PathLike[str]
 _Weighting: TypeAlias = _Path | _Weights
 _Size: TypeAlias = int | Sequence[int] | NDArray[Any]
 
-# They are None where nothing is detected; "or Any" spares the many calls that know
+# It is None where nothing is detected; "or Any" spares the many calls that know
 # better a test for it.
 _Segments: TypeAlias = SegmentationImage | Any
+# Or Any, for the attributes that are columns of ours.
 _Catalog: TypeAlias = SourceCatalog | Any
 
 class DiffusionBackground(Background2D):

@@ -9,9 +9,9 @@ import numpy as np
 from astropy import units as u
 from photutils.background import Background2D
 
-from bgrem.checks import name_meant
+from bgrem.checks import check_flag, suggests_names
 from bgrem.detections import DetectionMixin
-from bgrem.inputs import parse_image
+from bgrem.inputs import parse_image, to_data_unit
 from bgrem.pipeline import separate, with_threads
 from bgrem.sky.blank import blank_pixels, wild_pixels
 from bgrem.sky.boxes import measure_sky
@@ -84,7 +84,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         there; the sky is interpolated. Sources need no mask.
     coverage_mask : 2D array_like of bool, optional
         `True` where the image has no data. There the sky maps are ``fill_value``.
-    fill_value : float, optional
+    fill_value : float or `~astropy.units.Quantity`, optional
         The value of the sky maps where ``coverage_mask`` is `True`. Default 0.
     exclude_percentile : float, optional
         Boxes with more than this percentage of unusable pixels are left out.
@@ -92,7 +92,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
     filter_size : int or array_like of 2 int, optional
         The window of the median filter applied to the mesh of boxes. Default
         ``(3, 3)``.
-    filter_threshold : float, optional
+    filter_threshold : float or `~astropy.units.Quantity`, optional
         Filter only boxes above this value. Default: all.
     sigma_clip : `~astropy.stats.SigmaClip` or `None`, optional
         How the pixels of a box are clipped. Default: at 3 sigma, at most 10 times.
@@ -225,6 +225,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
     True
     """
 
+    @suggests_names('photutils.background:Background2D')
     @with_threads
     def __init__(
         self,
@@ -248,26 +249,26 @@ class DiffusionBackground(DetectionMixin, Background2D):
     ):
         from bgrem.weights import load_weights
 
+        remove_stripes = check_flag('remove_stripes', remove_stripes)
         image = parse_image(
             data,
             mask=mask,
             coverage_mask=coverage_mask,
             error=error,
             exposure=exposure,
-            use_nddata_mask=use_nddata_mask,
+            use_nddata_mask=check_flag('use_nddata_mask', use_nddata_mask),
         )
+        for name in ('fill_value', 'filter_threshold'):
+            if name in options:
+                options[name] = to_data_unit(name, options[name], image.unit)
         check_values(box_size, options)
         weights = load_weights(weights)
         _check_counts(image, weights, remove_stripes=remove_stripes)
         automatic = is_automatic(box_size)
-        try:
-            if automatic:
-                check_options(image, options)
-            else:
-                check_as_parent(image, box_size, options)
-        except TypeError as exc:
-            _suggest_name(exc, options)
-            raise
+        if automatic:
+            check_options(image, options)
+        else:
+            check_as_parent(image, box_size, options)
         if not automatic:
             box_size = np.array(box_size, dtype=int)
         image = _hide_blank(image, None if automatic else box_size, options)
@@ -345,7 +346,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
         self._meta = {
             **separation.meta,
             **_given_factor(normalization),
-            'remove_stripes': bool(remove_stripes),
+            'remove_stripes': remove_stripes,
             'boxes': 'auto' if automatic else 'given',
             'box_size': tuple(int(size) for size in self.box_size),
             'filter_size': tuple(int(size) for size in self.filter_size),
@@ -609,6 +610,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
             meta['false_discovery'] = dict(check)
         return meta
 
+    @suggests_names()
     def subtract(self, data=None, *, denoise=False, clip=False):
         """
         Subtract the sky from an image.
@@ -651,7 +653,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
         >>> bool(bkg.subtract(denoise=True, clip=True).min() >= 0)
         True
         """
-        if denoise:
+        clip = check_flag('clip', clip)
+        if check_flag('denoise', denoise):
             if data is not None:
                 msg = 'data must be None with denoise=True, which returns the source'
                 raise ValueError(msg)
@@ -681,6 +684,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
             image[image < 0] = 0
         return image
 
+    @suggests_names('bgrem.plotting:plot_background')
     def plot(self, **kwargs):
         """
         Draw data, sky, noise level, sources, noise and segments side by side.
@@ -727,16 +731,6 @@ class DiffusionBackground(DetectionMixin, Background2D):
 
 
 DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)
-
-
-def _suggest_name(error, options):
-    """Where the parent did not know an option, say which one may be meant."""
-    known = DiffusionBackground.__signature__.parameters
-    for name in options.keys() - known.keys():
-        meant = name_meant(name, known)
-        if meant and f'unexpected keyword argument {name!r}' in str(error):
-            msg = f'unexpected keyword argument {name!r}: did you mean {meant!r}?'
-            raise TypeError(msg) from None
 
 
 def _check_counts(image, weights, *, remove_stripes):

@@ -2,12 +2,23 @@
 Values of parameters, checked: a message names the parameter and what it may be.
 """
 
+import inspect
 import operator
+import re
 from difflib import get_close_matches
+from functools import wraps
+from pkgutil import resolve_name
 
 import numpy as np
 
-__all__ = ['as_number', 'check_count', 'check_finite', 'name_meant']
+__all__ = [
+    'as_number',
+    'check_count',
+    'check_finite',
+    'check_flag',
+    'name_meant',
+    'suggests_names',
+]
 
 
 def as_number(name, value):
@@ -29,8 +40,11 @@ def as_number(name, value):
     Raises
     ------
     TypeError
-        If it is no real number: text, a sequence, `None`.
+        If it is no real number: text, a sequence, `None`; or if it has a unit.
     """
+    if str(getattr(value, 'unit', None) or ''):
+        msg = f'{name} must be a number without a unit, got {value}'
+        raise TypeError(msg)
     values = np.asarray(value) if np.isscalar(value) or np.ndim(value) == 0 else None
     if values is None or values.dtype.kind not in 'fiub':
         msg = f'{name} must be a number, got {value!r}'
@@ -97,6 +111,37 @@ def check_count(name, value):
     return count
 
 
+def check_flag(name, value):
+    """
+    Return a parameter that must be `True` or `False`.
+
+    Parameters
+    ----------
+    name : str
+        The name of the parameter.
+    value : bool
+        Its value; 0 and 1 are taken too.
+
+    Returns
+    -------
+    flag : bool
+        The value.
+
+    Raises
+    ------
+    TypeError
+        If it is anything else, as a text, which would count as `True` whatever it says.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = int(value) if isinstance(value, np.bool_) else None
+    if number not in (0, 1):
+        msg = f'{name} must be True or False, got {value!r}'
+        raise TypeError(msg)
+    return bool(number)
+
+
 def name_meant(name, known):
     """
     Guess which parameter was meant by a name that is none.
@@ -112,13 +157,78 @@ def name_meant(name, known):
     -------
     known_name : str or `None`
         The one that differs by a letter or two, or by underscores, hyphens and
-        capitals alone;
-        `None` where no name is so near.
+        capitals alone; else the only one with these initials, or with this among its
+        words. `None` where there is none.
     """
 
-    def bare(text):
-        return text.replace('_', '').replace('-', '').casefold()
+    def words(text):
+        return re.findall(r'[^\W_]+', text.casefold())
 
-    by_letters = {bare(one): one for one in known}
-    nearest = get_close_matches(bare(name), by_letters, n=1, cutoff=0.8)
-    return by_letters[nearest[0]] if nearest else None
+    short = ''.join(words(name))
+    by_letters = {''.join(words(one)): one for one in known}
+    nearest = get_close_matches(short, by_letters, n=1, cutoff=0.75)
+    if nearest:
+        return by_letters[nearest[0]]
+    found = [
+        one
+        for one in by_letters.values()
+        if short in (*words(one), ''.join(word[0] for word in words(one)))
+    ]
+    return found[0] if len(found) == 1 and len(short) > 1 else None
+
+
+def suggests_names(passes_to=None):
+    """
+    Have a function say which of its parameters may be meant by a name that is none.
+
+    Parameters
+    ----------
+    passes_to : str, optional
+        What takes the options that it does not know, as
+        ``'photutils.segmentation:SourceCatalog'``. It is imported only where a name
+        is not known.
+
+    Returns
+    -------
+    decorator : callable
+        For a function, whose signature stays what it is.
+    """
+
+    def decorate(function):
+        @wraps(function)
+        def call(*args, **options):
+            try:
+                return function(*args, **options)
+            except TypeError as exc:
+                unknown = re.search(r"unexpected keyword argument '(\w+)'", str(exc))
+                name = unknown and unknown[1]
+                known = _parameters(function, passes_to) if name in options else ()
+                meant = None if name in known else name_meant(name or '', known)
+                if meant is None:
+                    raise
+                msg = (
+                    f'{_short_name(function)}() got an unexpected keyword argument '
+                    f'{name!r}: did you mean {meant!r}?'
+                )
+                raise TypeError(msg) from None
+
+        return call
+
+    return decorate
+
+
+def _parameters(function, passes_to):
+    """Return the names of the parameters of a function and what it passes others to."""
+    takers = [function, *([resolve_name(passes_to)] if passes_to else [])]
+    kinds = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return [
+        name
+        for taker in takers
+        for name, parameter in inspect.signature(taker).parameters.items()
+        if parameter.kind in kinds and name != 'self'
+    ]
+
+
+def _short_name(function):
+    """Return the name by which a function, or the class of a constructor, is called."""
+    return function.__qualname__.removesuffix('.__init__').rpartition('.')[2]

@@ -13,7 +13,7 @@ from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.stats import mad_std
 from astropy.utils.exceptions import AstropyUserWarning
 
-from bgrem.checks import as_number
+from bgrem.checks import as_number, check_flag, suggests_names
 from bgrem.detect.discovery import (
     ImageCheck,
     check_rate,
@@ -25,7 +25,7 @@ from bgrem.detect.late import LateImage
 from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks
 from bgrem.detect.segments import check_n_pixels, detection_mask, segment
 from bgrem.finder import SourceDetector
-from bgrem.inputs import parse_error, parse_image
+from bgrem.inputs import parse_error, parse_image, to_data_unit
 from bgrem.pipeline import bar_name, inspect_image, sampling_of
 from bgrem.sky.units import error_in_unit, in_unit
 
@@ -59,6 +59,7 @@ class DetectionMixin:
         """
         return self._probability.copy()
 
+    @suggests_names()
     def detection_mask(
         self, *, threshold=None, false_discovery_rate=0.05, footprint=None
     ):
@@ -116,6 +117,7 @@ class DetectionMixin:
             mask=self._image.unusable,
         )
 
+    @suggests_names()
     def detect(
         self, *, threshold=None, false_discovery_rate=0.05, n_pixels=1, deblend=True
     ):
@@ -161,6 +163,7 @@ class DetectionMixin:
         >>> segments.n_labels, bool(segments.data[20, 30] > 0)
         (1, True)
         """
+        deblend = check_flag('deblend', deblend)
         threshold = self._threshold(threshold, false_discovery_rate)
         return segment(
             in_unit(self._source, self._size),
@@ -174,6 +177,7 @@ class DetectionMixin:
             width=self._star_width,
         )
 
+    @suggests_names('photutils.segmentation:SourceCatalog')
     def catalog(
         self,
         segmentation_image=None,
@@ -234,7 +238,7 @@ class DetectionMixin:
 
         Returns
         -------
-        catalog : `~photutils.segmentation.SourceCatalog` or `None`
+        catalog : `~photutils.segmentation.SourceCatalog`
             Of photutils' class, one row for each source in the order of the labels.
             The first columns of its table are the label, the position of the
             detection with its errors, ``x``, ``y``, ``x_err`` and ``y_err`` in pixels
@@ -243,7 +247,8 @@ class DetectionMixin:
             user guide has a page on all columns. With an ``exposure`` there are fluxes
             over it besides the counts. Kron and circular apertures are
             centred on ``x``, ``y``, where photutils alone has the centroid.
-            `None`, with the warning of `detect`, where nothing is detected.
+            Where nothing is detected, with the warning of `detect`, it has the same
+            columns, with their units, and no row.
 
         Raises
         ------
@@ -274,7 +279,9 @@ class DetectionMixin:
         """
         # what photutils measures of segments takes half a second to import
         from bgrem.detect.catalog import catalog
+        from bgrem.files.cards import provenance_cards
 
+        aperture_correction = check_flag('aperture_correction', aperture_correction)
         inputs = self._catalog_inputs(
             segmentation_image,
             threshold=threshold,
@@ -288,13 +295,23 @@ class DetectionMixin:
             wcs=wcs,
             kwargs=kwargs,
         )
-        if inputs is None:
-            return None
-        return catalog(
+        result = catalog(
             **inputs,
             aperture_correction=aperture_correction,
             progress=bar_name(self._detector['progress'], 'catalog'),
         )
+        made = {**self._meta, 'zero_point': inputs['zero_point']}
+        if segmentation_image is None:
+            is_promise = threshold is None
+            made |= (
+                {'false_discovery_rate': false_discovery_rate}
+                if is_promise
+                else {'threshold': threshold}
+            )
+        result.provenance = {
+            card.keyword: card.value for card in provenance_cards(made)
+        }
+        return result
 
     def _catalog_inputs(
         self,
@@ -312,14 +329,21 @@ class DetectionMixin:
         kwargs=(),
     ):
         """
-        Return what `bgrem.detect.catalog.catalog` takes, from what `catalog` takes;
-        `None` where nothing is detected.
+        Return what `bgrem.detect.catalog.catalog` takes, from what `catalog` takes.
         """
+        from photutils.segmentation import SegmentationImage
+
         from bgrem.detect.catalog import check_options
 
         image, kwargs = self._image, dict(kwargs)
         if 'mask' in kwargs:
             msg = 'mask must be given to DiffusionBackground, it is that of the image'
+            raise TypeError(msg)
+        if not isinstance(segmentation_image, SegmentationImage | None):
+            msg = (
+                'segmentation_image must be a SegmentationImage, got '
+                f'{type(segmentation_image).__name__}'
+            )
             raise TypeError(msg)
         zero_point, aperture_radii, wcs = check_options(
             zero_point,
@@ -349,7 +373,8 @@ class DetectionMixin:
                 threshold=threshold, false_discovery_rate=false_discovery_rate
             )
         if segmentation_image is None:
-            return None
+            labels = np.zeros(self._source.shape, dtype=np.int32)
+            segmentation_image = SegmentationImage(labels)
         background = self._late_background()
         if measured is not None:
             values, errors, unusable, background = measured
@@ -387,6 +412,7 @@ class DetectionMixin:
             **kwargs,
         }
 
+    @suggests_names()
     def finder(
         self, *, threshold=None, false_discovery_rate=0.05, n_pixels=1, deblend=True
     ):
@@ -429,7 +455,7 @@ class DetectionMixin:
                 f'counts {self._meta["weights"]!r}'
             )
             raise ValueError(msg)
-        shift = 0.0
+        deblend, shift = check_flag('deblend', deblend), 0.0
         if threshold is None:
             check_rate(false_discovery_rate)
             shift = self._false_discovery['log_odds_shift']
@@ -552,7 +578,7 @@ class DetectionMixin:
         doubts = self._doubts(found)
         if doubts and found.size == 0:
             msg = f'other weights may find sources here: {doubts[0]}'
-            warnings.warn(msg, AstropyUserWarning, stacklevel=4)
+            warnings.warn(msg, AstropyUserWarning, stacklevel=5)
         elif doubts:
             msg = (
                 'the fraction of false detections may be far above the '
@@ -560,7 +586,7 @@ class DetectionMixin:
                 'before you use them, count false ones with injected sources, or '
                 'ask for a lower rate.'
             )
-            warnings.warn(msg, AstropyUserWarning, stacklevel=4)
+            warnings.warn(msg, AstropyUserWarning, stacklevel=5)
 
     def _doubts(self, found):
         """Return what `find_doubts` says, given the peaks that are detections."""
@@ -619,13 +645,7 @@ def _large_in_double(values):
 
 def _saturation_level(saturation, unit):
     """Return the saturation level in the unit of the data."""
-    if isinstance(saturation, u.Quantity):
-        try:
-            saturation = saturation.to_value(unit or '')
-        except u.UnitConversionError as exc:
-            msg = f'saturation must have the unit of the data: {exc}'
-            raise u.UnitConversionError(msg) from None
-    level = as_number('saturation', saturation)
+    level = as_number('saturation', to_data_unit('saturation', saturation, unit))
     if np.isnan(level):
         msg = 'saturation must be a number, got nan'
         raise ValueError(msg)

@@ -12,7 +12,7 @@ from bgrem.detect.discovery import choose_threshold
 from bgrem.detect.peaks import find_peaks
 from bgrem.detect.positions import measure_positions
 from bgrem.detect.segments import segment
-from bgrem.inputs import parse_image
+from bgrem.inputs import parse_image, to_data_unit
 from bgrem.pipeline import network_factor, separate
 from bgrem.sky.units import in_unit
 
@@ -133,7 +133,7 @@ class SourceDetector:
             raise ValueError(msg)
         scale = 1.0
         if image.unit is not None and self._unit is not None:
-            scale = image.unit.to(self._unit)
+            scale = to_data_unit('data', 1 * image.unit, self._unit)
         unusable = image.unusable | self._unusable
         data = in_unit(scale * image.data, self._size)
         found = separate(data, unusable, **self._detector)

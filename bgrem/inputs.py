@@ -21,10 +21,12 @@ from astropy.utils.masked import Masked
 
 __all__ = [
     'ImageInput',
+    'describe_dimensions',
     'describe_given',
     'parse_error',
     'parse_exposure',
     'parse_image',
+    'to_data_unit',
 ]
 
 _KINDS = (StdDevUncertainty, VarianceUncertainty, InverseVariance)
@@ -238,6 +240,7 @@ def parse_exposure(exposure, shape):
         got = describe_given(exposure, values.dtype)
         msg = f'exposure must be an array of real numbers, got {got}'
         raise TypeError(msg)
+    _check_2d('exposure', values)
     if values.shape != shape:
         msg = f'exposure must have the shape of the data, {shape}, got {values.shape}'
         raise ValueError(msg)
@@ -298,13 +301,13 @@ def parse_error(error, data, unit, *, is_part=False):
     if isinstance(error, (Masked, np.ma.MaskedArray)):
         missing = error.mask
         error = error.unmasked if isinstance(error, Masked) else error.data
-    if isinstance(error, u.Quantity):
-        error = _convert(error, unit)
+    error = to_data_unit('error', error, unit)
     given, error = error, _as_array(error, 'error')
     if error.dtype.kind not in 'fiu':
         got = describe_given(given, error.dtype)
         msg = f'error must be an array of real numbers, got {got}'
         raise TypeError(msg)
+    _check_2d('error', error)
     if error.shape != data.shape:
         shapes = f'{data.shape} and {error.shape}'
         msg = f'data and error must have the same shape, got {shapes}'
@@ -329,7 +332,7 @@ def _is_known(uncertainty):
         f'the uncertainty, a {type(uncertainty).__name__}, is ignored: it is no '
         'standard deviation, variance or inverse variance'
     )
-    warnings.warn(msg, AstropyUserWarning, stacklevel=4)
+    warnings.warn(msg, AstropyUserWarning, stacklevel=6)
     return False
 
 
@@ -347,14 +350,37 @@ def _standard_deviation(uncertainty):
     return values if unit is None else values << unit
 
 
-def _convert(error, unit):
-    """Return the values of an error in the unit of the data."""
+def to_data_unit(name, value, unit):
+    """
+    Return a parameter in the unit of the data.
+
+    Parameters
+    ----------
+    name : str
+        The name of the parameter.
+    value : object
+        Its value; what is no `~astropy.units.Quantity` is in that unit already.
+    unit : `~astropy.units.Unit` or `None`
+        The unit of the data.
+
+    Returns
+    -------
+    value : object
+        Without a unit.
+
+    Raises
+    ------
+    UnitConversionError
+        If its unit is of another kind.
+    """
+    if not isinstance(value, u.Quantity):
+        return value
     try:
-        return error.to_value(u.dimensionless_unscaled if unit is None else unit)
+        return value.to_value(u.dimensionless_unscaled if unit is None else unit)
     except u.UnitConversionError:
         have = 'have no unit' if unit is None else f'are in {unit}'
         msg = (
-            f'error must have the unit of the data: it is in {error.unit}, they {have}'
+            f'{name} must have the unit of the data: it is in {value.unit}, they {have}'
         )
         raise u.UnitConversionError(msg) from None
 
@@ -366,9 +392,7 @@ def _as_float_image(data):
         got = describe_given(given, data.dtype)
         msg = f'data must be an array of real numbers, got {got}'
         raise TypeError(msg)
-    if data.ndim != 2:
-        msg = f'data must be a 2D array, got {_dimensions(data)}'
-        raise ValueError(msg)
+    _check_2d('data', data)
     if data.size == 0:
         msg = f'data must have at least one pixel, got the shape {data.shape}'
         raise ValueError(msg)
@@ -410,16 +434,20 @@ def describe_given(given, dtype):
     >>> describe_given('image.fits', 'O')
     "the name 'image.fits': read the file, as by CCDData.read"
     """
+    if given is None:
+        return 'None'
     if isinstance(given, (str, os.PathLike)):
         return f'the name {str(given)!r}: read the file, as by CCDData.read'
     if isinstance(given, fits.HDUList):
         images = [
-            f'[{number}].data'
+            f'[{number}].data ({f"{hdu.name}, " if hdu.name else ""}{hdu.shape})'
             for number, hdu in enumerate(given)
             if isinstance(hdu, _IMAGE_HDUS) and len(hdu.shape) >= 2
         ]
-        which = f'one of its images, {", ".join(images)}' if images else 'an image'
-        return f'a whole FITS file (HDUList): give {which}'
+        which = 'with no image'
+        if images:
+            which = f'give one of its images: {", ".join(images)}'
+        return f'a whole FITS file (HDUList), {which}'
     if isinstance(given, _IMAGE_HDUS):
         return f'the HDU itself ({type(given).__name__}): give its .data'
     kind = f'dtype {dtype}'
@@ -428,17 +456,47 @@ def describe_given(given, dtype):
     return f'{type(given).__name__} of {kind}'
 
 
-def _dimensions(values):
-    """Say how many dimensions an array has, and how a cube becomes an image."""
-    if values.ndim < 3:
-        return f'{values.ndim} dimensions'
+def describe_dimensions(values, name='data'):
+    """
+    Say how many dimensions an array has, and how a cube becomes an image.
+
+    Parameters
+    ----------
+    values : array
+        The array.
+    name : str, optional
+        What it is called. Default ``'data'``.
+
+    Returns
+    -------
+    text : str
+        The end of a message, after "got".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bgrem.inputs import describe_dimensions
+    >>> describe_dimensions(np.zeros((3, 20, 20)))
+    '3 dimensions, the shape (3, 20, 20): give one plane, as data[0]'
+    """
+    if values.ndim == 0:
+        return f'the number {values[()]}'
+    if values.ndim == 1:
+        return '1 dimension'
     index = '0, ' * (values.ndim - 3) + '0'
     if values.ndim == 3 and values.shape[-1] < 5 <= values.shape[0]:  # of colours
         index = '..., 0'
     return (
         f'{values.ndim} dimensions, the shape {values.shape}: give one plane, as '
-        f'data[{index}]'
+        f'{name}[{index}]'
     )
+
+
+def _check_2d(name, values):
+    """Refuse an array of another number of dimensions."""
+    if values.ndim != 2:
+        msg = f'{name} must be a 2D array, got {describe_dimensions(values, name)}'
+        raise ValueError(msg)
 
 
 def _as_mask(mask, shape, name):
@@ -450,9 +508,7 @@ def _as_mask(mask, shape, name):
         got = describe_given(given, mask.dtype)
         msg = f'{name} must be a boolean array, got {got}'
         raise TypeError(msg)
-    if mask.ndim != 2:
-        msg = f'{name} must be a 2D array, got {mask.ndim} dimensions'
-        raise ValueError(msg)
+    _check_2d(name, mask)
     if mask.shape != shape:
         msg = f'data and {name} must have the same shape, got {shape} and {mask.shape}'
         raise ValueError(msg)

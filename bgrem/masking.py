@@ -3,10 +3,12 @@ The mask of the sources of an image, in one call.
 """
 
 from bgrem.background import DiffusionBackground
+from bgrem.checks import suggests_names
 
 __all__ = ['make_detection_mask']
 
 
+@suggests_names('bgrem:DiffusionBackground')
 def make_detection_mask(
     bkg_or_data,
     box_size='auto',
@@ -61,8 +63,9 @@ def make_detection_mask(
     bkg = bkg_or_data
     if not isinstance(bkg, DiffusionBackground):
         bkg = DiffusionBackground(bkg_or_data, box_size, **options)
-    elif options:
-        msg = f'options {sorted(options)} cannot change a background already made'
+    elif options or not (isinstance(box_size, str) and box_size == 'auto'):
+        names = sorted(options) or ['box_size']
+        msg = f'options {names} cannot change a background already made'
         raise TypeError(msg)
     return bkg.detection_mask(
         threshold=threshold,

@@ -2,7 +2,6 @@
 
 import warnings
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +20,6 @@ from bgrem.files.io import (
     read_weight,
 )
 from bgrem.files.products import FITS_ENDINGS, check_output
-from bgrem.files.rows import open_rows
 
 __all__ = [
     'Chip',
@@ -30,7 +28,6 @@ __all__ = [
     'map_place',
     'output_paths',
     'read_chips',
-    'streamed_unit',
     'with_unit',
 ]
 
@@ -234,31 +231,6 @@ def check_streamed(options):
             option = name.replace('_', '-')
             msg = f'--{option} cannot be given with --stream: it needs the whole image'
             raise ValueError(msg)
-
-
-def streamed_unit(options, path):
-    """
-    Return the unit of a file that was processed row by row.
-
-    Parameters
-    ----------
-    options : `argparse.Namespace`
-        The options of the command.
-
-    path : str
-        The file; of its pixels no more than a row is read.
-
-    Returns
-    -------
-    unit : `~astropy.units.Unit` or `None`
-        That of its first image; `None` where it has none that is understood.
-    """
-    with TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of the header: they have been given
-        images = open_rows(path, options.hdu, options.plane, folder=Path(folder))
-        for rows in images:
-            rows.close()
-    return images[0].image.unit
 
 
 def map_place(options, path, name):

@@ -18,7 +18,6 @@ from bgrem.cli.inputs import (
     map_place,
     output_paths,
     read_chips,
-    streamed_unit,
     with_unit,
 )
 from bgrem.cli.process import EXPECTED_ERRORS, describe, say, tell
@@ -193,13 +192,11 @@ def _stream_file(options, function, number, path, paths):
             ),
         )
     if metas is not None and not options.quiet:
-        unit = streamed_unit(options, path)
+        unit = metas[0]['background_unit'] or u.dimensionless_unscaled
         sky, noise = (
-            np.median([meta[name] for meta in metas])
+            np.median([meta[name] for meta in metas]) * unit
             for name in ('background_median', 'background_rms_median')
         )
-        if unit is not None:
-            sky, noise = sky * unit, noise * unit
         n_sources = sum(meta['n_sources'] for meta in metas)
         tell(_sum_up(path, n_sources, len(metas), (sky, noise), paths))
     return metas is not None

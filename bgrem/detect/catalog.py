@@ -9,7 +9,10 @@ from itertools import count
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
+from astropy.io.fits import Header
 from astropy.utils.exceptions import AstropyUserWarning
+from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS, HighLevelWCSWrapper
+from photutils.segmentation import SegmentationImage
 from tqdm.auto import tqdm
 
 from bgrem.checks import check_finite
@@ -55,7 +58,7 @@ def catalog(
     data : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
         The background-subtracted image, negative pixels and all.
     segmentation_image : `~photutils.segmentation.SegmentationImage`
-        One label per source.
+        One label per source; without a label the catalogue has no row.
     source : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
         The denoised image. Shapes and the sizes of the Kron apertures are measured on
         it, fluxes are not.
@@ -124,6 +127,10 @@ def catalog(
     weighs the variance of a pixel that an aperture cuts by the square of the part;
     ``flux_radius`` is that of the denoised image on 3.0 and that of the data on 3.1.
     """
+    is_empty = segmentation_image.n_labels == 0
+    if is_empty:
+        # photutils has no catalogue of nothing: one of something, without its row
+        segmentation_image = _brightest_pixel(plain(data), mask)
     if measured is not None:
         measured = (not_infinite(measured[0]), *measured[1:])
     sources = Sources(
@@ -187,7 +194,15 @@ def catalog(
     if zero_point is not None:
         _add_magnitudes(result, zero_point)
     result.default_columns = _columns(result, has_background=has_background)
-    return result
+    return result.without_rows() if is_empty else result
+
+
+def _brightest_pixel(data, mask):
+    """Return a segment of one pixel."""
+    usable = np.isfinite(data) if mask is None else np.isfinite(data) & ~mask
+    labels = np.zeros(data.shape, dtype=np.int32)
+    labels.flat[np.argmax(np.where(usable, data, -np.inf))] = 1
+    return SegmentationImage(labels)
 
 
 @contextmanager
@@ -235,6 +250,9 @@ def check_options(zero_point, aperture_radii, effective_gain, wcs):
         If the WCS fails, as of a frame that astropy does not know.
     """
     if zero_point is not None:
+        unit = getattr(zero_point, 'unit', None)
+        if unit == u.mag or isinstance(unit, u.MagUnit):
+            zero_point = zero_point.value
         zero_point = check_finite('zero_point', zero_point)
     if aperture_radii is not None:
         aperture_radii = _as_radii(aperture_radii)
@@ -253,8 +271,12 @@ def _sky_wcs(wcs):
     """Return world coordinates if they tell places on the sky, else `None`."""
     if wcs is None:
         return None
+    if isinstance(wcs, BaseLowLevelWCS) and not isinstance(wcs, BaseHighLevelWCS):
+        wcs = HighLevelWCSWrapper(wcs)
     if not hasattr(wcs, 'pixel_to_world'):
-        msg = f'wcs must be a WCS with a pixel_to_world method, got {wcs!r}'
+        hint = ': give WCS(header)' if isinstance(wcs, Header) else ''
+        got = f'{type(wcs).__name__}{hint}'
+        msg = f'wcs must be a WCS with a pixel_to_world method, got {got}'
         raise TypeError(msg)
     try:
         sky = wcs.pixel_to_world(0, 0)

@@ -116,7 +116,7 @@ def segment(
             'No sources were found. Try lowering the threshold or raising the '
             'false_discovery_rate.'
         )
-        warnings.warn(msg, NoDetectionsWarning, stacklevel=2)
+        warnings.warn(msg, NoDetectionsWarning, stacklevel=4)
         return None
     return SegmentationImage(labels)
 

@@ -11,6 +11,13 @@ from bgrem.detect.batches import Catalog
 
 __all__ = ['DetectionCatalog', 'PlacedCatalog']
 
+# What photutils says of its options in a table, under names that FITS can hold.
+_KEYWORDS = {
+    'local_bkg_width': 'LOCALBKG',
+    'aperture_mask_method': 'APERMASK',
+    'kron_params': 'KRONPAR',
+}
+
 
 def _property(name):
     """Return photutils' property of that name, of the catalogue of the apertures."""
@@ -89,6 +96,11 @@ class DetectionCatalog(Catalog):
         as its sum.
     **kwargs
         As for `~photutils.segmentation.SourceCatalog`.
+
+    Attributes
+    ----------
+    provenance : dict
+        How the detections were made, under keywords of FITS, for `to_table`.
     """
 
     kron_radius = _property('kron_radius')
@@ -111,11 +123,52 @@ class DetectionCatalog(Catalog):
         super().__init__(data, segmentation_image, **kwargs)
         self.apertures = apertures
         self.sky = sky
+        self.provenance = {}
+
+    def to_table(self, *args, **kwargs):
+        """
+        Create a table of the sources.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As for `photutils.segmentation.SourceCatalog.to_table`.
+
+        Returns
+        -------
+        table : `~astropy.table.QTable`
+            Its ``meta`` has what that of `catalog` has and how the detections were
+            made, but by keywords and as values that every file format can hold.
+        """
+        table = super().to_table(*args, **kwargs)
+        table.meta.clear()
+        version = self.meta['version']['photutils']
+        table.meta.update({'DATE': self.meta['date'], 'PHOTVER': version})
+        for name, keyword in _KEYWORDS.items():
+            value = self.meta[name]
+            is_plain = isinstance(value, (int, str))
+            table.meta[keyword] = value if is_plain else str(value)
+        table.meta.update(self.provenance)
+        return table
+
+    def without_rows(self):
+        """
+        Return the catalogue of none of its sources.
+
+        Returns
+        -------
+        catalog : `DetectionCatalog`
+            With all properties, and of no length.
+        """
+        for name in self.properties:
+            getattr(self, name)  # of nothing photutils cannot measure it later
+        return self[:0]
 
     def __getitem__(self, index):
         part = super().__getitem__(index)
         part.apertures = self.apertures[index]
         part.sky = None if self.sky is None else self.sky[index]
+        part.provenance = self.provenance
         return part
 
 

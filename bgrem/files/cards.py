@@ -32,8 +32,11 @@ _KEYWORDS = {
     'boxes': ('BGREMBXS', 'auto, chosen from the image, or given'),
     'box_size': ('BGREMBOX', 'boxes of the sky, ny and nx'),
     'device': ('BGREMDEV', 'device of the denoiser'),
+    'background_median': ('BGREMSKY', 'median of the boxes of the sky'),
+    'background_rms_median': ('BGREMRMS', 'median of the boxes of the noise'),
     'threshold': ('BGREMTHR', 'probability that is enough to be detected'),
     'false_discovery_rate': ('BGREMFDR', 'expected fraction of false detections'),
+    'zero_point': ('MAGZERO', 'magnitude of a source of one data unit'),
 }
 
 # The size of a primary HDU without data: one block.

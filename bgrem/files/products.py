@@ -89,8 +89,12 @@ class Products(NamedTuple):
 
     @property
     def provenance(self):
-        """How they were made (dict)."""
-        return {**self.background.meta, **(self.promise or {})}
+        """How they were made, and the medians of sky and noise (dict)."""
+        medians = {
+            name: float(u.Quantity(getattr(self.background, name)).value)
+            for name in ('background_median', 'background_rms_median')
+        }
+        return {**self.background.meta, **medians, **(self.promise or {})}
 
     @property
     def labels(self):

@@ -49,13 +49,21 @@ class StoredBackground:
 
     @property
     def background_median(self):
-        """The median of the sky."""
-        return np.median(self.background)
+        """The median of the boxes of the sky; of its map where no more is known."""
+        return self._median('background')
 
     @property
     def background_rms_median(self):
-        """The median of the noise."""
-        return np.median(self.background_rms)
+        """The median of the boxes of the noise, or of its map."""
+        return self._median('background_rms')
+
+    def _median(self, name):
+        values = getattr(self, name)
+        known = self.meta.get(f'{name}_median')
+        if known is None:
+            return np.median(values)
+        unit = getattr(values, 'unit', None)
+        return known if unit is None else known << unit
 
 
 def read_products(path):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from bgrem.checks import suggests_names
 from bgrem.files.atomic import atomic_path
 from bgrem.plotting.layout import Layout
 from bgrem.plotting.maps import collect_maps
@@ -38,6 +39,7 @@ _OUTLINE_COVER = 0.1
 _FONT_SIZE = 9
 
 
+@suggests_names()
 def plot_background(
     bkg,
     segmentation_image=None,

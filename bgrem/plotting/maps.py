@@ -132,7 +132,14 @@ def collect_maps(
             segmentation_image = bkg.detect(**promise)
     labels = np.zeros(maps.data.shape, dtype=np.int32)
     if segmentation_image is not None:
-        labels[:] = np.asarray(segmentation_image)
+        given = np.asarray(segmentation_image)
+        if given.shape != labels.shape:
+            msg = (
+                f'segmentation_image must have the shape of the data, {labels.shape}, '
+                f'got {given.shape}'
+            )
+            raise ValueError(msg)
+        labels[:] = given
     if title is None:
         title = describe(bkg.meta, labels, **promise)
     return replace(maps, labels=labels, wcs=wcs, title=title)

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bgrem.checks import check_count
-from bgrem.inputs import describe_given
-from bgrem.scale.graph import Graph
+from bgrem.checks import check_count, suggests_names
+from bgrem.inputs import describe_dimensions, describe_given
+from bgrem.scale.graph import Graph, NotInBlocksError
 from bgrem.scale.steps import Job, float_dtype
 
 __all__ = ['SubtractedArrays', 'subtract_array']
@@ -39,6 +39,7 @@ class SubtractedArrays(NamedTuple):
     probability: object
 
 
+@suggests_names()
 def subtract_array(
     array,
     *,
@@ -65,7 +66,7 @@ def subtract_array(
     weights, n_steps, n_symmetries, device, batch_size
         As for `bgrem.DiffusionBackground`. The file of the weights must be at the same
         place for all workers, or shipped with the package that they have.
-    block_size : tuple of 2 int, optional
+    block_size : int or tuple of 2 int, optional
         The chunks of the result. Default: those of ``array``. They do not change it.
     parallel : {'current-scheduler'}, bool or int, optional
         How the result is computed if ``return_type`` is ``'numpy'``: by the scheduler
@@ -85,8 +86,9 @@ def subtract_array(
     ImportError
         If dask is not installed.
     TypeError, ValueError
-        If a parameter is out of range. When the maps are computed, if the image can
-        only be processed as a whole (see `bgrem.subtract_file`).
+        If a parameter is out of range. When the maps are computed, if an array of dask
+        can only be processed as a whole (see `bgrem.subtract_file`); any other array,
+        which is in the memory, then is.
 
     Notes
     -----
@@ -125,6 +127,8 @@ def subtract_array(
         msg = f"return_type must be 'numpy' or 'dask', got {return_type!r}"
         raise ValueError(msg)
     options = _scheduler_options(parallel)
+    if block_size is not None:
+        block_size = _as_block(block_size)
     check_symmetries(n_symmetries)
     if batch_size is not None:
         check_count('batch_size', batch_size)
@@ -132,7 +136,7 @@ def subtract_array(
     if weights.is_for_counts:
         msg = f'weights of counts ({weights.name!r}) need the whole image in memory'
         raise ValueError(msg)
-    array = _as_dask(array, 'array', block_size)
+    given, array = array, _as_dask(array, 'array', block_size)
     if mask is not None:
         mask = _as_dask(mask, 'mask', None)
         if mask.shape != array.shape:
@@ -152,11 +156,48 @@ def subtract_array(
     )
     chunks = array.chunks
     if block_size is not None:
-        chunks = da.core.normalize_chunks(tuple(block_size), array.shape)
+        chunks = da.core.normalize_chunks(block_size, array.shape)
     arrays = SubtractedArrays(*Graph(job, array, mask).maps(chunks))
     if return_type == 'dask':
         return arrays
-    return SubtractedArrays(*dask.compute(*arrays, **options))
+    try:
+        return SubtractedArrays(*dask.compute(*arrays, **options))
+    except NotInBlocksError:
+        if is_dask:
+            raise
+        return _as_whole(job, given, mask)  # which is in the memory
+
+
+def _as_whole(job, array, mask):
+    """Return the maps of an array without blocks."""
+    from bgrem.background import DiffusionBackground
+
+    background = DiffusionBackground(
+        array,
+        mask=None if mask is None else mask.compute() != 0,
+        weights=job.weights,
+        n_steps=job.n_steps,
+        n_symmetries=job.n_symmetries,
+        device=job.device,
+        batch_size=job.batch_size,
+    )
+    return SubtractedArrays(
+        background.background,
+        background.background_rms,
+        background.source,
+        background.detection_probability,
+    )
+
+
+def _as_block(size):
+    """Return the sides of a block."""
+    try:
+        sides = size if np.ndim(size) else (size, size)
+        height, width = (check_count('block_size', side) for side in sides)
+    except (TypeError, ValueError):
+        msg = f'block_size must be one or two numbers of pixels, got {size!r}'
+        raise ValueError(msg) from None
+    return height, width
 
 
 def _scheduler_options(parallel):
@@ -217,8 +258,11 @@ def _as_dask(array, name, chunks):
         got = describe_given(given, array.dtype)
         msg = f'{name} must be an array of real numbers, got {got}'
         raise TypeError(msg)
-    if array.ndim != 2 or 0 in array.shape:
-        msg = f'{name} must be a 2D array with a pixel, got the shape {array.shape}'
+    if array.ndim != 2:
+        msg = f'{name} must be a 2D array, got {describe_dimensions(array, name)}'
+        raise ValueError(msg)
+    if 0 in array.shape:
+        msg = f'{name} must have at least one pixel, got the shape {array.shape}'
         raise ValueError(msg)
     if isinstance(array, da.Array):
         if any(math.isnan(n) for n in array.shape):

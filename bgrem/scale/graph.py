@@ -32,7 +32,7 @@ from bgrem.sky.local_maps import NormalizationMeasurement
 from bgrem.sky.normalization import MARGIN
 from bgrem.sky.windows import middle_of
 
-__all__ = ['Graph']
+__all__ = ['Graph', 'NotInBlocksError']
 
 _TILES = 2  # side by side, in a task
 
@@ -309,6 +309,10 @@ def _overlap(rows, place):
     return there, slice(first - place[0].start, last - place[0].start)
 
 
+class NotInBlocksError(ValueError):
+    """The error for an image that can only be processed as a whole."""
+
+
 def _whole_only(function):
     """Return a function that says what is to be done where bands do not tell enough."""
 
@@ -321,7 +325,7 @@ def _whole_only(function):
                 f'the image cannot be processed in blocks: {exc}. Use '
                 'DiffusionBackground, which takes all of it into memory.'
             )
-            raise ValueError(msg) from exc
+            raise NotInBlocksError(msg) from exc
 
     return wrapped
 

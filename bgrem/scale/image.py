@@ -217,7 +217,12 @@ class StreamedImage(SeenImage):
                 'filter_size': (1, 1),
             }
             median, noise = sky.median, sky.noise
-        return {**meta, 'background_median': median, 'background_rms_median': noise}
+        return {
+            **meta,
+            'background_median': median,
+            'background_rms_median': noise,
+            'background_unit': self.rows.image.unit,
+        }
 
     def write(self, file, flags, errors=None):
         """

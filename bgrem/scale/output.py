@@ -123,8 +123,9 @@ class Output:
             dtypes['PROBABILITY'] = np.dtype(np.float32)
             if self._options is not None:
                 dtypes['SEGM'] = np.dtype(np.int32)
-            known = {k: v for k, v in meta.items() if not k.startswith('background_')}
-            records.append((image.rows, dtypes, {**known, **self._promise}))
+            known = {**meta, **self._promise}
+            del known['background_unit']  # which the maps have
+            records.append((image.rows, dtypes, known))
         if self._path.suffix.lower() != ZARR_ENDING:
             return MapsFile(self._path, records, is_new=is_new)
         if is_new:

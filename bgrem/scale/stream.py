@@ -3,12 +3,13 @@ Files of any size, a band of rows after the other.
 """
 
 import json
+import os
 from contextlib import ExitStack, closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from bgrem.checks import check_count
+from bgrem.checks import check_count, check_flag, suggests_names
 from bgrem.files.io import ERROR_TYPES, parse_bits
 from bgrem.files.products import (
     CATALOG_ENDINGS,
@@ -29,6 +30,7 @@ __all__ = ['detect_file', 'subtract_file']
 ENDINGS = (*(one for one in FITS_ENDINGS if not one.endswith('.gz')), ZARR_ENDING)
 
 
+@suggests_names()
 def subtract_file(
     input_path,
     output_path,
@@ -102,8 +104,9 @@ def subtract_file(
     meta : list of dict
         For each image of the input how its maps were made, as `DiffusionBackground.meta
         <bgrem.DiffusionBackground>`, with the medians of its sky
-        (``background_median``) and of its noise (``background_rms_median``) and the
-        number of its sources (``n_sources``).
+        (``background_median``) and of its noise (``background_rms_median``), the unit
+        of both (``background_unit``, or `None`) and the number of its sources
+        (``n_sources``).
 
     Raises
     ------
@@ -155,12 +158,17 @@ def subtract_file(
     >>> background.shape, round(meta['background_median'])
     ((100, 100), 1000)
     """
-    beside = _Beside(_place(mask), mask_bits, _place(error), error_type)
+    _check_flags(overwrite=overwrite, aperture_correction=aperture_correction)
+    beside = _Beside(
+        _place('mask', mask), mask_bits, _place('error', error), error_type
+    )
+    for name, path in (('input_path', input_path), ('output_path', output_path)):
+        _as_path(name, path)
     output = _check_output(
         output_path, overwrite=overwrite, inputs=beside.files(input_path)
     )
     measured = None
-    if catalog:
+    if check_flag('catalog', catalog):
         measured = CatalogOptions(
             threshold,
             false_discovery_rate,
@@ -187,6 +195,7 @@ def subtract_file(
     return made.metas
 
 
+@suggests_names()
 def detect_file(
     input_path,
     output_path,
@@ -255,7 +264,12 @@ def detect_file(
     >>> from bgrem import detect_file
     >>> detect_file('mosaic.fits', 'catalog.fits', zero_point=25)  # doctest: +SKIP
     """
-    beside = _Beside(_place(mask), mask_bits, _place(error), error_type)
+    _check_flags(overwrite=overwrite, aperture_correction=aperture_correction)
+    beside = _Beside(
+        _place('mask', mask), mask_bits, _place('error', error), error_type
+    )
+    for name, path in (('input_path', input_path), ('output_path', output_path)):
+        _as_path(name, path)
     inputs = beside.files(input_path)
     output = check_output(
         output_path, overwrite=overwrite, inputs=inputs, endings=CATALOG_ENDINGS
@@ -287,11 +301,27 @@ def detect_file(
     return made.metas
 
 
-def _place(path):
+def _check_flags(**flags):
+    for name, value in flags.items():
+        check_flag(name, value)
+
+
+def _as_path(name, path):
+    """Return the path of a file."""
+    if not isinstance(path, str | os.PathLike):
+        hint = ': subtract_array takes arrays' if hasattr(path, '__array__') else ''
+        msg = f'{name} must be the path of a file, got {type(path).__name__}{hint}'
+        raise TypeError(msg)
+    return path
+
+
+def _place(name, path):
     """Return file and HDU of a map beside the image, or nothing."""
     if path is None:
         return ()
-    return (path, None) if isinstance(path, str | Path) else tuple(path)
+    if isinstance(path, tuple | list) and len(path) == 2:
+        return _as_path(name, path[0]), path[1]
+    return _as_path(name, path), None
 
 
 class _Beside(NamedTuple):

@@ -142,7 +142,8 @@ def _expected_error(sky, shape, size, window, variance):
     mesh = padded.reshape(rows, n_boxes, columns, n_boxes).mean(axis=(1, 3))
     is_filtered = np.any(np.asarray(window) > 1)
     if is_filtered:
-        mesh = ndimage.median_filter(mesh, size=window, mode='nearest')
+        sides = np.broadcast_to(window, 2)
+        mesh = ndimage.median_filter(mesh, size=sides, mode='nearest')
     followed = interpolate_mesh(mesh, level.shape, (n_boxes, n_boxes))
     noise = np.median(sky.noise) ** 2 * variance / size**2
     return np.mean((followed - level) ** 2) + noise * (

@@ -64,13 +64,13 @@ def check_values(box_size, options):
             kind = np.asarray(value).dtype.kind
         except ValueError:  # nested unevenly
             kind = 'O'
-        if kind not in 'fiub':
+        if kind not in 'fiub' or hasattr(value, 'unit'):
             msg = f'{name} must be one or two numbers of pixels, got {value!r}'
             raise TypeError(msg)
     for name in ('exclude_percentile', 'filter_threshold', 'fill_value'):
         value = options.get(name)
         if name in options and not (value is None and name == 'filter_threshold'):
-            as_number(name, getattr(value, 'value', value))
+            as_number(name, value)
     for name in ('sigma_clip', 'bkg_estimator', 'bkg_rms_estimator'):
         value = options.get(name)
         if value is not None and (isinstance(value, type) or not callable(value)):
@@ -84,7 +84,10 @@ def check_options(image, options):
     """
     percentile = options.get('exclude_percentile', 100.0)
     if not 0 <= percentile <= 100:
-        msg = 'exclude_percentile must be between 0 and 100 (inclusive)'
+        msg = (
+            'exclude_percentile must be between 0 and 100 (inclusive), got '
+            f'{percentile}'
+        )
         raise ValueError(msg)
     options = {**options, 'exclude_percentile': 100.0}
     has_masks = not (image.mask is None and image.coverage_mask is None)
@@ -98,20 +101,29 @@ def check_as_parent(image, box_size, options, *, clip=False):
     Raise the parent's errors and give its warnings before the long work begins.
 
     The parent runs on the data with estimators that do nothing, and clips no pixel
-    unless ``clip``. The number of boxes that it uses is returned.
+    unless ``clip``. The number of boxes that it uses is returned. Where it refuses a
+    parameter, its message is followed by the value.
     """
+    given = {'box_size': box_size, **options}
     options = {k: v for k, v in options.items() if k not in _DEPRECATED_OPTIONS}
     nothing = dict(NOTHING_MEASURED)
     if clip:
         del nothing['sigma_clip']
     options.update(nothing)
-    parent = Background2D(
-        image.data,
-        box_size,
-        mask=image.mask,
-        coverage_mask=image.coverage_mask,
-        **options,
-    )
+    try:
+        parent = Background2D(
+            image.data,
+            box_size,
+            mask=image.mask,
+            coverage_mask=image.coverage_mask,
+            **options,
+        )
+    except ValueError as exc:
+        name = str(exc).partition(' must ')[0]
+        if name not in given:
+            raise
+        msg = f'{exc}, got {given[name]!r}'
+        raise ValueError(msg) from None
     return np.count_nonzero(measured_boxes(parent))
 
 

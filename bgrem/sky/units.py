@@ -117,4 +117,4 @@ def warn_of_rounding(values):
             f'no noise is seen: float32 rounds values near {middle:.6g} by as much as '
             'these differ. Give the data as float64, or subtract a constant first.'
         )
-        warnings.warn(msg, AstropyUserWarning, stacklevel=4)
+        warnings.warn(msg, AstropyUserWarning, stacklevel=5)

@@ -11,8 +11,10 @@ import pytest
 from astropy import units as u
 from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.stats import SigmaClip
+from astropy.table import QTable
 from astropy.utils.exceptions import AstropyDeprecationWarning, AstropyUserWarning
 from astropy.wcs import WCS
+from astropy.wcs.wcsapi import SlicedLowLevelWCS
 from numpy.testing import assert_allclose, assert_array_equal
 from photutils.background import (
     Background2D,
@@ -471,6 +473,84 @@ def test_near_misses(data, tiny_weights, box_size, name, meant):
         DiffusionBackground(data, box_size, weights=tiny_weights, **{name: 1})
 
 
+@pytest.mark.parametrize(
+    ('name', 'value', 'match'),
+    [
+        ('box_size', '64', "box_size must be 'auto' or a number of pixels, got '64'"),
+        ('box_size', 32 * u.pix, 'box_size must be one or two numbers of pixels, got'),
+        ('exclude_percentile', 5 * u.percent, 'must be a number without a unit, got'),
+        ('box_size', 0, 'box_size must be > 0, got 0'),
+        ('box_size', 3.5, 'box_size must have integer values, got 3.5'),
+        ('box_size', (1, 2, 3), r'must have 1 or 2 elements, got \(1, 2, 3\)'),
+        ('filter_size', 2, 'filter_size must have an odd value for both axes, got 2'),
+        ('exclude_percentile', -1, r'between 0 and 100 \(inclusive\), got -1'),
+        ('weights', None, 'weights must be the name .* got None'),
+        ('weights', 'opticl', r"'opticl' are not known \(did you mean 'optical'\?\)"),
+        ('mask', 2.0, 'mask must be a 2D array, got the number 2.0'),
+        ('remove_stripes', 'no', "remove_stripes must be True or False, got 'no'"),
+        ('use_nddata_mask', None, 'use_nddata_mask must be True or False, got None'),
+    ],
+)
+def test_values_that_cannot_be(data, tiny_weights, name, value, match):
+    """One message names the parameter, the rule and the value."""
+    for given in ({}, {'box_size': 32}):
+        options = {'weights': tiny_weights, **given, name: value}
+        with pytest.raises((TypeError, ValueError), match=match):
+            DiffusionBackground(data, **options)
+
+
+@pytest.mark.parametrize('name', ['fill_value', 'filter_threshold'])
+def test_options_in_the_unit_of_the_data(data, make, name):
+    options = {'coverage_mask': X < 5, 'filter_size': 3}
+    expected = make(data << u.Jy, **options, **{name: 99.0})
+    bkg = make(data << u.Jy, **options, **{name: 99000 * u.mJy})
+    assert_array_equal(bkg.background, expected.background)
+    with pytest.raises(u.UnitConversionError, match=f'{name} must have the unit of'):
+        make(data << u.Jy, **options, **{name: 99 * u.m})
+
+
+@pytest.mark.parametrize(
+    ('given', 'got'),
+    [
+        (np.zeros(SHAPE, dtype=int), 'ndarray'),
+        ('segments.fits', 'str'),
+        (0.9, 'float'),
+    ],
+)
+def test_segments_that_are_none(perfect, data, given, got):
+    match = f'segmentation_image must be a SegmentationImage, got {got}'
+    with pytest.raises(TypeError, match=match):
+        perfect(data).catalog(given)
+
+
+def test_wcs_of_every_kind(perfect, data):
+    wcs = WCS({'CTYPE1': 'RA---TAN', 'CTYPE2': 'DEC--TAN', 'CRVAL2': 20})
+    bkg = perfect(data)
+    expected = bkg.catalog(wcs=wcs).ra
+    low = SlicedLowLevelWCS(wcs, (slice(None), slice(None)))
+    assert_array_equal(bkg.catalog(wcs=low).ra, expected)
+    match = r'wcs must be a WCS with .* method, got Header: give WCS\(header\)$'
+    with pytest.raises(TypeError, match=match):
+        bkg.catalog(wcs=wcs.to_header())
+
+
+@pytest.mark.parametrize('zero_point', [25, 25 * u.mag, 25 * u.ABmag])
+def test_zero_points(perfect, data, zero_point):
+    magnitude = perfect(data).catalog(zero_point=zero_point).kron_mag
+    assert_array_equal(magnitude, perfect(data).catalog(zero_point=25.0).kron_mag)
+
+
+def test_sizes_of_one_number(data, make):
+    """They are of both axes, in a sequence too."""
+    for given, plain in (('auto', 'auto'), ((32,), 32)):
+        bkg, expected = (
+            make(data, given, filter_size=(3,)),
+            make(data, plain, filter_size=3),
+        )
+        for name in ('box_size', 'filter_size', 'background'):
+            assert_array_equal(getattr(bkg, name), getattr(expected, name))
+
+
 @pytest.mark.filterwarnings(
     'ignore::astropy.utils.exceptions.AstropyDeprecationWarning'
 )
@@ -890,10 +970,129 @@ def test_catalog_error(perfect, data, unit):
             bkg.catalog(segments, error=error << u.Jy)
 
 
-def test_catalog_empty(perfect, data):
-    bkg = perfect(data, n_sources=0)
+CATALOGS = [
+    {},
+    {'zero_point': 25.0, 'aperture_radii': [2, 3]},
+    {'wcs': True, 'local_bkg_width': 8, 'effective_gain': 2.0},
+]
+
+
+@pytest.mark.parametrize('options', CATALOGS)
+@pytest.mark.parametrize('unit', [None, u.Jy])
+def test_catalog_of_nothing(perfect, data, options, unit):
+    """It has the columns of that of something, and can be asked the same."""
+    options = dict(options)
+    if 'wcs' in options:
+        options['wcs'] = WCS({'CTYPE1': 'RA---TAN', 'CTYPE2': 'DEC--TAN', 'CRVAL2': 20})
+    image = data.astype(np.float32)
+    image = image if unit is None else image << unit
+    expected = perfect(image).catalog(**options).to_table()
+    bkg = perfect(image, n_sources=0)
     with pytest.warns(NoDetectionsWarning, match='No sources were found'):
-        assert bkg.catalog() is None
+        catalog = bkg.catalog(**options)
+    for segments in (None, SegmentationImage(np.zeros(SHAPE, dtype=int))):
+        if segments is not None:
+            catalog = bkg.catalog(segments, **options)
+        table = catalog.to_table()
+        assert len(catalog) == len(table) == catalog.n_labels == 0
+        assert table.colnames == expected.colnames
+        for name in table.colnames:
+            assert type(table[name]) is type(expected[name])
+            for what in ('dtype', 'unit'):
+                has = [getattr(one[name], what, None) for one in (table, expected)]
+                assert has[0] == has[1], name
+        assert catalog.kron_flux.size == catalog.gini.size == 0
+        assert catalog.circular_photometry(3.0)[0].size == 0
+
+
+@pytest.mark.parametrize(
+    ('options', 'error', 'match'),
+    [
+        ({'zeropoint': 25}, TypeError, "'zeropoint': did you mean 'zero_point'"),
+        ({'local_bkg': 8}, TypeError, "'local_bkg': did you mean 'local_bkg_width'"),
+        ({'colour': 1}, TypeError, "unexpected keyword argument 'colour'$"),
+        ({'zero_point': 'a'}, TypeError, 'zero_point must be a number'),
+        ({'kron_params': (1,)}, ValueError, 'kron_params must have'),
+        ({'local_bkg_width': -1}, ValueError, 'local_bkg_width must be >= 0'),
+        ({'background': np.ones((2, 2))}, ValueError, 'background must have the same'),
+        ({'aperture_correction': 'no'}, TypeError, 'must be True or False, got'),
+        ({'error': np.ones((2, 2))}, ValueError, 'error must have the same shape'),
+    ],
+)
+@pytest.mark.filterwarnings('ignore::photutils.utils.exceptions.NoDetectionsWarning')
+def test_options_of_a_catalog_of_nothing(perfect, data, options, error, match):
+    """They are refused as those of a catalogue with rows."""
+    for n_sources in (0, 4):
+        with pytest.raises(error, match=match):
+            perfect(data, n_sources=n_sources).catalog(**options)
+
+
+@pytest.mark.parametrize('name', ['table.fits', 'table.ecsv', 'table.xml'])
+def test_table_to_file_and_back(perfect, data, tmp_path, name):
+    """Without a warning, and with units and all that says how it was made."""
+    wcs = WCS({'CTYPE1': 'RA---TAN', 'CTYPE2': 'DEC--TAN', 'CRVAL2': 20})
+    bkg = perfect(data << u.Jy)
+    table = bkg.catalog(wcs=wcs, zero_point=25, threshold=0.9)[:3].to_table()
+    if name.endswith('.xml'):  # which has no columns of coordinates, nor metadata
+        del table['sky_centroid']
+    table.write(tmp_path / name, format='votable' if name.endswith('.xml') else None)
+    again = QTable.read(tmp_path / name)
+    assert again.colnames == table.colnames
+    for column in table.colnames:
+        assert getattr(again[column], 'unit', 0) == getattr(table[column], 'unit', 0)
+    if not name.endswith('.xml'):
+        assert dict(again.meta) == dict(table.meta)
+        assert again.meta['BGREMWTS'] == bkg.meta['weights']
+        assert (again.meta['BGREMTHR'], again.meta['MAGZERO']) == (0.9, 25)
+        assert again.meta['KRONPAR'] == '(2.5, 1.4, 0.0)'
+
+
+def test_what_a_table_says_of_its_detections(perfect, data):
+    bkg = perfect(data)
+    assert bkg.catalog(false_discovery_rate=0.2).to_table().meta['BGREMFDR'] == 0.2
+    meta = bkg.catalog(bkg.detect(threshold=0.9)).to_table().meta
+    assert not {'BGREMFDR', 'BGREMTHR', 'MAGZERO'} & set(meta)
+
+
+@pytest.mark.parametrize(
+    ('method', 'name', 'meant'),
+    [
+        ('detect', 'fdr', 'false_discovery_rate'),
+        ('detect', 'npixels', 'n_pixels'),
+        ('detection_mask', 'foot_print', 'footprint'),
+        ('catalog', 'zeropoint', 'zero_point'),
+        ('catalog', 'gain', 'effective_gain'),
+        ('catalog', 'apertures_radii', 'aperture_radii'),
+        ('catalog', 'kron_param', 'kron_params'),
+        ('finder', 'deblended', 'deblend'),
+        ('subtract', 'de_noise', 'denoise'),
+    ],
+)
+def test_near_misses_of_methods(perfect, data, method, name, meant):
+    match = f'^{method}\\(\\) got an unexpected .* {name!r}: did you mean {meant!r}'
+    with pytest.raises(TypeError, match=match):
+        getattr(perfect(data), method)(**{name: 1})
+
+
+def test_a_mask_of_a_background_has_its_boxes(make, data):
+    match = r"options \['box_size'\] cannot change a background already made"
+    with pytest.raises(TypeError, match=match):
+        make_detection_mask(make(data), 32)
+
+
+@pytest.mark.parametrize('name', ['foot_print', 'boxsize', 'fdr'])
+def test_near_misses_of_the_mask(data, tiny_weights, name):
+    with pytest.raises(TypeError, match=rf'^\w+\(\) got .* {name!r}: did you mean'):
+        make_detection_mask(data, weights=tiny_weights, **{name: 1})
+
+
+@pytest.mark.parametrize(
+    ('method', 'name'),
+    [('detect', 'deblend'), ('finder', 'deblend'), ('subtract', 'denoise')],
+)
+def test_flags_of_methods(perfect, data, method, name):
+    with pytest.raises(TypeError, match=f"{name} must be True or False, got 'no'"):
+        getattr(perfect(data), method)(**{name: 'no'})
 
 
 def test_make_detection_mask(make, data, tiny_weights):

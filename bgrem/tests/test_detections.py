@@ -77,7 +77,9 @@ class TestCatalog:
         assert 0 < sum(expected) < 5
         decoded = decode_detection_flags(catalog.detection_flags)
         assert ['saturated' in names for names in decoded] == expected
-        with pytest.raises(u.UnitConversionError, match='not convertible'):
+        with pytest.raises(
+            u.UnitConversionError, match='saturation must have the unit of the data'
+        ):
             bkg.catalog(segments, saturation=3 * u.Jy)
 
     def test_segments_of_the_caller(self, bkg):

@@ -42,7 +42,15 @@ ARROWS = {
     },
     'denoise': {'checks', 'nn'},
     'detect': {'checks', 'sky'},
-    'detections': {'checks', 'detect', 'finder', 'inputs', 'pipeline', 'sky'},
+    'detections': {
+        'checks',
+        'detect',
+        'files.cards',
+        'finder',
+        'inputs',
+        'pipeline',
+        'sky',
+    },
     'evaluate': {
         'background',
         'detect',
@@ -55,10 +63,10 @@ ARROWS = {
     'files': set(),
     'finder': {'detect', 'inputs', 'pipeline', 'sky'},
     'inputs': set(),
-    'masking': {'background'},
+    'masking': {'background', 'checks'},
     'nn': {'_config'},
     'pipeline': {'checks', 'denoise', 'detect', 'sky', 'weights'},
-    'plotting': {'files.atomic'},
+    'plotting': {'checks', 'files.atomic'},
     'scale': {
         'background',
         'checks',
@@ -85,7 +93,7 @@ ARROWS = {
         'sky',
         'weights',
     },
-    'weights': {'files.atomic', 'nn'},
+    'weights': {'checks', 'files.atomic', 'nn'},
 }
 
 

@@ -161,10 +161,21 @@ def test_not_real(data):
         (Path('image.fits'), "the name 'image.fits': read the file"),
         (fits.ImageHDU(VALUES), 'the HDU itself (ImageHDU): give its .data'),
         (
-            fits.HDUList([fits.PrimaryHDU(), *[fits.ImageHDU(VALUES)] * 2]),
-            'a whole FITS file (HDUList): give one of its images, [1].data, [2].data',
+            fits.HDUList(
+                [
+                    fits.PrimaryHDU(),
+                    fits.ImageHDU(np.zeros((4, 6)), name='SCI'),
+                    fits.BinTableHDU(),
+                    fits.ImageHDU(np.zeros((2, 3, 5))),
+                ]
+            ),
+            'a whole FITS file (HDUList), give one of its images: [1].data (SCI, '
+            '(4, 6)), [3].data ((2, 3, 5))',
         ),
-        (fits.HDUList([fits.PrimaryHDU()]), 'a whole FITS file (HDUList): give an'),
+        (
+            fits.HDUList([fits.PrimaryHDU()]),
+            'a whole FITS file (HDUList), with no image',
+        ),
         ([[None]], 'dtype object'),
         (Table([[1.0]], names=['flux']), 'Table of dtype'),
     ],
@@ -191,13 +202,6 @@ def test_no_mask_at_all(name, mask, got):
     match = re.escape(f'{name} must be a boolean array, got {got}')
     with pytest.raises(TypeError, match=match):
         parse_image(VALUES, **{name: mask})
-
-
-@pytest.mark.parametrize('shape', [(), (4,), (2, 3, 4), (1, 2, 3, 4)])
-def test_not_2d(shape):
-    match = f'data must be a 2D array, got {len(shape)} dimensions'
-    with pytest.raises(ValueError, match=match):
-        parse_image(np.zeros(shape))
 
 
 def test_a_plane_of_a_cube():
@@ -349,7 +353,7 @@ def test_masked_error(error):
     ('data', 'error', 'kind', 'message'),
     [
         (VALUES, ERROR[:2], ValueError, r'same shape, got \(3, 4\) and \(2, 4\)'),
-        (VALUES, 3.0, ValueError, r'same shape, got \(3, 4\) and \(\)'),
+        (VALUES, 3.0, ValueError, 'must be a 2D array, got the number 3.0'),
         (VALUES, 0 * ERROR, ValueError, 'positive and finite'),
         (VALUES, np.nan * ERROR, ValueError, 'positive and finite'),
         (VALUES, ERROR + 1j, TypeError, 'real numbers, got dtype complex128'),
@@ -360,3 +364,24 @@ def test_masked_error(error):
 def test_bad_error(data, error, kind, message):
     with pytest.raises(kind, match=message):
         parse_image(data, error=error)
+
+
+@pytest.mark.parametrize('name', ['data', 'mask', 'coverage_mask', 'error', 'exposure'])
+@pytest.mark.parametrize(
+    ('value', 'got'),
+    [
+        (np.float64(2.5), 'the number 2.5'),
+        (np.ones(4), '1 dimension'),
+        (np.ones((3, 9, 9)), r'.*the shape \(3, 9, 9\): give one plane, as {}\[0\]'),
+        (
+            np.ones((9, 9, 3)),
+            r'.*the shape \(9, 9, 3\): give one plane, as {}\[..., 0\]',
+        ),
+    ],
+)
+def test_not_2d(name, value, got):
+    """Each name is told what was given, and what to give instead of a cube."""
+    options = {'data': np.ones((9, 9)), name: value}
+    match = f'^{name} must be a 2D array, got {got.format(name)}'
+    with pytest.raises(ValueError, match=match):
+        parse_image(**options)

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
+from bgrem.checks import name_meant
 from bgrem.files.atomic import atomic_path
 from bgrem.weights.header import check_header
 from bgrem.weights.registry import shipped_weights
@@ -215,7 +216,7 @@ def load_weights(name_or_path):
     if not isinstance(name_or_path, (str, os.PathLike)):
         msg = (
             'weights must be the name of shipped weights or the path of a '
-            f'{_SUFFIX} file, got {type(name_or_path).__name__}'
+            f'{_SUFFIX} file, got {name_or_path!r}'
         )
         raise TypeError(msg)
     path, expected_sha256 = _resolve(name_or_path)
@@ -308,9 +309,11 @@ def _resolve(name_or_path):
     table = shipped_weights()
     if text not in table:
         known = ', '.join(map(repr, table)) or 'none'
+        meant = name_meant(text, table)
+        hint = f' (did you mean {meant!r}?)' if meant else ''
         msg = (
-            f'weights {text!r} are not known; the shipped names are: {known}; the '
-            f'path of a {_SUFFIX} file is accepted too'
+            f'weights {text!r} are not known{hint}; the shipped names are: {known}; '
+            f'the path of a {_SUFFIX} file is accepted too'
         )
         raise ValueError(msg)
     return table[text].path, table[text].sha256

@@ -1,5 +1,6 @@
 """Tests of `bgrem subtract --stream`."""
 
+import gzip
 import re
 
 import numpy as np
@@ -8,6 +9,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from bgrem.cli.main import main
+from bgrem.files import rows
 from bgrem.tests.scale.conftest import MAPS, assert_same_maps, draw_image, in_memory
 
 
@@ -54,6 +56,21 @@ def test_unit(ending, unit, shown, path, tiny_weights, capsys):
     assert said[:2] == said[2:]
     for line in said:
         assert re.fullmatch(rf'median sky 1[\d.]+{shown}, noise [\d.]+{shown}', line[1])
+
+
+def test_a_packed_file_is_unpacked_once(path, tiny_weights, monkeypatch):
+    with fits.open(path) as hdus:
+        hdus.writeto('packed.fits.gz')
+    opened = []
+
+    def open_packed(*args):
+        opened.append(args)
+        return gzip.open(*args)
+
+    monkeypatch.setitem(rows._OPENERS, '.gz', open_packed)
+    options = ['--weights', str(tiny_weights), '-o', 'out.fits', '--stream']
+    assert main(['subtract', 'packed.fits.gz', *options]) == 0
+    assert len(opened) == 1
 
 
 @pytest.mark.parametrize(

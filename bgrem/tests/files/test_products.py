@@ -66,6 +66,8 @@ def background(data):
         background_rms=np.full(data.shape, 2, np.float32),
         source=source,
         detection_probability=(source > 0).astype(np.float32),
+        background_median=np.float32(100),
+        background_rms_median=np.float32(2),
         subtract=lambda: data - 100,
         meta=META,
     )
@@ -131,7 +133,9 @@ def test_products(tmp_path, data, background, segmentation_image, catalog, exten
             assert hdu.header['BGREMSHA'] == 'ab' * 32
             assert hdu.header['BGREMSTP'] == 1
             assert hdu.header['BGREMSYM'] == 8
-    assert product_provenance(path) == {k: META[k] for k in META if k != 'package'}
+    medians = {'background_median': 100, 'background_rms_median': 2}
+    expected = {k: META[k] for k in META if k != 'package'} | medians
+    assert product_provenance(path) == expected
     assert {p.name for p in tmp_path.iterdir()} == {'in.fits', 'out.fits'}
 
 

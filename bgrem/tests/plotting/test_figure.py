@@ -305,6 +305,11 @@ def test_letters_that_the_font_does_not_have(tmp_path):
         save_plot(tmp_path / 'a.png', make_background(), title='søur 中.fits')
 
 
+def test_segments_of_another_image():
+    with pytest.raises(ValueError, match='must have the shape of the data, .* got'):
+        plot_background(make_background(), np.zeros((3, 3), dtype=int))
+
+
 def test_failed_picture_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match='is not supported'):
         save_plot(tmp_path / 'picture.xyz', make_background())

@@ -7,9 +7,10 @@ import pytest
 from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import NDData, StdDevUncertainty
+from numpy.testing import assert_allclose, assert_array_equal
 
 import bgrem.scale.graph
-from bgrem import load_weights, subtract_array
+from bgrem import DiffusionBackground, load_weights, subtract_array
 from bgrem.scale.steps import Job
 from bgrem.tests.scale.conftest import assert_same_maps, draw_image, in_memory
 
@@ -177,7 +178,17 @@ def test_job_takes_its_weights_from_where_it_is(tiny_weights, tmp_path):
     ('change', 'error', 'match'),
     [
         ({'array': np.zeros(5)}, ValueError, 'array must be a 2D array'),
-        ({'array': np.zeros((0, 5))}, ValueError, 'array must be a 2D array'),
+        ({'array': np.zeros((0, 5))}, ValueError, 'array must have at least one pixel'),
+        (
+            {'array': da.zeros((3, 5, 5))},
+            ValueError,
+            r'array must be a 2D array, got 3 dim.*: give one plane, as array\[0\]',
+        ),
+        ({'mask': np.ones((3, 5, 5))}, ValueError, r'give one plane, as mask\[0\]'),
+        ({'block_size': 'a'}, ValueError, "one or two numbers of pixels, got 'a'"),
+        ({'block_size': 2.5}, ValueError, 'one or two numbers of pixels, got 2.5'),
+        ({'maks': None}, TypeError, "'maks': did you mean 'mask'"),
+        ({'blocksize': 5}, TypeError, "'blocksize': did you mean 'block_size'"),
         ({'array': np.zeros((5, 5), complex)}, TypeError, 'of real numbers'),
         ({'array': 'image.fits'}, TypeError, 'subtract_file takes files'),
         ({'array': fits.HDUList([fits.PrimaryHDU()])}, TypeError, 'a whole FITS file'),
@@ -218,6 +229,26 @@ def test_errors(change, error, match, tiny_weights):
         subtract_array(**options)
 
 
+@pytest.mark.parametrize('shape', [(1, 1), (2, 2), (1, 5)])
+@pytest.mark.parametrize('is_masked', [False, True])
+def test_as_small_as_can_be(shape, is_masked, tiny_weights):
+    """What blocks are too small for is processed as a whole, if it is in memory."""
+    image = np.arange(1.0, 1 + np.prod(shape)).reshape(shape)
+    mask = np.zeros(shape, dtype=int)
+    mask[0, -1] = is_masked and image.size > 1
+    whole = DiffusionBackground(image, mask=mask > 0, weights=tiny_weights)
+    found = subtract_array(image, mask=mask, weights=tiny_weights)
+    for name, values in found._asdict().items():
+        name = 'detection_probability' if name == 'probability' else name
+        assert_allclose(values, getattr(whole, name), rtol=1e-5)
+
+
+def test_too_small_for_blocks(tiny_weights):
+    maps = subtract_array(da.ones((1, 1)), weights=tiny_weights)
+    with pytest.raises(ValueError, match='cannot be processed in blocks: no box has'):
+        maps.background.compute()
+
+
 def test_unknown_chunks(tiny_weights):
     array = da.ones((20, 20), chunks=5)
     array = array[array[:, 0] > 0]
@@ -229,5 +260,9 @@ def test_counts_need_the_whole(tiny_weights, counts_weights):
     counts = np.random.default_rng(1).poisson(0.4, (150, 260)).astype(np.int16)
     with pytest.raises(ValueError, match='need the whole image in memory'):
         subtract_array(counts, weights=counts_weights)
+    maps = subtract_array(da.from_array(counts), weights=tiny_weights)
     with pytest.raises(ValueError, match='in blocks: it holds single counts. Use Diff'):
-        subtract_array(counts, weights=tiny_weights, parallel=False)
+        maps.source.compute(scheduler='synchronous')
+    found = subtract_array(counts, weights=tiny_weights, parallel=False)
+    whole = DiffusionBackground(counts, weights=tiny_weights)
+    assert_array_equal(found.source, whole.source)

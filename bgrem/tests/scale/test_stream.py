@@ -311,6 +311,16 @@ def test_weights_of_counts(tmp_path, counts_weights):
         ({'hdu': 7}, ValueError, 'has no HDU 7'),
         ({'mask': 'small.fits'}, ValueError, 'must have the same shape'),
         ({'mask': 'none.fits'}, FileNotFoundError, 'none.fits does not exist'),
+        (
+            {'input_path': np.ones((5, 5))},
+            TypeError,
+            'input_path must be the path of a file, got ndarray: subtract_array takes',
+        ),
+        ({'mask': np.ones((5, 5))}, TypeError, 'mask must be the path of a file, got'),
+        ({'output_path': None}, TypeError, 'output_path must be the path .* NoneType$'),
+        ({'overwrite': 'no'}, TypeError, 'overwrite must be True or False'),
+        ({'hdus': 1}, TypeError, "'hdus': did you mean 'hdu'"),
+        ({'fdr': 1}, TypeError, "'fdr': did you mean 'false_discovery_rate'"),
     ],
 )
 def test_errors(change, error, match, path, tiny_weights, monkeypatch):
@@ -322,6 +332,11 @@ def test_errors(change, error, match, path, tiny_weights, monkeypatch):
         subtract_file(**options, weights=tiny_weights)
     left = {one.name for one in path.parent.iterdir()}
     assert left == {'in.fits', 'small.fits', 'there.fits'}
+
+
+def test_catalog_is_a_flag(path):
+    with pytest.raises(TypeError, match="catalog must be True or False, got 'no'"):
+        bgrem.subtract_file(path, 'out.fits', catalog='no')
 
 
 def test_no_usable_pixel(tmp_path, tiny_weights):
