@@ -48,6 +48,15 @@ def test_as_in_memory(chunks, image, whole, tiny_weights):
     assert_as_in_memory(found, whole)
 
 
+def test_chunks_of_no_pixel(image, tiny_weights):
+    """They are what dask has where nothing is left of a chunk."""
+    image = np.ascontiguousarray(image[:100, 100:190])
+    array = da.from_array(image, chunks=((40, 0, 60), (0, 90)))
+    arrays = subtract_array(array, weights=tiny_weights)
+    assert arrays.background.chunks == array.chunks
+    assert_as_in_memory(computed(arrays), in_memory(image, tiny_weights))
+
+
 @pytest.mark.parametrize('dtype', ['f8', '>i2'])
 def test_mask_and_dtypes(dtype, tiny_weights):
     image = np.nan_to_num(draw_image((200, 260)), nan=1000).astype(dtype)
