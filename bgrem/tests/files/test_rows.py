@@ -110,7 +110,9 @@ def test_chips_in_their_order(tmp_path):
     """Each with its name, its number and the map that belongs to it."""
     hdus = [fits.PrimaryHDU()]
     for number in (1, 2, 3):
-        hdus.append(fits.ImageHDU(np.full((2, 3), 10.0 * number), name='SCI', ver=number))
+        hdus.append(
+            fits.ImageHDU(np.full((2, 3), 10.0 * number), name='SCI', ver=number)
+        )
         hdus.append(fits.ImageHDU(np.full((2, 3), number), name='DQ', ver=number))
     fits.HDUList(hdus).writeto(tmp_path / 'in.fits')
     chips = open_rows(tmp_path / 'in.fits', folder=tmp_path)

@@ -86,7 +86,9 @@ def find(job, maps, seen):
 
 
 class TestPixels:
-    @pytest.mark.parametrize('dtype', ['?', 'u1', '>i2', 'i8', 'f2', '>f4', 'f8', '>f8'])
+    @pytest.mark.parametrize(
+        'dtype', ['?', 'u1', '>i2', 'i8', 'f2', '>f4', 'f8', '>f8']
+    )
     def test_as_float(self, dtype):
         data = np.array([[0, 1], [1, 0]]).astype(dtype)
         found, unusable = as_float(data[::-1], np.array([[0, 4], [0, 0]]))
@@ -180,7 +182,9 @@ class TestParts:
         y, x = np.indices(SHAPE)
         source = np.zeros(SHAPE)
         for row in range(12, 200, 25):
-            distance2 = (y - row - rng.integers(-5, 5)) ** 2 + (x - rng.integers(9, 140)) ** 2
+            distance2 = (y - row - rng.integers(-5, 5)) ** 2 + (
+                x - rng.integers(9, 140)
+            ) ** 2
             source += 30 * np.exp(-distance2 / 4)
         data, hidden = source + rng.normal(size=SHAPE), rng.random(SHAPE) < 0.1
         data[hidden] = np.nan
@@ -253,7 +257,8 @@ def test_rows_of_chunks(seed):
     image = rng.normal(size=(40, 30)).astype(np.float32)
     cuts = [np.sort(rng.choice(np.arange(1, n), 3, replace=False)) for n in (40, 30)]
     chunks = [
-        tuple(np.diff([0, *cut, n]).tolist()) for cut, n in zip(cuts, (40, 30), strict=True)
+        tuple(np.diff([0, *cut, n]).tolist())
+        for cut, n in zip(cuts, (40, 30), strict=True)
     ]
     with dask.config.set(scheduler='synchronous'):
         tasks = Tasks(da.from_array(image, chunks=tuple(chunks)))
@@ -322,7 +327,9 @@ class TestMeasurement:
         most = max(n_pixels or 2**21, 64 * shape[1])
         assert all((b - a) * shape[1] <= most for a, b in pairwise(edges))
         # no two neighbours could be one
-        assert all((c - a) * shape[1] > most for a, c in zip(edges, edges[2:], strict=False))
+        assert all(
+            (c - a) * shape[1] > most for a, c in zip(edges, edges[2:], strict=False)
+        )
 
     def test_bands_between_edges(self):
         bands = split_rows((100, 10), np.array([0, 30, 47, 100]), n_pixels=480)

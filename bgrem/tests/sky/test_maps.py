@@ -104,13 +104,18 @@ class TestStraightOn:
     def test_plane(self, n_boxes):
         """A slope goes on as it is, beyond the mesh too."""
         y, x = np.indices(n_boxes)
-        slopes = [0 if n == 1 else slope for n, slope in zip(n_boxes, (3, -2), strict=True)]
+        slopes = [
+            0 if n == 1 else slope for n, slope in zip(n_boxes, (3, -2), strict=True)
+        ]
         mesh = slopes[0] * y + slopes[1] * x + 7.0
         box_size = 8, 5
-        shape = tuple(n * size + 3 * size - 2 for n, size in zip(n_boxes, box_size, strict=True))
+        shape = tuple(
+            n * size + 3 * size - 2 for n, size in zip(n_boxes, box_size, strict=True)
+        )
         image = interpolate_mesh(mesh, shape, box_size, edges='linear')
         y, x = (
-            (np.arange(n) + 0.5) / size - 0.5 for n, size in zip(shape, box_size, strict=True)
+            (np.arange(n) + 0.5) / size - 0.5
+            for n, size in zip(shape, box_size, strict=True)
         )
         expected = slopes[0] * y[:, np.newaxis] + slopes[1] * x + 7
         assert_allclose(image, expected, atol=1e-10)
@@ -128,9 +133,14 @@ class TestStraightOn:
         inner = slice(8, -8)
         expected = spline((np.arange(8 * 16) + 0.5) / 16 - 0.5)[inner]
         # clipped to the range of the mesh and of one box around it
-        before, after = 2 * values[0, 0] - values[0, 1], 2 * values[0, -1] - values[0, -2]
+        before, after = (
+            2 * values[0, 0] - values[0, 1],
+            2 * values[0, -1] - values[0, -2],
+        )
         ends = np.append(values, [before, after])
-        assert_allclose(image[0, inner], np.clip(expected, ends.min(), ends.max()), atol=1e-12)
+        assert_allclose(
+            image[0, inner], np.clip(expected, ends.min(), ends.max()), atol=1e-12
+        )
 
     def test_symmetry(self):
         mesh = draw_mesh((5, 3))
@@ -169,7 +179,9 @@ class TestParts:
     def test_of_the_whole(self, edges, box_size):
         """Any part is that of the whole map; negative and missing ends count too."""
         shape = 121, 64
-        mesh = draw_mesh([-(-n // size) for n, size in zip(shape, box_size, strict=True)])
+        mesh = draw_mesh(
+            [-(-n // size) for n, size in zip(shape, box_size, strict=True)]
+        )
         surface = MeshMap(mesh, shape, box_size, edges=edges)
         whole = interpolate_mesh(mesh, shape, box_size, edges=edges)
         for part in (
@@ -202,9 +214,11 @@ class TestParts:
         mesh[2, 2] = np.finfo(np.float32).max
         image = interpolate_mesh(mesh, (50, 50), (10, 10), edges=edges)
         assert np.all(np.isfinite(image))
-        assert 0 <= image.min()
+        assert image.min() >= 0
         assert 0.9 * mesh.max() < image.max() <= mesh.max()
 
     def test_constant(self, edges):
         surface = MeshMap(np.full((3, 4), 0.1), (25, 30), (9, 9), edges=edges)
-        assert_array_equal(surface.part(slice(3, 9), slice(20, None)), np.full((6, 10), 0.1))
+        assert_array_equal(
+            surface.part(slice(3, 9), slice(20, None)), np.full((6, 10), 0.1)
+        )
