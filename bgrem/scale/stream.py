@@ -291,7 +291,7 @@ def _place(path):
     """Return file and HDU of a map beside the image, or nothing."""
     if path is None:
         return ()
-    return (path, None) if isinstance(path, str | Path) else tuple(path)
+    return tuple(path) if isinstance(path, (tuple, list)) else (path, None)
 
 
 class _Beside(NamedTuple):

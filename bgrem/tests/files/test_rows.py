@@ -1,5 +1,7 @@
 """Tests of images that are read by rows."""
 
+import re
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -96,6 +98,39 @@ def test_unpacked_once(ending, tmp_path):
     mask.close()
 
 
+def test_packed_files_of_one_name(tmp_path):
+    """A mask is often named as its image, in another folder."""
+    for number, folder in enumerate(('images', 'masks', 'work')):
+        (tmp_path / folder).mkdir()
+        if folder != 'work':
+            hdu = fits.PrimaryHDU(np.eye(4, 5, number))
+            hdu.writeto(tmp_path / folder / 'in.fits.gz')
+    options = {'folder': tmp_path / 'work'}
+    (rows,) = open_rows(tmp_path / 'images' / 'in.fits.gz', **options)
+    mask = open_mask(tmp_path / 'masks' / 'in.fits.gz', None, rows.image, **options)
+    np.testing.assert_array_equal(rows[0:4], np.eye(4, 5))
+    np.testing.assert_array_equal(mask[0:4], np.eye(4, 5, 1) > 0)
+    rows.close()
+    mask.close()
+
+
+@pytest.mark.parametrize('plane', [(0,), (2,), (-1,), (-3,), (3,), (-4,), (0, 0), None])
+def test_planes_as_in_memory(plane, tmp_path):
+    """Those that there are, and the same message for others."""
+    path = tmp_path / 'in.fits'
+    fits.PrimaryHDU(np.arange(60.0).reshape(3, 1, 4, 5)).writeto(path)
+    try:
+        (known,) = read_images(path, plane=plane)
+    except ValueError as error:
+        with pytest.raises(ValueError, match=re.escape(str(error))):
+            open_rows(path, plane=plane, folder=tmp_path)
+        assert plane not in [(0,), (2,), (-1,), (-3,)]
+        return
+    (rows,) = open_rows(path, plane=plane, folder=tmp_path)
+    np.testing.assert_array_equal(rows[0:4], known.data)
+    rows.close()
+
+
 def test_what_is_packed_and_damaged_leaves_nothing(tmp_path):
     path = tmp_path / 'in.fits.gz'
     fits.PrimaryHDU(np.random.default_rng(1).normal(size=(90, 90))).writeto(path)
@@ -103,7 +138,7 @@ def test_what_is_packed_and_damaged_leaves_nothing(tmp_path):
     for _ in range(2):
         with pytest.raises(ValueError, match=r'in.fits.gz cannot be read as FITS'):
             open_rows(path, folder=tmp_path)
-        assert not (tmp_path / 'unpacked-in.fits').exists()
+        assert not list(tmp_path.glob('unpacked-*in.fits'))
 
 
 def test_chips_in_their_order(tmp_path):
@@ -143,3 +178,17 @@ def test_zarr_as_fits(tmp_path):
     assert mask.shape == (23, 17)
     mask.close()
     rows.close()
+
+
+@pytest.mark.parametrize('number', [1, 2])
+def test_nothing_stays_open(tmp_path, number):
+    """Not even the chips before one that is damaged (warnings are errors here)."""
+    hdus = [fits.ImageHDU(np.ones((9, 9)), name='SCI', ver=k + 1) for k in range(2)]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / 'in.fits')
+    content = bytearray((tmp_path / 'in.fits').read_bytes())
+    places = [m.start() for m in re.finditer(rb'NAXIS2  =                    9', content)]
+    place = places[number - 1]
+    content[place : place + 30] = b'NAXIS2  =             99999999'
+    (tmp_path / 'in.fits').write_bytes(content)
+    with pytest.raises(ValueError, match='in.fits'):
+        open_rows(tmp_path / 'in.fits', folder=tmp_path)
