@@ -186,7 +186,9 @@ def test_nothing_stays_open(tmp_path, number):
     hdus = [fits.ImageHDU(np.ones((9, 9)), name='SCI', ver=k + 1) for k in range(2)]
     fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / 'in.fits')
     content = bytearray((tmp_path / 'in.fits').read_bytes())
-    places = [m.start() for m in re.finditer(rb'NAXIS2  =                    9', content)]
+    places = [
+        m.start() for m in re.finditer(rb'NAXIS2  =                    9', content)
+    ]
     place = places[number - 1]
     content[place : place + 30] = b'NAXIS2  =             99999999'
     (tmp_path / 'in.fits').write_bytes(content)

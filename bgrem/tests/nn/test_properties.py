@@ -229,6 +229,22 @@ class TestLayers:
                 torch.testing.assert_close(found, known, rtol=1e-4, atol=1e-5)
                 assert known.std() > 0
 
+    def test_context_is_a_weighted_mean(self):
+        """Of the normalised features of each level, with weights from the same."""
+        context = Context((3, 4), 5)
+        nn.init.normal_(context.perceptron[-1].weight)
+        levels = [torch.randn(2, 3, 8, 6), torch.randn(2, 4, 4, 3)]
+        means = []
+        for x, weigh in zip(levels, context.weigh, strict=True):
+            normal = pixel_norm(x)
+            weight = torch.sigmoid(weigh(normal))
+            total = torch.einsum('bnyx,bcyx->bnc', weight, normal)
+            means.append((total / weight.sum((2, 3))[..., None]).flatten(1))
+        known = context.perceptron(torch.cat(means, dim=1))
+        ((gain, offset),) = context(levels)
+        found = torch.cat([gain - 1, offset], dim=1)[..., 0, 0]
+        torch.testing.assert_close(found, known, rtol=1e-4, atol=1e-5)
+
 
 class TestInputs:
     @pytest.mark.parametrize('size', [1e-30, 1e-6, 1.0, 1e5, 1e20, 1e38])

@@ -290,6 +290,13 @@ def test_weights_of_counts(tmp_path, counts_weights):
     assert_same_maps(read(tmp_path / 'out.fits'), whole)
 
 
+class AnyPath:
+    """A path that is no `pathlib.Path`."""
+
+    def __fspath__(self):
+        return 'none.fits'
+
+
 @pytest.mark.parametrize(
     ('change', 'error', 'match'),
     [
@@ -311,6 +318,8 @@ def test_weights_of_counts(tmp_path, counts_weights):
         ({'hdu': 7}, ValueError, 'has no HDU 7'),
         ({'mask': 'small.fits'}, ValueError, 'must have the same shape'),
         ({'mask': 'none.fits'}, FileNotFoundError, 'none.fits does not exist'),
+        ({'mask': AnyPath()}, FileNotFoundError, 'none.fits does not exist'),
+        ({'error': AnyPath()}, FileNotFoundError, 'none.fits does not exist'),
     ],
 )
 def test_errors(change, error, match, path, tiny_weights, monkeypatch):

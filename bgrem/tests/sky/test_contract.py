@@ -200,7 +200,11 @@ def test_single_precision(name, image, hidden):
     measured, _ = ALL[name]
     image[hidden] = 100
     known = measured(image, hidden)
-    assert_alike(measured(image.astype(np.float32), hidden), known, 0.02 if name == 'sharpen' else 2e-4)
+    assert_alike(
+        measured(image.astype(np.float32), hidden),
+        known,
+        0.02 if name == 'sharpen' else 2e-4,
+    )
 
 
 @turns
