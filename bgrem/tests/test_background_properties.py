@@ -59,10 +59,9 @@ def assert_same(bkg, known, names=MAPS):
         assert_array_equal(u.Quantity(getattr(bkg, name)).value, values, err_msg=name)
 
 
-@BOXES
-def test_forms_of_a_mask(make, data, hidden, box_size):
+def test_forms_of_a_mask(make, data, hidden):
     """However a mask is given, it is the same mask."""
-    known = make(data, box_size, mask=hidden)
+    known = make(data, mask=hidden)
     unit = u.adu
     forms = [
         {'data': np.ma.masked_array(data, hidden)},
@@ -77,7 +76,7 @@ def test_forms_of_a_mask(make, data, hidden, box_size):
         {'data': data, 'mask': hidden.tolist()},
     ]
     for form in forms:
-        assert_same(make(box_size=box_size, **form), known)
+        assert_same(make(**form), known)
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, 1e6, -3.0])
@@ -97,9 +96,8 @@ def test_not_finite_is_masked(make, data, hidden, box_size):
     assert_same(make(np.where(hidden, np.nan, data), box_size), known, MAPS[:-1])
 
 
-@pytest.mark.parametrize('dtype', ['f4', 'f8'])
-@BOXES
-def test_memory(make, data, box_size, dtype):
+@pytest.mark.parametrize(('dtype', 'box_size'), [('f4', 'auto'), ('f8', 24)])
+def test_memory(make, data, dtype, box_size):
     """Bytes, columns first, views and read-only arrays change nothing."""
     data = data.astype(dtype)
     known = make(data, box_size)

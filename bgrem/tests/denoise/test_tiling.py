@@ -1,5 +1,7 @@
 """Tests of the tiling."""
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -170,3 +172,13 @@ def test_blending_is_linear():
     assert merge(first.astype(np.float32), layout).dtype == np.float32
     constant = np.full_like(first, 7.0)
     assert_allclose(merge(constant, layout), 7.0, rtol=1e-6)
+
+
+def test_tiles_of_a_pixel():
+    """The least that there are; a layout is not to be changed."""
+    image = np.arange(12.0).reshape(3, 4)
+    tiles, layout = split(image, 1, 0, 1)
+    assert_array_equal(tiles.ravel(), image.ravel())
+    assert_array_equal(merge(tiles, layout), image)
+    with pytest.raises(FrozenInstanceError, match='cannot assign to field'):
+        layout.shape = (1, 1)
