@@ -144,6 +144,7 @@ class TestWork:
     )
     def test_kept_where_there_is_something_to_go_on_with(self, work, name, is_kept):
         work.save(name, 0)
+        work.save('written-maps-2', 0)
         work.remove_if_nothing_is_done()
         assert work.folder.exists() == is_kept
 
