@@ -22,6 +22,7 @@ __all__ = [
     'celestial_wcs',
     'masked_pixels',
     'parse_bits',
+    'plane_index',
     'read_error',
     'read_gain',
     'read_hdu',
@@ -266,18 +267,40 @@ def read_pixels(hdus, path, index, plane=None):
     hdu, name = hdus[index], hdu_name(hdus, index)
     with fits_errors(path, f'has a damaged image, HDU {name}'):
         check_size(hdu, path)
-        # The plane counts only axes that are longer than 1.
-        lengths = [n for n in hdu.shape[:-2] if n != 1]
-        if any(not -n <= k < n for k, n in zip(plane or (), lengths, strict=False)):
-            msg = (
-                f'file {path} (HDU {name}) has {lengths} planes, got the plane {plane}'
-            )
-            raise ValueError(msg)
-        data = hdu.data
-        steps = iter(plane or ())
-        data = data[tuple(0 if n == 1 else next(steps) for n in data.shape[:-2])]
+        data = hdu.data[plane_index(hdu, path, name, plane)]
         data = data.astype(data.dtype.newbyteorder('='))
         return data, readable_header(hdu.header)
+
+
+def plane_index(hdu, path, name, plane):
+    """
+    Return where the plane of an image lies in an HDU.
+
+    Parameters
+    ----------
+    hdu : HDU
+        The HDU.
+    path, name : path-like, str
+        The file and the name of the HDU, for the message.
+    plane : tuple of int or `None`
+        As for `read_images`: a number for each axis that is longer than 1.
+
+    Returns
+    -------
+    index : tuple of int
+        A number for each axis but the last two.
+
+    Raises
+    ------
+    ValueError
+        If there is no such plane.
+    """
+    lengths = [n for n in hdu.shape[:-2] if n != 1]
+    if any(not -n <= k < n for k, n in zip(plane or (), lengths, strict=False)):
+        msg = f'file {path} (HDU {name}) has {lengths} planes, got the plane {plane}'
+        raise ValueError(msg)
+    steps = iter(plane or ())
+    return tuple(0 if n == 1 else next(steps) for n in hdu.shape[:-2])
 
 
 def readable_header(header):

@@ -2,8 +2,10 @@
 
 import bz2
 import gzip
+import hashlib
 import lzma
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from bgrem.files.io import (
     FitsImage,
     celestial_wcs,
     masked_pixels,
+    plane_index,
     readable_header,
 )
 from bgrem.files.opening import check_size, fits_errors, open_fits
@@ -66,16 +69,24 @@ class FitsRows:
     def __init__(self, path, index, plane=None, content=None, **place):
         self._path, self._index = Path(path), index
         self._hdus = open_fits(content or path)
+        with ExitStack() as stack:
+            # unless all is well
+            stack.callback(self.close)
+            self.image = self._describe(path, content or path, plane, place)
+            stack.pop_all()
+
+    def _describe(self, path, content, plane, place):
+        """Learn where the image is, and return all but its pixels."""
+        index = self._index
         hdu, name = self._hdus[index], hdu_name(self._hdus, index)
         with fits_errors(path, f'has a damaged image, HDU {name}'):
-            check_size(hdu, Path(content or path))
-            steps = iter(plane or ())
-            lead = [0 if n == 1 else next(steps) for n in hdu.shape[:-2]]
-            self._lead, self.shape = tuple(lead), tuple(hdu.shape[-2:])
+            check_size(hdu, Path(content))
+            self._lead = plane_index(hdu, path, name, plane)
+            self.shape = tuple(hdu.shape[-2:])
             self.dtype = self[0:1].dtype
             header = readable_header(hdu.header)
             wcs = celestial_wcs(header, self._hdus, path, self.shape)
-        self.image = FitsImage(
+        return FitsImage(
             path=self._path,
             hdu=name,
             data=None,
@@ -223,10 +234,14 @@ def open_rows(path, hdu=None, plane=None, *, folder):
     content = _unpacked(path, folder)
     with open_fits(content) as hdus, fits_errors(path, 'cannot be read'):
         indices, _ = image_indices(hdus, path, hdu, plane)
-    return [
-        FitsRows(path, index, plane, content, number=number, n_images=len(indices))
-        for number, index in enumerate(indices)
-    ]
+    images, n_images = [], len(indices)
+    with ExitStack() as stack:
+        for number, index in enumerate(indices):
+            place = {'number': number, 'n_images': n_images}
+            images.append(FitsRows(path, index, plane, content, **place))
+            stack.callback(images[-1].close)
+        stack.pop_all()
+    return images
 
 
 def open_mask(path, hdu, image, *, bits=None, folder):
@@ -284,7 +299,9 @@ def _unpacked(path, folder):
     opener = _OPENERS.get(path.suffix.lower())
     if opener is None or not path.exists():
         return path
-    target = folder / f'unpacked-{path.stem}'
+    # files of other folders may have the same name
+    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    target = folder / f'unpacked-{place}-{path.stem}'
     if not target.exists():
         temporary = target.with_name(f'{target.name}.part')
         with (

@@ -450,11 +450,11 @@ def _key(inputs, places, options):
     """Return what must be the same for work to be gone on with."""
     known = {name: value for name, value in options.items() if name != 'weights'}
     del known['batch_size']
-    files = []
-    for path in map(Path, inputs):
-        if path.exists():
-            state = path.stat()
-            files.append([str(path.resolve()), state.st_size, state.st_mtime_ns])
+    files = [
+        [str(path.resolve()), *_state(path)]
+        for path in map(Path, inputs)
+        if path.exists()
+    ]
     known |= {
         'version': version('bgrem'),
         'weights': options['weights'].sha256,
@@ -462,3 +462,13 @@ def _key(inputs, places, options):
         'hdus': places,
     }
     return json.dumps(known, default=str, sort_keys=True)
+
+
+def _state(path):
+    """Return what is another one once a file, or anything in a folder, has changed."""
+    files = [path]
+    if path.is_dir():  # of Zarr: a chunk that is written anew makes it no younger
+        files = [one for one in path.rglob('*') if one.is_file()]
+    states = [one.stat() for one in files]
+    times = [one.st_mtime_ns for one in states]
+    return len(files), sum(one.st_size for one in states), max(times, default=0)

@@ -124,9 +124,11 @@ class MeshMap:
             slice(*(slice(None) if one is None else one).indices(n)[:2])
             for one, n in zip((rows, columns), self.shape, strict=True)
         ]
+        shape = [one.stop - one.start for one in slices]
         if self._constant is not None:
-            shape = [one.stop - one.start for one in slices]
             return np.full(shape, self._constant, dtype=self.dtype)
+        if 0 in shape:
+            return np.empty(shape, dtype=self.dtype)
         values = self._coefficients
         first, boxes = [], []
         for one, size in zip(slices, self._box_size, strict=True):
@@ -138,7 +140,6 @@ class MeshMap:
         # along the rows there is less to do before there are many
         windows = sliding_window_view(values, 2 * _REACH + 1, axis=1)
         values = (windows @ x_weights).reshape(len(windows), -1)[:, first[1]]
-        shape = [one.stop - one.start for one in slices]
         image = np.empty(shape, self.dtype)
         with np.errstate(over='ignore'):  # beyond the limits
             for some, piece in _over_rows(y_weights, values, first[0]):

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -385,3 +386,84 @@ def test_not_2d(name, value, got):
     match = f'^{name} must be a 2D array, got {got.format(name)}'
     with pytest.raises(ValueError, match=match):
         parse_image(**options)
+
+
+class Map:
+    """What a map of gammapy has."""
+
+    def __init__(self, data, unit='', wcs=None):
+        self.data, self.unit = np.asarray(data), u.Unit(unit)
+        self.geom = SimpleNamespace(wcs=wcs)
+
+
+@pytest.mark.parametrize('axes', [(), (1,), (1, 1)])
+def test_map(axes):
+    """An energy axis of one bin is none; the unit and the WCS are the map's."""
+    wcs = WCS(naxis=2)
+    known = np.arange(12.0).reshape(3, 4)
+    image = parse_image(Map(known.reshape(*axes, 3, 4), 'cm-2 s-1', wcs))
+    assert_array_equal(image.data, known)
+    assert image.unit == u.Unit('cm-2 s-1')
+    assert image.wcs is wcs
+    assert parse_image(Map(known)).unit is None
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 4), (1, 2, 3, 4), (2, 1, 3, 4)])
+def test_map_of_more_bins(shape):
+    with pytest.raises(ValueError, match='data must be a 2D array, got'):
+        parse_image(Map(np.ones(shape)))
+
+
+@pytest.mark.parametrize('wrong', [0.0, -1.0, np.nan, np.inf, -np.inf])
+def test_exposure_masks(wrong):
+    """Where there is none; elsewhere it is as it was given."""
+    exposure = np.arange(1.0, 13).reshape(3, 4)
+    exposure[1, 2] = wrong
+    before = exposure.copy()
+    for given in (exposure, exposure << u.cm**2, Map(exposure[np.newaxis], 'cm2')):
+        image = parse_image(np.ones((3, 4)), exposure=given)
+        expected = np.where(exposure == exposure[1, 2], 0, exposure)
+        expected[1, 2] = 0
+        assert_array_equal(image.exposure, expected)
+        assert_array_equal(image.mask, image.exposure == 0)
+        assert image.exposure_unit == (None if given is exposure else u.cm**2)
+    assert_array_equal(exposure, before)
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_all_masks_are_one(seed):
+    """A pixel is unusable if anything says so."""
+    rng = np.random.default_rng(seed)
+    masks = rng.random((5, 6, 7)) < 0.2
+    given, carried, coverage, wrong, lost = masks
+    data = np.where(lost, np.nan, 1.0)
+    error, exposure = np.where(wrong, np.nan, 1.0), np.ones((6, 7))
+    exposure[2, 3] = 0
+    image = parse_image(
+        np.ma.array(data, mask=carried),
+        mask=given,
+        coverage_mask=coverage,
+        error=error,
+        exposure=exposure,
+    )
+    expected = np.logical_or.reduce(masks)
+    expected[2, 3] = True
+    assert_array_equal(image.unusable, expected)
+    assert_array_equal(image.coverage_mask, coverage)
+    without_nan = given | carried | wrong
+    without_nan[2, 3] = True
+    assert_array_equal(image.mask, without_nan)
+
+
+@pytest.mark.parametrize(
+    'kind', [StdDevUncertainty, VarianceUncertainty, InverseVariance]
+)
+@pytest.mark.parametrize('unit', [None, u.mJy])
+def test_kinds_of_uncertainty_are_one(kind, unit):
+    """A variance is the square, in the square of the unit."""
+    error = np.arange(1.0, 13).reshape(3, 4)
+    power = {StdDevUncertainty: 1, VarianceUncertainty: 2, InverseVariance: -2}[kind]
+    values = error**power if unit is None else (error << unit) ** power
+    image = parse_image(np.ones((3, 4)) << u.Jy, error=kind(values))
+    assert_allclose(image.error, error if unit is None else error / 1000)
+    assert image.mask is None or not image.mask.any()

@@ -1,5 +1,7 @@
 """Tests of the tiling."""
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -122,3 +124,61 @@ def test_wrong_tiles():
     tiles, layout = split(np.zeros((70, 70)), 64, 16, 16)
     with pytest.raises(ValueError, match=r'tiles must have the shape \(4, 48, 48\)'):
         merge(tiles[:1], layout)
+
+
+@pytest.mark.parametrize('shape', [(96, 160), (64, 64), (128, 40)])
+def test_windows_are_alike_from_both_ends(shape):
+    """Tiles that lie evenly are blended as in a mirror."""
+    layout = make_layout(shape, 32, 16, 8)
+    for windows in (layout.y_windows, layout.x_windows):
+        assert_allclose(windows[::-1, ::-1], windows, atol=1e-6)
+    if len(layout.x_starts) > 1:
+        overlap = layout.tile_shape[1] - layout.x_starts[1]
+        first = np.sin(np.pi / 4 / overlap) ** 2
+        assert_allclose(layout.x_windows[1, 0], first, rtol=1e-4)
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+def test_parts_are_the_whole(shape):
+    """What rows of tiles, or rectangles of them, blend adds up to the image."""
+    image = np.random.default_rng(3).normal(size=shape).astype(np.float32)
+    layout = make_layout(shape, 32, 8, 8)
+    n_y, n_x = len(layout.y_starts), len(layout.x_starts)
+    for height, width in ((1, n_x), (2, 2), (n_y, 1)):
+        total = np.zeros(shape, np.float32)
+        n_tiles = 0
+        for y in range(0, n_y, height):
+            for x in range(0, n_x, width):
+                some = slice(y, y + height), slice(x, x + width)
+                part, place = layout.part(*some)
+                n_tiles += len(part)
+                seen = image[place]
+                assert part.shape == seen.shape
+                total[place] += merge(part.take(seen, range(len(part))), part)
+        assert n_tiles == len(layout)
+        assert_allclose(total, image, atol=1e-5)
+    rows, place = layout.part(slice(0, 1))
+    assert place[1] == slice(0, shape[1])
+    assert len(rows) == n_x
+
+
+def test_blending_is_linear():
+    """Of sums the sums, of multiples the multiples, in single precision too."""
+    rng = np.random.default_rng(4)
+    layout = make_layout((70, 90), 32, 8, 8)
+    first, second = rng.normal(size=(2, len(layout), *layout.tile_shape))
+    total = merge(first + 3 * second, layout)
+    assert_allclose(total, merge(first, layout) + 3 * merge(second, layout), atol=1e-6)
+    assert merge(first.astype(np.float32), layout).dtype == np.float32
+    constant = np.full_like(first, 7.0)
+    assert_allclose(merge(constant, layout), 7.0, rtol=1e-6)
+
+
+def test_tiles_of_a_pixel():
+    """The least that there are; a layout is not to be changed."""
+    image = np.arange(12.0).reshape(3, 4)
+    tiles, layout = split(image, 1, 0, 1)
+    assert_array_equal(tiles.ravel(), image.ravel())
+    assert_array_equal(merge(tiles, layout), image)
+    with pytest.raises(FrozenInstanceError, match='cannot assign to field'):
+        layout.shape = (1, 1)

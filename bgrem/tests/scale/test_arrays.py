@@ -1,6 +1,7 @@
 """Tests of arrays of dask."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -47,6 +48,15 @@ def test_as_in_memory(chunks, image, whole, tiny_weights):
     for one, promised in zip(found, arrays, strict=True):
         assert one.dtype == promised.dtype == np.float32
     assert_as_in_memory(found, whole)
+
+
+def test_chunks_of_no_pixel(image, tiny_weights):
+    """They are what dask has where nothing is left of a chunk."""
+    image = np.ascontiguousarray(image[:100, 100:190])
+    array = da.from_array(image, chunks=((40, 0, 60), (0, 90)))
+    arrays = subtract_array(array, weights=tiny_weights)
+    assert arrays.background.chunks == array.chunks
+    assert_as_in_memory(computed(arrays), in_memory(image, tiny_weights))
 
 
 @pytest.mark.parametrize('dtype', ['f8', '>i2'])
@@ -266,3 +276,41 @@ def test_counts_need_the_whole(tiny_weights, counts_weights):
     found = subtract_array(counts, weights=tiny_weights, parallel=False)
     whole = DiffusionBackground(counts, weights=tiny_weights)
     assert_array_equal(found.source, whole.source)
+
+
+def odd_images():
+    """Images that are like none of a camera, by what they are."""
+    rng = np.random.default_rng(5)
+    noise = 20 + 5 * rng.normal(size=(64, 80))
+    number = np.arange(64 * 80).reshape(64, 80)
+    yield from ((dtype, noise.astype(dtype)) for dtype in ('?', 'u1', '>i8', 'f2', 'g'))
+    yield 'row', noise[:1]
+    yield 'column', noise[:, :1]
+    yield 'constant', np.full((20, 30), 3.0)
+    yield 'zeros', np.zeros((20, 30))
+    yield 'ramp', 1.0 * number
+    yield 'stripes', noise + 100 * rng.normal(size=(64, 1))
+    yield 'half_empty', np.where(number % 80 < 40, 0, noise)
+    yield 'holes', np.where(rng.random((64, 80)) < 0.3, np.nan, noise)
+    yield 'wild', np.where(number == 100, 1e30, noise).astype('f4')
+    yield 'huge', (1e35 * noise).astype('f4')
+    yield 'tiny', (1e-43 * noise).astype('f4')
+    yield 'high', (1e6 + noise / 10).astype('f4')
+
+
+ODD = dict(odd_images())
+
+
+@pytest.mark.parametrize('name', ODD)
+def test_odd_images_as_in_memory(name, tiny_weights):
+    array = da.from_array(ODD[name], chunks=(50, 70))
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        found = computed(subtract_array(array, weights=tiny_weights))
+    known = in_memory(ODD[name], tiny_weights)
+    assert found.background.dtype == known['BACKGROUND'].dtype
+    size = np.median(known['BACKGROUND_RMS']) or 1
+    for map_name, attribute in NAMES.items():
+        unit = 1 if map_name == 'PROBABILITY' else size
+        one, other = getattr(found, attribute), known[map_name]
+        np.testing.assert_allclose(one / unit, other / unit, rtol=0, atol=2e-3)

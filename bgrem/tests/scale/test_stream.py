@@ -218,6 +218,27 @@ def test_other_work_is_not_gone_on_with(path, image, tiny_weights, monkeypatch):
     assert_same_maps(read(output), in_memory(image + 100, tiny_weights))
 
 
+@pytest.mark.usefixtures('bands')
+def test_zarr_that_has_changed_meanwhile(tmp_path, image, tiny_weights, monkeypatch):
+    """Its folder is as old as before when a chunk is written anew."""
+    zarr = pytest.importorskip('zarr')
+    path, output = tmp_path / 'in.zarr', tmp_path / 'out.zarr'
+    group = zarr.open_group(str(path), mode='w')
+    array = group.create_array('SCI', data=image, chunks=(100, 130))
+    with monkeypatch.context() as patch:
+        count_tiles(patch, fail_at=3)
+        with pytest.raises(KeyboardInterrupt, match='stopped here'):
+            subtract_file(path, output, weights=tiny_weights)
+    array[:100, :130] = image[:100, :130] + 50
+    subtract_file(path, output, weights=tiny_weights)
+    changed = image.copy()
+    changed[:100, :130] += 50
+    found = zarr.open(str(output), mode='r')
+    assert_same_maps(
+        {name: found[name][:] for name in MAPS}, in_memory(changed, tiny_weights)
+    )
+
+
 def test_folder_of_somebody_else(path, tiny_weights):
     folder = path.with_name('out.fits.parts')
     folder.mkdir()
@@ -290,6 +311,13 @@ def test_weights_of_counts(tmp_path, counts_weights):
     assert_same_maps(read(tmp_path / 'out.fits'), whole)
 
 
+class AnyPath:
+    """A path that is no `pathlib.Path`."""
+
+    def __fspath__(self):
+        return 'none.fits'
+
+
 @pytest.mark.parametrize(
     ('change', 'error', 'match'),
     [
@@ -321,6 +349,8 @@ def test_weights_of_counts(tmp_path, counts_weights):
         ({'overwrite': 'no'}, TypeError, 'overwrite must be True or False'),
         ({'hdus': 1}, TypeError, "'hdus': did you mean 'hdu'"),
         ({'fdr': 1}, TypeError, "'fdr': did you mean 'false_discovery_rate'"),
+        ({'mask': AnyPath()}, FileNotFoundError, 'none.fits does not exist'),
+        ({'error': AnyPath()}, FileNotFoundError, 'none.fits does not exist'),
     ],
 )
 def test_errors(change, error, match, path, tiny_weights, monkeypatch):

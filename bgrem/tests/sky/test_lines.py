@@ -224,3 +224,97 @@ def test_galaxy_along_stripes(rng, noise, axis):
     assert list(lines_of(data)) == [axis]
     taken = estimate_normalization(data).center - estimate_normalization(sky).center
     assert taken.sum() < 0.6 * light.sum()
+
+
+class TestLevelsOfLines:
+    """What is found in the levels of lines, which are given."""
+
+    @staticmethod
+    def striped(seed, height=1.0, n_strips=6):
+        """Levels of 200 lines in some strips, with an error of their own."""
+        rng = np.random.default_rng(seed)
+        common = height * rng.normal(size=200)
+        return common, common + 0.1 * rng.normal(size=(n_strips, 200))
+
+    @pytest.mark.parametrize('seed', range(3))
+    def test_what_does_not_matter(self, seed):
+        """The level of a strip, the order of the strips, and the direction."""
+        _, levels = self.striped(seed)
+        known, rng = common_levels(levels), np.random.default_rng(seed)
+        offsets = levels + 100 * rng.normal(size=(6, 1))
+        assert_allclose(common_levels(offsets), known, atol=1e-12)
+        assert_array_equal(common_levels(rng.permutation(levels)), known)
+        assert_array_equal(common_levels(levels[:, ::-1]), known[::-1])
+        assert_allclose(common_levels(7 * levels), 7 * known)
+        for other in (levels, offsets, levels[::-1], levels[:, ::-1]):
+            assert find_lines(other, 0.5)
+            assert find_lines(3 * other, 1.5)
+
+    @pytest.mark.parametrize('seed', range(3))
+    def test_near_the_truth(self, seed):
+        common, levels = self.striped(seed)
+        found = common_levels(levels)
+        assert_allclose(found, common - np.median(common), atol=0.35)
+        assert abs(np.median(found)) < 0.05
+
+    def test_unknown_lines(self):
+        """Of less than three strips nothing is common; NaN is no level."""
+        common, levels = self.striped(4)
+        levels[:4, 50], levels[:3, 60] = np.nan, np.nan
+        found = common_levels(levels)
+        assert found[50] == 0
+        assert_allclose(found[60], common[60] - np.median(common), atol=0.4)
+        levels[:] = np.nan
+        assert_array_equal(common_levels(levels), 0)
+        assert not find_lines(levels, 1.0)
+
+    @pytest.mark.parametrize('height', [0.05, 0.09, 0.2, 1.0])
+    def test_weak_stripes_are_left(self, height):
+        """Less than a tenth of the noise does no harm."""
+        _, levels = self.striped(5, height, 12)
+        assert find_lines(levels, 1.0) == (height > 0.1)
+
+    @pytest.mark.parametrize('seed', range(3))
+    def test_of_each_strip_its_own(self, seed):
+        """What the strips do not share are no lines, nor is a smooth sky."""
+        rng = np.random.default_rng(seed)
+        assert not find_lines(rng.normal(size=(8, 200)), 1.0)
+        wave = 20 * np.sin(np.arange(200) / 12)
+        assert not find_lines(wave + 0.1 * rng.normal(size=(8, 200)), 1.0)
+
+    @pytest.mark.parametrize('value', [50.0, -50.0])
+    def test_bad_lines_are_left_to_the_network(self, value):
+        """A few of them in all strips make no stripes, and hide none."""
+        rng = np.random.default_rng(6)
+        levels = 0.05 * rng.normal(size=(8, 200))
+        levels[:, [40, 41, 90]] += value
+        assert not find_lines(levels, 1.0)
+        _, levels = self.striped(6)
+        levels[:, [40, 41, 90]] += value
+        assert find_lines(levels, 1.0)
+
+    @pytest.mark.parametrize('place', [7, 8, 100, 191, 192])
+    @pytest.mark.parametrize('sign', [-1, 1])
+    def test_borders(self, place, sign):
+        """A step that lasts, with 8 lines on either side."""
+        rng = np.random.default_rng(7)
+        levels = 0.05 * rng.normal(size=(8, 200))
+        levels[:, place:] += sign * 3.0
+        assert find_lines(levels, 1.0) == (8 <= place <= 192)
+        # in three strips of four it is enough, in half of them not
+        levels[0, place:] -= sign * 3.0
+        assert find_lines(levels, 1.0) == (8 <= place <= 192)
+        levels[1:5, place:] -= sign * 3.0
+        assert not find_lines(levels, 1.0)
+
+    def test_a_trail_is_no_border(self):
+        rng = np.random.default_rng(8)
+        levels = 0.05 * rng.normal(size=(8, 200))
+        levels[:, 100:105] += 3
+        assert not find_lines(levels, 1.0)
+
+    @pytest.mark.parametrize(('n_lines', 'n_strips'), [(31, 8), (200, 2), (0, 8)])
+    def test_too_few(self, n_lines, n_strips):
+        _, levels = self.striped(9)
+        assert not find_lines(np.tile(levels, (2, 1))[:n_strips, :n_lines], 0.5)
+        assert find_lines(levels[:3, :32], 0.5)

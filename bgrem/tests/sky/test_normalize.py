@@ -399,3 +399,65 @@ def test_frozen():
     normalization = Normalization(np.zeros((1, 1)), np.ones((1, 1)))
     with pytest.raises(AttributeError, match='scale'):
         normalization.scale = 3
+
+
+class TestNormalization:
+    """What the network sees, from maps that are known."""
+
+    @staticmethod
+    def unit(shape):
+        return Normalization(np.zeros(shape), np.ones(shape))
+
+    def test_single_pixels_are_as_their_surroundings(self):
+        data = np.full((9, 11), 3.0)
+        data[4, 5] = data[0, 0] = np.nan
+        data[7] = -np.inf
+        assert_allclose(self.unit(data.shape).forward(data), 3)
+
+    def test_nothing_to_be_seen_nearby(self):
+        """In a row that is too narrow for an area, 0 far from all that is seen."""
+        data = np.full((2, 30), np.nan)
+        data[:, 0] = 5.0
+        image = self.unit(data.shape).forward(data)
+        assert_allclose(image[:, :2], 5, rtol=1e-6)
+        assert_array_equal(image[:, 4:], 0)
+        data[:] = np.nan
+        assert_array_equal(self.unit(data.shape).forward(data), 0)
+
+    @pytest.mark.parametrize('scale', [1e-30, 1e-300])
+    def test_largest(self, scale):
+        """Sums and products of what is seen are finite."""
+        data = np.array([[1e30, -1e30, 0.0]])
+        maps = Normalization(np.zeros(data.shape), np.full(data.shape, scale))
+        assert_array_equal(maps.forward(data), np.float32([[1e30, -1e30, 0]]))
+
+    @pytest.mark.parametrize('first_row', [0, 3, 40])
+    def test_rows_of_a_larger_image(self, noise, first_row):
+        """A part has its own noise in areas, and the centre that is made for it."""
+        hidden = np.zeros(noise.shape, dtype=bool)
+        hidden[20:80, 30:90] = True
+        y = np.arange(len(noise))[:, np.newaxis]
+
+        def center_of(rows, start=0):
+            return np.broadcast_to(0.1 * y, noise.shape)[start:][rows]
+
+        maps = Normalization(center_of, 2 + np.abs(noise))
+        whole = maps.forward(noise, hidden)
+        rows = slice(first_row, first_row + 50)
+        part = Normalization(lambda some: center_of(some, first_row), maps.scale[rows])
+        found = part.forward(noise[rows], hidden[rows], first_row)
+        assert_array_equal(found, whole[rows])
+        assert_array_equal(maps.center, np.broadcast_to(0.1 * y, noise.shape))
+
+    def test_another_scale(self, noise):
+        maps = Normalization(noise, np.ones(noise.shape))
+        other = maps.with_scale(np.full(noise.shape, 4.0))
+        assert_array_equal(other.center, noise)
+        assert_array_equal(other.forward(noise + 8), 2)
+        assert_array_equal(maps.forward(noise + 8), np.float32(noise + 8 - noise))
+
+    def test_inverse_in_place(self, noise):
+        maps = Normalization(noise, np.abs(noise))
+        source = np.full(noise.shape, 2.0)
+        assert maps.inverse(source, out=source) is source
+        assert_array_equal(source, 2 * np.abs(noise))

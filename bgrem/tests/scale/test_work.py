@@ -1,0 +1,198 @@
+"""Tests of what is kept beside an output until all of it is finished."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from bgrem.scale.options import CatalogOptions
+from bgrem.scale.output import publish
+from bgrem.scale.work import FlatMap, Work
+
+SHAPE = (13, 9)
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / 'out.fits'
+
+
+@pytest.fixture
+def work(output):
+    return Work(output, 'the same')
+
+
+def random_place(rng):
+    """A part of a map, of a pixel at least."""
+    sides = [np.sort(rng.choice(n + 1, 2, replace=False)) for n in SHAPE]
+    return tuple(slice(int(first), int(last)) for first, last in sides)
+
+
+class TestFlatMap:
+    def test_of_zeros_at_first(self, tmp_path):
+        flat_map = FlatMap(tmp_path / 'map', SHAPE, np.float32)
+        assert flat_map[:, :].shape == SHAPE
+        assert not flat_map[:, :].any()
+
+    @pytest.mark.parametrize('dtype', ['f4', 'f8', 'u1', 'i8'])
+    @pytest.mark.parametrize('seed', range(3))
+    def test_as_an_array(self, tmp_path, dtype, seed):
+        """Whatever is written where, what is read is what an array would hold."""
+        rng = np.random.default_rng(seed)
+        flat_map = FlatMap(tmp_path / 'map', SHAPE, dtype)
+        array = np.zeros(SHAPE, dtype)
+        for _ in range(10):
+            place = random_place(rng)
+            values = rng.integers(0, 100, array[place].shape)
+            flat_map[place] = array[place] = values
+            there = random_place(rng)
+            assert flat_map[there].dtype == np.dtype(dtype)
+            assert_array_equal(flat_map[there], array[there])
+        again = FlatMap(tmp_path / 'map', SHAPE, dtype)
+        assert_array_equal(again[:, :], array)
+
+    def test_views_are_written_as_they_look(self, tmp_path):
+        values = np.arange(117.0).reshape(9, 13)
+        flat_map = FlatMap(tmp_path / 'map', SHAPE, np.float64)
+        for one in (values.T, values.T[::-1, ::-1], np.asfortranarray(values.T)):
+            flat_map[:, :] = one
+            assert_array_equal(flat_map[:, :], one)
+        flat_map[2:-2, -3:] = values.T[2:-2, :3]
+        assert_array_equal(flat_map[2:-2, 6:], values.T[2:-2, :3])
+
+    def test_what_is_read_is_a_copy(self, tmp_path):
+        flat_map = FlatMap(tmp_path / 'map', SHAPE, np.float32)
+        part = flat_map[:3, :3]
+        part[:] = 7
+        assert not flat_map[:, :].any()
+
+    def test_a_file_of_another_size_is_begun_again(self, tmp_path):
+        FlatMap(tmp_path / 'map', SHAPE, np.float32)[:, :] = np.ones(SHAPE)
+        larger = FlatMap(tmp_path / 'map', SHAPE, np.float64)
+        assert not larger[:, :].any()
+
+
+class TestWork:
+    def test_round_trip(self, work):
+        value = {'a': np.arange(3.0), 'b': (1, None)}
+        assert not work.has('maps-0')
+        work.save('maps-0', value)
+        assert work.has('maps-0')
+        loaded = work.load('maps-0')
+        assert_array_equal(loaded['a'], value['a'])
+        assert loaded['b'] == value['b']
+
+    @pytest.mark.parametrize('n_maps', [1, 2, 3])
+    def test_rows_of_maps(self, work, n_maps):
+        rng = np.random.default_rng(n_maps)
+        maps = rng.normal(size=(n_maps, *SHAPE)).astype(np.float32)
+        work.save_maps('tiles-0-0', maps)
+        for start, stop in [(0, 13), (4, 5), (12, 13), (3, 11)]:
+            found = work.load_maps('tiles-0-0', SHAPE, slice(start, stop))
+            assert len(found) == n_maps
+            assert_array_equal(found, maps[:, start:stop])
+
+    def test_parts_appear_when_they_are_whole(self, work):
+        class Stops:
+            def __reduce__(self):
+                msg = 'it cannot be pickled'
+                raise TypeError(msg)
+
+        with pytest.raises(TypeError, match='cannot be pickled'):
+            work.save('sky-0', Stops())
+        assert not work.has('sky-0')
+        # what is left of it belongs to the work, which goes on
+        again = Work(work.folder.with_name('out.fits'), 'the same')
+        again.save('sky-0', 5)
+        assert again.load('sky-0') == 5
+
+    def test_goes_on_with_the_same_alone(self, work, output):
+        work.save('sky-0', 5)
+        flat_map = work.flat_map('flags-0', SHAPE, np.uint8)
+        flat_map[2:3, :] = np.ones((1, 9))
+        again = Work(output, 'the same')
+        assert again.load('sky-0') == 5
+        assert again.flat_map('flags-0', SHAPE, np.uint8)[:, :].sum() == 9
+        other = Work(output, 'another')
+        assert not other.has('sky-0')
+        assert not other.flat_map('flags-0', SHAPE, np.uint8)[:, :].any()
+
+    def test_one_folder_for_each_output(self, work, output):
+        other = Work(output.with_suffix('.zarr'), 'the same')
+        other.save('sky-0', 1)
+        assert not work.has('sky-0')
+        other.remove()
+        assert not other.folder.exists()
+        assert work.folder.exists()
+
+    def test_what_was_begun_is_no_other_thing(self, output):
+        folder = output.with_name('out.fits.parts')
+        folder.mkdir()
+        (folder / 'key.12.new').write_text('half a')
+        assert Work(output, 'the same').has('key')
+
+    @pytest.mark.parametrize(
+        ('name', 'is_kept'),
+        [
+            ('hidden-0', True),
+            ('maps-0-binned', True),
+            ('tiles-0-3', True),
+            ('check-1', True),
+            ('sky-0', True),
+            ('flags-0', False),
+            ('written-maps', False),
+        ],
+    )
+    def test_kept_where_there_is_something_to_go_on_with(self, work, name, is_kept):
+        work.save(name, 0)
+        work.save('written-maps-2', 0)
+        work.remove_if_nothing_is_done()
+        assert work.folder.exists() == is_kept
+
+
+class TestPublish:
+    def test_file(self, tmp_path):
+        (tmp_path / 'new').write_text('new')
+        publish(tmp_path / 'new', tmp_path / 'out', overwrite=False)
+        assert (tmp_path / 'out').read_text() == 'new'
+        (tmp_path / 'newer').write_text('newer')
+        with pytest.raises(FileExistsError, match='out has appeared meanwhile'):
+            publish(tmp_path / 'newer', tmp_path / 'out', overwrite=False)
+        assert (tmp_path / 'out').read_text() == 'new'
+        publish(tmp_path / 'newer', tmp_path / 'out', overwrite=True)
+        assert [one.name for one in tmp_path.iterdir()] == ['out']
+        assert (tmp_path / 'out').read_text() == 'newer'
+
+    def test_folder(self, tmp_path):
+        """Nothing of a folder that is replaced is left in the new one."""
+        for name in ('old', 'new'):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / name).touch()
+        publish(tmp_path / 'new', tmp_path / 'old', overwrite=True)
+        assert [one.name for one in (tmp_path / 'old').iterdir()] == ['new']
+
+
+class TestCatalogOptions:
+    OTHERS = (
+        {'threshold': 0.5},
+        {'false_discovery_rate': 0.1},
+        {'effective_gain': 2.0},
+        {'zero_point': 25.0},
+        {'aperture_correction': True},
+    )
+
+    def test_a_key_of_its_own(self):
+        """What was measured with other options is not gone on with."""
+        keys = {CatalogOptions(**options).key for options in ({}, *self.OTHERS)}
+        assert len(keys) == 6
+        assert CatalogOptions(zero_point=25.0).key in keys
+
+    def test_promise(self):
+        assert CatalogOptions().promise == {'false_discovery_rate': 0.05}
+        assert CatalogOptions(threshold=0.5).promise == {'threshold': 0.5}
+
+    def test_what_does_not_matter_is_not_checked(self):
+        """With a threshold no rate of false discoveries is asked for."""
+        options = CatalogOptions(threshold=0.5, false_discovery_rate=7)
+        assert options.promise == {'threshold': 0.5}
+        with pytest.raises(ValueError, match='false_discovery_rate must be'):
+            CatalogOptions(false_discovery_rate=7)
