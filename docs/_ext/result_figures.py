@@ -289,7 +289,7 @@ def injections(table):
 
 def speed(table):
     """Speed and memory against the side of the image, and what the options cost."""
-    figure, axes = new_figure(3, 3, (4.2, 4.4))
+    figure, axes = new_figure(3, 3, (3.1, 3.2))
     most = max(table['threads'], key=int)
     usual = (
         np.isin(table['threads'], ['1', most])
@@ -315,7 +315,12 @@ def speed(table):
         ax.minorticks_off()
     axes[0].set_title('speed')
     axes[1].set_title('peak memory')
-    axes[0].legend(fontsize=7)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        loc='outside upper center',
+        ncols=3,
+        fontsize=9,
+    )
     rows = table[is_network & (table['tool'] == 'optical')]
     one = [
         (f'{views} views' if views != '1' else f'{steps} steps', rate, side)
@@ -364,6 +369,8 @@ def draw(app):
     folder.mkdir(exist_ok=True)
     log = Path(app.srcdir).parent / 'configs' / 'optical-paper-log.csv'
     figure = plot_training(log)
+    # Less than a decade: plain numbers.
+    figure.axes[0].set_yscale('linear')
     figure.savefig(folder / 'training.png', dpi=130)
     # What stays open would be taken for a figure of the gallery.
     plt.close(figure)

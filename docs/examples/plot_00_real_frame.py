@@ -2,7 +2,7 @@
 Tutorial: a real frame
 ======================
 
-The centre of the globular cluster M13, from the file that is read to a list of stars.
+The centre of the globular cluster M13, from the file to a list of stars.
 The image comes with astropy, so every line of this page can be copied and run without
 the network. Put the name of a file of yours in the place of ``path``.
 """
@@ -81,8 +81,8 @@ sure = table[(table['detection_probability'] > 0.9) & (table['snr'] > 10)]
 print(f'{len(table)} detections, {len(sure)} sure ones')
 
 # %%
-# Sky coordinates are there, because the image has a WCS. A flag says what to know of a
-# star, and the names of its bits can be had.
+# Sky coordinates are there, because the image has a WCS. The flags say what to know of
+# a star; ``decode_detection_flags`` gives their names.
 
 sure.sort('segment_flux', reverse=True)
 for row in sure[:5]:
@@ -94,7 +94,7 @@ for row in sure[:5]:
 # ----------
 # Do this with each new kind of image. In the sky there should be no star, and in the
 # sources no pattern of noise. The last panel shows what is left: here the cores of
-# stars, and in the middle of the cluster more than noise. It is why the image warns.
+# stars, and in the middle of the cluster more than noise. That is why bgrem warns.
 
 figure = bkg.plot()
 figure.set_label('What ``bkg.plot()`` shows of the frame, in adu.')

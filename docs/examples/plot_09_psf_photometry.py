@@ -3,7 +3,7 @@ PSF photometry
 ==============
 
 Where stars overlap, fit them. `~bgrem.DiffusionBackground.finder` makes the detector
-the ``finder`` of photutils' PSF photometry; it looks again at what the first fit
+the ``finder`` of photutils' PSF photometry, which searches again in what the first fit
 leaves.
 """
 
@@ -68,8 +68,8 @@ print(f'(flux - true flux) / error: half within {np.median(np.abs(pull)):.2f}')
 
 # %%
 # Half of all Gaussian errors are within 0.67; here they are somewhat larger. Two stars
-# that are one to the detector in the second round, too, are fitted as one. The residual
-# shows them as bright and dark pairs, the last panel as points far from the line.
+# that the detector takes for one, in both rounds, are fitted as one. The residual shows
+# them as bright and dark pairs, the last panel as points far from the line.
 
 residual = photometry.make_residual_image(subtracted, psf_shape=(15, 15))
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.1), layout='constrained')

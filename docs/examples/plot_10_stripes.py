@@ -3,9 +3,9 @@ Stripes
 =======
 
 Infrared detectors write their 1/f noise into rows, others give each column a bias of
-its own. To a network a stripe would be a line of light, and it would find little beside
-it; so it does not see them. In the maps they are noise, unless ``remove_stripes`` takes
-them out first.
+its own. A network would take a stripe for a line of light, and find little beside it.
+So bgrem does not show it the stripes. In the maps they are noise, unless
+``remove_stripes`` takes them out first.
 """
 
 import matplotlib.pyplot as plt
@@ -50,8 +50,8 @@ print(f'error of sky and stripes together: {np.std(error):.2f}')
 
 # %%
 # A mesh knows no rows: ``Background2D`` leaves the stripes, and so does bgrem without
-# the option, though the stars are found. With it they are part of ``background``, and
-# the noise is what remains, which is what the errors of fluxes are made of. An image
+# the option, though the stars are found. With the option they are part of
+# ``background``, and the noise, which makes the errors of the fluxes, is what remains. An image
 # full of nebulosity has bright rows of its own: look at the result before you use it.
 
 panels = {

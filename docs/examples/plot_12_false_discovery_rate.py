@@ -60,8 +60,8 @@ for rate in rates:
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
 figure.set_label(
-    'Stars found against false detections for each promised rate, and the '
-    'probability, axes in pixels.'
+    'Left: stars found against false detections, for each promised rate. Right: the '
+    'probability in a corner of the image, axes in pixels.'
 )
 axes[0].plot(n_false, n_true, 'o-')
 for rate, false, true in zip(rates, n_false, n_true, strict=True):

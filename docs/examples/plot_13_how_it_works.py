@@ -56,7 +56,7 @@ panels = {
 }
 figure, axes = plt.subplots(2, 4, figsize=(9, 5), layout='constrained')
 figure.set_label(
-    'One image, step by step, from the data to the segments. Axes in pixels.'
+    'One image of 192 x 192 px, step by step, from the data to the segments.'
 )
 for axis, (title, (image, low, high)) in zip(axes.flat, panels.items(), strict=True):
     cmap = segments.cmap if title == 'segments' else 'gray'
