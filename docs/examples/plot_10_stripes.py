@@ -51,8 +51,9 @@ print(f'error of sky and stripes together: {np.std(error):.2f}')
 # %%
 # A mesh knows no rows: ``Background2D`` leaves the stripes, and so does bgrem without
 # the option, though the stars are found. With the option they are part of
-# ``background``, and the noise, which makes the errors of the fluxes, is what remains. An image
-# full of nebulosity has bright rows of its own: look at the result before you use it.
+# ``background``, and the noise, which makes the errors of the fluxes, is what remains.
+# An image full of nebulosity has bright rows of its own: look at the result before you
+# use it.
 
 panels = {
     'data': data - 200,
