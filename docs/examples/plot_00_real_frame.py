@@ -2,7 +2,7 @@
 Tutorial: a real frame
 ======================
 
-The centre of the globular cluster M13, from the file to a list of stars.
+The center of the globular cluster M13, from the file to a list of stars.
 The image comes with astropy, so every line of this page can be copied and run without
 the network. Put the name of a file of yours in the place of ``path``.
 """
@@ -41,11 +41,11 @@ for name, sky in {
     'Background2D': old.background,
     'bgrem': np.asarray(bkg.background),
 }.items():
-    print(f'{name:12} corner {sky[corner]:.0f} adu, centre {sky[center]:.0f} adu')
+    print(f'{name:12} corner {sky[corner]:.0f} adu, center {sky[center]:.0f} adu')
 
 # %%
-# Both rise towards the centre, because of stars that are too faint there to be told
-# apart: the mesh by some 50 adu (boxes of 50 px find 132 adu at the centre, and boxes
+# Both rise towards the center, because of stars that are too faint there to be told
+# apart: the mesh by some 50 adu (boxes of 50 px find 132 adu at the center, and boxes
 # of 25 px 175), bgrem by a third of that. Where a cluster fills the image nobody can
 # see the sky in it. If you know that it is flat, subtract the level at a corner.
 

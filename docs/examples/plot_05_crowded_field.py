@@ -4,7 +4,7 @@ A crowded field
 
 In a star cluster hardly a pixel is free of stars. A mesh then measures the faint stars
 instead of the sky. The network takes the stars out first. Its detections are peaks of a
-probability, which tells neighbours apart.
+probability, which tells neighbors apart.
 """
 
 import matplotlib.pyplot as plt

@@ -3,7 +3,7 @@ Two images, one catalog
 =========================
 
 Detect in one image and measure in another, as SExtractor does with two images: the
-colours of red and blue stars, found on the deeper image.
+colors of red and blue stars, found on the deeper image.
 """
 
 import matplotlib.pyplot as plt
@@ -48,7 +48,7 @@ distance = np.hypot(in_red.x[:, None] - x_true, in_red.y[:, None] - y_true)
 good = (distance.min(axis=1) < 1) & (error < 0.2)
 pull = (color - true_color[distance.argmin(axis=1)])[good] / error[good]
 print(
-    f'colours of {good.sum()} stars: median error over its size {np.median(pull):+.2f}'
+    f'colors of {good.sum()} stars: median error over its size {np.median(pull):+.2f}'
 )
 
 # %%
@@ -57,8 +57,8 @@ print(
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3), layout='constrained')
 figure.set_label(
-    'Two images of one field, axes in pixels, and the colours of their stars, in '
-    'magnitudes, against the two true colours.'
+    'Two images of one field, axes in pixels, and the colors of their stars, in '
+    'magnitudes, against the two true colors.'
 )
 for axis, (title, image) in zip(axes, {'red': red, 'blue': blue}.items(), strict=False):
     low = np.median(image)

@@ -2,7 +2,7 @@
 A resampled image
 =================
 
-Drizzled, stacked and reprojected images share their noise among neighbouring pixels.
+Drizzled, stacked and reprojected images share their noise among neighboring pixels.
 The noise of a pixel is then too small a measure. A threshold at a multiple of it, on
 the convolved image, does not say how often noise alone exceeds it.
 """

@@ -70,7 +70,7 @@ axes[0].set(xlabel='false detections', ylabel='stars found')
 axes[0].margins(0.12)
 loose = bkg.catalog(false_discovery_rate=0.4)
 axes[1].imshow(bkg.detection_probability[:128, :128], origin='lower', vmin=0, vmax=1)
-axes[1].set_title('probability of a source centre')
+axes[1].set_title('probability of a source center')
 inside = (loose.x < 127) & (loose.y < 127)
 axes[1].plot(
     loose.x[inside], loose.y[inside], 'o', ms=6, mfc='none', mec='tab:orange', mew=0.7

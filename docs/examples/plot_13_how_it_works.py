@@ -38,7 +38,7 @@ bkg = DiffusionBackground(data)
 segments = bkg.detect()
 
 # %%
-# The network gives the image of the sources and the probability that a source centre
+# The network gives the image of the sources and the probability that a source center
 # lies at a pixel. The image without the sources, noise and cosmic ray included, is
 # measured in boxes: this is the sky. Detections are the peaks of the probability, and
 # the denoised image gives their footprints. Everything else is measured on ``data -
