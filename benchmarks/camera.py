@@ -31,7 +31,7 @@ from astropy.io import fits
 from scipy import ndimage
 
 from bgrem.evaluate.curves import CONTAMINATIONS
-from bgrem.evaluate.matching import NEUTRAL_SNR, judge, match_radius
+from bgrem.evaluate.matching import judge, match_radius
 from bgrem.evaluate.peers import PEERS
 from bgrem.evaluate.report import dated
 from bgrem.evaluate.scenes import Scene, evaluation_bank, family_scenes
@@ -286,7 +286,7 @@ def judge_scenes(scenes, separators, maps=None):
             without_fringes(scene, maps)
         )
     detectors |= {name: PEERS[name] for name in PEER_NAMES}
-    survey = DetectionSurvey(detectors, probable, neutral_snr=NEUTRAL_SNR)
+    survey = DetectionSurvey(detectors, probable)
     squares = {name: [] for name in separators}
     for scene in scenes:
         survey.add(scene)
