@@ -1,11 +1,12 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""
+r"""
 Adapt weights to a camera with fringes, and see what that gains and what it loses.
 
 All of it, line by line::
 
     python benchmarks/camera.py frames runs/camera/blank
-    bgrem train --init optical --noise-frames runs/camera/blank -o runs/camera/tuned
+    bgrem train --init optical --noise-frames runs/camera/blank --steps 600 \
+        -o runs/camera/tuned
     python -m bgrem.evaluate.calibration \
         --weights runs/camera/tuned/optical-tuned.safetensors
     python benchmarks/camera.py judge runs/camera/blank \
