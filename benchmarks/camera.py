@@ -49,6 +49,7 @@ from bgrem.weights import load_weights
 CHIPS = {'same chips': range(N_CHIPS), 'another chip': (N_CHIPS,)}
 FAMILIES = ('flat', 'crowded', 'nebulosity')
 PEER_NAMES = ('photutils', 'sep default', 'sep matched', 'oracle')
+_WIDTH = 800  # of the picture
 
 
 def judge_scenes(scenes, separators, maps=None):
@@ -170,6 +171,7 @@ def draw(path, names, size):
         Side of the image in pixels.
     """
     from matplotlib.figure import Figure
+    from PIL import Image
 
     chips = CHIPS['another chip']
     bank = evaluation_bank()
@@ -201,6 +203,13 @@ def draw(path, names, size):
             axis.plot(x[true], y[true], 'o', ms=9, mfc='none', mec='tab:green')
             axis.plot(x[~true], y[~true], 's', ms=9, mfc='none', mec='tab:red')
     figure.savefig(path, dpi=100)
+    # A page has no use for more, and noise does not compress.
+    picture = Image.open(path).convert('RGB')
+    height = round(picture.height * _WIDTH / picture.width)
+    picture = picture.resize((_WIDTH, height), Image.Resampling.LANCZOS)
+    # This method keeps the few pixels of the circles.
+    picture = picture.quantize(48, method=Image.Quantize.MAXCOVERAGE)
+    picture.save(path, optimize=True)
 
 
 def main(argv=None):
@@ -212,7 +221,7 @@ def main(argv=None):
     judged = commands.add_parser('judge', help='judge weights on new frames')
     judged.add_argument('folder', help='the blank frames')
     judged.add_argument('--weights', nargs='+', default=['optical'])
-    judged.add_argument('--n-scenes', type=int, default=12, help='default 12')
+    judged.add_argument('--n-scenes', type=int, default=8, help='default 8')
     judged.add_argument('--size', type=int, default=256, help='in pixels, default 256')
     judged.add_argument('-o', '--output', metavar='JSON')
     judged.add_argument('--picture', metavar='PNG')
