@@ -542,9 +542,14 @@ def test_zero_points(perfect, data, zero_point):
 
 def test_sizes_of_one_number(data, make):
     """They are of both axes, in a sequence too."""
-    for given, plain in (('auto', 'auto'), ((32,), 32)):
+    for given, plain, size in (
+        ('auto', 'auto', (3,)),
+        ('auto', 'auto', [3, 3]),
+        ('auto', 'auto', np.array(3)),
+        ((32,), 32, [3]),
+    ):
         bkg, expected = (
-            make(data, given, filter_size=(3,)),
+            make(data, given, filter_size=size),
             make(data, plain, filter_size=3),
         )
         for name in ('box_size', 'filter_size', 'background'):
