@@ -5,6 +5,7 @@ import pickle
 import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -1050,11 +1051,20 @@ def test_table_to_file_and_back(perfect, data, tmp_path, name):
         assert again.meta['BGREMWTS'] == bkg.meta['weights']
         assert (again.meta['BGREMTHR'], again.meta['MAGZERO']) == (0.9, 25)
         assert again.meta['KRONPAR'] == '(2.5, 1.4, 0.0)'
+        age = datetime.now(UTC) - datetime.fromisoformat(f'{again.meta["DATE"]}+00:00')
+        assert timedelta(0) <= age < timedelta(hours=1)
+        assert again.meta['DATE'][10] == 'T'
 
 
 def test_what_a_table_says_of_its_detections(perfect, data):
     bkg = perfect(data)
     assert bkg.catalog(false_discovery_rate=0.2).to_table().meta['BGREMFDR'] == 0.2
+    meta = (
+        bkg.catalog(threshold=np.float32(0.5), kron_params=np.array([2.5, 1.4, 0]))
+        .to_table()
+        .meta
+    )
+    assert (meta['BGREMTHR'], meta['KRONPAR']) == (0.5, '(2.5, 1.4, 0.0)')
     meta = bkg.catalog(bkg.detect(threshold=0.9)).to_table().meta
     assert not {'BGREMFDR', 'BGREMTHR', 'MAGZERO'} & set(meta)
 
