@@ -697,4 +697,4 @@ def _warn_of_sky(values, hidden):
             f'the median of data outside the sources is {level:.4g}: the sky of an '
             'array must be subtracted, or a DiffusionBackground of the image given'
         )
-        warnings.warn(msg, AstropyUserWarning, stacklevel=3)
+        warnings.warn(msg, AstropyUserWarning, stacklevel=5)

@@ -535,6 +535,31 @@ def test_wcs_of_every_kind(perfect, data):
         bkg.catalog(wcs=wcs.to_header())
 
 
+class BrokenWCS:
+    """World coordinates that are none."""
+
+    def pixel_to_world(self, *_):
+        msg = 'no frame'
+        raise ValueError(msg)
+
+
+@pytest.mark.parametrize(
+    ('options', 'match'),
+    [
+        ({'data': np.random.default_rng(0).normal(99, 1, SHAPE)}, 'the median of data'),
+        ({'wcs': BrokenWCS()}, 'the WCS'),
+        ({'aperture_correction': True}, 'no star in the image'),
+    ],
+)
+def test_warnings_of_a_catalog_name_the_line_of_the_caller(
+    perfect, data, options, match
+):
+    bkg = perfect(data, n_sources=1)
+    with pytest.warns(AstropyUserWarning, match=match) as record:
+        bkg.catalog(**options)
+    assert {one.filename for one in record} == {__file__}
+
+
 @pytest.mark.parametrize('zero_point', [25, 25 * u.mag, 25 * u.ABmag])
 def test_zero_points(perfect, data, zero_point):
     magnitude = perfect(data).catalog(zero_point=zero_point).kron_mag
