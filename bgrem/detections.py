@@ -345,6 +345,13 @@ class DetectionMixin:
                 f'{type(segmentation_image).__name__}'
             )
             raise TypeError(msg)
+        shape = self._source.shape
+        if segmentation_image is not None and segmentation_image.shape != shape:
+            msg = (
+                f'segmentation_image must have the shape of the data, {shape}, got '
+                f'{segmentation_image.shape}'
+            )
+            raise ValueError(msg)
         zero_point, aperture_radii, wcs = check_options(
             zero_point,
             aperture_radii,
@@ -373,8 +380,7 @@ class DetectionMixin:
                 threshold=threshold, false_discovery_rate=false_discovery_rate
             )
         if segmentation_image is None:
-            labels = np.zeros(self._source.shape, dtype=np.int32)
-            segmentation_image = SegmentationImage(labels)
+            segmentation_image = SegmentationImage(np.zeros(shape, dtype=np.int32))
         background = self._late_background()
         if measured is not None:
             values, errors, unusable, background = measured
@@ -691,4 +697,4 @@ def _warn_of_sky(values, hidden):
             f'the median of data outside the sources is {level:.4g}: the sky of an '
             'array must be subtracted, or a DiffusionBackground of the image given'
         )
-        warnings.warn(msg, AstropyUserWarning, stacklevel=3)
+        warnings.warn(msg, AstropyUserWarning, stacklevel=5)

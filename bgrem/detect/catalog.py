@@ -282,7 +282,7 @@ def _sky_wcs(wcs):
         sky = wcs.pixel_to_world(0, 0)
     except Exception as exc:  # of any kind, by what is wrong with it
         msg = f'the WCS cannot be used: {" ".join(str(exc).split())}'
-        warnings.warn(msg, AstropyUserWarning, stacklevel=4)
+        warnings.warn(msg, AstropyUserWarning, stacklevel=6)
         return None
     return wcs if isinstance(sky, SkyCoord) else None
 

@@ -172,7 +172,7 @@ def light_fraction(apertures, radius, fraction):
         warnings.warn(
             'no star in the image is bright enough for an aperture correction',
             AstropyUserWarning,
-            stacklevel=2,
+            stacklevel=5,
         )
         return np.full(len(apertures), np.nan)
     area = [np.nan if aperture is None else aperture.area for aperture in apertures]

@@ -2,6 +2,7 @@
 The catalogue of photutils, with apertures at the positions of the detections.
 """
 
+from datetime import UTC, datetime
 from functools import wraps
 
 import numpy as np
@@ -17,6 +18,11 @@ _KEYWORDS = {
     'aperture_mask_method': 'APERMASK',
     'kron_params': 'KRONPAR',
 }
+
+
+def _plain_numbers(values):
+    """Return a tuple of Python's numbers, whose text is the same for all numpy."""
+    return tuple(np.asarray(values).tolist())
 
 
 def _property(name):
@@ -143,11 +149,12 @@ class DetectionCatalog(Catalog):
         table = super().to_table(*args, **kwargs)
         table.meta.clear()
         version = self.meta['version']['photutils']
-        table.meta.update({'DATE': self.meta['date'], 'PHOTVER': version})
+        date = datetime.now(UTC).strftime('%Y-%m-%dT%H:%M:%S')  # as FITS has it
+        table.meta.update({'DATE': date, 'PHOTVER': version})
         for name, keyword in _KEYWORDS.items():
             value = self.meta[name]
             is_plain = isinstance(value, (int, str))
-            table.meta[keyword] = value if is_plain else str(value)
+            table.meta[keyword] = value if is_plain else str(_plain_numbers(value))
         table.meta.update(self.provenance)
         return table
 

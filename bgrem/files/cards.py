@@ -4,6 +4,7 @@ import warnings
 from datetime import UTC, datetime
 from io import BytesIO
 
+import numpy as np
 from astropy.io import fits
 
 from bgrem.files.opening import fits_errors, open_fits
@@ -147,6 +148,8 @@ def provenance_cards(meta):
     for name, (keyword, comment) in _KEYWORDS.items():
         value = meta.get(name)
         if value is not None:
+            if isinstance(value, np.generic):
+                value = value.item()
             simple = value if isinstance(value, (int, float)) else plain_text(value)
             cards.append(fits.Card(keyword, simple, comment))
     return cards

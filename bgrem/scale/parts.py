@@ -245,13 +245,14 @@ class Part(DetectionMixin):
         Parameters
         ----------
         threshold : float
-            Peaks at or above it are detections.
+            Peaks at or above it are detections; infinite where the image has none.
         check : `bgrem.detect.discovery.ImageCheck`
             Of the whole image.
         """
         self._image_check = check
         found = self._peaks[self._peaks['probability'] >= threshold]
-        return self._doubts(found) if found.size else []
+        # of an image with detections elsewhere this part says nothing
+        return self._doubts(found) if found.size or np.isinf(threshold) else []
 
 
 def _whole_squares(shape, binning):
@@ -361,4 +362,5 @@ class StreamedDetections(DetectionMixin):
     def _doubts(self, found):
         """Of a large image the middle is looked at."""
         part = Part(self._maps, middle_of(self._maps.shape))
-        return part.doubts(found['probability'].min(), self._image_check)
+        lowest = found['probability'].min(initial=np.inf)
+        return part.doubts(lowest, self._image_check)

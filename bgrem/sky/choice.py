@@ -105,7 +105,9 @@ def choose_one_box(sky, shape, options, count_boxes):
         options |= chosen_estimators()
         kind = 'mean'
     sizes = [size for size in _BOX_SIZES if size <= max(shape)] or [max(shape)]
-    filters = [given.get('filter_size')] if 'filter_size' in given else _FILTER_SIZES
+    filters = _FILTER_SIZES
+    if 'filter_size' in given:
+        filters = [tuple(int(n) for n in np.broadcast_to(given['filter_size'], 2))]
     errors = {}
     for size in sizes:
         for window in filters:
@@ -115,7 +117,7 @@ def choose_one_box(sky, shape, options, count_boxes):
     ranked = sorted(errors, key=errors.get)
     ranked += [(size, filters[-1]) for size in _LAST_RESORT]
     for size, window in ranked:
-        choice = {'filter_size': window, 'exclude_percentile': 100.0, **options}
+        choice = {'exclude_percentile': 100.0, **options, 'filter_size': window}
         if count_boxes(size, choice):
             break
     else:
@@ -142,8 +144,7 @@ def _expected_error(sky, shape, size, window, variance):
     mesh = padded.reshape(rows, n_boxes, columns, n_boxes).mean(axis=(1, 3))
     is_filtered = np.any(np.asarray(window) > 1)
     if is_filtered:
-        sides = np.broadcast_to(window, 2)
-        mesh = ndimage.median_filter(mesh, size=sides, mode='nearest')
+        mesh = ndimage.median_filter(mesh, size=window, mode='nearest')
     followed = interpolate_mesh(mesh, level.shape, (n_boxes, n_boxes))
     noise = np.median(sky.noise) ** 2 * variance / size**2
     return np.mean((followed - level) ** 2) + noise * (

@@ -5,6 +5,7 @@ import pickle
 import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -534,6 +535,31 @@ def test_wcs_of_every_kind(perfect, data):
         bkg.catalog(wcs=wcs.to_header())
 
 
+class BrokenWCS:
+    """World coordinates that are none."""
+
+    def pixel_to_world(self, *_):
+        msg = 'no frame'
+        raise ValueError(msg)
+
+
+@pytest.mark.parametrize(
+    ('options', 'match'),
+    [
+        ({'data': np.random.default_rng(0).normal(99, 1, SHAPE)}, 'the median of data'),
+        ({'wcs': BrokenWCS()}, 'the WCS'),
+        ({'aperture_correction': True}, 'no star in the image'),
+    ],
+)
+def test_warnings_of_a_catalog_name_the_line_of_the_caller(
+    perfect, data, options, match
+):
+    bkg = perfect(data, n_sources=1)
+    with pytest.warns(AstropyUserWarning, match=match) as record:
+        bkg.catalog(**options)
+    assert {one.filename for one in record} == {__file__}
+
+
 @pytest.mark.parametrize('zero_point', [25, 25 * u.mag, 25 * u.ABmag])
 def test_zero_points(perfect, data, zero_point):
     magnitude = perfect(data).catalog(zero_point=zero_point).kron_mag
@@ -542,9 +568,14 @@ def test_zero_points(perfect, data, zero_point):
 
 def test_sizes_of_one_number(data, make):
     """They are of both axes, in a sequence too."""
-    for given, plain in (('auto', 'auto'), ((32,), 32)):
+    for given, plain, size in (
+        ('auto', 'auto', (3,)),
+        ('auto', 'auto', [3, 3]),
+        ('auto', 'auto', np.array(3)),
+        ((32,), 32, [3]),
+    ):
         bkg, expected = (
-            make(data, given, filter_size=(3,)),
+            make(data, given, filter_size=size),
             make(data, plain, filter_size=3),
         )
         for name in ('box_size', 'filter_size', 'background'):
@@ -1045,11 +1076,20 @@ def test_table_to_file_and_back(perfect, data, tmp_path, name):
         assert again.meta['BGREMWTS'] == bkg.meta['weights']
         assert (again.meta['BGREMTHR'], again.meta['MAGZERO']) == (0.9, 25)
         assert again.meta['KRONPAR'] == '(2.5, 1.4, 0.0)'
+        age = datetime.now(UTC) - datetime.fromisoformat(f'{again.meta["DATE"]}+00:00')
+        assert timedelta(0) <= age < timedelta(hours=1)
+        assert again.meta['DATE'][10] == 'T'
 
 
 def test_what_a_table_says_of_its_detections(perfect, data):
     bkg = perfect(data)
     assert bkg.catalog(false_discovery_rate=0.2).to_table().meta['BGREMFDR'] == 0.2
+    meta = (
+        bkg.catalog(threshold=np.float32(0.5), kron_params=np.array([2.5, 1.4, 0]))
+        .to_table()
+        .meta
+    )
+    assert (meta['BGREMTHR'], meta['KRONPAR']) == (0.5, '(2.5, 1.4, 0.0)')
     meta = bkg.catalog(bkg.detect(threshold=0.9)).to_table().meta
     assert not {'BGREMFDR', 'BGREMTHR', 'MAGZERO'} & set(meta)
 

@@ -367,13 +367,9 @@ class _Run:
                'learning_rate': self.config.learning_rate * self._decay(),
                'train_loss': loss}  # fmt: skip
         row |= {f'validation_{name}': value for name, value in metrics.items()}
-        log = self.folder / 'log.csv'
-        new = not log.exists()
-        with log.open('a', newline='') as handle:
-            writer = csv.DictWriter(handle, row)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        if not _add_to_log(self.folder / 'log.csv', row):
+            # the best so far is of another validation
+            self.best, self.waited = math.inf, 0
         improved = metrics['loss'] < self.best
         self.best = min(self.best, metrics['loss'])
         self.waited = 0 if improved else self.waited + 1
@@ -437,3 +433,21 @@ class _Run:
                 'validation': metrics,
             },
         }
+
+
+def _add_to_log(path, row):
+    """
+    Add a row to a table, which gets the columns that it lacks.
+
+    Whether it lacked none is returned.
+    """
+    rows = []
+    if path.exists():
+        with path.open(newline='') as handle:
+            rows = list(csv.DictReader(handle))
+    known = rows[0] if rows else row
+    with atomic_path(path) as temporary, temporary.open('w', newline='') as handle:
+        writer = csv.DictWriter(handle, {**known, **row}, extrasaction='ignore')
+        writer.writeheader()
+        writer.writerows([*rows, row])
+    return row.keys() <= known.keys()

@@ -214,6 +214,19 @@ def test_nothing_found(tmp_path, tiny_weights):
     assert 'kron_flux' in Table.read(tmp_path / 'out.fits', hdu='CATALOG').colnames
 
 
+def test_promise_of_nothing(tmp_path):
+    """Noise alone is measured as `DiffusionBackground` measures it."""
+    image = np.random.default_rng(0).normal(50, 1, (96, 96)).astype('f4')
+    fits.PrimaryHDU(image).writeto(tmp_path / 'in.fits')
+    with pytest.warns(NoDetectionsWarning, match='No sources were found'):
+        (meta,) = detect_file(tmp_path / 'in.fits', tmp_path / 'out.fits', n_steps=1)
+    background = DiffusionBackground(image, n_steps=1)
+    with pytest.warns(NoDetectionsWarning, match='No sources were found'):
+        assert background.detect() is None
+    assert meta['n_sources'] == len(Table.read(tmp_path / 'out.fits')) == 0
+    assert meta['false_discovery'] == background.meta['false_discovery']
+
+
 @pytest.mark.usefixtures('blocks')
 def test_chips_and_zarr(tmp_path, tiny_weights):
     zarr = pytest.importorskip('zarr')

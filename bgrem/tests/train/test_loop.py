@@ -59,6 +59,25 @@ class TestTrain:
         for name, tensor in whole.items():
             torch.testing.assert_close(resumed[name], tensor)
 
+    def test_log_of_another_validation_gets_its_columns(self, folder):
+        run(folder, replace(CONFIG, n_steps=2))
+        log = folder / 'log.csv'
+        lines = log.read_text().replace('validation_loss', 'other_loss')
+        log.write_text(lines)
+        state = torch.load(folder / 'state.pt', weights_only=True)
+        torch.save({**state, 'best': 0.0, 'waited': 5}, folder / 'state.pt')
+        run(folder)
+        with log.open() as handle:
+            rows = list(csv.DictReader(handle))
+        assert [row['step'] for row in rows] == ['2', '4']
+        assert rows[0]['other_loss']
+        assert [row['validation_loss'] == '' for row in rows] == [True, False]
+        assert [row['other_loss'] == '' for row in rows] == [False, True]
+        # losses of two validations are not compared
+        state = torch.load(folder / 'state.pt', weights_only=True)
+        assert state['best'] == pytest.approx(float(rows[1]['validation_loss']))
+        assert state['waited'] == 0
+
     def test_stop_after_leaves_a_checkpoint(self, folder):
         run(folder, stop_after=0.0)
         with (folder / 'log.csv').open() as handle:
