@@ -330,7 +330,8 @@ def _make_products(options, chip, weights, number, measure):
             aperture_correction=options.aperture_correction,
             **fluxes,
         )
-    return Products(background, chip.image, segments, catalog, promise)
+    made = {**promise, 'zero_point': options.zero_point}
+    return Products(background, chip.image, segments, catalog, made)
 
 
 def _scaled_error(background, chip):

@@ -77,8 +77,8 @@ class Products(NamedTuple):
     catalog : `~photutils.segmentation.SourceCatalog` or `None`
         Their catalogue; `None` for none.
     promise : dict or `None`, optional
-        What the detection was asked for: its ``'false_discovery_rate'`` or its
-        ``'threshold'``.
+        What was asked for: the ``'false_discovery_rate'`` or the ``'threshold'`` of the
+        detection, and the ``'zero_point'`` of the catalogue.
     """
 
     background: object

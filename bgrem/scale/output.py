@@ -47,7 +47,9 @@ class Output:
     def __init__(self, path, images, options, work):
         self._path, self._images, self._options = path, images, options
         self._work, self.metas = work, []
-        self._promise = {} if options is None else options.promise
+        self._promise = {}
+        if options is not None:
+            self._promise = {**options.promise, 'zero_point': options.zero_point}
         gain = None if options is None else options.effective_gain
         self._gains = [
             None if gain is None else read_gain(gain, image.rows.image)

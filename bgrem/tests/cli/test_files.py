@@ -236,6 +236,16 @@ def test_gain(exposure, options, capsys):
     assert tables['weight']['segment_flux_err'] > number['segment_flux_err'] / 2
 
 
+@pytest.mark.parametrize('more', [[], ['--stream']])
+def test_zero_point_is_told(exposure, options, capsys, more):
+    """Products and tables say what their magnitudes are relative to."""
+    argv = [exposure, '--zero-point', '25', '--hdu', 'SCI,1', *options, *more]
+    assert run(capsys, 'subtract', *argv, '-o', 'r.fits') == (0, [], [])
+    assert fits.getheader('r.fits')['MAGZERO'] == 25
+    assert run(capsys, 'detect', *argv, '-o', 'c.ecsv') == (0, [], [])
+    assert Table.read('c.ecsv').meta['MAGZERO'] == 25
+
+
 def test_aperture_correction(exposure, options, capsys):
     argv = ['detect', exposure, '-o', 'c.ecsv', '--aperture-correction', *options]
     assert run(capsys, *argv)[0] == 0
