@@ -297,7 +297,8 @@ def plane_index(hdu, path, name, plane):
     """
     lengths = [n for n in hdu.shape[:-2] if n != 1]
     if any(not -n <= k < n for k, n in zip(plane or (), lengths, strict=False)):
-        msg = f'file {path} (HDU {name}) has {lengths} planes, got the plane {plane}'
+        known = ', '.join(f'0 to {n - 1}' for n in lengths)
+        msg = f'file {path} (HDU {name}) has the planes {known}, got the plane {plane}'
         raise ValueError(msg)
     steps = iter(plane or ())
     return tuple(0 if n == 1 else next(steps) for n in hdu.shape[:-2])

@@ -271,7 +271,9 @@ def test_plane(folder, options, capsys):
         assert_allclose(top[::-1], STARS[0], atol=1)
         assert any('plane (1,)' in line for line in hdus['SCI'].header['HISTORY'])
     argv = ['detect', 'in.fits', '-o', 'c.csv', '--plane']
-    check_failure(folder, capsys, [*argv, '2'], 'has [2] planes, got the plane (2,)')
+    check_failure(
+        folder, capsys, [*argv, '2'], 'has the planes 0 to 1, got the plane (2,)'
+    )
     check_failure(folder, capsys, [*argv, '0,1'], 'one number for each axis of a cube')
 
 
