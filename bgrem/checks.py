@@ -202,13 +202,17 @@ def suggests_names(passes_to=None):
             except TypeError as exc:
                 unknown = re.search(r"unexpected keyword argument '(\w+)'", str(exc))
                 name = unknown and unknown[1]
-                known = _parameters(function, passes_to) if name in options else ()
-                meant = None if name in known else name_meant(name or '', known)
-                if meant is None:
+                if name not in options:
                     raise
+                known = _parameters(function, passes_to)
+                if name in known:
+                    raise
+                meant = name_meant(name, known)
+                hint = '' if meant is None else f': did you mean {meant!r}?'
+                # the name that the caller has used, not that of who does the work
                 msg = (
                     f'{_short_name(function)}() got an unexpected keyword argument '
-                    f'{name!r}: did you mean {meant!r}?'
+                    f'{name!r}{hint}'
                 )
                 raise TypeError(msg) from None
 

@@ -126,8 +126,8 @@ def test_suggestions_change_nothing_else():
             r"^outer\(\) got an .* 'thirdthing': did .* 'third_thing'",
         ),
         (outer, 'other', r"^outer\(\) got an .* 'other': did you mean 'other_thing'"),
-        (inner, 'colour', r"inner\(\) got an unexpected keyword argument 'colour'$"),
-        (outer, 'colour', r"inner\(\) got an unexpected keyword argument 'colour'$"),
+        (inner, 'colour', r"^inner\(\) got an unexpected keyword argument 'colour'$"),
+        (outer, 'colour', r"^outer\(\) got an unexpected keyword argument 'colour'$"),
     ],
 )
 def test_suggestions(function, name, match):
