@@ -133,9 +133,10 @@ def check_flag(name, value):
         If it is anything else, as a text, which would count as `True` whatever it says.
     """
     try:
-        number = operator.index(value)
+        # before numpy 2.4 its booleans are indices too, with a warning
+        number = int(value) if isinstance(value, np.bool_) else operator.index(value)
     except TypeError:
-        number = int(value) if isinstance(value, np.bool_) else None
+        number = None
     if number not in (0, 1):
         msg = f'{name} must be True or False, got {value!r}'
         raise TypeError(msg)
