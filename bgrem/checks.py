@@ -16,6 +16,7 @@ __all__ = [
     'check_count',
     'check_finite',
     'check_flag',
+    'check_shape',
     'name_meant',
     'suggests_names',
 ]
@@ -141,6 +142,27 @@ def check_flag(name, value):
         msg = f'{name} must be True or False, got {value!r}'
         raise TypeError(msg)
     return bool(number)
+
+
+def check_shape(name, shape, of_data):
+    """
+    Check that an image has the shape of the data.
+
+    Parameters
+    ----------
+    name : str
+        The name of the parameter.
+    shape, of_data : tuple of int
+        Its shape, and that of the data.
+
+    Raises
+    ------
+    ValueError
+        If they differ.
+    """
+    if shape != of_data:
+        msg = f'{name} must have the shape of the data, {of_data}, got {shape}'
+        raise ValueError(msg)
 
 
 def name_meant(name, known):

@@ -13,7 +13,7 @@ from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.stats import mad_std
 from astropy.utils.exceptions import AstropyUserWarning
 
-from bgrem.checks import as_number, check_flag, suggests_names
+from bgrem.checks import as_number, check_flag, check_shape, suggests_names
 from bgrem.detect.discovery import (
     ImageCheck,
     check_rate,
@@ -346,12 +346,8 @@ class DetectionMixin:
             )
             raise TypeError(msg)
         shape = self._source.shape
-        if segmentation_image is not None and segmentation_image.shape != shape:
-            msg = (
-                f'segmentation_image must have the shape of the data, {shape}, got '
-                f'{segmentation_image.shape}'
-            )
-            raise ValueError(msg)
+        if segmentation_image is not None:
+            check_shape('segmentation_image', segmentation_image.shape, shape)
         zero_point, aperture_radii, wcs = check_options(
             zero_point,
             aperture_radii,

@@ -10,6 +10,7 @@ from astropy import units as u
 from astropy.wcs import WCS
 from photutils.utils.exceptions import NoDetectionsWarning
 
+from bgrem.checks import check_shape
 from bgrem.plotting.scales import percentile
 
 __all__ = ['Maps', 'collect_maps', 'describe', 'plain_maps']
@@ -133,12 +134,7 @@ def collect_maps(
     labels = np.zeros(maps.data.shape, dtype=np.int32)
     if segmentation_image is not None:
         given = np.asarray(segmentation_image)
-        if given.shape != labels.shape:
-            msg = (
-                f'segmentation_image must have the shape of the data, {labels.shape}, '
-                f'got {given.shape}'
-            )
-            raise ValueError(msg)
+        check_shape('segmentation_image', given.shape, labels.shape)
         labels[:] = given
     if title is None:
         title = describe(bkg.meta, labels, **promise)

@@ -14,7 +14,7 @@ from numbers import Real
 
 import numpy as np
 
-from bgrem.checks import as_number
+from bgrem.checks import as_number, check_shape
 from bgrem.sky.bands import NeedsWhole, measure
 from bgrem.sky.blank import blank_pixels
 from bgrem.sky.error_map import explains_better, sky_error
@@ -121,12 +121,7 @@ def estimate_normalization(
         msg = f'normalization must be of real numbers, got dtype {factor.dtype}'
         raise TypeError(msg)
     factor = factor.astype(float)
-    if factor.shape != data.shape:
-        msg = (
-            f'normalization must have the shape of the data, {data.shape}, '
-            f'got {factor.shape}'
-        )
-        raise ValueError(msg)
+    check_shape('normalization', factor.shape, data.shape)
     if np.any(factor < 0):
         msg = f'normalization must not be negative, got {np.nanmin(factor)}'
         raise ValueError(msg)

@@ -9,6 +9,7 @@ from bgrem.checks import (
     check_count,
     check_finite,
     check_flag,
+    check_shape,
     name_meant,
     suggests_names,
 )
@@ -134,3 +135,11 @@ def test_suggestions(function, name, match):
     """By the name of what was called, of all that it takes; none if none is near."""
     with pytest.raises(TypeError, match=match):
         function(**{'one_thing': 1, name: 2})
+
+
+def test_shape():
+    """Of an image that comes with the data; what is of the same shape passes."""
+    assert check_shape('labels', (3, 4), (3, 4)) is None
+    match = r'^labels must have the shape of the data, \(3, 4\), got \(4, 3\)$'
+    with pytest.raises(ValueError, match=match):
+        check_shape('labels', (4, 3), (3, 4))
