@@ -2,9 +2,9 @@
 Tutorial: a real frame
 ======================
 
-The center of the globular cluster M13, from the file to a list of stars.
-The image comes with astropy, so every line of this page can be copied and run without
-the network. Put the name of a file of yours in the place of ``path``.
+From the file to a list of stars, for the center of the globular cluster M13.
+The image comes with astropy, so you can copy and run every line of this page without
+a network connection. For your own image, put the name of its file in place of ``path``.
 """
 
 import warnings
@@ -18,9 +18,9 @@ from photutils.background import Background2D
 from bgrem import DiffusionBackground, decode_detection_flags
 
 # %%
-# Read it
-# -------
-# ``CCDData`` takes the unit and the WCS along, and bgrem uses both.
+# Read the image
+# --------------
+# ``CCDData`` keeps the unit and the WCS, and bgrem uses both.
 
 path = get_pkg_data_filename(
     'data/m13.fits', package='astropy.io.fits.hdu.compressed.tests'
@@ -31,7 +31,8 @@ print(image.shape, image.wcs.wcs.ctype[0], f'median {np.median(image.data)}')
 # %%
 # The sky
 # -------
-# There is nothing to choose. For comparison, the sky of photutils in boxes of 32 px.
+# There is nothing to choose. For comparison, here is the sky of photutils in boxes of
+# 32 px.
 
 bkg = DiffusionBackground(image)
 old = Background2D(image.data, 32, exclude_percentile=50)
@@ -44,10 +45,10 @@ for name, sky in {
     print(f'{name:12} corner {sky[corner]:.0f} adu, center {sky[center]:.0f} adu')
 
 # %%
-# Both rise towards the center, because of stars that are too faint there to be told
-# apart: the mesh by some 50 adu (boxes of 50 px find 132 adu at the center, and boxes
-# of 25 px 175), bgrem by a third of that. Where a cluster fills the image nobody can
-# see the sky in it. If you know that it is flat, subtract the level at a corner.
+# Both rise towards the center, because the stars there are too faint to be separated.
+# The mesh rises by about 50 adu (boxes of 50 px find 132 adu at the center, and boxes
+# of 25 px 175), bgrem by a third of that. Where a cluster fills the image, nobody can
+# see the sky in it. If you know that the sky is flat, subtract its level at a corner.
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.1), layout='constrained')
 figure.set_label('M13, and its sky by photutils and by bgrem, all in adu.')
@@ -64,7 +65,7 @@ for axis, (title, (values, low, high)) in zip(axes, panels.items(), strict=True)
 # %%
 # The stars
 # ---------
-# The first detection in an image may come with a warning. This one does: the image
+# The first detection in an image may issue a warning. This one does: the image
 # itself shows that the promised rate of false detections may not hold.
 
 with warnings.catch_warnings(record=True) as caught:
@@ -74,15 +75,15 @@ for warning in caught:
     print(warning.message)
 
 # %%
-# Take the warning seriously: keep what is probable by itself, and bright enough.
+# Take the warning seriously: keep what is probable by itself and bright enough.
 
 table = catalog.to_table()
 sure = table[(table['detection_probability'] > 0.9) & (table['snr'] > 10)]
 print(f'{len(table)} detections, {len(sure)} sure ones')
 
 # %%
-# Sky coordinates are there, because the image has a WCS. The flags say what to know of
-# a star; ``decode_detection_flags`` gives their names.
+# The table has sky coordinates, because the image has a WCS. The flags tell what to
+# know about a star; ``decode_detection_flags`` gives their names.
 
 sure.sort('segment_flux', reverse=True)
 for row in sure[:5]:
@@ -90,29 +91,29 @@ for row in sure[:5]:
     print(f'{row["ra"]:.5f} {row["dec"]:.5f} S/N {row["snr"]:.0f}  {names}')
 
 # %%
-# Look at it
-# ----------
-# Do this with each new kind of image. In the sky there should be no star, and in the
-# sources no pattern of noise. The last panel shows what is left: here the cores of
-# stars, and in the middle of the cluster more than noise. That is why bgrem warns.
+# Look at the result
+# ------------------
+# Do this with each new kind of image. The sky should show no stars, and the sources
+# no noise pattern. The last panel shows what is left: here the cores of
+# stars and, in the middle of the cluster, more than noise. That is why bgrem warns.
 
 figure = bkg.plot()
 figure.set_label('What ``bkg.plot()`` shows of the frame, in adu.')
 
 # %%
-# The panels share their axes, so one line enlarges a corner of all of them. Here the
-# outlines of the segments can be told apart.
+# The panels share their axes, so one line of code zooms in on a corner of all of them.
+# Here the outlines of the segments can be told apart.
 
 figure = bkg.plot()
 figure.axes[0].set(xlim=(0, 90), ylim=(0, 90))
 figure.set_label('The lower left corner of the same picture, 90 px wide, in adu.')
 
 # %%
-# Check it
-# --------
+# Check the result
+# ----------------
 # How many stars are missed? Nobody knows for the real ones. So add some of your own,
-# as wide as those of the image, and see how many come back. In a crowd a detection may
-# be near by chance: that is the first number.
+# as wide as those of the image, and see how many are recovered. In a crowd, a detection
+# may be close by chance. The first number, for a peak of 0 adu, tells how often.
 
 fwhm = float(np.nanmedian(sure['core_fwhm'].value))
 x_true, y_true = np.random.default_rng(0).uniform(10, 290, (2, 60))

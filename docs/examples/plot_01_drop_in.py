@@ -2,7 +2,7 @@
 Change one name
 ===============
 
-`~bgrem.DiffusionBackground` takes the place of `~photutils.background.Background2D`.
+`~bgrem.DiffusionBackground` replaces `~photutils.background.Background2D`.
 The image has a thousand stars, noise of standard deviation 5, and a sky that rises by
 25 from left to right.
 """
@@ -32,7 +32,7 @@ true_sky = 200 + 0.1 * np.mgrid[:256, :256][1]
 data = true_sky + light + rng.normal(0, 5, shape)
 
 # %%
-# The call is the same, except that there is no box to choose.
+# The call is the same, except that there is no box size to choose.
 
 old = Background2D(data, 32, exclude_percentile=50)
 new = DiffusionBackground(data)
@@ -45,11 +45,11 @@ for name, bkg in {'Background2D': old, 'DiffusionBackground': new}.items():
     )
 
 # %%
-# The stars lift the sky of ``Background2D`` by a fifth of the noise on average,
-# unevenly, and its noise is too high. ``DiffusionBackground`` measured an image without
-# the stars. Its level is only a little too low, by 4% of the noise.
-# A larger box would make the map of ``Background2D`` smoother, and lose the tilt at the
-# borders.
+# The stars raise the sky of ``Background2D`` by a fifth of the noise on average, and
+# unevenly. Its noise is too high, too. ``DiffusionBackground`` measured an image
+# without the stars. Its level is only a little too low, by 4% of the noise. With a
+# larger box, the map of ``Background2D`` would be smoother, but would lose the tilt at
+# the borders.
 
 panels = {
     'data': data,

@@ -2,8 +2,9 @@
 A satellite trail
 =================
 
-A trail is neither smooth sky nor a source. To a threshold it is a chain of sources. The
-network has seen trails in its training, as something that is not to be found.
+A trail is neither smooth sky nor a source. A threshold turns it into a chain of
+sources. The training data of the network have trails, as something that is not to be
+detected.
 """
 
 import matplotlib.pyplot as plt
@@ -40,7 +41,7 @@ trail = 20 * np.exp(-0.5 * (distance / 1.5) ** 2)
 data = 200 + light + trail + rng.normal(0, 5, shape)
 
 # %%
-# First photutils, as its user guide does it: convolve, threshold, deblend.
+# First photutils, following its user guide: convolve, threshold, deblend.
 
 old = Background2D(data, 32)
 subtracted = data - old.background
@@ -50,7 +51,7 @@ segments = deblend_sources(convolved, segments, n_pixels=5)
 found_old = SourceCatalog(subtracted, segments)
 
 # %%
-# Then bgrem. 5% of the detections may be false, which is the default.
+# Then bgrem. By default, 5% of the detections may be false.
 
 new = DiffusionBackground(data)
 found_new = new.catalog(false_discovery_rate=0.05)
@@ -72,10 +73,10 @@ report('photutils', found_old.x_centroid, found_old.y_centroid)
 report('bgrem', found_new.x, found_new.y)
 
 # %%
-# The circles are the detections. Where the trail runs photutils has a chain of them,
-# and the bright trail raises its noise map, so that faint stars beside it are lost.
-# bgrem finds nothing on the trail but stars, and not all of those. The trail stays in
-# the image: it is not sky either, and a flux that is measured on it is wrong. Mask it
+# The circles are the detections. photutils finds a chain of them along the trail. The
+# bright trail also raises its noise map, so that it misses faint stars near the trail.
+# On the trail, bgrem finds nothing but stars, and not all of those. The trail stays in
+# the image, because it is not sky either, and fluxes measured on it are wrong. Mask it
 # for photometry.
 
 panels = {

@@ -2,8 +2,8 @@
 The halo of a bright star
 =========================
 
-Scattered light makes a halo around a bright star, which covers a good part of the
-image. Faint stars lie in it.
+Scattered light forms a halo around a bright star and covers a good part of the
+image. There are faint stars in the halo.
 """
 
 import matplotlib.pyplot as plt
@@ -39,8 +39,8 @@ new = DiffusionBackground(data)
 found = new.catalog()
 
 # %%
-# How much of the halo is left in the image, at some distances from the star? It
-# belongs to the flux of the star, but not to that of a faint star that lies in it.
+# How much of the halo is left in the image, at several distances from the star? It
+# belongs to the flux of the bright star, but not to that of a faint star in the halo.
 
 for low, high in ((20, 40), (40, 80), (80, 160)):
     ring = (radius >= low) & (radius < high)
@@ -67,12 +67,12 @@ print(
 )
 
 # %%
-# To bgrem the halo is light of the star: most of it stays in the image, up to where it
-# is as faint as a fraction of the noise and counts as sky. ``Background2D`` takes a
-# larger part of it for sky, and digs a dark ring. For faint stars *in* the halo neither
-# is enough: give ``local_bkg_width`` to ``catalog``, to measure around each source.
-# Only a quarter of the stars between 15 and 80 px is found, because most of the others
-# are too faint. None of the detections is false.
+# To bgrem, the halo is light of the star. Most of it stays in the image, out to where
+# it is only a fraction of the noise and counts as sky. ``Background2D`` mistakes a
+# larger part of it for sky and digs a dark ring. For faint stars *in* the halo, neither
+# is enough: pass ``local_bkg_width`` to ``catalog``, which then measures the light
+# around each source. Only a quarter of the stars between 15 and 80 px is found, because
+# most of the others are too faint. None of the detections is false.
 
 panels = {
     'data': (data - 200, False),

@@ -3,7 +3,7 @@ A nebula
 ========
 
 Nebulosity is sky that has structure on all scales. A mesh with large boxes does not
-follow it, and in small ones stars are taken for sky.
+follow it, and small boxes mistake stars for sky.
 """
 
 import matplotlib.pyplot as plt
@@ -40,7 +40,8 @@ light = make_model_image(
 data = true_sky + light + rng.normal(0, 5, shape)
 
 # %%
-# The best box of ``Background2D`` is chosen here with the truth, which nobody has.
+# The best box size of ``Background2D`` is found here from the truth, which nobody has
+# for a real image.
 
 errors = {}
 for box_size in (8, 16, 32, 64):
@@ -58,11 +59,11 @@ print(f'DiffusionBackground:  error of the sky {error:.2f} sigma')
 print(f'its smallest boxes: {new.box_size[0]} px')
 
 # %%
-# The boxes were chosen from the image. The error maps have the same scale, of 2 sigma
-# to either side. ``Background2D`` in its best box has the stars in its map; bgrem has
-# small waves, of structure that is finer than its boxes. Structure as narrow as a star
-# cannot be told from a star in a single image. There, detections are false more often
-# than promised, and the first call of ``detect`` may warn.
+# bgrem chose its boxes from the image. Both error maps have the same scale, from -2 to
+# +2 sigma. Even with its best box size, the map of ``Background2D`` shows the stars.
+# That of bgrem shows small waves, from structure finer than its boxes. Structure as
+# narrow as a star cannot be told from a star in a single image. There, detections are
+# false more often than promised, and the first call of ``detect`` may issue a warning.
 
 panels = {
     'data': (data, 190, 270),

@@ -2,9 +2,9 @@
 A crowded field
 ===============
 
-In a star cluster hardly a pixel is free of stars. A mesh then measures the faint stars
-instead of the sky. The network takes the stars out first. Its detections are peaks of a
-probability, which tells neighbors apart.
+In a star cluster, hardly any pixel is free of stars. A mesh then measures the faint
+stars instead of the sky. The network removes the stars first. Its detections are the
+peaks of a probability map, which separates neighbors.
 """
 
 import matplotlib.pyplot as plt
@@ -71,9 +71,9 @@ report('photutils', old, found_old.x_centroid, found_old.y_centroid)
 report('bgrem', new, found_new.x, found_new.y)
 
 # %%
-# The sky of ``Background2D`` rises with the cluster (second panel), and faint stars
-# drown in it. That of bgrem stays flat, and comes out a tenth of the noise too low.
-# Most stars are too faint for either. Among so many stars a match by chance is easy:
+# The sky of ``Background2D`` rises in the cluster (second panel), and faint stars
+# are lost in it. That of bgrem stays flat, and comes out a tenth of the noise too low.
+# Most stars are too faint for either. Among so many stars, chance matches are common:
 # the numbers say how much is found, not how little is false.
 
 panels = {

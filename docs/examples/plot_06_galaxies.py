@@ -1,11 +1,11 @@
 """
-A large galaxy, and light that is too large
-===========================================
+A large galaxy, and light that is too extended
+==============================================
 
-A mesh that is finer than a galaxy subtracts the galaxy. The network keeps galaxies as
-sources, as far as they are like those of its training. Here are both sides of that
-border: a galaxy with a half-light radius of 25 px, and a faint glow with a FWHM of 180
-px.
+A mesh with boxes smaller than a galaxy subtracts the galaxy. The network keeps galaxies
+as sources, if they are like those of its training data. This example shows both sides
+of that limit: a galaxy with a half-light radius of 25 px, and a faint glow with a FWHM
+of 180 px.
 """
 
 import matplotlib.pyplot as plt
@@ -39,7 +39,7 @@ old = Background2D(data, 32, exclude_percentile=90)
 new = DiffusionBackground(data)
 
 # %%
-# How much of the light of the galaxy is left in the image without its sky?
+# How much of the light of the galaxy is left in the image after subtracting the sky?
 
 aperture = np.hypot(x - 110, y - 130) < 50
 for name, image in {
@@ -53,10 +53,10 @@ for name, image in {
     print(f'{"":21s} in the middle of the glow: {kept:.0%} of it')
 
 # %%
-# The galaxy stays, in bgrem nearly whole; the 32 px mesh takes a quarter of it for sky.
-# The glow, of less than one sigma per pixel and wider than any galaxy of the training
-# data, is sky to both. So bgrem is not the tool for tidal tails, shells and
-# intracluster light: fit the sky far from the object there.
+# The galaxy stays, with bgrem nearly all of it; the 32 px mesh mistakes a quarter of it
+# for sky. The glow is fainter than one sigma per pixel and wider than any galaxy of the
+# training data, and both methods treat it as sky. So bgrem is not the tool for tidal
+# tails, shells and intracluster light: for these, fit the sky far from the object.
 
 panels = {
     'data': (data - 200, -15, 40),

@@ -2,8 +2,8 @@
 A noise map and a mask
 ======================
 
-The pipeline often knows more of the noise than one image can show: where fewer
-exposures overlap, which column is noisy. Give its error map as ``error`` and its bad
+The pipeline often knows more about the noise than one image can show: where fewer
+exposures overlap, which columns are noisy. Pass its error map as ``error`` and its bad
 pixels as ``mask``.
 """
 
@@ -38,9 +38,9 @@ data = 200 + light + rng.normal(0, error)
 data[bad] = 60000
 
 # %%
-# Sources need no mask; bad pixels do. The error map is the total one, with the photons
-# of the sources if they matter. Its level is checked on the image, so that a map that
-# is wrong by a factor does no harm.
+# Sources need no mask; bad pixels do. The error map is that of the total error, with
+# the photon noise of the sources if it matters. bgrem checks its level on the image, so
+# a map that is wrong by a constant factor does no harm.
 
 plain = DiffusionBackground(data, mask=bad)
 informed = DiffusionBackground(data, mask=bad, error=error)
@@ -64,9 +64,9 @@ found_plain = report('without error map', plain)
 found_informed = report('with error map', informed)
 
 # %%
-# The mask is red. With the map, the noise in the middle is not mixed with that of the
-# borders and of the noisy columns, and more stars are found at the same promise. The
-# errors of the fluxes in the catalog come from the error map, too.
+# Masked pixels are red. With the map, the noise in the middle is not mixed with that of
+# the borders and of the noisy columns, and more stars are found at the same promised
+# rate. The errors of the fluxes in the catalog come from the error map, too.
 
 panels = {
     'data': (data, 180, 300, None),

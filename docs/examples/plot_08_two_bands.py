@@ -1,9 +1,9 @@
 """
 Two images, one catalog
-=========================
+=======================
 
-Detect in one image and measure in another, as SExtractor does with two images: the
-colors of red and blue stars, found on the deeper image.
+Detect in one image and measure in another, as in SExtractor's dual-image mode. The
+example measures the colors of red and blue stars that are found on the deeper image.
 """
 
 import matplotlib.pyplot as plt
@@ -33,8 +33,8 @@ red = observe(flux, 300, 5)
 blue = observe(flux * 10 ** (-0.4 * true_color), 100, 5)
 
 # %%
-# The other background, as ``data``, subtracts its own sky and has its own noise. Both
-# catalogs have the same rows.
+# Pass the background of the other image as ``data``: it subtracts its own sky and has
+# its own noise. Both catalogs have the same rows.
 
 deep, shallow = DiffusionBackground(red), DiffusionBackground(blue)
 segments = deep.detect()
@@ -52,8 +52,8 @@ print(
 )
 
 # %%
-# Two sequences, as they were put in (lines), with the errors that the catalog gives.
-# Some points lie between them: there a red and a blue star share an aperture.
+# The two sequences are where they were put (lines), within the errors of the catalog.
+# Some points lie between them: there, a red and a blue star share an aperture.
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3), layout='constrained')
 figure.set_label(

@@ -3,8 +3,8 @@ PSF photometry
 ==============
 
 Where stars overlap, fit them. `~bgrem.DiffusionBackground.finder` makes the detector
-the ``finder`` of photutils' PSF photometry, which searches again in what the first fit
-leaves.
+available as the ``finder`` of photutils' PSF photometry, which searches the residual
+of the first fit again.
 """
 
 import warnings
@@ -52,7 +52,7 @@ with warnings.catch_warnings():
 fitted = fitted[fitted['flags'] & 8 == 0]
 
 # %%
-# Each fit is compared with the nearest star.
+# Compare each fit with the nearest star.
 
 distance = np.hypot(
     fitted['x_fit'][:, None] - truth['x_0'], fitted['y_fit'][:, None] - truth['y_0']
@@ -67,9 +67,10 @@ print(f'flux / true flux: median {np.median(ratio):.3f}')
 print(f'(flux - true flux) / error: half within {np.median(np.abs(pull)):.2f}')
 
 # %%
-# Half of all Gaussian errors are within 0.67; here they are somewhat larger. Two stars
-# that the detector takes for one, in both rounds, are fitted as one. The residual shows
-# them as bright and dark pairs, the last panel as points far from the line.
+# Half of all Gaussian errors are within 0.67; here they are somewhat larger. If the
+# detector takes two stars for one in both rounds, they are fitted as one. They show up
+# as bright and dark pairs in the residual, and as points far from the line in the last
+# panel.
 
 residual = photometry.make_residual_image(subtracted, psf_shape=(15, 15))
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.1), layout='constrained')

@@ -2,10 +2,10 @@
 Stripes
 =======
 
-Infrared detectors write their 1/f noise into rows, others give each column a bias of
-its own. A network would take a stripe for a line of light, and find little beside it.
-So bgrem does not show it the stripes. In the maps they are noise, unless
-``remove_stripes`` takes them out first.
+Infrared detectors write their 1/f noise into rows; others give each column its own
+bias. A network would mistake a stripe for a line of light, and find little near it.
+So bgrem does not show it the stripes. In the maps they count as noise, unless
+``remove_stripes`` removes them first.
 """
 
 import matplotlib.pyplot as plt
@@ -49,11 +49,11 @@ error = striped.background - 200 - stripes
 print(f'error of sky and stripes together: {np.std(error):.2f}')
 
 # %%
-# A mesh knows no rows: ``Background2D`` leaves the stripes, and so does bgrem without
-# the option, though the stars are found. With the option they are part of
-# ``background``, and the noise, which makes the errors of the fluxes, is what remains.
-# An image full of nebulosity has bright rows of its own: look at the result before you
-# use it.
+# A mesh cannot follow rows: ``Background2D`` leaves the stripes in the image. So does
+# bgrem without the option, though it finds the stars. With the option, the stripes are
+# part of ``background``. The noise, from which the errors of the fluxes follow, is what
+# remains. An image full of nebulosity has bright rows of its own, so look at the result
+# before you use it.
 
 panels = {
     'data': data - 200,

@@ -2,9 +2,10 @@
 A resampled image
 =================
 
-Drizzled, stacked and reprojected images share their noise among neighboring pixels.
-The noise of a pixel is then too small a measure. A threshold at a multiple of it, on
-the convolved image, does not say how often noise alone exceeds it.
+In drizzled, stacked and reprojected images, the noise of neighboring pixels is
+correlated. The noise of a single pixel is then too small a measure of the noise. A
+threshold at a multiple of it, on the convolved image, does not say how often noise
+alone exceeds the threshold.
 """
 
 import matplotlib.pyplot as plt
@@ -60,10 +61,10 @@ for name, x_found, y_found in (
 print('correlation of the noise:', new.meta['false_discovery']['correlation'])
 
 # %%
-# Both find the bright stars. bgrem finds some more of the faint ones, with about as
-# many false ones as promised. It was told neither the PSF nor the correlation: it
-# measures them, as ``meta`` shows. The threshold of photutils, 1.5 times the noise of a
-# pixel, happens to suit this image; with another correlation it would not.
+# Both find the bright stars. bgrem finds somewhat more of the faint ones, with about as
+# many false detections as promised. It was given neither the PSF nor the correlation:
+# it measures them, as ``meta`` shows. The threshold of photutils, 1.5 times the noise
+# of a pixel, happens to suit this image; with another correlation it would not.
 
 panels = {
     'data': (data - 200, [], []),

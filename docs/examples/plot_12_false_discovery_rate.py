@@ -2,8 +2,8 @@
 How many false detections?
 ==========================
 
-There is no threshold in sigma to choose. Say what fraction of the detections may be
-false, and take the stars that come with it.
+There is no threshold in sigma to choose. You say what fraction of the detections may be
+false, and get the stars that come with it.
 """
 
 import matplotlib.pyplot as plt
@@ -30,7 +30,8 @@ light = make_model_image(
 data = 200 + light + rng.normal(0, 5, shape)
 
 # %%
-# The signal-to-noise ratio of a star: that of the best filter, which knows the PSF.
+# The signal-to-noise ratio of a star is that of the optimal filter, which knows the
+# PSF.
 
 y, x = np.mgrid[-15:16, -15:16]
 one_star = MoffatPSF(alpha=2.5, beta=3)(x, y)
@@ -54,9 +55,9 @@ for rate in rates:
     )
 
 # %%
-# More stars come with more false ones. Here the observed rates are below the promised
-# ones; from image to image they vary, and ten false detections are ten give or take
-# three. The promise holds on average, for images like those of the calibration.
+# More stars come with more false detections. Here the observed rates are below the
+# promised ones. They vary from image to image: ten false detections are ten, give or
+# take three. The promise holds on average, for images like those of the calibration.
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
 figure.set_label(

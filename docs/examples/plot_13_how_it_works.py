@@ -1,9 +1,9 @@
 """
-The way of one image
-====================
+One image, step by step
+=======================
 
-What bgrem makes of an image, step by step: stars, a galaxy and a cosmic ray on a
-sky with waves. The page on the method explains each step.
+What bgrem does with an image of stars, a galaxy and a cosmic ray on a wavy sky.
+:doc:`../user_guide/method` explains each step.
 """
 
 import matplotlib.pyplot as plt
@@ -38,11 +38,11 @@ bkg = DiffusionBackground(data)
 segments = bkg.detect()
 
 # %%
-# The network gives the image of the sources and the probability that a source center
-# lies at a pixel. The image without the sources, noise and cosmic ray included, is
-# measured in boxes: this is the sky. Detections are the peaks of the probability, and
-# the denoised image gives their footprints. Everything else is measured on ``data -
-# sky``.
+# The network predicts the image of the sources and the probability that a source center
+# lies at a pixel. Subtracting the sources leaves an image of the sky, the noise and the
+# cosmic ray. The sky is measured on this image, in boxes. The detections are the
+# peaks of the probability. The denoised image gives their footprints and shapes;
+# positions and fluxes are measured on ``data - sky``.
 
 panels = {
     'data': (data, 180, 260),
@@ -65,10 +65,10 @@ for axis, (title, (image, low, high)) in zip(axes.flat, panels.items(), strict=T
     axis.set(xticks=[], yticks=[])
 
 # %%
-# The three parts sum to the image: no light is lost on the way. The cosmic ray is in
+# The three parts add up to the image: no light is lost. The cosmic ray is in
 # neither panel of the network; it stays in the image without the sky. Beneath the
-# galaxy no sky can be seen, and the map is less certain than elsewhere. The segments
-# are wide: they go down to a fifth of the noise.
+# galaxy, no sky can be seen, and the map is less certain than elsewhere. The segments
+# are wide: they extend down to a fifth of the noise.
 
 total = bkg.background + bkg.source + bkg.noise
 print(f'largest difference from the data: {np.abs(total - data).max():.1e}')
