@@ -3,6 +3,7 @@ One image, step by step
 =======================
 
 What bgrem does with an image of stars, a galaxy and a cosmic ray on a wavy sky.
+
 :doc:`../user_guide/method` explains each step.
 """
 
