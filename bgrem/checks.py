@@ -16,7 +16,10 @@ __all__ = [
     'check_count',
     'check_finite',
     'check_flag',
+    'check_promise',
+    'check_rate',
     'check_shape',
+    'check_threshold',
     'name_meant',
     'suggests_names',
 ]
@@ -163,6 +166,75 @@ def check_shape(name, shape, of_data):
     if shape != of_data:
         msg = f'{name} must have the shape of the data, {of_data}, got {shape}'
         raise ValueError(msg)
+
+
+def check_rate(false_discovery_rate):
+    """
+    Refuse a false-discovery rate that no threshold can have.
+
+    Parameters
+    ----------
+    false_discovery_rate : float
+        Expected fraction of false detections.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no number between 0 and 1 (exclusive).
+    """
+    if not 0 < as_number('false_discovery_rate', false_discovery_rate) < 1:
+        msg = (
+            'false_discovery_rate must be between 0 and 1 (exclusive), got '
+            f'{false_discovery_rate}'
+        )
+        raise ValueError(msg)
+
+
+def check_threshold(threshold):
+    """
+    Refuse a threshold that is no probability.
+
+    Parameters
+    ----------
+    threshold : float
+        The threshold.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no number between 0 and 1 (inclusive).
+    """
+    if not 0 <= as_number('threshold', threshold) <= 1:
+        msg = f'threshold must be between 0 and 1 (inclusive), got {threshold}'
+        raise ValueError(msg)
+
+
+def check_promise(threshold, false_discovery_rate):
+    """
+    Return by what detections are chosen.
+
+    Parameters
+    ----------
+    threshold : float or `None`
+        The least probability of a detection.
+    false_discovery_rate : float
+        The expected fraction of false detections, not used with ``threshold``.
+
+    Returns
+    -------
+    promise : dict
+        The one that is used, under its name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is out of range.
+    """
+    if threshold is None:
+        check_rate(false_discovery_rate)
+        return {'false_discovery_rate': false_discovery_rate}
+    check_threshold(threshold)
+    return {'threshold': threshold}
 
 
 def name_meant(name, known):

@@ -13,17 +13,23 @@ from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.stats import mad_std
 from astropy.utils.exceptions import AstropyUserWarning
 
-from bgrem.checks import as_number, check_flag, check_shape, suggests_names
-from bgrem.detect.discovery import (
-    ImageCheck,
-    check_rate,
-    check_threshold,
-    choose_threshold,
+from bgrem.checks import (
+    as_number,
+    check_flag,
+    check_promise,
+    check_shape,
+    suggests_names,
 )
+from bgrem.detect.discovery import ImageCheck, choose_threshold
 from bgrem.detect.kind import find_doubts
 from bgrem.detect.late import LateImage
 from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks
-from bgrem.detect.segments import check_n_pixels, detection_mask, segment
+from bgrem.detect.segments import (
+    check_n_pixels,
+    detection_mask,
+    no_segments,
+    segment,
+)
 from bgrem.finder import SourceDetector
 from bgrem.inputs import parse_error, parse_image, to_data_unit
 from bgrem.pipeline import bar_name, inspect_image, sampling_of
@@ -302,12 +308,7 @@ class DetectionMixin:
         )
         made = {**self._meta, 'zero_point': inputs['zero_point']}
         if segmentation_image is None:
-            is_promise = threshold is None
-            made |= (
-                {'false_discovery_rate': false_discovery_rate}
-                if is_promise
-                else {'threshold': threshold}
-            )
+            made |= check_promise(threshold, false_discovery_rate)
         result.provenance = {
             card.keyword: card.value for card in provenance_cards(made)
         }
@@ -376,7 +377,7 @@ class DetectionMixin:
                 threshold=threshold, false_discovery_rate=false_discovery_rate
             )
         if segmentation_image is None:
-            segmentation_image = SegmentationImage(np.zeros(shape, dtype=np.int32))
+            segmentation_image = no_segments(shape)
         background = self._late_background()
         if measured is not None:
             values, errors, unusable, background = measured
@@ -458,11 +459,9 @@ class DetectionMixin:
             )
             raise ValueError(msg)
         deblend, shift = check_flag('deblend', deblend), 0.0
+        check_promise(threshold, false_discovery_rate)
         if threshold is None:
-            check_rate(false_discovery_rate)
             shift = self._false_discovery['log_odds_shift']
-        else:
-            check_threshold(threshold)
         return SourceDetector(
             self._image,
             self._detector,
@@ -536,9 +535,9 @@ class DetectionMixin:
 
     def _threshold(self, threshold, false_discovery_rate):
         """Return the threshold on the probability."""
+        # Before the network is run once more.
+        check_promise(threshold, false_discovery_rate)
         if threshold is None:
-            # Before the network is run once more.
-            check_rate(false_discovery_rate)
             threshold = choose_threshold(
                 self._peaks['probability'],
                 false_discovery_rate,
@@ -547,8 +546,6 @@ class DetectionMixin:
                 nearest=self._is_counts,
             )
             self._warn_once(threshold)
-            return threshold
-        check_threshold(threshold)
         return threshold
 
     @cached_property

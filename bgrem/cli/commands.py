@@ -38,11 +38,33 @@ def subtract(options):
         from bgrem.scale.stream import ENDINGS, subtract_file
 
         return stream_files(options, subtract_file, ENDINGS)
-    return process_files(options, _write_products, {'output': FITS_ENDINGS})
+    return process_files(options, _write_products, _outputs(options, FITS_ENDINGS))
 
 
-def _write_products(options, products, paths, n_images):  # noqa: ARG001
-    write_products(paths[0], products, overwrite=options.overwrite)
+def _outputs(options, endings):
+    """Return the options for outputs that are given, with their endings."""
+    regions = {} if options.regions is None else {'regions': ('.reg',)}
+    return {'output': endings, **regions}
+
+
+def _write_products(options, products, paths, n_images):
+    regions = _number(options, paths[1], n_images) if len(paths) > 1 else []
+    catalogs = []
+
+    def keep_catalogs():
+        for one in products:
+            if regions:
+                catalogs.append(one.catalog)
+            yield one
+
+    write_products(paths[0], keep_catalogs(), overwrite=options.overwrite)
+    return [paths[0], *_write_regions(options, regions, catalogs)]
+
+
+def _write_regions(options, paths, catalogs):
+    # Pixels are those of one image: several have a file of regions each.
+    for path, catalog in zip(paths, catalogs, strict=bool(paths)):
+        write_regions(path, catalog, overwrite=options.overwrite)
     return paths
 
 
@@ -64,14 +86,10 @@ def detect(options):
         from bgrem.scale.stream import detect_file
 
         return stream_files(options, detect_file, CATALOG_ENDINGS)
-    outputs = {'output': CATALOG_ENDINGS}
-    if options.regions is not None:
-        outputs['regions'] = ('.reg',)
-    return process_files(options, _write_catalogs, outputs)
+    return process_files(options, _write_catalogs, _outputs(options, CATALOG_ENDINGS))
 
 
 def _write_catalogs(options, products, paths, n_images):
-    # Pixels are those of one image: several have a file of regions each.
     regions = _number(options, paths[1], n_images) if len(paths) > 1 else []
     catalogs, tables = [], []
     for one in products:
@@ -80,9 +98,7 @@ def _write_catalogs(options, products, paths, n_images):
     write_catalog(
         paths[0], join_tables(tables), one.provenance, overwrite=options.overwrite
     )
-    for path, catalog in zip(regions, catalogs, strict=bool(regions)):
-        write_regions(path, catalog, overwrite=options.overwrite)
-    return [paths[0], *regions]
+    return [paths[0], *_write_regions(options, regions, catalogs)]
 
 
 def plot(options):

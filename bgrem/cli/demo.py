@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bgrem.detect.segments import no_segments
 from bgrem.files.io import read_image
 from bgrem.files.products import Products, write_catalog, write_products
 
@@ -86,9 +87,9 @@ def run_demo(folder, *, seed=1, quiet=False, size=DEMO_SIZE, **kwargs):
     )
     promise = {'false_discovery_rate': 0.05}
     segments = background.detect(**promise)
-    catalog = None
-    if segments is not None:
-        catalog = background.catalog(segments, wcs=image.wcs)
+    if segments is None:
+        segments = no_segments(image.data.shape)
+    catalog = background.catalog(segments, wcs=image.wcs)
     products = Products(background, image, segments, catalog, promise)
     write_products(products_path, [products], overwrite=True)
     write_catalog(catalog_path, catalog, products.provenance, overwrite=True)

@@ -8,7 +8,7 @@ import numpy as np
 from astropy.nddata import InverseVariance
 from astropy.utils.exceptions import AstropyUserWarning
 
-from bgrem.files.hdus import split_hdu
+from bgrem.files.hdus import map_text, split_hdu
 from bgrem.files.io import (
     ERROR_TYPES,
     FitsImage,
@@ -19,6 +19,7 @@ from bgrem.files.io import (
     read_mask,
     read_weight,
 )
+from bgrem.files.opening import check_opens
 from bgrem.files.products import FITS_ENDINGS, check_output
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     'check_streamed',
     'input_paths',
     'map_place',
+    'map_texts',
     'output_paths',
     'read_chips',
     'with_unit',
@@ -126,8 +128,18 @@ def output_paths(options, outputs):
     ------
     OSError, ValueError
         If an output cannot be written, see `bgrem.files.products.check_output`, or
-        if two would be the same.
+        if two would be the same; before that, if an input is not there.
     """
+    try:
+        return _plan_outputs(options, outputs)
+    except (OSError, ValueError):
+        # who allows an output to be replaced would learn of that only then
+        for path in options.input:
+            check_opens(*input_paths(options, path))
+        raise
+
+
+def _plan_outputs(options, outputs):
     protected = [one for path in options.input for one in input_paths(options, path)]
     seen, paths = {}, []
     for source in options.input:
@@ -254,6 +266,31 @@ def map_place(options, path, name):
         The file and the HDU; `None` where there is none.
     """
     return _map_places(options, path).get(name)
+
+
+def map_texts(options, path):
+    """
+    Say where the maps beside an image are, and of what kind they are.
+
+    Parameters
+    ----------
+    options : `argparse.Namespace`
+        The options of the command.
+
+    path : path-like
+        The file of the image.
+
+    Returns
+    -------
+    texts : dict of str
+        By the names of the options.
+    """
+    bits = None if options.dq_bits is None else f'bits {options.dq_bits}'
+    kinds = {'mask': bits, 'error': options.error_type}
+    return {
+        name: map_text(*place, kinds.get(name))
+        for name, place in _map_places(options, str(path)).items()
+    }
 
 
 def _read_chip(options, image, places, bits):

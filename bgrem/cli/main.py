@@ -38,6 +38,7 @@ def _guarded(argv):
     from bgrem.cli.process import (
         EXPECTED_ERRORS,
         Terminated,
+        bars_in_lines,
         describe,
         open_streams,
         own_signals,
@@ -46,7 +47,7 @@ def _guarded(argv):
 
     open_streams()
     try:
-        with own_signals(), warnings.catch_warnings():
+        with own_signals(), bars_in_lines(), warnings.catch_warnings():
             return _run(argv) or 0
     except Terminated as exc:
         say('terminated')

@@ -1,6 +1,7 @@
 """The options of the commands."""
 
 import argparse
+from types import MappingProxyType
 
 from bgrem.checks import name_meant
 
@@ -68,9 +69,6 @@ def make_parser():
     )
     _add_image_options(detect, 'catalog to write: .fits, .ecsv or .csv')
     _add_flux_options(detect)
-    detect.add_argument(
-        '--regions', metavar='REG', help='write the ellipses as a DS9 region file too'
-    )
     _add_stream_option(detect)
 
     plot = commands.add_parser(
@@ -118,6 +116,8 @@ def make_parser():
     _add_denoiser_options(demo.add_argument_group('network'))
     for name, (_, text) in DISPATCHED.items():
         commands.add_parser(name, help=text, add_help=False)
+    for command in commands.choices.values():
+        command.commands = commands.choices
     return parser
 
 
@@ -261,6 +261,9 @@ def _add_flux_options(parser):
         help='add total fluxes, with an aperture correction from the stars of the '
         'image',
     )
+    parser.add_argument(
+        '--regions', metavar='REG', help='write the ellipses as a DS9 region file too'
+    )
 
 
 def _add_stream_option(parser):
@@ -309,17 +312,36 @@ def _add_denoiser_options(parser):
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser, also of each command, that names the option that may be meant."""
+    """
+    A parser, also of each command, that names the option that may be meant.
+
+    Attributes
+    ----------
+    commands : dict of `argparse.ArgumentParser`
+        Of all commands, where it is one of them.
+    """
+
+    commands = MappingProxyType({})
 
     def parse_known_args(self, args=None, namespace=None):
         options, rest = super().parse_known_args(args, namespace)
         unknown = [one for one in rest if one.startswith('--')]
         if unknown:
-            known = {one.lstrip('-'): one for one in self._option_string_actions}
-            name = name_meant(unknown[0].partition('=')[0].lstrip('-'), known)
-            hint = f' (did you mean {known[name]}?)' if name else ''
+            hint = self._hint(unknown[0].partition('=')[0])
             self.error(f'unrecognized arguments: {" ".join(rest)}{hint}')
         return options, rest
+
+    def _hint(self, option):
+        owners = [
+            f'bgrem {name}'
+            for name, command in self.commands.items()
+            if option in command._option_string_actions
+        ]
+        if owners:
+            return f' (an option of {" and ".join(owners)})'
+        known = {one.lstrip('-'): one for one in self._option_string_actions}
+        name = name_meant(option.lstrip('-'), known)
+        return f' (did you mean {known[name]}?)' if name else ''
 
 
 class _Version(argparse.Action):

@@ -4,12 +4,14 @@ import os
 import signal
 import sys
 import threading
-from contextlib import contextmanager, suppress
+import time
+from contextlib import contextmanager, redirect_stderr, suppress
 from contextvars import ContextVar
 
 __all__ = [
     'EXPECTED_ERRORS',
     'Terminated',
+    'bars_in_lines',
     'collect',
     'describe',
     'open_streams',
@@ -29,6 +31,9 @@ EXPECTED_ERRORS = (
     TypeError,
     ValueError,
 )
+
+
+_BAR_SECONDS = 60  # between two lines of progress
 
 
 class Terminated(KeyboardInterrupt):
@@ -109,6 +114,66 @@ def collect():
         yield said, told
     finally:
         _collected.reset(token)
+
+
+class _BarsInLines:
+    """
+    A stream in which progress bars are lines, and all else is what it is.
+
+    tqdm begins what it draws by a carriage return, or by the way to the line of its
+    bar: line feeds, and an escape sequence for the way back.
+
+    Parameters
+    ----------
+    stream : text file
+        Where it goes.
+    """
+
+    def __init__(self, stream):
+        self._stream, self._held, self._last = stream, '', time.monotonic()
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        """Write a text."""
+        if text and not text.strip('\n'):
+            self._held += text
+        elif text.startswith(('\r', '\x1b')):
+            self._held = ''
+            bar = text.replace('\x1b[A', '').strip()
+            if bar and time.monotonic() - self._last >= _BAR_SECONDS:
+                self._last = time.monotonic()
+                self._stream.write(f'{bar}\n')
+        else:
+            self.finish()
+            self._stream.write(text)
+        return len(text)
+
+    def finish(self):
+        """Write the line feeds that may have been those of a bar."""
+        self._stream.write(self._held)
+        self._held = ''
+
+
+@contextmanager
+def bars_in_lines():
+    """
+    Draw progress bars, in the block, where the standard error is a terminal.
+
+    Elsewhere, as in the log of a job, they are lines, and no more than one a minute:
+    who reads it sees that the work goes on.
+    """
+    if sys.stderr.isatty():
+        yield
+        return
+    stream = _BarsInLines(sys.stderr)
+    try:
+        with redirect_stderr(stream):
+            yield
+    finally:
+        with suppress(OSError, ValueError):
+            stream.finish()
 
 
 @contextmanager

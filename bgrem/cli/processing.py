@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 
-from bgrem.checks import check_count, check_finite
+from bgrem.checks import check_count, check_finite, check_promise
 from bgrem.cli.cluster import run_all
 from bgrem.cli.inputs import (
     Chip,
     check_streamed,
     map_place,
+    map_texts,
     output_paths,
     read_chips,
     with_unit,
@@ -243,12 +244,7 @@ def _warnings_of(path, *, named):
 
 def _check_options(options):
     """Refuse what would otherwise fail after the network has run."""
-    from bgrem.detect.discovery import check_rate, check_threshold
-
-    if options.threshold is None:
-        check_rate(options.false_discovery_rate)
-    else:
-        check_threshold(options.threshold)
+    check_promise(options.threshold, options.false_discovery_rate)
     if options.error is not None and options.weight is not None:
         msg = 'error and weight must not be given together'
         raise ValueError(msg)
@@ -300,6 +296,8 @@ def _make_background(options, data, weights, bars, **maps):
 
 
 def _make_products(options, chip, weights, number, measure):
+    from bgrem.detect.segments import no_segments
+
     bars = _bars(options, number, chip.image)
     background = _make_background(
         options,
@@ -310,12 +308,14 @@ def _make_products(options, chip, weights, number, measure):
         error=chip.error,
         exposure=chip.exposure,
     )
-    promise = {'false_discovery_rate': options.false_discovery_rate}
-    if options.threshold is not None:
-        promise = {'threshold': options.threshold}
-    segments = background.detect(**promise)
-    catalog = None
-    if segments is not None and measure:
+    asked = check_promise(options.threshold, options.false_discovery_rate)
+    segments, catalog = background.detect(**asked), None
+    if segments is None:
+        segments = no_segments(chip.image.data.shape)
+    asked |= map_texts(options, chip.image.path)
+    if chip.gain is not None:
+        asked['effective_gain'] = chip.gain
+    if measure:
         fluxes = {'effective_gain': chip.gain}
         if chip.measured is not None:
             data = with_unit(chip.measured)
@@ -330,8 +330,8 @@ def _make_products(options, chip, weights, number, measure):
             aperture_correction=options.aperture_correction,
             **fluxes,
         )
-    made = {**promise, 'zero_point': options.zero_point}
-    return Products(background, chip.image, segments, catalog, made)
+    asked['zero_point'] = options.zero_point
+    return Products(background, chip.image, segments, catalog, asked)
 
 
 def _scaled_error(background, chip):

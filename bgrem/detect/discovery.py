@@ -16,14 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit
 
-from bgrem.checks import as_number
+from bgrem.checks import check_rate
 
 __all__ = [
     'PRIOR_WEIGHT',
     'SURE',
     'ImageCheck',
-    'check_rate',
-    'check_threshold',
     'choose_threshold',
     'shift_probability',
     'source_width',
@@ -213,47 +211,6 @@ def shift_probability(probability, shift):
         Probabilities in [0, 1].
     """
     return expit(logit(np.asarray(probability, dtype=float)) + shift)
-
-
-def check_rate(false_discovery_rate):
-    """
-    Refuse a false-discovery rate that no threshold can have.
-
-    Parameters
-    ----------
-    false_discovery_rate : float
-        Expected fraction of false detections.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is no number between 0 and 1 (exclusive).
-    """
-    if not 0 < as_number('false_discovery_rate', false_discovery_rate) < 1:
-        msg = (
-            'false_discovery_rate must be between 0 and 1 (exclusive), got '
-            f'{false_discovery_rate}'
-        )
-        raise ValueError(msg)
-
-
-def check_threshold(threshold):
-    """
-    Refuse a threshold that is no probability.
-
-    Parameters
-    ----------
-    threshold : float
-        The threshold.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is no number between 0 and 1 (inclusive).
-    """
-    if not 0 <= as_number('threshold', threshold) <= 1:
-        msg = f'threshold must be between 0 and 1 (inclusive), got {threshold}'
-        raise ValueError(msg)
 
 
 def choose_threshold(

@@ -17,7 +17,7 @@ from bgrem.detect.hierarchy import find_hidden_cores, image_width
 from bgrem.detect.peaks import find_peaks
 from bgrem.detect.pixels import DISC, open_disc, renumber, spread
 
-__all__ = ['check_n_pixels', 'detection_mask', 'segment']
+__all__ = ['check_n_pixels', 'detection_mask', 'no_segments', 'segment']
 
 # Surface brightness, in units of the pixel noise, down to which a pixel of
 # the denoised image belongs to its source. The denoised image has almost no
@@ -119,6 +119,25 @@ def segment(
         warnings.warn(msg, NoDetectionsWarning, stacklevel=4)
         return None
     return SegmentationImage(labels)
+
+
+def no_segments(shape):
+    """
+    Return the segmentation image of no source, as a catalogue takes it.
+
+    Parameters
+    ----------
+    shape : tuple of 2 int
+        The shape of the image.
+
+    Returns
+    -------
+    segmentation_image : `~photutils.segmentation.SegmentationImage`
+        Without a label.
+    """
+    from photutils.segmentation import SegmentationImage
+
+    return SegmentationImage(np.zeros(shape, dtype=np.int32))
 
 
 def check_n_pixels(n_pixels):

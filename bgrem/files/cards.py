@@ -21,8 +21,8 @@ __all__ = [
     'table_hdu',
 ]
 
-# What meta of a background is written under, and the comment beside it. The
-# sha256 fills its card: there is no room for a comment.
+# What meta of a background and what was asked for are written under, and the comment
+# beside it. The sha256 fills its card: there is no room for a comment.
 _KEYWORDS = {
     'version': ('BGREMVER', 'version of bgrem'),
     'weights': ('BGREMWTS', 'weights of the denoiser'),
@@ -33,12 +33,22 @@ _KEYWORDS = {
     'boxes': ('BGREMBXS', 'auto, chosen from the image, or given'),
     'box_size': ('BGREMBOX', 'boxes of the sky, ny and nx'),
     'device': ('BGREMDEV', 'device of the denoiser'),
+    'mask': ('BGREMMSK', 'mask'),
+    'error': ('BGREMERR', 'total errors'),
+    'exposure': ('BGREMEXP', 'exposure'),
+    'weight': ('BGREMWHT', 'weights of the pixels'),
+    'measure': ('BGREMMEA', 'image that is measured'),
+    'effective_gain': ('BGREMGAI', 'electrons per data unit'),
     'background_median': ('BGREMSKY', 'median of the boxes of the sky'),
     'background_rms_median': ('BGREMRMS', 'median of the boxes of the noise'),
     'threshold': ('BGREMTHR', 'probability that is enough to be detected'),
     'false_discovery_rate': ('BGREMFDR', 'expected fraction of false detections'),
     'zero_point': ('MAGZERO', 'magnitude of a source of one data unit'),
 }
+
+# The characters of a card for a text and a comment: the rest are the keyword, quotes
+# and what separates them.
+_ROOM = 65
 
 # The size of a primary HDU without data: one block.
 _PRIMARY_SIZE = 2880
@@ -151,6 +161,8 @@ def provenance_cards(meta):
             if isinstance(value, np.generic):
                 value = value.item()
             simple = value if isinstance(value, (int, float)) else plain_text(value)
+            if isinstance(simple, str) and len(simple) + len(comment) > _ROOM:
+                comment = ''
             cards.append(fits.Card(keyword, simple, comment))
     return cards
 
@@ -165,7 +177,7 @@ def add_history(header, meta, image):
         The header, changed in place.
 
     meta : dict
-        ``DiffusionBackground.meta``.
+        ``DiffusionBackground.meta``, and what was asked for.
 
     image : `bgrem.files.io.FitsImage`
         The image that the product was made of.

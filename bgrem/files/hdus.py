@@ -5,7 +5,7 @@ from pathlib import Path
 
 from astropy.io import fits
 
-__all__ = ['hdu_name', 'image_indices', 'map_index', 'split_hdu']
+__all__ = ['hdu_name', 'image_indices', 'map_index', 'map_text', 'split_hdu']
 
 # Names of extensions that stand beside an image and are none.
 _AUXILIARY = {
@@ -39,6 +39,30 @@ def split_hdu(text):
         return text, None
     path, _, hdu = text[:-1].rpartition('[')
     return path, hdu
+
+
+def map_text(path, hdu=None, kind=None):
+    """
+    Say in a word where what stands beside an image is, the reverse of `split_hdu`.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    hdu : int or str or `None`, optional
+        The HDU, if one was named.
+
+    kind : str or `None`, optional
+        What more there is to say of it.
+
+    Returns
+    -------
+    text : str
+        Such as ``'in.fits[ERR], std'``.
+    """
+    text = f'{path}' if hdu is None else f'{path}[{hdu}]'
+    return text if kind is None else f'{text}, {kind}'
 
 
 def hdu_name(hdus, index):

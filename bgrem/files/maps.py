@@ -21,6 +21,8 @@ __all__ = ['MapsFile', 'ZarrMaps']
 
 _BLOCK = 2880  # bytes of which a FITS file is made
 _NO_UNIT = ('PROBABILITY', 'SEGM')  # the maps that are not in that of the image
+# Before detections are made, so much is kept free in a header for what is said of them.
+_LATER = {'false_discovery': '-' * 500}
 
 
 class MapsFile:
@@ -42,17 +44,22 @@ class MapsFile:
 
     def __init__(self, path, images, *, is_new=True):
         self._path = Path(path)
-        self._places, headers, offset = {}, [], 0
+        self._places, self._images, headers, offset = {}, images, [], 0
         primary = fits.PrimaryHDU(
             header=product_header(images[0][0].image.primary_header)
         )
         primary.header.extend(provenance_cards(images[0][2]), update=True)
+        self._headers = {}  # of SCI: where they are, and how long
         for number, (rows, dtypes, meta) in enumerate(
             [(None, {'': None}, None), *images]
         ):
             for name, dtype in dtypes.items():
                 hdu = primary if rows is None else _hdu(name, dtype, rows, meta)
                 text = _header_bytes(hdu)
+                if name == 'SCI' and 'false_discovery_rate' in meta:
+                    later = _hdu(name, dtype, rows, {**meta, **_LATER})
+                    text = _fill(text, len(_header_bytes(later)))
+                    self._headers[number - 1] = offset, len(text)
                 headers.append((offset, text))
                 offset += len(text)
                 if rows is not None:
@@ -86,6 +93,24 @@ class MapsFile:
             offset, dtype, shape = self._places[number, name]
             self._file.seek(offset + rows.start * shape[1] * dtype.itemsize)
             self._file.write(np.ascontiguousarray(values, dtype=dtype).data)
+
+    def add_history(self, number, meta):
+        """
+        Add what the detection says of an image to the history of its products.
+
+        Parameters
+        ----------
+        number : int
+            Of the image, from 0.
+
+        meta : dict
+            What it says.
+        """
+        rows, dtypes, known = self._images[number]
+        hdu = _hdu('SCI', dtypes['SCI'], rows, {**known, **meta})
+        place, size = self._headers[number]
+        self._file.seek(place)
+        self._file.write(_fill(_header_bytes(hdu), size))
 
     def read(self, number, name, place):
         """
@@ -165,6 +190,14 @@ def _header_bytes(hdu):
         return hdu.header.tostring().encode('ascii')
 
 
+def _fill(text, size):
+    """Return the bytes of a header, with blank cards before its end up to a size."""
+    if len(text) == size:
+        return text
+    cards = text.rstrip().removesuffix(b'END')
+    return cards.ljust(size - 80) + b'END'.ljust(80)
+
+
 class ZarrMaps:
     """
     A Zarr group of maps that are written some rows at a time.
@@ -206,6 +239,10 @@ class ZarrMaps:
         """Write some rows, as `MapsFile`."""
         for name, values in maps.items():
             self._groups[number][name][rows] = values
+
+    def add_history(self, number, meta):
+        """Add what the detection says of an image, as `MapsFile`."""
+        self._groups[number].attrs.update(_plain_attributes(meta))
 
     def read(self, number, name, place):
         """Read a part of a map, as `MapsFile`."""

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from astropy.io import fits
 
-__all__ = ['check_size', 'fits_errors', 'open_fits']
+__all__ = ['check_opens', 'check_size', 'fits_errors', 'open_fits']
+
+ZARR_ENDING = '.zarr'
 
 # Constant pixels, the best case, are compressed by some thousands.
 _BEST_COMPRESSION = 20_000
@@ -99,6 +101,32 @@ def open_fits(path):
             hdus.close()
             raise
     return hdus
+
+
+def check_opens(*paths):
+    """
+    Refuse files that are not there, or do not begin as what is read here.
+
+    It takes no time, other than opening them.
+
+    Parameters
+    ----------
+    *paths : path-like
+        The files; folders of Zarr have to be there.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `open_fits`.
+    """
+    for path in map(Path, paths):
+        if path.is_dir() and path.suffix.lower() == ZARR_ENDING:
+            continue
+        if path.is_file():
+            with path.open('rb') as file:
+                if file.read(6).startswith((b'SIMPLE', *_OPENERS)):
+                    continue
+        open_fits(path).close()
 
 
 def _check_headers(file):

@@ -40,27 +40,6 @@ __all__ = [
 FITS_ENDINGS = ('.fits', '.fit', '.fts', '.fits.gz', '.fit.gz', '.fts.gz')
 CATALOG_ENDINGS = (*FITS_ENDINGS, '.ecsv', '.csv')
 
-# The columns of a catalogue without sources, so that it can be read by what
-# expects sources.
-_EMPTY_COLUMNS = {
-    'label': int,
-    'x': float,
-    'y': float,
-    'x_err': float,
-    'y_err': float,
-    'detection_probability': np.float32,
-    'snr': float,
-    'detection_flags': int,
-    'x_centroid': float,
-    'y_centroid': float,
-    'area': float,
-    'segment_flux': float,
-    'segment_flux_err': float,
-    'kron_flux': float,
-    'kron_flux_err': float,
-    'fwhm': float,
-}
-
 
 class Products(NamedTuple):
     """
@@ -75,17 +54,18 @@ class Products(NamedTuple):
     segmentation_image : `~photutils.segmentation.SegmentationImage` or `None`
         The detections; `None` for none.
     catalog : `~photutils.segmentation.SourceCatalog` or `None`
-        Their catalogue; `None` for none.
-    promise : dict or `None`, optional
+        Their catalogue; `None` where nothing is measured.
+    asked : dict or `None`, optional
         What was asked for: the ``'false_discovery_rate'`` or the ``'threshold'`` of the
-        detection, and the ``'zero_point'`` of the catalogue.
+        detection, the ``'zero_point'`` of the catalogue, and the files of what came
+        beside the image, as its ``'mask'``.
     """
 
     background: object
     image: object
     segmentation_image: object = None
     catalog: object = None
-    promise: dict | None = None
+    asked: dict | None = None
 
     @property
     def provenance(self):
@@ -94,7 +74,7 @@ class Products(NamedTuple):
             name: float(u.Quantity(getattr(self.background, name)).value)
             for name in ('background_median', 'background_rms_median')
         }
-        return {**self.background.meta, **medians, **(self.promise or {})}
+        return {**self.background.meta, **medians, **(self.asked or {})}
 
     @property
     def labels(self):
@@ -254,18 +234,17 @@ def catalog_table(catalog):
 
     Parameters
     ----------
-    catalog : `~photutils.segmentation.SourceCatalog` or `None`
-        The catalogue; `None` gives the main columns without a row.
+    catalog : `~photutils.segmentation.SourceCatalog`
+        The catalogue.
 
     Returns
     -------
     table : `~astropy.table.QTable`
         The columns of ``catalog.to_table()``, where the sky coordinates of the
         centroids became ``ra_centroid`` and ``dec_centroid`` (ICRS, degrees; ``ra`` and
-        ``dec`` of a catalogue that has no others) and empty columns are left out.
+        ``dec`` of a catalogue that has no others), magnitudes have their unit, and
+        empty columns are left out.
     """
-    if catalog is None:
-        return Table(names=_EMPTY_COLUMNS, dtype=_EMPTY_COLUMNS.values())
     table = catalog.to_table()
     table.meta.clear()
     for name in table.colnames:
@@ -280,6 +259,10 @@ def catalog_table(catalog):
             table.remove_column(name)
         elif column.dtype == object:
             table.remove_column(name)
+        elif name.endswith(('_mag', '_mag_err')):
+            # Readers of files expect it. In Python they are plain numbers, as a QTable
+            # has no `table['kron_mag'] < 20` for those with a unit.
+            column.unit = u.mag
     return table
 
 
@@ -300,14 +283,9 @@ def join_tables(tables):
     """
     if len(tables) == 1:
         return tables[0][1]
-    # What has no row has no units either, nor the columns of the others.
-    filled = [(name, table) for name, table in tables if len(table)]
-    for name, table in filled or tables[:1]:
-        table.add_column([name] * len(table), name='extension', index=0)
-    if not filled:
-        tables[0][1]['extension'] = np.array([], dtype=str)
-    joined = [table for _, table in filled or tables[:1]]
-    return vstack(joined, metadata_conflicts='silent')
+    for name, table in tables:
+        table.add_column(np.full(len(table), name), name='extension', index=0)
+    return vstack([table for _, table in tables], metadata_conflicts='silent')
 
 
 def write_catalog(path, catalog, meta, *, overwrite=False, inputs=()):
@@ -319,9 +297,8 @@ def write_catalog(path, catalog, meta, *, overwrite=False, inputs=()):
     path : path-like
         The file to make; its ending gives the format.
 
-    catalog : `~photutils.segmentation.SourceCatalog`, Table or `None`
-        The catalogue, or its table, from `catalog_table` or `join_tables`; `None` is
-        written as one without a row.
+    catalog : `~photutils.segmentation.SourceCatalog` or `~astropy.table.Table`
+        The catalogue, or its table, from `catalog_table` or `join_tables`.
 
     meta : dict
         The provenance (of `Products`, or ``DiffusionBackground.meta``); CSV files have
@@ -363,8 +340,8 @@ def write_regions(path, catalog, *, overwrite=False, inputs=()):
     path : path-like
         The file to make, ending in ``.reg``.
 
-    catalog : `~photutils.segmentation.SourceCatalog` or `None`
-        The catalogue; `None` gives a file without regions.
+    catalog : `~photutils.segmentation.SourceCatalog`
+        The catalogue; one without sources gives a file without regions.
 
     overwrite, inputs : bool, iterable of path-like, optional
         As for `check_output`.
@@ -383,7 +360,7 @@ def write_regions(path, catalog, *, overwrite=False, inputs=()):
     """
     path = check_output(path, overwrite=overwrite, inputs=inputs, endings=('.reg',))
     lines = ['# Region file format: DS9 version 4.1', 'global color=green']
-    if catalog is not None:
+    if catalog.n_labels:
         lines += _ellipses(catalog)
     with atomic_path(path) as temporary:
         temporary.write_text('\n'.join(lines) + '\n', encoding='ascii')

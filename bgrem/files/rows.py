@@ -19,7 +19,7 @@ from bgrem.files.io import (
     plane_index,
     readable_header,
 )
-from bgrem.files.opening import check_size, fits_errors, open_fits
+from bgrem.files.opening import ZARR_ENDING, check_size, fits_errors, open_fits
 from bgrem.files.units import parse_unit
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     'open_rows',
 ]
 
-ZARR_ENDING = '.zarr'
 _OPENERS = {'.gz': gzip.open, '.bz2': bz2.open, '.xz': lzma.open}
 
 

@@ -10,7 +10,7 @@ from astropy import units as u
 from astropy.wcs import WCS
 from photutils.utils.exceptions import NoDetectionsWarning
 
-from bgrem.checks import check_shape
+from bgrem.checks import check_promise, check_shape
 from bgrem.plotting.scales import percentile
 
 __all__ = ['Maps', 'collect_maps', 'describe', 'plain_maps']
@@ -125,9 +125,7 @@ def collect_maps(
     maps = plain_maps(bkg)
     promise = {}
     if segmentation_image is None:
-        promise = {'false_discovery_rate': false_discovery_rate}
-        if threshold is not None:
-            promise = {'threshold': threshold}
+        promise = check_promise(threshold, false_discovery_rate)
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', NoDetectionsWarning)
             segmentation_image = bkg.detect(**promise)

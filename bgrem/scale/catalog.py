@@ -97,23 +97,21 @@ class StreamedCatalog:
 
         Returns
         -------
-        table : `~astropy.table.QTable` or `None`
-            The catalogue, as of `bgrem.files.products.catalog_table`; `None` where
-            there are no sources.
+        table : `~astropy.table.QTable`
+            The catalogue, as of `bgrem.files.products.catalog_table`.
         meta : dict
             What the image says about its promise.
         """
         _, check = self._threshold
         tables, bands = self._tables(), split_rows(self._maps.shape)
-        table, known = None, np.zeros(0, np.int64)
-        if tables:
-            table = vstack(tables, metadata_conflicts='silent')
-            table.sort('label')
-            known = np.array(table['label'])
-            table['label'] = np.arange(1, len(table) + 1)
-        else:
+        if not tables:
             msg = 'No sources were found.'
             warnings.warn(msg, NoDetectionsWarning, stacklevel=4)
+            tables = [self._no_rows()]
+        table = vstack(tables, metadata_conflicts='silent')
+        table.sort('label')
+        known = np.array(table['label'])
+        table['label'] = np.arange(1, len(table) + 1)
         with self._maps.image.progress('segments to file', len(bands)) as bar:
             for rows in bands:
                 values = self._labels[rows, :]
@@ -324,13 +322,25 @@ class StreamedCatalog:
         if found is None:
             return None
         inputs, own, number, place = found
-        options = {'aperture_correction': self._options.aperture_correction}
-        table = catalog_table(catalog(**inputs, **options, whole=whole))[own]
+        table = self._table(inputs, whole)[own]
         for name, axis in _ALONG.items():
             if name in table.colnames:
                 table[name] += place[axis].start
         table['label'] = number[own]
         return table
+
+    def _table(self, inputs, whole=None):
+        correction = self._options.aperture_correction
+        return catalog_table(
+            catalog(**inputs, aperture_correction=correction, whole=whole)
+        )
+
+    def _no_rows(self):
+        """Return the catalogue of no source, with the columns of any other."""
+        middle = middle_of(self._maps.shape, _MARGIN)
+        part = Part(self._maps, middle, check=self._threshold[1])
+        nothing = np.zeros(part.source.shape, dtype=np.int32)
+        return self._table(part.inputs(nothing, **self._options.fluxes))
 
 
 def _sources(inputs, whole=None):

@@ -6,10 +6,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-import numpy as np
-
-from bgrem.checks import check_finite
-from bgrem.detect.discovery import check_rate, check_threshold
+from bgrem.checks import check_finite, check_promise
+from bgrem.detect.segments import no_segments
 from bgrem.files.products import catalog_table
 
 __all__ = ['CatalogOptions', 'detect_whole']
@@ -34,19 +32,14 @@ class CatalogOptions:
 
     def __post_init__(self):
         # before anything is done for it
-        if self.threshold is None:
-            check_rate(self.false_discovery_rate)
-        else:
-            check_threshold(self.threshold)
+        self.promise  # noqa: B018
         if self.zero_point is not None:
             check_finite('zero_point', self.zero_point)
 
     @property
     def promise(self):
         """What the detection was asked for (dict)."""
-        if self.threshold is None:
-            return {'false_discovery_rate': self.false_discovery_rate}
-        return {'threshold': self.threshold}
+        return check_promise(self.threshold, self.false_discovery_rate)
 
     @property
     def fluxes(self):
@@ -75,7 +68,7 @@ def detect_whole(background, options, wcs):
 
     Returns
     -------
-    table : `~astropy.table.QTable` or `None`
+    table : `~astropy.table.QTable`
         As of `bgrem.scale.catalog.StreamedCatalog.measure`.
     labels : 2D `~numpy.ndarray` of int32
         The segments.
@@ -83,13 +76,12 @@ def detect_whole(background, options, wcs):
         As of `bgrem.scale.catalog.StreamedCatalog.measure`.
     """
     segments = background.detect(**options.promise)
-    meta = background.meta
     if segments is None:
-        return None, np.zeros(background.source.shape, dtype=np.int32), meta
+        segments = no_segments(background.source.shape)
     found = background.catalog(
         segments,
         wcs=wcs,
         aperture_correction=options.aperture_correction,
         **options.fluxes,
     )
-    return catalog_table(found), segments.data, meta
+    return catalog_table(found), segments.data, background.meta

@@ -10,7 +10,7 @@ import numpy as np
 
 from bgrem.files.io import read_gain
 from bgrem.files.maps import MapsFile, ZarrMaps
-from bgrem.files.products import catalog_table, join_tables
+from bgrem.files.products import join_tables
 from bgrem.files.rows import ZARR_ENDING
 from bgrem.scale.catalog import StreamedCatalog
 from bgrem.scale.image import MAPS
@@ -35,6 +35,8 @@ class Output:
         The images.
     options : `bgrem.scale.options.CatalogOptions` or `None`
         What is to be detected; `None` for maps alone.
+    beside : dict
+        The files of what came beside the images, by its name.
     work : `bgrem.scale.work.Work`
         What is finished.
 
@@ -44,12 +46,12 @@ class Output:
         As `bgrem.subtract_file` returns them, once all is written.
     """
 
-    def __init__(self, path, images, options, work):
+    def __init__(self, path, images, options, beside, work):
         self._path, self._images, self._options = path, images, options
         self._work, self.metas = work, []
-        self._promise = {}
+        self._asked = dict(beside)
         if options is not None:
-            self._promise = {**options.promise, 'zero_point': options.zero_point}
+            self._asked |= {**options.promise, 'zero_point': options.zero_point}
         gain = None if options is None else options.effective_gain
         self._gains = [
             None if gain is None else read_gain(gain, image.rows.image)
@@ -90,7 +92,11 @@ class Output:
                     file.write(number, rows, {'SEGM': labels.astype(np.int32)})
 
                 table, meta = self._detect(maps, self._gains[number], write)
-                self.metas[number] |= {**meta, 'n_sources': len(table)}
+                if 'false_discovery' in meta:
+                    found = {'false_discovery': meta['false_discovery']}
+                    self.metas[number] |= found
+                    file.add_history(number, found)
+                self.metas[number]['n_sources'] = len(table)
                 tables.append((image.rows.image.hdu, table))
             table = join_tables(tables)
             file.add_table(table, self.provenance)
@@ -106,9 +112,7 @@ class Output:
     def _detect(self, maps, gain, write):
         image, options = maps.image, replace(self._options, effective_gain=gain)
         if image.whole is None:
-            found = StreamedCatalog(maps, options, self._work)
-            table, meta = found.measure(write)
-            return catalog_table(None) if table is None else table, meta
+            return StreamedCatalog(maps, options, self._work).measure(write)
         table, labels, meta = detect_whole(image.whole, options, image.rows.image.wcs)
         write(slice(0, len(labels)), labels)
         return table, meta
@@ -116,7 +120,11 @@ class Output:
     @property
     def provenance(self):
         """How the products were made."""
-        return {**self.metas[0], **self._promise}
+        return {**self.metas[0], **self._asked_of(0)}
+
+    def _asked_of(self, number):
+        gain = self._gains[number]
+        return self._asked | ({} if gain is None else {'effective_gain': gain})
 
     def _open(self, *, is_new):
         records = []
@@ -125,7 +133,7 @@ class Output:
             dtypes['PROBABILITY'] = np.dtype(np.float32)
             if self._options is not None:
                 dtypes['SEGM'] = np.dtype(np.int32)
-            known = {**meta, **self._promise}
+            known = {**meta, **self._asked_of(image.rows.image.number)}
             del known['background_unit']  # which the maps have
             records.append((image.rows, dtypes, known))
         if self._path.suffix.lower() != ZARR_ENDING:

@@ -220,11 +220,8 @@ class Part(DetectionMixin):
 
         Returns
         -------
-        inputs : dict or `None`
-            `None` where there is no segment.
+        inputs : dict
         """
-        if not labels.any():
-            return None
         return self._catalog_inputs(SegmentationImage(labels), **options)
 
     def noise_inputs(self):

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bgrem.checks import check_count, check_flag, suggests_names
+from bgrem.files.hdus import map_text
 from bgrem.files.io import ERROR_TYPES, parse_bits
+from bgrem.files.opening import check_opens
 from bgrem.files.products import (
     CATALOG_ENDINGS,
     FITS_ENDINGS,
@@ -164,9 +166,9 @@ def subtract_file(
     )
     for name, path in (('input_path', input_path), ('output_path', output_path)):
         _as_path(name, path)
-    output = _check_output(
-        output_path, overwrite=overwrite, inputs=beside.files(input_path)
-    )
+    inputs = beside.files(input_path)
+    check_opens(*inputs)
+    output = _check_output(output_path, overwrite=overwrite, inputs=inputs)
     measured = None
     if check_flag('catalog', catalog):
         measured = CatalogOptions(
@@ -189,7 +191,7 @@ def subtract_file(
         batch_size=batch_size,
     ) as run:
         path = run.work.folder / f'output{output.suffix}'
-        made = Output(path, run.images(), measured, run.work)
+        made = Output(path, run.images(), measured, beside.texts, run.work)
         made.write()
         publish(path, output, overwrite=overwrite)
     return made.metas
@@ -271,6 +273,7 @@ def detect_file(
     for name, path in (('input_path', input_path), ('output_path', output_path)):
         _as_path(name, path)
     inputs = beside.files(input_path)
+    check_opens(*inputs)
     output = check_output(
         output_path, overwrite=overwrite, inputs=inputs, endings=CATALOG_ENDINGS
     )
@@ -293,7 +296,8 @@ def detect_file(
         device=device,
         batch_size=batch_size,
     ) as run:
-        made = Output(run.work.folder / 'output.fits', run.images(), measured, run.work)
+        path = run.work.folder / 'output.fits'
+        made = Output(path, run.images(), measured, beside.texts, run.work)
         table = made.write()
         write_catalog(
             output, table, made.provenance, overwrite=overwrite, inputs=inputs
@@ -335,6 +339,17 @@ class _Beside(NamedTuple):
     def files(self, path):
         """Return all files that are read for that of an image."""
         return (path, *self.mask[:1], *self.error[:1])
+
+    @property
+    def texts(self):
+        """Where it is, by its name (dict of str)."""
+        texts = {}
+        if self.mask:
+            bits = None if self.mask_bits is None else f'bits {self.mask_bits}'
+            texts['mask'] = map_text(*self.mask, bits)
+        if self.error:
+            texts['error'] = map_text(*self.error, self.error_type)
+        return texts
 
     def check_gain(self, gain):
         """Return a gain, unless there is a total error, which has it already."""

@@ -8,10 +8,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, logit
 
+from bgrem.checks import check_promise, check_rate, check_threshold
 from bgrem.detect.discovery import (
     ImageCheck,
-    check_rate,
-    check_threshold,
     choose_threshold,
     shift_probability,
     source_width,
@@ -264,6 +263,15 @@ class TestThresholds:
         for check in (check_rate, check_threshold):
             with pytest.raises(TypeError, match='must be a number'):
                 check('0.5')
+
+    def test_a_threshold_goes_before_a_rate(self):
+        assert check_promise(None, 0.3) == {'false_discovery_rate': 0.3}
+        # the rate is not used, whatever it is
+        assert check_promise(0, 3) == {'threshold': 0}
+        with pytest.raises(ValueError, match='false_discovery_rate must be between'):
+            check_promise(None, 3)
+        with pytest.raises(ValueError, match='threshold must be between'):
+            check_promise(3, 0.3)
 
     def test_three_sure_sources_have_a_width(self):
         widths = [3.0, 4.0, 5.0]
