@@ -25,6 +25,34 @@ __all__ = [
 ]
 
 
+# Names that photutils, sep and SExtractor use, and some of this package, and where what
+# they mean belongs.
+_BELONGS = {
+    'wcs': 'world coordinates come with the data, as CCDData, or are wcs of catalog()',
+    'gain effectivegain': 'electrons per data unit are effective_gain of catalog()',
+    'zeropoint magzeropoint': (
+        'the magnitude of a source of one data unit is zero_point of catalog()'
+    ),
+    'npixels minarea detectminarea': (
+        'the least number of pixels of a source is n_pixels of detect()'
+    ),
+    'nsigma thresh detectthresh threshold falsediscoveryrate': (
+        'sources are chosen by false_discovery_rate, or by threshold, a probability, '
+        'of detect(), detection_mask() and catalog()'
+    ),
+    'nlevels contrast deblendnthresh deblendcont deblendmincont': (
+        'sources are separated, or not, by deblend of detect()'
+    ),
+    'bw bh box boxsize backsize': (
+        'the boxes of the sky are box_size of DiffusionBackground()'
+    ),
+    'fw fh filtersize backfiltersize': (
+        'the boxes of the sky are filtered by filter_size of DiffusionBackground()'
+    ),
+    'err error var': 'the total error is error of DiffusionBackground()',
+}
+
+
 def as_number(name, value):
     """
     Return a parameter that must be a real number.
@@ -237,6 +265,10 @@ def check_promise(threshold, false_discovery_rate):
     return {'threshold': threshold}
 
 
+def _words(text):
+    return re.findall(r'[^\W_]+', text.casefold())
+
+
 def name_meant(name, known):
     """
     Guess which parameter was meant by a name that is none.
@@ -255,19 +287,15 @@ def name_meant(name, known):
         capitals alone; else the only one with these initials, or with this among its
         words. `None` where there is none.
     """
-
-    def words(text):
-        return re.findall(r'[^\W_]+', text.casefold())
-
-    short = ''.join(words(name))
-    by_letters = {''.join(words(one)): one for one in known}
+    short = ''.join(_words(name))
+    by_letters = {''.join(_words(one)): one for one in known}
     nearest = get_close_matches(short, by_letters, n=1, cutoff=0.75)
     if nearest:
         return by_letters[nearest[0]]
     found = [
         one
         for one in by_letters.values()
-        if short in (*words(one), ''.join(word[0] for word in words(one)))
+        if short in (*_words(one), ''.join(word[0] for word in _words(one)))
     ]
     return found[0] if len(found) == 1 and len(short) > 1 else None
 
@@ -302,18 +330,26 @@ def suggests_names(passes_to=None):
                 known = _parameters(function, passes_to)
                 if name in known:
                     raise
-                meant = name_meant(name, known)
-                hint = '' if meant is None else f': did you mean {meant!r}?'
                 # the name that the caller has used, not that of who does the work
                 msg = (
                     f'{_short_name(function)}() got an unexpected keyword argument '
-                    f'{name!r}{hint}'
+                    f'{name!r}{_hint(name, known)}'
                 )
                 raise TypeError(msg) from None
 
         return call
 
     return decorate
+
+
+def _hint(name, known):
+    """Return what to add to a message about a name that is none of those known."""
+    short, meant = ''.join(_words(name)), name_meant(name, known)
+    for names, text in _BELONGS.items():
+        # what is spelled alike can be something else: back_size is no batch_size
+        if short in names.split() and (meant is None or meant not in text):
+            return f': {text}'
+    return '' if meant is None else f': did you mean {meant!r}?'
 
 
 def _parameters(function, passes_to):

@@ -22,7 +22,7 @@ __all__ = ['MapsFile', 'ZarrMaps']
 _BLOCK = 2880  # bytes of which a FITS file is made
 _NO_UNIT = ('PROBABILITY', 'SEGM')  # the maps that are not in that of the image
 # Before detections are made, so much is kept free in a header for what is said of them.
-_LATER = {'false_discovery': '-' * 500}
+_LATER = {'false_discovery': '-' * 300}
 
 
 class MapsFile:

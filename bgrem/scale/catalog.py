@@ -111,7 +111,7 @@ class StreamedCatalog:
         table = vstack(tables, metadata_conflicts='silent')
         table.sort('label')
         known = np.array(table['label'])
-        table['label'] = np.arange(1, len(table) + 1)
+        table['label'] = np.arange(1, len(table) + 1, dtype=np.int32)
         with self._maps.image.progress('segments to file', len(bands)) as bar:
             for rows in bands:
                 values = self._labels[rows, :]

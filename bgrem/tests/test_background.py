@@ -582,6 +582,22 @@ def test_sizes_of_one_number(data, make):
             assert_array_equal(getattr(bkg, name), getattr(expected, name))
 
 
+@pytest.mark.parametrize(
+    ('name', 'place'),
+    [
+        ('wcs', 'as CCDData'),
+        ('gain', 'effective_gain of catalog'),
+        ('npixels', 'n_pixels of detect'),
+        ('thresh', 'threshold, a probability, of detect'),
+        ('back_size', 'box_size of DiffusionBackground'),
+    ],
+)
+def test_names_of_others(data, tiny_weights, name, place):
+    """Those of photutils, sep and SExtractor say where what they mean belongs."""
+    with pytest.raises(TypeError, match=f'{name!r}: .*{place}'):
+        DiffusionBackground(data, weights=tiny_weights, **{name: 1})
+
+
 @pytest.mark.filterwarnings(
     'ignore::astropy.utils.exceptions.AstropyDeprecationWarning'
 )

@@ -129,10 +129,21 @@ def test_suggestions_change_nothing_else():
         (outer, 'other', r"^outer\(\) got an .* 'other': did you mean 'other_thing'"),
         (inner, 'colour', r"^inner\(\) got an unexpected keyword argument 'colour'$"),
         (outer, 'colour', r"^outer\(\) got an unexpected keyword argument 'colour'$"),
+        (
+            inner,
+            'wcs',
+            r"'wcs': world coordinates come with the data, .* of catalog\(\)$",
+        ),
+        (inner, 'DETECT_MINAREA', r"'DETECT_MINAREA': the least .* is n_pixels of det"),
+        (
+            outer,
+            'nsigma',
+            r"'nsigma': sources are chosen by false_discovery_rate, or by",
+        ),
     ],
 )
 def test_suggestions(function, name, match):
-    """By the name of what was called, of all that it takes; none if none is near."""
+    """By the name of what was called, of all that it takes; or where that is."""
     with pytest.raises(TypeError, match=match):
         function(**{'one_thing': 1, name: 2})
 

@@ -254,11 +254,18 @@ def test_aperture_correction(exposure, options, capsys):
 
 def test_regions_and_pictures_of_chips(folder, exposure, options, capsys):
     pytest.importorskip('matplotlib')
-    argv = ['detect', exposure, '-o', 'c.csv', '--regions', 'c.reg', *options]
-    assert run(capsys, *argv)[0] == 0
+    for command, name in (('detect', 'c.csv'), ('subtract', 's.fits')):
+        argv = [command, exposure, '-o', name, '--regions', f'{name[0]}.reg', *options]
+        assert run(capsys, *argv)[0] == 0
     assert run(capsys, 'plot', exposure, '-o', 'p.png', *options)[0] == 0
     names = {path.name for path in folder.iterdir()}
-    assert names == {'in.fits', 'c.csv', 'c-1.reg', 'c-2.reg', 'p-1.png', 'p-2.png'}
+    regions = {f'{name}-{k}.reg' for name in 'cs' for k in (1, 2)}
+    pictures = {'p-1.png', 'p-2.png'}
+    assert names == {'in.fits', 'c.csv', 's.fits', *regions, *pictures}
+    for k in (1, 2):
+        text = (folder / f'c-{k}.reg').read_text()
+        assert text == (folder / f's-{k}.reg').read_text()
+        assert text.count('ellipse') > 0
 
 
 def test_plane(folder, options, capsys):
@@ -298,7 +305,8 @@ def test_many_files(folder, three, options, capsys):
     assert run(capsys, *argv) == (0, [], [])
 
 
-def test_warnings_of_many_files(three, options, capsys):
+def test_warnings_of_many_files(three, options, capsys, monkeypatch):
+    monkeypatch.setattr('bgrem.cli.process._BAR_SECONDS', 0)
     argv = ['detect', 'a.fits', 'c.fits', '-o', '{}.csv', *options]
     argv[argv.index('0.017')] = '1'
     assert run(capsys, *argv) == (0, [], [])

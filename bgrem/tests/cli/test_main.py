@@ -79,6 +79,18 @@ def options(weights):
     return ['--weights', weights, '-q', '--threshold', '0.017']
 
 
+def history(path):
+    """Return what bgrem wrote into the history of a product, an entry each."""
+    text = ''.join(map(str, fits.getheader(path, 'SCI')['HISTORY']))
+    return [one.strip() for one in text.split('bgrem: ')[1:]]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Have each step of a bar written, not one a minute."""
+    monkeypatch.setattr('bgrem.cli.process._BAR_SECONDS', 0)
+
+
 def test_subtract(folder, image, weights, capsys):
     before = (folder / image).read_bytes()
     status, out, err = run(
@@ -113,6 +125,7 @@ def test_subtract(folder, image, weights, capsys):
         assert columns <= set(hdus['CATALOG'].columns.names)
 
 
+@pytest.mark.usefixtures('drawn')
 def test_summary_and_progress(image, weights, capsys):
     argv = ['subtract', image, '-o', 'out.fits', '--weights', weights]
     status, out, err = run(capsys, *argv, '--threshold', '0.017')
@@ -125,6 +138,16 @@ def test_summary_and_progress(image, weights, capsys):
         assert any(line.startswith(name) for line in err)
 
 
+def test_no_bars_in_a_log(image, weights, capfd):
+    """Of a command that takes less than a minute, and is not seen at a terminal."""
+    argv = ['detect', image, '-o', 'c.csv', '--weights', weights]
+    assert main([*argv, '--threshold', '0.017']) == 0
+    captured = capfd.readouterr()
+    assert captured.err == ''
+    assert len(captured.out.splitlines()) == 1
+
+
+@pytest.mark.usefixtures('drawn')
 def test_bars_of_each_pass(image, weights, capsys, make_correction):
     calibration = {'logit': [-6.0, 0.0], 'probability': [0.001, 0.6]}
     calibration['correction'] = make_correction()
@@ -250,6 +273,18 @@ def test_overwrite(folder, image, weights, capsys):
         'bgrem: error: output file out.fits exists; it is replaced only with '
         'overwrite=True (--overwrite)'
     ]
+    # what is wrong with an input is told first
+    (folder / 'text.fits').write_text('no image')
+    for more, message in (
+        (['--mask', 'no.fits[DQ]'], 'file no.fits does not exist'),
+        (['--error', 'text.fits'], 'file text.fits cannot be read as FITS'),
+        (['--mask', 'no.fits', '--stream'], 'file no.fits does not exist'),
+    ):
+        check_failure(folder, capsys, [*argv, *more], message)
+    argv[1] = 'no.fits'
+    for more in ([], ['--stream']):
+        check_failure(folder, capsys, [*argv, *more], 'file no.fits does not exist')
+    argv[1] = image
     assert (folder / 'out.fits').read_text() == 'precious'
     assert run(capsys, *argv, '--overwrite')[0] == 0
     assert fits.getdata('out.fits', 'SCI').shape == SHAPE
@@ -323,6 +358,31 @@ def test_hdu_and_mask(image, weights, capsys):
     assert abs(np.median(fits.getdata('out.fits', 'BACKGROUND')) - 1500) < 10
     assert not fits.getdata('out.fits', 'SEGM')[:30].any()
     assert not fits.getdata('out.fits', 'PROBABILITY')[:30].any()
+    assert 'mask = mef.fits[DQ]' in history('out.fits')
+    assert fits.getheader('out.fits', 'CATALOG')['BGREMMSK'] == 'mef.fits[DQ]'
+
+
+def test_all_that_came_with_the_image_is_named(image, weights, capsys):
+    """Whoever reads a product learns which pixels were left out, and why."""
+    fits.writeto('flags.fits', np.full(SHAPE, 2, np.uint8))
+    fits.writeto('weight.fits', np.ones(SHAPE, np.float32))
+    fits.writeto('blue.fits', make_data() / 2)
+    argv = ['subtract', image, '-o', 'out.fits', *options(weights)]
+    more = ['--mask', 'flags.fits', '--dq-bits', '~2', '--weight', 'weight.fits[0]']
+    more += ['--measure', 'blue.fits', '--gain', '2.5']
+    assert run(capsys, *argv, *more)[::2] == (0, [])
+    assert {
+        'mask = flags.fits, bits ~2',
+        'weight = weight.fits[0]',
+        'measure = blue.fits',
+        'effective_gain = 2.5',
+    } <= set(history('out.fits'))
+    _, out, _ = run(capsys, 'info', 'out.fits')
+    pairs = dict(line.split(maxsplit=1) for line in out)
+    assert pairs['mask'] == 'flags.fits, bits ~2'
+    argv[0], argv[3] = 'detect', 'c.ecsv'
+    assert run(capsys, *argv, *more)[::2] == (0, [])
+    assert Table.read('c.ecsv').meta['BGREMWHT'] == 'weight.fits[0]'
 
 
 def test_denoiser_options(image, weights, capsys):
@@ -342,6 +402,24 @@ def test_no_detections_is_a_warning(image, weights, capsys):
     (line,) = said(err)
     assert line.startswith('bgrem: warning: No sources were found')
     assert len(fits.getdata('out.fits', 'CATALOG')) == 0
+
+
+@pytest.mark.parametrize('more', [[], ['--stream']])
+def test_empty_field_has_all_columns(image, weights, capsys, more):
+    tables = []
+    for threshold in ('0.017', '1'):
+        argv = ['detect', image, '-o', f'{threshold}.ecsv', '--zero-point', '25', *more]
+        argv += ['--gain', '2', '--aperture-correction', '--threshold', threshold]
+        assert run(capsys, *argv, '--weights', weights, '-q')[::2] == (0, [])
+        tables.append(Table.read(f'{threshold}.ecsv'))
+    filled, empty = tables
+    assert len(filled) > len(empty) == 0
+    assert empty.colnames == filled.colnames
+    for name in filled.colnames:
+        assert empty[name].unit == filled[name].unit, name
+        assert empty[name].dtype.kind == filled[name].dtype.kind, name
+    assert 'total_flux' in empty.colnames
+    assert empty['kron_mag'].unit == 'mag'
 
 
 def test_second_application_warns(image, weights, capsys):
@@ -555,6 +633,14 @@ def test_interrupt(folder, image, weights, capsys, monkeypatch):
         (
             ['plot', 'in.fits', '-o', 'a.png', '--wavelength', '3'],
             'unrecognized arguments: --wavelength 3\n',
+        ),
+        (
+            ['plot', 'in.fits', '-o', 'a.png', '--regions', 'a.reg'],
+            'arguments: --regions a.reg (an option of bgrem subtract and bgrem detect)',
+        ),
+        (
+            ['info', 'a.fits', '--seed=3'],
+            'unrecognized arguments: --seed=3 (an option of bgrem demo)',
         ),
         (['subtract', 'in.fits', '-o', 'a.fits', '--n-steps', 'x'], 'invalid int'),
         (

@@ -1,5 +1,6 @@
 """Signals, streams and forks: real processes."""
 
+import io
 import multiprocessing
 import os
 import signal
@@ -11,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from tqdm import tqdm
 
 from bgrem.cli.main import main
-from bgrem.cli.process import Terminated, own_signals
+from bgrem.cli.process import Terminated, bars_in_lines, own_signals
 
 SHAPE = (70, 60)
 
@@ -36,6 +38,54 @@ def default_signals():
     yield
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)
+
+
+class Stream(io.StringIO):
+    """A standard error that is a terminal or none."""
+
+    def __init__(self, *, is_terminal):
+        super().__init__()
+        self._is_terminal = is_terminal
+
+    def isatty(self):
+        return self._is_terminal
+
+
+def draw_bars():
+    """Draw a bar within a bar, and say something."""
+    with tqdm(total=3, desc='outer', mininterval=0, leave=False) as outer:
+        for _ in range(3):
+            for _ in tqdm(range(2), desc='inner', mininterval=0, leave=False):
+                pass
+            outer.update()
+    print('what is said', 'in two pieces', file=sys.stderr)
+
+
+@pytest.mark.parametrize('seconds', [0, 3600])
+def test_bars_in_lines(monkeypatch, seconds):
+    """In a log bars are lines, and not too many; all else is as it was."""
+    stream = Stream(is_terminal=False)
+    monkeypatch.setattr('sys.stderr', stream)
+    monkeypatch.setattr('bgrem.cli.process._BAR_SECONDS', seconds)
+    with bars_in_lines():
+        draw_bars()
+    assert sys.stderr is stream
+    text = stream.getvalue()
+    assert not set(text) & {'\r', '\x1b'}
+    *bars, last = text.splitlines()
+    assert last == 'what is said in two pieces'
+    assert all(line.startswith(('outer: ', 'inner: ')) for line in bars)
+    assert any('outer:  67%' in line for line in bars) == (seconds == 0)
+    assert bool(bars) == (seconds == 0)
+
+
+def test_bars_at_a_terminal(monkeypatch):
+    stream = Stream(is_terminal=True)
+    monkeypatch.setattr('sys.stderr', stream)
+    with bars_in_lines():
+        draw_bars()
+    assert stream.getvalue().startswith('\router')
+    assert '\x1b[A' in stream.getvalue()
 
 
 def command(weights, *argv):

@@ -9,8 +9,11 @@ from astropy.io import fits
 from astropy.table import Table
 
 from bgrem.cli.main import main
+from bgrem.evaluate.calibration import rewrite_header
 from bgrem.files import rows
+from bgrem.tests.cli.test_main import history
 from bgrem.tests.scale.conftest import MAPS, assert_same_maps, draw_image, in_memory
+from bgrem.weights import load_weights
 
 
 @pytest.fixture
@@ -22,7 +25,8 @@ def path(tmp_path, monkeypatch):
     return 'in.fits'
 
 
-def test_stream(path, tiny_weights, capsys):
+def test_stream(path, tiny_weights, capsys, monkeypatch):
+    monkeypatch.setattr('bgrem.cli.process._BAR_SECONDS', 0)
     options = ['-o', '{}-out.fits', '--weights', str(tiny_weights), '--stream']
     assert main(['subtract', path, *options, '--mask', '[BPM]']) == 0
     said = capsys.readouterr()
@@ -38,6 +42,26 @@ def test_stream(path, tiny_weights, capsys):
     assert main(['subtract', path, *options, '--overwrite', '-q']) == 0
     said = capsys.readouterr()
     assert said.out == said.err == ''
+
+
+def test_same_history(path, tiny_weights, make_correction, capsys):
+    """What the image says of its promise, too, which is known after the maps."""
+    calibration = {'logit': [-6.0, 0.0], 'probability': [0.001, 0.6]}
+    calibration['correction'] = make_correction(excess=0.5)
+    rewrite_header(load_weights(tiny_weights), 'checked.safetensors', calibration)
+    options = ['--weights', 'checked.safetensors', '--fdr', '0.9', '-q', '--gain', '2']
+    options += ['--mask', '[BPM]']
+    found = []
+    for name, more in (('memory', []), ('stream', ['--stream'])):
+        assert main(['subtract', path, '-o', f'{name}.fits', *options, *more]) == 0
+        found.append(history(f'{name}.fits'))
+        with fits.open(f'{name}.fits') as hdus:
+            hdus.verify('exception')
+    assert capsys.readouterr().err == ''
+    memory, stream = found
+    assert sorted(memory) == sorted(stream)
+    assert any(line.startswith("false_discovery = {'promised': ") for line in stream)
+    assert {'mask = in.fits[BPM]', 'effective_gain = 2.0'} < set(stream)
 
 
 @pytest.mark.parametrize('ending', ['.fits', '.fits.gz'])

@@ -32,6 +32,9 @@ META = {
     'boxes': 'auto',
     'box_size': (16, 32),
     'device': 'cpu',
+    'mask': f'{"masks/" * 20}m.fits[DQ], bits ~4',
+    'error': 'in.fits[ERR], var',
+    'effective_gain': 2.5,
     'false_discovery_rate': 0.05,
 }
 
@@ -93,6 +96,7 @@ def test_history(plane):
     assert 'image Gr\\xf6\\xdfe.fits HDU SCI,2' in lines
     assert ('plane (3,)' in lines) == (plane is not None)
     assert all(f'bgrem: {name} = ' in lines for name in META)
+    assert META['mask'] in ''.join(header['HISTORY'])
 
 
 def test_table():

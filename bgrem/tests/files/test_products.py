@@ -7,19 +7,21 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.io import fits
-from astropy.table import QTable, Table
+from astropy.table import QTable, Table, vstack
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 from numpy.testing import assert_allclose, assert_array_equal
 from photutils.segmentation import SegmentationImage, SourceCatalog
 
 from bgrem.detect.catalog import catalog as measure
+from bgrem.detect.segments import no_segments
 from bgrem.files.cards import product_provenance
 from bgrem.files.io import read_image
 from bgrem.files.products import (
     Products,
     catalog_table,
     check_output,
+    join_tables,
     write_catalog,
     write_products,
     write_regions,
@@ -94,6 +96,25 @@ def catalog(background, segmentation_image):
     return make_catalog(background, segmentation_image, make_wcs())
 
 
+def detections(background, segmentation_image, **options):
+    """Return a catalogue of this package."""
+    source = u.Quantity(background.source).value
+    return measure(
+        source,
+        segmentation_image,
+        source=source,
+        probability=background.detection_probability,
+        background_rms=np.full(source.shape, 2.0),
+        **options,
+    )
+
+
+def of_nothing(background, image):
+    """Return products without a detection."""
+    segments = no_segments(image.data.shape)
+    return Products(background, image, segments, detections(background, segments))
+
+
 def write_input(path, data, *, extension=False):
     header = make_wcs().to_header()
     header['BUNIT'] = 'adu'
@@ -143,7 +164,7 @@ def test_products(tmp_path, data, background, segmentation_image, catalog, exten
 def test_header_and_wcs_are_kept(tmp_path, data, background, extension):
     image = write_input(tmp_path / 'in.fits', data, extension=extension)
     path = tmp_path / 'out.fits'
-    write_products(path, [Products(background, image)])
+    write_products(path, [of_nothing(background, image)])
     with fits.open(path) as hdus:
         for hdu in hdus[1:7]:
             assert hdu.header['FILTER'] == 'r'
@@ -162,7 +183,7 @@ def test_input_is_left_alone(tmp_path, data, background):
     image = write_input(tmp_path / 'in.fits', data)
     before = (tmp_path / 'in.fits').read_bytes()
     cards = list(map(str, image.header.cards))
-    write_products(tmp_path / 'out.fits', [Products(background, image)])
+    write_products(tmp_path / 'out.fits', [of_nothing(background, image)])
     assert (tmp_path / 'in.fits').read_bytes() == before
     assert list(map(str, image.header.cards)) == cards
 
@@ -171,7 +192,7 @@ def test_scaled_input(tmp_path, background):
     data = np.full((40, 50), 40000, np.uint16)
     fits.writeto(tmp_path / 'in.fits', data, fits.Header({'BLANK': 0}))
     image = read_image(tmp_path / 'in.fits')
-    write_products(tmp_path / 'out.fits', [Products(background, image)])
+    write_products(tmp_path / 'out.fits', [of_nothing(background, image)])
     with fits.open(tmp_path / 'out.fits') as hdus:
         assert hdus['SCI'].data.dtype == np.dtype('>f4')
         for keyword in ('BZERO', 'BSCALE', 'BLANK'):
@@ -186,7 +207,7 @@ def test_odd_cards_do_not_stop_the_writing(tmp_path, data, background):
     assert card in content
     path.write_bytes(content.replace(card, b'BADCARD = 12:34 and no quotes '))
     image = read_image(path)
-    write_products(tmp_path / 'out.fits', [Products(background, image)])
+    write_products(tmp_path / 'out.fits', [of_nothing(background, image)])
     assert fits.getheader(tmp_path / 'out.fits', 'SCI')['GOOD'] == 1
 
 
@@ -196,26 +217,81 @@ def test_quantities(tmp_path, data, background):
     background.subtract = lambda: plain << u.adu
     for name in ('background', 'background_rms', 'source'):
         setattr(background, name, getattr(background, name) << u.adu)
-    write_products(tmp_path / 'out.fits', [Products(background, image)])
+    write_products(tmp_path / 'out.fits', [of_nothing(background, image)])
     assert_array_equal(fits.getdata(tmp_path / 'out.fits', 'SCI'), plain)
     assert fits.getdata(tmp_path / 'out.fits', 'BACKGROUND').dtype.itemsize == 4
 
 
 def test_no_detections(tmp_path, data, background):
     image = write_input(tmp_path / 'in.fits', data)
-    write_products(tmp_path / 'out.fits', [Products(background, image)])
+    write_products(tmp_path / 'out.fits', [of_nothing(background, image)])
     assert not fits.getdata(tmp_path / 'out.fits', 'SEGM').any()
-    table = Table.read(tmp_path / 'out.fits', 'CATALOG')
-    assert len(table) == 0
-    assert {'x', 'y', 'x_err', 'y_err', 'x_centroid', 'snr', 'detection_flags'} < set(
-        table.colnames
-    )
+    assert len(Table.read(tmp_path / 'out.fits', 'CATALOG')) == 0
+
+
+@pytest.mark.parametrize('ending', ['.fits', '.ecsv', '.csv'])
+def test_tables_of_a_night_stack(tmp_path, background, segmentation_image, ending):
+    """That of an empty field has all columns, with their units and types."""
+    tables = []
+    for segments in (no_segments((40, 50)), segmentation_image):
+        found = detections(background, segments, wcs=make_wcs(), zero_point=25)
+        write_catalog(tmp_path / f'{len(tables)}{ending}', found, META)
+        options = {'hdu': 'CATALOG'} if ending == '.fits' else {}
+        tables.append(Table.read(tmp_path / f'{len(tables)}{ending}', **options))
+    empty, filled = tables
+    assert (len(empty), len(filled)) == (0, 2)
+    assert empty.colnames == filled.colnames
+    assert [empty[k].unit for k in empty.colnames] == [
+        filled[k].unit for k in empty.colnames
+    ]
+    night = vstack([empty, filled, filled], metadata_conflicts='silent')
+    assert len(night) == 4
+    if ending != '.csv':  # of no value, text tells no type
+        assert [night[k].dtype.kind for k in night.colnames] == [
+            filled[k].dtype.kind for k in night.colnames
+        ]
+
+
+def test_magnitudes_have_a_unit_in_files(tmp_path, background, segmentation_image):
+    """They can be compared with a number: those of a catalogue, and from a file."""
+    found = detections(background, segmentation_image, zero_point=25)
+    table = found.to_table()
+    assert table['kron_mag'].unit is None
+    brighter = table['kron_mag'] < table['kron_mag'].max()
+    assert brighter.sum() == 1
+    for name, options in (('c.fits', {'hdu': 'CATALOG'}), ('c.ecsv', {})):
+        write_catalog(tmp_path / name, found, META)
+        stored = Table.read(tmp_path / name, **options)
+        units = {k: stored[k].unit for k in stored.colnames if '_mag' in k}
+        assert set(units.values()) == {u.mag}
+        assert len(units) == 8
+        assert_array_equal(stored['kron_mag'] < table['kron_mag'].max(), brighter)
+        stored.write(tmp_path / 'c.vot', format='votable', overwrite=True)
+        again = Table.read(tmp_path / 'c.vot', format='votable')
+        assert again['aperture_1_mag_err'].unit == u.mag
+        assert_allclose(again['kron_mag'], table['kron_mag'])
+
+
+def test_join_tables(background, segmentation_image):
+    """Of images of which some are empty, too."""
+    options = {'wcs': make_wcs(), 'zero_point': 25}
+    segments = [no_segments((40, 50)), segmentation_image, no_segments((40, 50))]
+    tables = [catalog_table(detections(background, one, **options)) for one in segments]
+    names = ['extension', *tables[1].colnames]
+    rows = list(tables[1]['kron_flux'])
+    joined = join_tables(list(zip(['A', 'BCD', 'E'], tables, strict=True)))
+    assert joined.colnames == names
+    assert list(joined['extension']) == ['BCD', 'BCD']
+    assert list(joined['kron_flux']) == rows
+    nothing = [catalog_table(detections(background, one)) for one in segments[::2]]
+    joined = join_tables(list(zip(['A', 'E'], nothing, strict=True)))
+    assert (len(joined), joined['extension'].dtype.kind) == (0, 'U')
 
 
 def test_gzipped_products(tmp_path, data, background):
     image = write_input(tmp_path / 'in.fits', data)
     path = tmp_path / 'out.fits.gz'
-    write_products(path, [Products(background, image)])
+    write_products(path, [of_nothing(background, image)])
     assert path.read_bytes()[:2] == b'\x1f\x8b'
     assert_array_equal(fits.getdata(path, 'SCI'), data - 100)
 
@@ -225,12 +301,12 @@ def test_overwrite(tmp_path, data, background):
     path = tmp_path / 'out.fits'
     path.write_text('precious')
     with pytest.raises(FileExistsError, match='exists; it is replaced only with'):
-        write_products(path, [Products(background, image)])
+        write_products(path, [of_nothing(background, image)])
     assert path.read_text() == 'precious'
-    write_products(path, [Products(background, image)], overwrite=True)
+    write_products(path, [of_nothing(background, image)], overwrite=True)
     assert fits.getdata(path, 'SCI').shape == data.shape
     with pytest.raises(ValueError, match=r'in\.fits is the input file'):
-        write_products(image.path, [Products(background, image)], overwrite=True)
+        write_products(image.path, [of_nothing(background, image)], overwrite=True)
 
 
 @pytest.mark.parametrize('existing', [False, True])
@@ -246,7 +322,7 @@ def test_failure_leaves_nothing(tmp_path, data, background, monkeypatch, existin
 
     monkeypatch.setattr(fits.HDUList, 'writeto', fail)
     with pytest.raises(OSError, match='out.fits cannot be written: No space left'):
-        write_products(path, [Products(background, image)], overwrite=True)
+        write_products(path, [of_nothing(background, image)], overwrite=True)
     assert path.exists() == existing
     if existing:
         assert path.read_text() == 'precious'
@@ -307,7 +383,7 @@ def test_write_catalog(tmp_path, background, segmentation_image, ending, unit):
         assert table['ra'].unit == u.deg
     with pytest.raises(FileExistsError, match='exists'):
         write_catalog(path, catalog, META)
-    write_catalog(path, None, META, overwrite=True)
+    write_catalog(path, catalog[:1], META, overwrite=True)
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -324,7 +400,7 @@ def test_write_catalog_wrong_ending(tmp_path, catalog):
         write_catalog(tmp_path / 'c.txt', catalog, META)
 
 
-def test_regions(tmp_path, catalog):
+def test_regions(tmp_path, catalog, background):
     path = tmp_path / 'sources.reg'
     write_regions(path, catalog)
     lines = path.read_text().splitlines()
@@ -333,7 +409,8 @@ def test_regions(tmp_path, catalog):
     # A 3x3 square: its second moments have the axis sqrt(2/3); DS9 counts from 1.
     assert lines[3].startswith('ellipse(21.000,11.000,2.45,2.45,')
     assert lines[3].endswith('# text={1}')
-    write_regions(path, None, overwrite=True)
+    nothing = detections(background, no_segments((40, 50)), wcs=make_wcs())
+    write_regions(path, nothing, overwrite=True)
     assert path.read_text().splitlines() == lines[:2]
     with pytest.raises(ValueError, match=r'must end in \.reg'):
         write_regions(tmp_path / 'sources.txt', catalog)

@@ -330,6 +330,11 @@ class AnyPath:
         ),
         ({'output_path': 'in.fits'}, ValueError, 'is the input file'),
         ({'output_path': 'there.fits'}, FileExistsError, 'exists'),
+        (
+            {'output_path': 'there.fits', 'mask': 'none.fits'},
+            FileNotFoundError,
+            'none.fits does not exist',
+        ),
         ({'output_path': 'no/out.fits'}, FileNotFoundError, 'folder'),
         ({'input_path': 'none.fits'}, FileNotFoundError, 'none.fits does not exist'),
         ({'n_steps': 0}, ValueError, 'n_steps must be a positive'),
