@@ -123,7 +123,7 @@ def check_opens(*paths):
         if path.is_dir() and path.suffix.lower() == ZARR_ENDING:
             continue
         if path.is_file():
-            with path.open('rb') as file:
+            with fits_errors(path, 'cannot be read'), path.open('rb') as file:
                 if file.read(6).startswith((b'SIMPLE', *_OPENERS)):
                     continue
         open_fits(path).close()
