@@ -556,6 +556,7 @@ class DetectionMixin:
         check = self._image_check
         shift = check.log_odds_shift(self._correction)
         values = {**asdict(check), 'log_odds_shift': shift}
+        del values['noise_shift']  # the shift itself, if at all
         # NaN would not be equal to itself in two copies of meta.
         return {
             name: None if np.isnan(value) else round(value, 4)

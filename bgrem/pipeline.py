@@ -23,7 +23,13 @@ from bgrem.sky.count_level import (
     likely_light,
     lone_photons,
 )
-from bgrem.sky.counts import limit_light, sparse_step
+from bgrem.sky.counts import (
+    draw_photons,
+    has_photon_noise,
+    limit_light,
+    may_be_sparse,
+    sparse_step,
+)
 from bgrem.sky.mesh import LAG
 from bgrem.sky.noise import away_from_sources, noise_correlation, noise_skewness
 from bgrem.sky.normalization import Normalization
@@ -528,6 +534,10 @@ def inspect_image(
         Of the noise there, see `bgrem.sky.noise.noise_skewness`.
     widths : 1D `~numpy.ndarray` of float64
         The FWHM of each of ``peaks``, see `bgrem.detect.peaks.peak_widths`.
+    is_drawn : bool
+        Whether the image holds few photons. Their noise is not symmetric: instead of
+        the flipped residual the detector has then seen new photons, drawn from the sky
+        and the bright sources of the image.
 
     Notes
     -----
@@ -558,9 +568,11 @@ def inspect_image(
         min_probability=min_probability,
         **options,
     )
-    if noise.typical is None:
-        return *found, np.full(y.size, np.nan)
-    return *found, peak_widths(source, noise.part(np.s_[:, :], data.shape), y, x)
+    *found, is_drawn = found
+    widths = np.full(y.size, np.nan)
+    if noise.typical is not None:
+        widths = peak_widths(source, noise.part(np.s_[:, :], data.shape), y, x)
+    return *found, widths, is_drawn
 
 
 def inspect_windows(
@@ -583,7 +595,7 @@ def inspect_windows(
 
     Returns
     -------
-    flipped, clean_fraction, correlation, skewness
+    flipped, clean_fraction, correlation, skewness, is_drawn
         As of `inspect_image`.
     noise : `WindowNoise`
         The noise of the residual.
@@ -603,7 +615,7 @@ def inspect_windows(
         if _is_certain(views, n_pixels):
             break
     if not views:
-        return np.empty(0, dtype=np.float32), 0.0, 0.0, 0.0, WindowNoise()
+        return np.empty(0, dtype=np.float32), 0.0, 0.0, 0.0, False, WindowNoise()
     n_clean, n_usable, n_visible = (
         sum(np.count_nonzero(getattr(view, name)) for view in views)
         for name in ('clean', 'usable', 'visible')
@@ -617,6 +629,7 @@ def inspect_windows(
         noise_correlation(residual, clean),
         # The image's own, not that of its flipped copy.
         -noise_skewness(residual, clean),
+        any(view.is_drawn for view in views),
         WindowNoise(seen, [view.scale for view in views]),
     )
 
@@ -684,21 +697,26 @@ class _View:
     visible: np.ndarray
     residual: np.ndarray  # in units of its noise
     scale: np.ndarray
+    is_drawn: bool  # few photons, instead of flipped
 
 
 def _look_at(data, hidden, source, min_probability, **options):
-    """Run the network on the flipped residual of a window (`_View`)."""
-    residual = source - data
+    """Run the network on what is like the noise of a window (`_View`)."""
+    residual = shown = source - data
+    photons = _see_photons(data, hidden, source, options.get('error'))
+    if photons:
+        shown, maps = photons
     # The probability is read at the first step, so that one is enough.
     found = separate(
-        residual,
+        shown,
         hidden,
         n_steps=1,
         binning=1,
         task='check of false detections',
         **options,
     )
-    maps = found.normalization
+    if not photons:
+        maps = found.normalization
     usable = (maps.scale > 0) & ~hidden
     clean = away_from_sources(source, maps.scale) & usable
     peaks = find_peaks(found.probability, hidden, min_probability)
@@ -709,7 +727,29 @@ def _look_at(data, hidden, source, min_probability, **options):
         ~hidden,
         maps.forward(residual, ~usable),
         maps.scale,
+        bool(photons),
     )
+
+
+def _see_photons(data, hidden, source, error):
+    """
+    Draw the photons of a window anew, if it holds few and nothing else.
+
+    Returns
+    -------
+    photons : tuple or `None`
+        The draw, which has the sky and the bright sources of the window, as the network
+        doubts all in an image without any; and the maps of the flipped residual.
+    """
+    if not may_be_sparse(data, hidden):
+        return None
+    maps = estimate_normalization(data, hidden, 'local', error)
+    step = sparse_step(data, hidden, maps.scale)
+    if not (step and has_photon_noise(step, maps.center, maps.scale)):
+        return None
+    bright = np.where(away_from_sources(source, maps.scale), 0, source)
+    drawn = draw_photons(maps.center + bright, step)
+    return drawn, Normalization(-maps.center, maps.scale)
 
 
 def _is_certain(views, n_pixels):

@@ -14,6 +14,7 @@ and scipy only.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from bgrem.checks import check_rate
@@ -23,6 +24,7 @@ __all__ = [
     'SURE',
     'ImageCheck',
     'choose_threshold',
+    'noise_shift',
     'shift_probability',
     'source_width',
 ]
@@ -33,6 +35,9 @@ PRIOR_WEIGHT = 2.0
 
 #: The probability of a peak that is almost certain.
 SURE = 0.99
+# By how much the noise alone lowers the log-odds at most, a factor of twenty: so few
+# peaks say how much it is that the brightest stars are not to depend on it.
+_LOWEST_SHIFT = -3.0
 # The width is that of such peaks, at least three of them; stars are the most compact.
 _MIN_SURE = 3
 _COMPACT_PERCENTILE = 20
@@ -61,6 +66,9 @@ class ImageCheck:
     width : float, optional
         The FWHM of the compact sources in pixels, see `source_width`. Default
         NaN: not known.
+    noise_shift : float, optional
+        The shift of the log-odds with which no less is false than in an image of the
+        noise alone, see `noise_shift`. Default infinity: there is no such image.
     """
 
     promised: float
@@ -68,6 +76,7 @@ class ImageCheck:
     correlation: float = 0.0
     skewness: float = 0.0
     width: float = np.nan
+    noise_shift: float = np.inf
 
     @classmethod
     def from_peaks(
@@ -78,6 +87,7 @@ class ImageCheck:
         correlation=0.0,
         skewness=0.0,
         widths=(),
+        is_drawn=False,
     ):
         """
         Sum over peaks.
@@ -94,6 +104,9 @@ class ImageCheck:
             As of the class.
         widths : 1D array_like of float, optional
             The width of each peak of the image, see `peak_widths`.
+        is_drawn : bool, optional
+            Whether the peaks are not those of the flipped residual but of photons drawn
+            anew, see `bgrem.pipeline.inspect_image`. Default `False`.
 
         Returns
         -------
@@ -104,10 +117,12 @@ class ImageCheck:
         flipped = np.asarray(flipped_probability, dtype=float)
         promised = float(np.sum(probability * (1 - probability)))
         width = source_width(widths, probability) if len(widths) else np.nan
-        found = promised
+        found, highest = promised, np.inf
         if clean_fraction > 0:
             found = float(np.sum(flipped)) / clean_fraction
-        return cls(promised, found, correlation, skewness, width)
+            if is_drawn:
+                highest = noise_shift(probability, flipped, clean_fraction)
+        return cls(promised, found, correlation, skewness, width, highest)
 
     @property
     def log_excess(self):
@@ -164,10 +179,48 @@ class ImageCheck:
         Returns
         -------
         shift : float
-            The sum of the terms, each times its factor.
+            The sum of the terms, each times its factor; not above `noise_shift`.
         """
         terms = self.terms(correction['limits'])
-        return sum(correction[name] * value for name, value in terms.items())
+        shift = sum(correction[name] * value for name, value in terms.items())
+        return min(shift, self.noise_shift)
+
+
+def noise_shift(probability, drawn, clean_fraction=1.0):
+    """
+    Compare the peaks of an image with those of an image of its noise.
+
+    How many of the peaks of a probability are false depends on how many sources there
+    are, which the network does not know. How many false ones the noise makes does not.
+
+    Parameters
+    ----------
+    probability, drawn : 1D array_like of float
+        The calibrated probabilities of the peaks of the image, and of those of the
+        noise.
+    clean_fraction : float, optional
+        The part of the image in which the latter were looked for.
+
+    Returns
+    -------
+    shift : float
+        What is to be added to the log-odds of the peaks for as many to be false as are
+        found in the noise: the sums of p\ :sup:`2` are then the same, so that the
+        sure ones, among which a threshold lies, count most. Between -3 and infinity,
+        which it is where the noise has none.
+    """
+    probability, drawn = (np.asarray(p, dtype=float) for p in (probability, drawn))
+    wanted = np.sum(drawn**2) / clean_fraction
+
+    def excess(shift):
+        false = 1 - shift_probability(probability, shift)
+        return np.sum(probability**2 * false) - wanted
+
+    if excess(_LOWEST_SHIFT) <= 0:
+        return _LOWEST_SHIFT
+    if excess(-_LOWEST_SHIFT) >= 0:
+        return np.inf
+    return float(brentq(excess, _LOWEST_SHIFT, -_LOWEST_SHIFT))
 
 
 def source_width(widths, probability):

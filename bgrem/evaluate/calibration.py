@@ -277,7 +277,7 @@ def _measure(scene, raw):
     options = {'weights': raw, 'normalization': None, 'binning': 1}
     found = separate(scene.image, scene.mask, **options)
     peaks = find_peaks(found.probability, scene.mask, expit(_MIN_LOGIT))
-    flipped, *rest = inspect_image(
+    flipped, *rest, _ = inspect_image(
         scene.image,
         scene.mask,
         found.source,

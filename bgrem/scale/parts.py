@@ -343,8 +343,8 @@ class StreamedDetections(DetectionMixin):
         )
 
     def _inspect(self):
-        *found, _ = self._inspection
-        return *found, self._find_peaks()[1]
+        *found, is_drawn, _ = self._inspection
+        return *found, self._find_peaks()[1], is_drawn
 
     @property
     def noise(self):

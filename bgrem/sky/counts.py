@@ -18,7 +18,10 @@ __all__ = [
     'CountsClip',
     'CountsLevel',
     'counts_estimators',
+    'draw_photons',
+    'has_photon_noise',
     'limit_light',
+    'may_be_sparse',
     'sparse_step',
 ]
 
@@ -26,6 +29,8 @@ _CLIP = 3.0  # standard deviations
 _MOST_COUNTS = 100  # in a pixel; of far more the noise is not that of photons
 _MAX_ITERATIONS = 10
 _SAMPLE = 2**18  # pixels that tell whether an image holds single counts
+_MAX_VARIANCE = 1.5  # of photon noise over the level, or the other way round
+_DRAW_SEED = 1  # the same image always has the same draw
 # A photon this many standard deviations above the sky (fewer than 0.05 in a pixel)
 # looks like a star, and many of them like a glow. Where there are more photons the
 # network knows it better than the sum, from which faint wings of stars are missing.
@@ -76,6 +81,76 @@ def sparse_step(data, unusable, noise):
     # what float32 has rounded on a high sky comes in steps too
     is_counts = low > -0.5 * step and middle < _MOST_COUNTS * step
     return step if is_counts else 0.0
+
+
+def may_be_sparse(data, unusable):
+    """
+    Tell, before any noise is known, whether an image may hold single photons.
+
+    Parameters
+    ----------
+    data, unusable
+        As for `sparse_step`.
+
+    Returns
+    -------
+    may_be : bool
+        Whether the values near the median lie on a grid, and the median is not above
+        four of its steps.
+    """
+    every = max(1, math.isqrt(data.size // _SAMPLE))
+    some = np.s_[::every, ::every]
+    values = data[some][~unusable[some]]
+    if values.size == 0:
+        return False
+    step = find_quantum(values)
+    return bool(step > 0 and np.median(values) * SPARSE**2 <= step)
+
+
+def has_photon_noise(step, level, noise):
+    """
+    Tell whether the noise of single counts is that of photons.
+
+    Parameters
+    ----------
+    step : float
+        The value of one count.
+    level, noise : 2D `~numpy.ndarray` of float
+        The sky level and the standard deviation of the noise of each pixel; pixels
+        without noise are ignored.
+
+    Returns
+    -------
+    is_photons : bool
+        Whether the median variance is that of as many photons, to a factor of 1.5. It
+        is not where a noise of one or two steps was rounded on a sky of its own.
+    """
+    known = noise > 0
+    if not known.any():
+        return False
+    expected = step * np.median(level[known])
+    ratio = np.median(noise[known]) ** 2 / expected if expected > 0 else 0
+    return bool(1 / _MAX_VARIANCE < ratio < _MAX_VARIANCE)
+
+
+def draw_photons(level, step):
+    """
+    Draw the photons of an image anew.
+
+    Parameters
+    ----------
+    level : 2D `~numpy.ndarray` of float
+        What is expected in each pixel; of less than nothing there are none.
+    step : float
+        The value of one count.
+
+    Returns
+    -------
+    image : 2D `~numpy.ndarray` of float64
+        A draw; the same level has the same one.
+    """
+    rng = np.random.default_rng(_DRAW_SEED)
+    return step * rng.poisson(np.maximum(level, 0) / step)
 
 
 class CountsClip:
