@@ -599,11 +599,12 @@ class DiffusionBackground(DetectionMixin, Background2D):
 
         Once a ``false_discovery_rate`` has been asked for, ``'false_discovery'``
         says what the image itself tells about its probabilities, see
-        `bgrem.detect.discovery.ImageCheck`: the sums ``promised`` and ``flipped`` over
-        false peaks, the ``correlation`` and the ``skewness`` of the noise, the
-        ``width`` of the compact sources (FWHM in pixels; `None` where there are too
-        few), and the ``log_odds_shift`` by which the probabilities are corrected. Where
-        the weights come without the calibration for that, it is 0, and alone.
+        `bgrem.detect.discovery.ImageCheck`: the sums ``promised`` and ``flipped`` (in
+        few photons: of photons drawn anew) over false peaks, the ``correlation`` and
+        the ``skewness`` of the noise, the ``width`` of the compact sources (FWHM in
+        pixels; `None` where there are too few), and the ``log_odds_shift`` by which the
+        probabilities are corrected. Where the weights come without the calibration for
+        that, it is 0, and alone.
         """
         meta = dict(self._meta)
         if (check := vars(self).get('_false_discovery')) is not None:

@@ -81,7 +81,8 @@ class DetectionMixin:
             The expected fraction of false detections, between 0 and 1. Default
             0.05. Not used with ``threshold``. The calibrated probabilities are
             checked, and corrected, by running the network on the sign-flipped
-            residual of the image; `meta` tells the result.
+            residual of the image, of few photons on photons drawn anew; `meta` tells
+            the result.
         footprint : 2D array_like of bool, optional
             A structuring element by which each source is widened.
 

@@ -4,11 +4,11 @@ The threshold for a promised fraction of false detections.
 The calibrated probabilities say how many detections are false in an image like
 those of the calibration. How far the user's own image is from those is seen in several
 ways. The detector is run on its sign-flipped residual: noise is as often negative as
-positive and sources are not, so that all that is found there is false. The noise of
-neighbouring pixels may be correlated; noise that is skewed, as that of single photons
-is, looks more like sources. And the PSF may be broad: then the position of a source is
-uncertain, and so is the probability of each pixel, more than that of the source. Numpy
-and scipy only.
+positive and sources are not, so that all that is found there is false. Few photons are
+not symmetric: these are drawn anew. The noise of neighbouring pixels may be correlated;
+noise that is skewed looks more like sources. And the PSF may be broad: then the
+position of a source is uncertain, and so is the probability of each pixel, more than
+that of the source. Numpy and scipy only.
 """
 
 from dataclasses import dataclass
@@ -57,8 +57,8 @@ class ImageCheck:
         What the probabilities p of the image's own peaks promise: the sum of
         p (1 - p).
     flipped : float
-        The sum of p over the peaks of the flipped residual, scaled to the area of
-        the image.
+        The sum of p over the peaks of the flipped residual, or of the photons drawn
+        anew, scaled to the area of the image.
     correlation : float, optional
         Of the noise of neighbouring pixels, see `noise_correlation`. Default 0.
     skewness : float, optional
@@ -149,7 +149,7 @@ class ImageCheck:
         terms : dict
             ``offset``, which is 1; ``excess``, not below ``lowest``: without noise
             peaks in the flipped image nothing is known about those of the image
-            itself (the counts of a photon-starved sky are not symmetric);
+            itself;
             ``correlation``; ``skewness``; ``width``, the logarithm of the width over
             the typical one, the width within its limits and 0 where it is not
             known; and ``width_squared``.
@@ -205,7 +205,7 @@ def noise_shift(probability, drawn, clean_fraction=1.0):
     -------
     shift : float
         What is to be added to the log-odds of the peaks for as many to be false as are
-        found in the noise: the sums of p\ :sup:`2` are then the same, so that the
+        found in the noise: the sums of their squared p are then the same, so that the
         sure ones, among which a threshold lies, count most. Between -3 and infinity,
         which it is where the noise has none.
     """
@@ -216,10 +216,10 @@ def noise_shift(probability, drawn, clean_fraction=1.0):
         false = 1 - shift_probability(probability, shift)
         return np.sum(probability**2 * false) - wanted
 
-    if excess(_LOWEST_SHIFT) <= 0:
-        return _LOWEST_SHIFT
     if excess(-_LOWEST_SHIFT) >= 0:
         return np.inf
+    if excess(_LOWEST_SHIFT) <= 0:
+        return _LOWEST_SHIFT
     return float(brentq(excess, _LOWEST_SHIFT, -_LOWEST_SHIFT))
 
 

@@ -4,7 +4,7 @@ Whether an image is of the kind that weights know.
 The calibrated probabilities, corrected by what the image says of itself, hold on images
 like those of the calibration. Some images show by themselves that they are not like
 that: what looks like sources lies on the ridges of a nebula, fills the image, is
-narrower than a pixel, is found in the negative of the noise as well, or there are next
+narrower than a pixel, is found in the noise without sources as well, or there are next
 to no photons. Numpy and scipy only.
 """
 
@@ -35,7 +35,7 @@ _MAX_STRUCTURE = 1.15
 # The least part of the image from which the noise is known.
 _MIN_CLEAN = 0.2
 _MIN_WIDTH = 1.4  # pixels; less is hardly seen from a hot pixel
-# Of the natural logarithm of what is found in the negative of the noise, over what is
+# Of the natural logarithm of what is found in the noise without sources, over what is
 # promised: where the promise holds it is below 2, also where photons are few.
 _MAX_EXCESS = 2.0
 _MIN_COUNTS = 0.3  # in a pixel; training and calibration have hardly any with fewer
@@ -88,7 +88,7 @@ def find_doubts(
         return doubts
     if check.log_excess > _MAX_EXCESS:
         doubts.append(
-            'in the negative of the residual, which has no sources, the network finds '
+            'in noise like its own, where there are no sources, the network finds '
             f'{np.exp(check.log_excess):.0f} times as many as the probabilities promise'
         )
     if check.width < _MIN_WIDTH:

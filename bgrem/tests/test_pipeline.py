@@ -86,7 +86,7 @@ def test_inspect_image(tiny_weights):
     data = 100 + np.random.default_rng(7).gamma(4.0, size=(90, 100))
     source = np.zeros_like(data)
     expected = find_peaks(separate(-data, weights=tiny_weights).probability)
-    found, clean, correlation, skewness, widths = inspect_image(
+    found, clean, correlation, skewness, widths, is_drawn = inspect_image(
         data, None, source, NO_PEAKS, weights=tiny_weights
     )
     assert_array_equal(found, expected['probability'])
@@ -95,13 +95,14 @@ def test_inspect_image(tiny_weights):
     # 2 / sqrt(4), but for the tail; of the image, not of its negative
     assert 0.7 < skewness < 1.05
     assert widths.size == 0
+    assert not is_drawn
 
     # sources, and a margin of 3 px about them, do not take part
     star = np.hypot(*(np.mgrid[:90, :100] - np.reshape((45, 80), (2, 1, 1))))
     source[:, 60:] = 30
     source += 500 * np.exp(-((star / 2.0) ** 2))
     peaks = find_peaks(source / 600, min_probability=0.5)
-    found, clean, correlation, _, widths = inspect_image(
+    found, clean, correlation, _, widths, _ = inspect_image(
         data + source, None, source, peaks, weights=tiny_weights
     )
     kept = expected[expected['x'] < 57]
@@ -110,6 +111,64 @@ def test_inspect_image(tiny_weights):
     assert_allclose(correlation, 0, atol=0.07)
     # of the Gaussian 3.3 px; the 30 counts beneath it make it look wider
     assert_allclose(widths, 3.4, atol=0.1)
+
+
+class TestFewPhotons:
+    """Their noise is not symmetric: they are drawn anew."""
+
+    @pytest.fixture
+    def seen(self, monkeypatch):
+        seen = []
+
+        def shown(data, *args, **options):
+            seen.append(data)
+            return separate(data, *args, **options)
+
+        monkeypatch.setattr(pipeline, 'separate', shown)
+        return seen
+
+    def inspect(self, data, source, weights):
+        return inspect_image(data, None, source, NO_PEAKS, weights=weights)
+
+    @pytest.mark.parametrize('unit', [1.0, 0.25])
+    def test_sky_and_bright_sources(self, seen, tiny_weights, unit):
+        """The draw has the sky and the light of the star; its peaks do not count."""
+        source = np.zeros((90, 100))
+        source[40:43, 50:53] = 300
+        source[10, 10] = 2  # too faint to be spared by the check
+        data = np.random.default_rng(5).poisson(0.5 + source) * unit
+        result = self.inspect(data, unit * source, tiny_weights)
+        (draw,) = seen
+        assert result[-1]
+        counts = draw / unit
+        assert_array_equal(counts, np.rint(counts))
+        assert_allclose(counts[40:43, 50:53], 300, rtol=0.25)
+        counts[40:43, 50:53] = 0
+        assert counts.max() < 7
+        assert_allclose(counts.mean(), 0.5, rtol=0.05)
+        assert not np.array_equal(counts == 0, data == 0)
+        assert_allclose(result[1], 1 - 57 / 9000)
+        # of the image itself
+        assert_allclose(result[3], 2**0.5, atol=0.15)
+
+    def test_the_same_each_time(self, tiny_weights):
+        data = np.random.default_rng(5).poisson(0.5, (90, 100)).astype(float)
+        one, other = (self.inspect(data, 0 * data, tiny_weights) for _ in range(2))
+        assert_array_equal(one[0], other[0])
+        masked = data.copy()
+        masked[:20] = np.nan
+        assert np.all(np.isfinite(self.inspect(masked, 0 * data, tiny_weights)[0]))
+
+    @pytest.mark.parametrize('kind', ['many', 'rounded', 'continuous'])
+    def test_other_images_are_flipped(self, seen, tiny_weights, kind):
+        rng = np.random.default_rng(5)
+        data = {
+            'many': rng.poisson(9, (90, 100)),
+            'rounded': np.rint(rng.normal(3.3, 0.8, (90, 100))),
+            'continuous': rng.gamma(1.0, size=(90, 100)),
+        }[kind].astype(float)
+        assert not self.inspect(data, 0 * data, tiny_weights)[-1]
+        assert_array_equal(seen[0], -data)
 
 
 class TestSample:
@@ -136,11 +195,11 @@ class TestSample:
 
     def test_says_what_the_whole_says(self, looks, tiny_weights, monkeypatch):
         data = gaussian_filter(np.random.default_rng(9).normal(size=(160, 192)), 0.7)
-        found, seen, correlation, skewness, _ = self.inspect(data, tiny_weights)
+        found, seen, correlation, skewness, *_ = self.inspect(data, tiny_weights)
         assert looks == 4 * [(32, 32)]
         assert_allclose(seen, 64**2 / data.size)
         monkeypatch.setattr(pipeline, '_SAMPLE', data.size)
-        whole, all_seen, *expected, _ = self.inspect(data, tiny_weights)
+        whole, all_seen, *expected, _, _ = self.inspect(data, tiny_weights)
         assert looks[4:] == [data.shape]
         assert all_seen == 1
         assert_allclose(np.sum(found) / seen, np.sum(whole), rtol=0.2)
@@ -170,7 +229,7 @@ class TestSample:
 
 def test_inspect_image_with_correlated_noise(tiny_weights):
     noise = gaussian_filter(np.random.default_rng(8).normal(size=(90, 100)), 0.7)
-    _, _, correlation, skewness, _ = inspect_image(
+    _, _, correlation, skewness, *_ = inspect_image(
         noise, None, 0 * noise, NO_PEAKS, weights=tiny_weights
     )
     # of second differences of pixels 3 px apart
@@ -184,7 +243,7 @@ def test_inspect_masked_image(data, tiny_weights):
     mask[:, :50] = False
     data[5, 5] = np.nan
     source = np.zeros_like(data)
-    found, clean, correlation, skewness, _ = inspect_image(
+    found, clean, correlation, skewness, *_ = inspect_image(
         data, mask, source, NO_PEAKS, weights=tiny_weights
     )
     assert np.all(np.isfinite(found))

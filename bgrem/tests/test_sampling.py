@@ -121,7 +121,7 @@ def test_binning(tiny_weights, binning, sharpening):
     assert_array_equal(other.source, found.source)
     assert_array_equal(other.probability, found.probability)
     peaks = find_peaks(found.probability, mask)
-    _, clean, *_, widths = inspect_image(
+    _, clean, *_, widths, _ = inspect_image(
         data, mask, found.source, peaks, weights=tiny_weights, **sampling
     )
     assert 0.5 < clean <= 1

@@ -10,6 +10,7 @@ from scipy.special import expit, logit
 from bgrem.detect.discovery import (
     ImageCheck,
     choose_threshold,
+    noise_shift,
     shift_probability,
     source_width,
 )
@@ -167,6 +168,52 @@ class TestImageCheck:
     def test_a_flipped_image_without_peaks_is_no_licence(self):
         shift = ImageCheck(1000.0, 0.0).log_odds_shift(CORRECTION)
         assert_allclose(shift, -0.1 + 1.5)
+
+
+class TestNoiseShift:
+    def test_by_hand(self):
+        """One peak of even odds, and a tenth of one in the noise of half the area."""
+        # 0.25 (1 - p) = 0.1 / 0.5 of the noise: p is 0.2, the odds a quarter
+        shift = noise_shift([0.5], [np.sqrt(0.1)], 0.5)
+        assert_allclose(shift, np.log(0.25))
+
+    def test_kept_promise(self):
+        """Noise that makes as many false peaks as there are changes nothing."""
+        rng = np.random.default_rng(1)
+        probability = rng.random(20_000)
+        is_false = rng.random(20_000) > probability
+        assert_allclose(noise_shift(probability, probability[is_false]), 0, atol=0.1)
+
+    @pytest.mark.parametrize('odds', [0.1, 0.5])
+    def test_fewer_sources_than_in_the_calibration(self, odds):
+        """The odds of all peaks fall as the number of sources."""
+        rng = np.random.default_rng(2)
+        promised = rng.random(40_000)
+        is_true = rng.random(40_000) < shift_probability(promised, np.log(odds))
+        shift = noise_shift(promised, promised[~is_true])
+        assert_allclose(shift, np.log(odds), atol=0.1)
+
+    def test_bounds(self):
+        assert noise_shift([0.5, 0.9], []) == np.inf
+        assert noise_shift([], []) == np.inf
+        assert noise_shift([0.5, 0.9], [0.9, 0.9, 0.9]) == -3
+        assert noise_shift([], [0.5]) == -3
+        # of what is certain nothing is false
+        assert noise_shift([1.0, 1.0], [0.5]) == -3
+
+    def test_only_of_drawn_photons(self):
+        """It lowers the shift, and never raises it."""
+        peaks = [0.5, 0.6, 0.9], [0.6, 0.7]
+        flipped, drawn = (
+            ImageCheck.from_peaks(*peaks, 1.0, is_drawn=one) for one in (False, True)
+        )
+        assert flipped.noise_shift == np.inf
+        assert flipped.log_odds_shift(CORRECTION) > drawn.noise_shift
+        assert drawn.log_odds_shift(CORRECTION) == drawn.noise_shift
+        few = ImageCheck.from_peaks(peaks[0], [0.1], 1.0, is_drawn=True)
+        assert few.log_odds_shift(CORRECTION) < few.noise_shift
+        nowhere = ImageCheck.from_peaks(*peaks, 0.0, is_drawn=True)
+        assert nowhere.noise_shift == np.inf
 
 
 def gaussians(places, fwhm, shape=(60, 80), peak=10.0):

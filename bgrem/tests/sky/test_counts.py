@@ -10,7 +10,10 @@ from bgrem.sky.counts import (
     CountsClip,
     CountsLevel,
     counts_estimators,
+    draw_photons,
+    has_photon_noise,
     limit_light,
+    may_be_sparse,
     sparse_step,
 )
 from bgrem.sky.normalize import estimate_normalization
@@ -48,6 +51,42 @@ def test_not_sparse(rng):
     data = rng.normal(100, 5, SHAPE)
     for image in (data, np.rint(data), np.full(SHAPE, 3.0)):
         assert sparse_step(image, NOWHERE, np.full(SHAPE, 5.0)) == 0
+
+
+@pytest.mark.parametrize('step', [1, 0.37])
+@pytest.mark.parametrize('mean', [0.01, 0.5, 3, 8, 60])
+def test_photon_noise(rng, mean, step):
+    """Photons are few below four in a pixel; their variance is their mean."""
+    data = step * rng.poisson(mean, SHAPE)
+    assert may_be_sparse(data, NOWHERE) == (mean < 4)
+    assert not may_be_sparse(data, ~NOWHERE)
+    level, noise = (np.full(SHAPE, v * step) for v in (mean, np.sqrt(mean)))
+    assert has_photon_noise(step, level, noise)
+    for other in (2 * noise, 0.5 * noise, 0 * noise):
+        assert not has_photon_noise(step, level, other)
+    assert not has_photon_noise(step, 0 * level, noise)
+    noise[:90] = 0  # no data, of any level
+    level[:90] = 50 * step
+    assert has_photon_noise(step, level, noise)
+
+
+def test_not_few_photons(rng):
+    for image in (rng.gamma(1, size=SHAPE), rng.normal(0, 1, SHAPE), np.ones(SHAPE)):
+        assert not may_be_sparse(image, NOWHERE)
+
+
+@pytest.mark.parametrize('step', [1, 0.25])
+def test_drawn_photons(step):
+    """Whole counts of the expected mean and variance, the same each time."""
+    level = np.where(Y < 100, 0.5, 3.0) * step
+    level[:, :10] = -step
+    image = draw_photons(level, step)
+    counts = image / step
+    assert_array_equal(counts, np.rint(counts))
+    assert_array_equal(counts[:, :10], 0)
+    for part, mean in ((counts[:100, 10:], 0.5), (counts[100:, 10:], 3)):
+        assert_allclose([part.mean(), part.var()], mean, rtol=0.05)
+    assert_array_equal(draw_photons(level, step), image)
 
 
 @pytest.mark.parametrize('mean', [0.003, 0.01, 0.03, 0.1, 0.3, 1, 3])
