@@ -609,7 +609,9 @@ def inspect_windows(
         data, hidden, source, error = read(window)
         if hidden.all():
             continue
-        view = _look_at(data, hidden, source, min_probability, error=error, **options)
+        view = _look_at(
+            data, hidden, source, min_probability, len(views), error=error, **options
+        )
         seen.append(window)
         views.append(view)
         if _is_certain(views, n_pixels):
@@ -700,10 +702,10 @@ class _View:
     is_drawn: bool  # few photons, instead of flipped
 
 
-def _look_at(data, hidden, source, min_probability, **options):
+def _look_at(data, hidden, source, min_probability, number, **options):
     """Run the network on what is like the noise of a window (`_View`)."""
     residual = shown = source - data
-    photons = _see_photons(data, hidden, source, options.get('error'))
+    photons = _see_photons(data, hidden, source, options.get('error'), seed=number)
     if photons:
         shown, maps = photons
     # The probability is read at the first step, so that one is enough.
@@ -731,7 +733,7 @@ def _look_at(data, hidden, source, min_probability, **options):
     )
 
 
-def _see_photons(data, hidden, source, error):
+def _see_photons(data, hidden, source, error, seed):
     """
     Draw the photons of a window anew, if it holds few and nothing else.
 
@@ -748,7 +750,7 @@ def _see_photons(data, hidden, source, error):
     if not (step and has_photon_noise(step, maps.center, maps.scale)):
         return None
     bright = np.where(away_from_sources(source, maps.scale), 0, source)
-    drawn = draw_photons(maps.center + bright, step)
+    drawn = draw_photons(maps.center + bright, step, seed)
     return drawn, Normalization(-maps.center, maps.scale)
 
 

@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 from photutils.background import MeanBackground, StdBackgroundRMS
+from scipy.special import ndtri
 
 from bgrem.sky.mesh import SKEW_STEPS, SPARSE, find_quantum
 
@@ -30,7 +31,7 @@ _MOST_COUNTS = 100  # in a pixel; of far more the noise is not that of photons
 _MAX_ITERATIONS = 10
 _SAMPLE = 2**18  # pixels that tell whether an image holds single counts
 _MAX_VARIANCE = 1.5  # of photon noise over the level, or the other way round
-_DRAW_SEED = 1  # the same image always has the same draw
+_MANY_PHOTONS = 100  # in a pixel; their distribution is normal
 # A photon this many standard deviations above the sky (fewer than 0.05 in a pixel)
 # looks like a star, and many of them like a glow. Where there are more photons the
 # network knows it better than the sum, from which faint wings of stars are missing.
@@ -133,7 +134,7 @@ def has_photon_noise(step, level, noise):
     return bool(1 / _MAX_VARIANCE < ratio < _MAX_VARIANCE)
 
 
-def draw_photons(level, step):
+def draw_photons(level, step, seed=0):
     """
     Draw the photons of an image anew.
 
@@ -143,14 +144,32 @@ def draw_photons(level, step):
         What is expected in each pixel; of less than nothing there are none.
     step : float
         The value of one count.
+    seed : int, optional
+        Another one gives another draw. Default 0.
 
     Returns
     -------
     image : 2D `~numpy.ndarray` of float64
-        A draw; the same level has the same one.
+        A draw; the same level has the same one, and a level that is nearly the same
+        has it in nearly all pixels.
     """
-    rng = np.random.default_rng(_DRAW_SEED)
-    return step * rng.poisson(np.maximum(level, 0) / step)
+    mean = np.maximum(level, 0).astype(float) / step
+    # One uniform number for each pixel, through the inverse of the distribution: a
+    # generator of Poisson numbers takes as many as it needs, so that the last digit of
+    # one pixel would change all that follow.
+    uniform = np.random.default_rng(seed).random(mean.shape)
+    counts = np.rint(mean + np.sqrt(mean) * ndtri(uniform))
+    left = np.flatnonzero(mean < _MANY_PHOTONS)
+    few, uniform = mean.ravel()[left], uniform.ravel()[left]
+    term, number = np.exp(-few), 0
+    while left.size:
+        uniform = uniform - term
+        counts.flat[left] = number
+        more = (uniform > 0) & (term > 0)
+        left, uniform, few, term = (part[more] for part in (left, uniform, few, term))
+        number += 1
+        term = term * few / number
+    return step * counts
 
 
 class CountsClip:

@@ -5,6 +5,7 @@ import pytest
 from astropy.stats import SigmaClip
 from numpy.testing import assert_allclose, assert_array_equal
 from photutils.background import Background2D, MeanBackground, StdBackgroundRMS
+from scipy.stats import poisson
 
 from bgrem.sky.counts import (
     CountsClip,
@@ -78,15 +79,30 @@ def test_not_few_photons(rng):
 @pytest.mark.parametrize('step', [1, 0.25])
 def test_drawn_photons(step):
     """Whole counts of the expected mean and variance, the same each time."""
-    level = np.where(Y < 100, 0.5, 3.0) * step
+    level = np.select([Y < 60, Y < 120], [0.5, 3.0], 400.0) * step
     level[:, :10] = -step
     image = draw_photons(level, step)
     counts = image / step
-    assert_array_equal(counts, np.rint(counts))
+    assert_allclose(counts, np.rint(counts), rtol=1e-12)
     assert_array_equal(counts[:, :10], 0)
-    for part, mean in ((counts[:100, 10:], 0.5), (counts[100:, 10:], 3)):
+    for rows, mean in ((np.s_[:60], 0.5), (np.s_[60:120], 3.0), (np.s_[120:], 400.0)):
+        part = counts[rows, 10:]
         assert_allclose([part.mean(), part.var()], mean, rtol=0.05)
     assert_array_equal(draw_photons(level, step), image)
+    # with another seed nothing is the same, with nearly the same level nearly all is
+    other = draw_photons(level, step, seed=1)
+    assert abs(np.corrcoef(image[:60, 10:].flat, other[:60, 10:].flat)[0, 1]) < 0.05
+    moved = draw_photons(level * (1 + 1e-6), step)
+    assert np.mean(np.abs(moved - image) > step / 2) < 1e-3
+
+
+@pytest.mark.parametrize('mean', [0.1, 2.0, 30.0])
+def test_drawn_photons_have_the_distribution_of_poisson(mean):
+    counts = draw_photons(np.full((200, 200), mean), 1.0).astype(int).ravel()
+    k = np.arange(counts.max() + 1)
+    expected = poisson.pmf(k, mean) * counts.size
+    sigma = np.sqrt(expected + 1)
+    assert (np.abs(np.bincount(counts) - expected) < 4.5 * sigma).all()
 
 
 @pytest.mark.parametrize('mean', [0.003, 0.01, 0.03, 0.1, 0.3, 1, 3])
