@@ -68,18 +68,23 @@ class Output:
             The catalogue of all images, if there is to be one.
         """
         work, options = self._work, self._options
+        # all inputs are there, and of the same shape
+        work.remove_others()
         for image in self._images:
             image.measure()
         self.metas = [dict(image.meta) for image in self._images]
-        name = f'written-{"maps" if options is None else options.key}'
-        is_new = not (work.has(name) and self._path.exists())
+        # with other options the file of this one is written anew, and the reverse
+        kind = 'maps' if options is None else options.key
+        is_new = not (self._path.exists() and self._written == kind)
         stored = [self._flat_maps(image) for image in self._images]
+        if is_new:
+            work.forget('written')
         with closing(self._open(is_new=is_new)) as file:
             if is_new:
                 for image, flat_maps in zip(self._images, stored, strict=True):
                     image.write(file, *flat_maps)
                 file.save()
-                work.save(name, None)
+                work.save('written', kind)
             for image in self._images:
                 image.forget_sky()
             if options is None:
@@ -101,6 +106,11 @@ class Output:
             table = join_tables(tables)
             file.add_table(table, self.provenance)
         return table
+
+    @property
+    def _written(self):
+        """For which options all maps are in the file."""
+        return self._work.load('written') if self._work.has('written') else None
 
     def _flat_maps(self, image):
         """Return the flags of its pixels and, if it has some, its errors."""
@@ -164,6 +174,8 @@ def publish(path, output, *, overwrite):
     if not overwrite and output.exists():
         msg = f'output file {output} has appeared meanwhile'
         raise FileExistsError(msg)
-    if output.is_dir():
+    if output.is_symlink():
+        output.unlink()
+    elif output.is_dir():
         shutil.rmtree(output)
     path.replace(output)

@@ -2,6 +2,7 @@
 Files of any size, a band of rows after the other.
 """
 
+import hashlib
 import json
 import os
 from contextlib import ExitStack, closing
@@ -398,10 +399,11 @@ class _Run(ExitStack):
 
     def __exit__(self, kind, *details):
         super().__exit__(kind, *details)
-        if kind is None:
-            self.work.remove()
-        else:
-            self.work.remove_if_nothing_is_done()
+        with closing(self.work) as work:
+            if kind is None:
+                work.remove()
+            else:
+                work.remove_if_nothing_is_done()
 
     def images(self):
         """
@@ -450,13 +452,19 @@ def _check_options(weights, n_steps, n_symmetries, device, batch_size):  # noqa:
 def _check_output(path, *, overwrite, inputs):
     """Refuse an output that cannot be written, before any work is done for it."""
     path = Path(path)
+    own = path.resolve()
+    for one in inputs:
+        other = Path(one).resolve()
+        if own in other.parents or other in own.parents:
+            msg = f'output file {path} must not be in the input {one}, nor hold it'
+            raise ValueError(msg)
+        if own == other and path.is_dir():
+            msg = f'output file {path} is the input file'
+            raise ValueError(msg)
     if path.suffix.lower() == ZARR_ENDING and path.is_dir():
         if not overwrite:
             msg = f'output file {path} exists; allow it to be replaced, or name another'
             raise FileExistsError(msg)
-        if path.resolve() in [Path(one).resolve() for one in inputs]:
-            msg = f'output file {path} is the input file'
-            raise ValueError(msg)
         return path
     return check_output(path, overwrite=overwrite, inputs=inputs, endings=ENDINGS)
 
@@ -466,8 +474,8 @@ def _key(inputs, places, options):
     known = {name: value for name, value in options.items() if name != 'weights'}
     del known['batch_size']
     files = [
-        [str(path.resolve()), *_state(path)]
-        for path in map(Path, inputs)
+        [str(path), _state(path)]
+        for path in (Path(one).resolve() for one in inputs)
         if path.exists()
     ]
     known |= {
@@ -483,7 +491,7 @@ def _state(path):
     """Return what is another one once a file, or anything in a folder, has changed."""
     files = [path]
     if path.is_dir():  # of Zarr: a chunk that is written anew makes it no younger
-        files = [one for one in path.rglob('*') if one.is_file()]
-    states = [one.stat() for one in files]
-    times = [one.st_mtime_ns for one in states]
-    return len(files), sum(one.st_size for one in states), max(times, default=0)
+        files = sorted(one for one in path.rglob('*') if one.is_file())
+    states = [(one, one.stat()) for one in files]
+    known = [f'{one}: {state.st_size} {state.st_mtime_ns}' for one, state in states]
+    return hashlib.sha256('\n'.join(known).encode()).hexdigest()

@@ -5,6 +5,7 @@ What is finished of an output, kept until all of it is.
 import hashlib
 import os
 import pickle
+import re
 import shutil
 
 import numpy as np
@@ -13,46 +14,66 @@ __all__ = ['FlatMap', 'Work']
 
 # of the work on an image; what follows is quickly done again
 _PARTS = ('hidden', 'maps', 'tiles', 'check', 'sky')
+_LOCK = 'lock'
 
 
 class Work:
     """
-    The folder of what is finished of an output.
+    What is finished of an output, in a folder beside it, for one process at a time.
 
-    Each part is a file that appears when it is whole.
+    Each part is a file that appears when it is whole. What another call has left of the
+    same output, with other options or of another input, is kept beside it until it is
+    known that this one is possible (`remove_others`).
 
     Parameters
     ----------
     output : `~pathlib.Path`
         The output, beside which it lies.
     key : str
-        What must be the same for work to be gone on with; other work is removed.
+        What must be the same for work to be gone on with.
 
     Attributes
     ----------
     folder : `~pathlib.Path`
-        The folder.
+        The folder of this work.
 
     Raises
     ------
     FileExistsError
-        If there is a folder of that name that is none of work.
+        If there is a folder of that name that is none of work, or another process is at
+        work on the output.
     """
 
     def __init__(self, output, key):
-        self.folder = output.with_name(f'{output.name}.parts')
-        self.key = hashlib.sha256(key.encode()).hexdigest()
-        known = self.folder / 'key'
-        if known.exists():
-            if known.read_text() != self.key:
-                shutil.rmtree(self.folder)
-        elif self.folder.exists() and any(
-            not one.name.endswith('.new') for one in self.folder.iterdir()
+        self._home = output.with_name(f'{output.name}.parts')
+        self.folder = self._home / hashlib.sha256(key.encode()).hexdigest()[:16]
+        if self._home.exists() and not all(
+            one.name == _LOCK or re.fullmatch('[0-9a-f]{16}(.gone)?', one.name)
+            for one in self._home.iterdir()
         ):
-            msg = f'folder {self.folder}, for the work on {output}, holds other things'
+            msg = f'folder {self._home}, for the work on {output}, holds other things'
+            raise FileExistsError(msg)
+        self._home.mkdir(exist_ok=True)
+        self._lock = (self._home / _LOCK).open('ab')
+        if not _is_free(self._lock):
+            self._lock.close()
+            msg = f'another process is at work on {output}, in the folder {self._home}'
             raise FileExistsError(msg)
         self.folder.mkdir(exist_ok=True)
-        self._write('key', lambda path: path.write_text(self.key))
+
+    def close(self):
+        """
+        Let others work on the output.
+        """
+        self._lock.close()
+
+    def remove_others(self):
+        """
+        Remove the work of other calls.
+        """
+        for one in self._home.iterdir():
+            if one not in (self.folder, self._home / _LOCK):
+                _remove(one)
 
     def _write(self, name, write):
         temporary = self.folder / f'{name}.{os.getpid()}.new'
@@ -76,6 +97,12 @@ class Work:
 
         self._write(name, write)
 
+    def forget(self, name):
+        """
+        Remove a part, if there is one.
+        """
+        (self.folder / name).unlink(missing_ok=True)
+
     def load(self, name):
         """
         Return what was measured.
@@ -91,7 +118,8 @@ class Work:
         def write(path):
             with path.open('wb') as file:
                 for values in maps:
-                    values.tofile(file)
+                    # numpy's own writer is silent where the disk gets full at the end
+                    file.write(np.ascontiguousarray(values).data)
 
         self._write(name, write)
 
@@ -134,14 +162,46 @@ class Work:
         """
         Remove all of it.
         """
-        shutil.rmtree(self.folder)
+        self.remove_others()
+        self._remove_own()
 
     def remove_if_nothing_is_done(self):
         """
-        Remove it where there is nothing to go on with.
+        Remove it where there is nothing to go on with, and nothing of other calls.
         """
         if not any(one.name.startswith(_PARTS) for one in self.folder.glob('*-*')):
-            self.remove()
+            self._remove_own()
+
+    def _remove_own(self):
+        _remove(self.folder)
+        if [one.name for one in self._home.iterdir()] == [_LOCK]:
+            (self._home / _LOCK).unlink()
+            self._home.rmdir()
+
+
+def _is_free(file):
+    """Lock a file until it is closed or the process ends, unless another one has."""
+    try:
+        import fcntl
+    except ImportError:
+        file.close()  # without locks an open file could only not be removed
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # there are disks without locks
+        pass
+    return True
+
+
+def _remove(folder):
+    """Remove a folder; what is left of it where that is interrupted is no work."""
+    gone = folder.with_suffix('.gone')
+    if folder != gone:
+        shutil.rmtree(gone, ignore_errors=True)
+        folder.rename(gone)
+    shutil.rmtree(gone)
 
 
 class FlatMap:

@@ -201,6 +201,29 @@ def test_resume(tmp_path, tiny_weights, monkeypatch):
             assert one.data.tobytes() == other.data.tobytes(), one.name
 
 
+@pytest.mark.usefixtures('blocks')
+def test_resume_after_other_options(tmp_path, tiny_weights, monkeypatch):
+    """What was written for some options has gone when it is overwritten for others."""
+    path, options = tmp_path / 'in.fits', {'weights': tiny_weights}
+    fits.PrimaryHDU(draw_sky()).writeto(path)
+    output = tmp_path / 'out.fits'
+    subtract_file(path, tmp_path / 'whole.fits', threshold=0.02, **options)
+
+    def stops(*_):
+        raise KeyboardInterrupt
+
+    for name, threshold in (('StoredMaps', 0.02), ('StreamedImage.write', 0.03)):
+        owner = 'output' if name == 'StoredMaps' else 'image'
+        with monkeypatch.context() as patch:
+            patch.setattr(f'bgrem.scale.{owner}.{name}', stops)
+            with pytest.raises(KeyboardInterrupt):
+                subtract_file(path, output, threshold=threshold, **options)
+    subtract_file(path, output, threshold=0.02, **options)
+    with fits.open(output) as found, fits.open(tmp_path / 'whole.fits') as known:
+        for one, other in zip(found[1:], known[1:], strict=True):
+            assert one.data.tobytes() == other.data.tobytes(), one.name
+
+
 def test_nothing_found(tmp_path, tiny_weights):
     image = np.random.default_rng(0).normal(100, 5, (60, 70)).astype('f4')
     fits.PrimaryHDU(image).writeto(tmp_path / 'in.fits')

@@ -1,6 +1,7 @@
 """Tests of files of any size."""
 
 import gzip
+import os
 import subprocess
 import sys
 import textwrap
@@ -219,6 +220,66 @@ def test_other_work_is_not_gone_on_with(path, image, tiny_weights, monkeypatch):
 
 
 @pytest.mark.usefixtures('bands')
+def test_a_call_that_cannot_be_done_costs_no_work(path, tiny_weights, monkeypatch):
+    """Of hours of work nothing is lost by a slip of the keyboard."""
+    output, options = path.with_name('out.fits'), {'weights': tiny_weights}
+    fits.PrimaryHDU(np.zeros((5, 5))).writeto(path.with_name('small.fits'))
+    count_tiles(monkeypatch, fail_at=3)
+    with pytest.raises(KeyboardInterrupt, match='stopped here'):
+        subtract_file(path, output, **options)
+    for change, match in (
+        ({'hdu': 'SCX'}, "no HDU 'SCX'"),
+        ({'mask': path.with_name('small.fits')}, 'must have the same shape'),
+        ({'mask': path.with_name('none.fits')}, 'does not exist'),
+    ):
+        with pytest.raises((FileNotFoundError, ValueError), match=match):
+            subtract_file(path, output, **options, **change)
+    path.rename(path.with_name('away.fits'))
+    with pytest.raises(FileNotFoundError, match=r'in.fits does not exist'):
+        subtract_file(path, output, **options)
+    path.with_name('away.fits').rename(path)
+    calls = count_tiles(monkeypatch)
+    subtract_file(path, output, **options)
+    assert len(calls) == 1
+    assert {one.name for one in path.parent.iterdir()} == {
+        'in.fits', 'small.fits', 'out.fits'
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures('bands')
+def test_one_call_at_a_time(path, whole, tiny_weights, monkeypatch):
+    """Each would write into the file of the other."""
+    pytest.importorskip('fcntl')
+    output = path.with_name('out.fits')
+    run = bgrem.scale.seen.run_tiles
+
+    def run_both(*args):
+        with pytest.raises(FileExistsError, match='another process is at work on'):
+            subtract_file(path, output, weights=tiny_weights)
+        return run(*args)
+
+    monkeypatch.setattr('bgrem.scale.seen.run_tiles', run_both)
+    subtract_file(path, output, weights=tiny_weights)
+    assert_same_maps(read(output), whole)
+
+
+@pytest.mark.parametrize(
+    ('given', 'output'),
+    [('all.zarr/in.zarr', 'all.zarr'), ('all.zarr', 'all.zarr/out.zarr')],
+)
+def test_output_in_the_input(given, output, tmp_path, tiny_weights):
+    """The input would be removed, or be another one with each part of the work."""
+    zarr = pytest.importorskip('zarr')
+    group = zarr.open_group(str(tmp_path / 'all.zarr'), mode='w')
+    group.create_array('in.zarr', data=np.ones((9, 9)))
+    with pytest.raises(ValueError, match='must not be in the input'):
+        subtract_file(
+            tmp_path / given, tmp_path / output, weights=tiny_weights, overwrite=True
+        )
+    assert [one.name for one in tmp_path.iterdir()] == ['all.zarr']
+
+
+@pytest.mark.usefixtures('bands')
 def test_zarr_that_has_changed_meanwhile(tmp_path, image, tiny_weights, monkeypatch):
     """Its folder is as old as before when a chunk is written anew."""
     zarr = pytest.importorskip('zarr')
@@ -229,7 +290,11 @@ def test_zarr_that_has_changed_meanwhile(tmp_path, image, tiny_weights, monkeypa
         count_tiles(patch, fail_at=3)
         with pytest.raises(KeyboardInterrupt, match='stopped here'):
             subtract_file(path, output, weights=tiny_weights)
+    newest = max(one.stat().st_mtime for one in path.rglob('*'))
     array[:100, :130] = image[:100, :130] + 50
+    for one in path.rglob('*'):  # a chunk of a backup may be older than all others
+        if one.stat().st_mtime > newest:
+            os.utime(one, (newest - 99, newest - 99))
     subtract_file(path, output, weights=tiny_weights)
     changed = image.copy()
     changed[:100, :130] += 50

@@ -1,5 +1,9 @@
 """Tests of what is kept beside an output until all of it is finished."""
 
+import subprocess
+import sys
+from contextlib import closing
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -18,7 +22,8 @@ def output(tmp_path):
 
 @pytest.fixture
 def work(output):
-    return Work(output, 'the same')
+    with closing(Work(output, 'the same')) as work:
+        yield work
 
 
 def random_place(rng):
@@ -91,7 +96,20 @@ class TestWork:
             assert len(found) == n_maps
             assert_array_equal(found, maps[:, start:stop])
 
-    def test_parts_appear_when_they_are_whole(self, work):
+    def test_disk_full_at_the_end(self, work):
+        """What is cut off says so: half of the maps would be taken for all of them."""
+        resource = pytest.importorskip('resource')
+        maps = np.ones((2, 100, 90), np.float32)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (maps.nbytes - 100, limits[1]))
+        try:
+            with pytest.raises(OSError, match='File too large'):
+                work.save_maps('tiles-0-0', maps)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert not work.has('tiles-0-0')
+
+    def test_parts_appear_when_they_are_whole(self, work, output):
         class Stops:
             def __reduce__(self):
                 msg = 'it cannot be pickled'
@@ -100,35 +118,92 @@ class TestWork:
         with pytest.raises(TypeError, match='cannot be pickled'):
             work.save('sky-0', Stops())
         assert not work.has('sky-0')
+        work.close()
         # what is left of it belongs to the work, which goes on
-        again = Work(work.folder.with_name('out.fits'), 'the same')
-        again.save('sky-0', 5)
-        assert again.load('sky-0') == 5
+        with closing(Work(output, 'the same')) as again:
+            again.save('sky-0', 5)
+            assert again.load('sky-0') == 5
 
     def test_goes_on_with_the_same_alone(self, work, output):
         work.save('sky-0', 5)
         flat_map = work.flat_map('flags-0', SHAPE, np.uint8)
         flat_map[2:3, :] = np.ones((1, 9))
-        again = Work(output, 'the same')
-        assert again.load('sky-0') == 5
-        assert again.flat_map('flags-0', SHAPE, np.uint8)[:, :].sum() == 9
-        other = Work(output, 'another')
-        assert not other.has('sky-0')
-        assert not other.flat_map('flags-0', SHAPE, np.uint8)[:, :].any()
+        work.close()
+        with closing(Work(output, 'another')) as other:
+            assert not other.has('sky-0')
+            assert not other.flat_map('flags-0', SHAPE, np.uint8)[:, :].any()
+        with closing(Work(output, 'the same')) as again:
+            assert again.load('sky-0') == 5
+            assert again.flat_map('flags-0', SHAPE, np.uint8)[:, :].sum() == 9
+
+    def test_of_others_until_it_is_known_to_be_possible(self, work, output):
+        work.save('sky-0', 5)
+        work.close()
+        with closing(Work(output, 'no such input')) as other:
+            other.remove_if_nothing_is_done()
+        assert work.has('sky-0')
+        with closing(Work(output, 'another')) as other:
+            other.remove_others()
+            other.save('sky-0', 6)
+        assert not work.has('sky-0')
+        with closing(Work(output, 'another')) as again:
+            assert again.load('sky-0') == 6
+            again.remove()
+        assert list(output.parent.iterdir()) == []
+
+    def test_half_removed_is_no_work(self, work, output, monkeypatch):
+        """Maps would be of zeros where their files are gone, and seem finished."""
+
+        def stops(folder, *, ignore_errors=False):
+            if not ignore_errors:
+                (folder / 'flags-0').unlink()
+                raise KeyboardInterrupt
+
+        work.save('written', 'maps')
+        work.flat_map('flags-0', SHAPE, np.uint8)
+        with monkeypatch.context() as patch:
+            patch.setattr('shutil.rmtree', stops)
+            with pytest.raises(KeyboardInterrupt):
+                work.remove()
+        work.close()
+        with closing(Work(output, 'the same')) as again:
+            assert not again.has('written')
+            again.remove()
+        assert list(output.parent.iterdir()) == []
+
+    def test_one_process_at_a_time(self, work, output):
+        script = (
+            'import sys, pathlib; from bgrem.scale.work import Work; '
+            'Work(pathlib.Path(sys.argv[1]), sys.argv[2]).save("sky-0", 7)'
+        )
+        pytest.importorskip('fcntl')
+        for key in ('the same', 'another'):
+            with pytest.raises(FileExistsError, match='another process is at work on'):
+                Work(output, key)
+        call = [sys.executable, '-c', script, str(output), 'the same']
+        done = subprocess.run(call, check=False, capture_output=True, text=True)
+        assert 'another process is at work on' in done.stderr
+        assert not work.has('sky-0')
+        work.close()
+        subprocess.run(call, check=True)
+        assert work.load('sky-0') == 7
 
     def test_one_folder_for_each_output(self, work, output):
-        other = Work(output.with_suffix('.zarr'), 'the same')
-        other.save('sky-0', 1)
-        assert not work.has('sky-0')
-        other.remove()
+        with closing(Work(output.with_suffix('.zarr'), 'the same')) as other:
+            other.save('sky-0', 1)
+            assert not work.has('sky-0')
+            other.remove()
         assert not other.folder.exists()
         assert work.folder.exists()
 
-    def test_what_was_begun_is_no_other_thing(self, output):
+    @pytest.mark.parametrize('name', ['notes.txt', 'key', '0123456789abcdef0'])
+    def test_folder_of_somebody_else(self, output, name):
         folder = output.with_name('out.fits.parts')
         folder.mkdir()
-        (folder / 'key.12.new').write_text('half a')
-        assert Work(output, 'the same').has('key')
+        (folder / name).touch()
+        with pytest.raises(FileExistsError, match='holds other things'):
+            Work(output, 'the same')
+        assert [one.name for one in folder.iterdir()] == [name]
 
     @pytest.mark.parametrize(
         ('name', 'is_kept'),
@@ -139,12 +214,12 @@ class TestWork:
             ('check-1', True),
             ('sky-0', True),
             ('flags-0', False),
-            ('written-maps', False),
+            ('written', False),
         ],
     )
     def test_kept_where_there_is_something_to_go_on_with(self, work, name, is_kept):
         work.save(name, 0)
-        work.save('written-maps-2', 0)
+        work.save('written', 0)
         work.remove_if_nothing_is_done()
         assert work.folder.exists() == is_kept
 
@@ -161,6 +236,17 @@ class TestPublish:
         publish(tmp_path / 'newer', tmp_path / 'out', overwrite=True)
         assert [one.name for one in tmp_path.iterdir()] == ['out']
         assert (tmp_path / 'out').read_text() == 'newer'
+
+    def test_link(self, tmp_path):
+        """What a link points to is left alone."""
+        for name in ('old', 'new'):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / name).touch()
+        (tmp_path / 'out').symlink_to(tmp_path / 'old')
+        publish(tmp_path / 'new', tmp_path / 'out', overwrite=True)
+        assert not (tmp_path / 'out').is_symlink()
+        assert [one.name for one in (tmp_path / 'out').iterdir()] == ['new']
+        assert [one.name for one in (tmp_path / 'old').iterdir()] == ['old']
 
     def test_folder(self, tmp_path):
         """Nothing of a folder that is replaced is left in the new one."""
