@@ -13,7 +13,7 @@ from pathlib import Path
 
 from astropy.io import fits
 
-__all__ = ['check_opens', 'check_size', 'fits_errors', 'open_fits']
+__all__ = ['check_opens', 'check_size', 'fits_errors', 'open_fits', 'unpacking']
 
 ZARR_ENDING = '.zarr'
 
@@ -85,10 +85,8 @@ def open_fits(path):
         if not path.is_file():  # opening a pipe would wait for its writer
             msg = 'it is not a regular file'
             raise ValueError(msg)
+        opener = unpacking(path)
         with path.open('rb') as file:
-            start = file.read(6)
-            file.seek(0)
-            opener = next((_OPENERS[m] for m in _OPENERS if start.startswith(m)), None)
             content = None if opener is None else BytesIO(opener(file).read())
             _check_headers(file if content is None else content)
         # Without uint=False unsigned integers would skip the BLANK value. The
@@ -127,6 +125,25 @@ def check_opens(*paths):
                 if file.read(6).startswith((b'SIMPLE', *_OPENERS)):
                     continue
         open_fits(path).close()
+
+
+def unpacking(path):
+    """
+    Return what opens a file that is packed as a whole, whatever its name says.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    opener : callable or `None`
+        `gzip.open` or its like; `None` for a file that is not packed.
+    """
+    with Path(path).open('rb') as file:
+        start = file.read(6)
+    return next((_OPENERS[m] for m in _OPENERS if start.startswith(m)), None)
 
 
 def _check_headers(file):
@@ -218,7 +235,7 @@ def check_size(hdu, path):
         If the header promises more pixels than there can be.
     """
     n_bytes = math.prod(hdu.shape) * abs(hdu.header['BITPIX']) // 8
-    packed = isinstance(hdu, fits.CompImageHDU) or path.suffix.lower() != '.fits'
+    packed = isinstance(hdu, fits.CompImageHDU) or unpacking(path) is not None
     if n_bytes > path.stat().st_size * (_BEST_COMPRESSION if packed else 1):
         msg = f'its header promises {n_bytes} bytes, which the file does not hold'
         raise ValueError(msg)

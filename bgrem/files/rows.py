@@ -1,9 +1,6 @@
 """Images read some rows at a time, for files larger than the memory."""
 
-import bz2
-import gzip
 import hashlib
-import lzma
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +16,13 @@ from bgrem.files.io import (
     plane_index,
     readable_header,
 )
-from bgrem.files.opening import ZARR_ENDING, check_size, fits_errors, open_fits
+from bgrem.files.opening import (
+    ZARR_ENDING,
+    check_size,
+    fits_errors,
+    open_fits,
+    unpacking,
+)
 from bgrem.files.units import parse_unit
 
 __all__ = [
@@ -30,8 +33,6 @@ __all__ = [
     'open_mask',
     'open_rows',
 ]
-
-_OPENERS = {'.gz': gzip.open, '.bz2': bz2.open, '.xz': lzma.open}
 
 
 class FitsRows:
@@ -295,8 +296,8 @@ def open_map(path, hdu, image, *, folder):
 
 def _unpacked(path, folder):
     """Return the path of a file without its packing, done once."""
-    opener = _OPENERS.get(path.suffix.lower())
-    if opener is None or not path.exists():
+    opener = unpacking(path) if path.is_file() else None
+    if opener is None:
         return path
     # files of other folders may have the same name
     place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]

@@ -9,12 +9,20 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.units import deg
 from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
 from scipy.ndimage import map_coordinates
 
 __all__ = ['read_diffuse']
 
 # MeV; the planes of the cubes of the mission are given per MeV.
 _GEV = 1000.0
+# Pixels without a value have -1.6375e30 in HEALPix maps.
+_UNSEEN = -1e30
+# What COORDSYS of HEALPix maps calls the frames; E is that of the ecliptic.
+_FRAMES = {
+    'galactic': ('G', 'GAL', 'GALACTIC'),
+    'icrs': ('C', 'CEL', 'CELESTIAL', 'EQU', 'EQUATORIAL', 'Q', 'J2000', 'FK5', 'ICRS'),
+}
 
 
 def read_diffuse(path, energy=(1.0, 2.0)):
@@ -54,7 +62,7 @@ def read_diffuse(path, energy=(1.0, 2.0)):
         energies = _energies(hdus)
         for hdu in hdus:
             if str(hdu.header.get('PIXTYPE', '')).upper() == 'HEALPIX':
-                planes = _healpix_planes(hdu.data, energies)
+                planes = _healpix_planes(hdu, energies)
                 return _healpix(_in_band(planes, energies, energy), hdu.header)
         for hdu in hdus:
             if hdu.is_image and hdu.data is not None and hdu.data.ndim >= 2:
@@ -76,14 +84,30 @@ def _energies(hdus):
     return None
 
 
-def _healpix_planes(table, energies):
+def _healpix_planes(hdu, energies):
     """Return the columns that are maps, shape (planes, pixels)."""
+    if str(hdu.header.get('INDXSCHM', '')).strip().upper() == 'EXPLICIT':
+        msg = 'a HEALPix map must be of the whole sky, got one with INDXSCHM = EXPLICIT'
+        raise ValueError(msg)
+    table = hdu.data
     names = table.names[: 1 if energies is None else len(energies)]
     columns = [np.asarray(table[name], 'f8') for name in names]
     # Old files have many pixels in a row; some hold a spectrum in each.
     if len(columns) == 1 and energies is not None and len(energies) > 1:
-        return columns[0].T
-    return np.stack([column.ravel() for column in columns])
+        planes = columns[0].T
+    else:
+        planes = np.stack([column.ravel() for column in columns])
+    return np.where(planes < _UNSEEN, np.nan, planes)
+
+
+def _healpix_frame(header):
+    """Return the frame of a HEALPix map."""
+    name = str(header.get('COORDSYS', 'G')).upper().strip()
+    for frame, names in _FRAMES.items():
+        if name in names:
+            return frame
+    msg = f'COORDSYS of a HEALPix map must be galactic (G) or celestial (C), got {name}'
+    raise ValueError(msg)
 
 
 def _in_band(planes, energies, energy):
@@ -140,16 +164,25 @@ def _healpix(values, header):
     sphere = HEALPix(
         nside=round((values.size / 12) ** 0.5),
         order=header.get('ORDERING', 'RING').lower(),
-        frame='galactic' if str(header.get('COORDSYS', 'G'))[:1] == 'G' else 'icrs',
+        frame=_healpix_frame(header),
     )
 
     def diffuse(lon, lat):
         where = SkyCoord(lon * deg, lat * deg, frame='galactic')
         # Longitudes from 0 to 360 degrees: astropy-healpix 2.0.1 gives NaN at others.
         where = where.transform_to(sphere.frame).spherical
-        return sphere.interpolate_bilinear_lonlat(where.lon, where.lat, values)
+        found = sphere.interpolate_bilinear_lonlat(where.lon, where.lat, values)
+        return _known_everywhere(found)
 
     return diffuse
+
+
+def _known_everywhere(values):
+    """Return the values of a map, if there is one at each position."""
+    if not np.all(np.isfinite(values)):
+        msg = 'the diffuse map does not hold all of the image and its margin'
+        raise ValueError(msg)
+    return values
 
 
 def _image(values, wcs):
@@ -157,7 +190,8 @@ def _image(values, wcs):
         where = SkyCoord(lon * deg, lat * deg, frame='galactic')
         x, y = wcs.world_to_pixel(where)
         width = values.shape[1]
-        turn = 360 / abs(wcs.wcs.cdelt[0])
+        # also of a matrix of rotation and scale
+        turn = 360 / proj_plane_pixel_scales(wcs)[0]
         around = width >= turn - 0.5
         if around:
             # The first column follows the last.
@@ -165,10 +199,10 @@ def _image(values, wcs):
         outside = (y < -1) | (y > values.shape[0])
         if not around:
             outside |= (x < -1) | (x > width)
-        if np.any(outside | ~np.isfinite(x + y)):
-            msg = 'the diffuse map does not hold all of the image and its margin'
-            raise ValueError(msg)
         wide = np.pad(values, ((0, 0), (0, int(around))), mode='wrap')
-        return map_coordinates(wide, [y, x], order=1, mode='nearest')
+        outside |= ~np.isfinite(x + y)
+        places = [np.where(outside, 0, one) for one in (y, x)]
+        found = map_coordinates(wide, places, order=1, mode='nearest')
+        return _known_everywhere(np.where(outside, np.nan, found))
 
     return diffuse

@@ -1,5 +1,7 @@
 """Tests of images that are read by rows."""
 
+import gzip
+import lzma
 import re
 
 import numpy as np
@@ -96,6 +98,22 @@ def test_unpacked_once(ending, tmp_path):
     assert rows.image.path == path
     rows.close()
     mask.close()
+
+
+@pytest.mark.parametrize(
+    ('name', 'pack'),
+    [('in.fits', gzip.compress), ('in.fits', lzma.compress), ('in.fits.gz', bytes)],
+)
+def test_packed_or_not_whatever_the_name_says(name, pack, tmp_path):
+    """Servers pack and unpack what they send, and leave its name."""
+    path, image = tmp_path / name, np.zeros((90, 80), 'f4')
+    fits.PrimaryHDU(image).writeto(tmp_path / 'plain.fits')
+    path.write_bytes(pack((tmp_path / 'plain.fits').read_bytes()))
+    (known,) = read_images(path)
+    (rows,) = open_rows(path, folder=tmp_path)
+    np.testing.assert_array_equal(known.data, image)
+    np.testing.assert_array_equal(rows[3:5], image[3:5])
+    rows.close()
 
 
 def test_packed_files_of_one_name(tmp_path):

@@ -559,10 +559,34 @@ class TestTemplate:
         with pytest.raises(ValueError, match='no image with a WCS of the sky'):
             read_diffuse(path)
 
-    def write_healpix(self, path):
-        table = fits.BinTableHDU(Table({'flux': np.arange(48.0).reshape(12, 4)}))
-        table.header['PIXTYPE'], table.header['ORDERING'] = 'HEALPIX', 'RING'
-        table.header['COORDSYS'] = 'G'
+    def test_matrix_of_pixels(self, car, tmp_path):
+        """It is all around the sky also where its scale is in CD, not in CDELT."""
+        with fits.open(car) as hdus:
+            plane = hdus[0].data[0] * np.arange(1, 361)
+            header = WCS(hdus[0].header).celestial.to_header()
+        for name in ('CDELT1', 'CDELT2'):
+            number = name[-1]
+            header[f'CD{number}_{number}'] = header.pop(name) / 2
+            header[f'CRPIX{number}'] = 2 * header[f'CRPIX{number}'] - 0.5
+        path = tmp_path / 'matrix.fits'
+        fits.PrimaryHDU(np.repeat(np.repeat(plane, 2, 0), 2, 1), header).writeto(path)
+        lon, lat = np.array([0.2, 100.2, 179.8, -179.8]), np.full(4, -40.3)
+        column = np.array([180, 80, 1, 360])
+        assert_allclose(read_diffuse(path)(lon, lat), 1e-9 * column, rtol=1e-5)
+
+    def test_gap(self, car, tmp_path):
+        with fits.open(car, mode='update') as hdus:
+            hdus[0].data[:, 90:92, 170:190] = np.nan
+        diffuse = read_diffuse(car)
+        assert diffuse(np.zeros(2), np.full(2, 5.0)).min() > 0
+        with pytest.raises(ValueError, match='does not hold all of the image'):
+            diffuse(np.zeros(2), np.full(2, 1.0))
+
+    def write_healpix(self, path, values=None, **cards):
+        values = np.arange(48.0) if values is None else values
+        table = fits.BinTableHDU(Table({'flux': values.reshape(12, 4)}))
+        cards = {'PIXTYPE': 'HEALPIX', 'ORDERING': 'RING', 'COORDSYS': 'G'} | cards
+        table.header.update(cards)
         fits.HDUList([fits.PrimaryHDU(), table]).writeto(path)
 
     def test_healpix(self, tmp_path):
@@ -571,6 +595,40 @@ class TestTemplate:
         diffuse = read_diffuse(tmp_path / 'map.fits')
         lon, lat = healpix.HEALPix(2).healpix_to_lonlat(np.arange(48))
         assert_allclose(diffuse(lon.deg, lat.deg), np.arange(48), atol=1e-9)
+
+    @pytest.mark.parametrize('name', ['G', 'Galactic', 'C', 'equatorial', 'ICRS'])
+    def test_frame_of_healpix(self, name, tmp_path):
+        healpix = pytest.importorskip('astropy_healpix')
+        self.write_healpix(tmp_path / 'map.fits', COORDSYS=name)
+        frame = 'galactic' if name[0] == 'G' else 'icrs'
+        where = healpix.HEALPix(2, frame=frame).healpix_to_skycoord(np.arange(48))
+        where = where.galactic
+        found = read_diffuse(tmp_path / 'map.fits')(where.l.deg, where.b.deg)
+        assert_allclose(found, np.arange(48), atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ('cards', 'match'),
+        [
+            ({'COORDSYS': 'E'}, r'must be galactic \(G\) or celestial \(C\), got E'),
+            ({'INDXSCHM': 'EXPLICIT'}, 'must be of the whole sky'),
+        ],
+    )
+    def test_other_kinds_of_healpix(self, cards, match, tmp_path):
+        pytest.importorskip('astropy_healpix')
+        self.write_healpix(tmp_path / 'map.fits', **cards)
+        with pytest.raises(ValueError, match=match):
+            read_diffuse(tmp_path / 'map.fits')
+
+    @pytest.mark.parametrize('lost', [np.nan, -1.6375e30])
+    def test_pixels_without_a_value(self, lost, tmp_path):
+        healpix = pytest.importorskip('astropy_healpix')
+        values = np.where(np.arange(48) < 24, 1.0, lost)
+        self.write_healpix(tmp_path / 'map.fits', values)
+        diffuse = read_diffuse(tmp_path / 'map.fits')
+        lon, lat = healpix.HEALPix(2).healpix_to_lonlat(np.arange(48))
+        assert_allclose(diffuse(lon.deg[:8], lat.deg[:8]), 1)
+        with pytest.raises(ValueError, match='does not hold all of the image'):
+            diffuse(lon.deg[30:], lat.deg[30:])
 
     def test_healpix_is_missing(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, 'astropy_healpix', None)
