@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bgrem.files.atomic import atomic_path
 from bgrem.files.products import check_output
 from bgrem.simulate.families import FAMILIES
 from bgrem.simulate.gamma.command import simulate_counts, simulate_gamma
@@ -139,7 +140,8 @@ def _bank(options):
         options.n_psf, seed=options.seed, progress=not options.quiet
     )
     if path is not None:
-        bank.save(path)
+        with atomic_path(path) as temporary:
+            bank.save(temporary)
     return bank
 
 

@@ -4,6 +4,7 @@ The training loop.
 
 import copy
 import csv
+import json
 import math
 import time
 from dataclasses import replace
@@ -139,6 +140,8 @@ class _Run:
         self.device = device
         self.is_for_counts = config.network.transfer == 'counts'
         self.families = []
+        # Before anything that takes long or leaves traces.
+        state = self._earlier_state()
         self.teacher = config.teacher and Teacher(config, device)
         if config.counts is None:
             self._prepare_scenes(n_workers)
@@ -146,7 +149,9 @@ class _Run:
             folder.mkdir(parents=True, exist_ok=True)
             options = {'n_workers': n_workers, 'progress': self.progress}
             bank = self._bank(
-                CountsBank, lambda: draw_counts_bank(config.counts, **options)
+                CountsBank,
+                lambda: draw_counts_bank(config.counts, **options),
+                config.counts.to_dict(),
             )
             composer = CountsComposer(bank, config.counts.expected_fraction)
             self.composer = composer if self.is_for_counts else CountsImages(composer)
@@ -165,15 +170,26 @@ class _Run:
         self.recent = math.inf
         self.skipped = 0
         self.best, self.waited = math.inf, 0
-        self._resume()
+        if state is not None:
+            self._resume(state)
         self.parallel = self.processes.wrap(self.network)
 
     def _prepare_scenes(self, n_workers):
         config, device = self.config, self.device
-        # Before anything that takes long or leaves traces.
+        # before it leaves traces, too
         frames = None if config.noise_frames is None else read_frames(config)
         self.folder.mkdir(parents=True, exist_ok=True)
-        bank = self._bank(StampBank, lambda: self._scene_bank(n_workers)).to(device)
+        options = {
+            'fwhm': config.scene.fwhm,
+            'gaussian_fraction': config.bank_gaussian_fraction,
+            'seed': config.bank_seed,
+        }
+        more = {'n_workers': n_workers, 'progress': self.progress}
+        bank = self._bank(
+            StampBank,
+            lambda: cached_stamp_bank(config.bank_psfs, **options, **more),
+            {'n_psf': config.bank_psfs, **options},
+        ).to(device)
         self.composer = (
             SceneComposer(bank, config.scene)
             if frames is None
@@ -187,23 +203,18 @@ class _Run:
     def weights_path(self):
         return self.folder / f'{self.config.name}.safetensors'
 
-    def _scene_bank(self, n_workers):
-        config = self.config
-        return cached_stamp_bank(
-            config.bank_psfs,
-            fwhm=config.scene.fwhm,
-            gaussian_fraction=config.bank_gaussian_fraction,
-            seed=config.bank_seed,
-            n_workers=n_workers,
-            progress=self.progress,
-        )
-
-    def _bank(self, kind, draw):
+    def _bank(self, kind, draw, depends):
         """Return the bank of the run, which the first process draws once."""
-        path = self.folder / 'bank.safetensors'
+        path, key = self.folder / 'bank.safetensors', self.folder / 'bank.json'
+        text = json.dumps(depends, sort_keys=True)
         with self.processes.first_alone():
+            # a run that was stopped before its first checkpoint may have had another
+            if key.exists() and key.read_text() != text:
+                path.unlink(missing_ok=True)
             if not path.exists():
                 bank = draw()
+                with atomic_path(key) as temporary:
+                    temporary.write_text(text)
                 with atomic_path(path) as temporary:
                     bank.save(temporary)
             return kind.load(path)
@@ -384,8 +395,6 @@ class _Run:
             'average': self.average.state_dict(),
             'optimizer': self.optimizer.state_dict(),
         }
-        with atomic_path(self.folder / 'state.pt') as temporary:
-            torch.save(state, temporary)
         # Half precision rounds less than the bf16 arithmetic that will use it. The
         # variances of a batch normalisation can be too large for it.
         parameters = dict(self.average.named_parameters())
@@ -394,11 +403,15 @@ class _Run:
             for name, value in self.average.state_dict().items()
         }
         save_weights(self.weights_path, weights, self._header(metrics))
+        # last, or a run that is stopped here would not do again what is missing
+        with atomic_path(self.folder / 'state.pt') as temporary:
+            torch.save(state, temporary)
 
-    def _resume(self):
+    def _earlier_state(self):
+        """Return where an earlier call of the same run has stopped, or `None`."""
         path = self.folder / 'state.pt'
         if not path.exists():
-            return
+            return None
         state = torch.load(path, map_location=self.device, weights_only=True)
         # A longer run of the same network may go on from a shorter one, and one
         # that lacks newer options had their defaults.
@@ -406,6 +419,9 @@ class _Run:
         if replace(earlier, n_steps=self.config.n_steps) != self.config:
             msg = f'folder {self.folder} holds a run of another configuration'
             raise ValueError(msg)
+        return state
+
+    def _resume(self, state):
         self.network.load_state_dict(state['network'])
         self.average.load_state_dict(state['average'])
         self.optimizer.load_state_dict(state['optimizer'])

@@ -31,8 +31,9 @@ class Processes:
 
     def __init__(self, device):
         # torchrun says so in the environment
-        self.rank = int(os.environ.get('RANK', 0))
         self.n_processes = int(os.environ.get('WORLD_SIZE', 1))
+        # one alone is the first, whatever number others have given it
+        self.rank = int(os.environ.get('RANK', 0)) if self.n_processes > 1 else 0
         self.device = device
         if self.n_processes > 1:
             is_cuda = device.type == 'cuda'

@@ -570,9 +570,10 @@ class TestTemplate:
             header[f'CRPIX{number}'] = 2 * header[f'CRPIX{number}'] - 0.5
         path = tmp_path / 'matrix.fits'
         fits.PrimaryHDU(np.repeat(np.repeat(plane, 2, 0), 2, 1), header).writeto(path)
-        lon, lat = np.array([0.2, 100.2, 179.8, -179.8]), np.full(4, -40.3)
+        lon, lat = np.array([0.25, 100.25, 179.75, -179.75]), np.full(4, -40.25)
         column = np.array([180, 80, 1, 360])
-        assert_allclose(read_diffuse(path)(lon, lat), 1e-9 * column, rtol=1e-5)
+        # of the lowest plane, 0.5 GeV
+        assert_allclose(read_diffuse(path)(lon, lat), 4e-9 * column, rtol=1e-5)
 
     def test_gap(self, car, tmp_path):
         with fits.open(car, mode='update') as hdus:

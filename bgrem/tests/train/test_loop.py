@@ -130,6 +130,48 @@ class TestTrain:
         with pytest.raises(ValueError, match='holds a run of another configuration'):
             run(folder, replace(CONFIG, learning_rate=1e-4))
 
+    def test_bank_is_that_of_the_configuration(self, folder, bank, monkeypatch):
+        """Also where an earlier run was stopped before its first checkpoint."""
+        drawn = []
+
+        def draw(n_psf, **options):
+            drawn.append((n_psf, options['seed']))
+            return bank
+
+        monkeypatch.setattr(loop_module, 'cached_stamp_bank', draw)
+
+        def start(**changes):
+            config = replace(CONFIG, **changes)
+            loop_module._Run(config, folder / 'run', torch.device('cpu'), 1, None)
+
+        for _ in range(2):
+            start(bank_psfs=5)
+        assert drawn == [(5, 1)]
+        start(bank_psfs=5, bank_seed=2, learning_rate=1e-4)
+        assert drawn == [(5, 1), (5, 2)]
+        # that of a run of another configuration stays
+        run(folder / 'run', replace(CONFIG, bank_psfs=5, bank_seed=2, n_steps=1))
+        with pytest.raises(ValueError, match='holds a run of another configuration'):
+            start(bank_psfs=6)
+        assert (folder / 'run' / 'bank.safetensors').exists()
+        assert len(drawn) == 2
+
+    def test_full_disk_at_the_end(self, folder, monkeypatch):
+        """What could not be written then is written by the next call."""
+        save = loop_module.save_weights
+
+        def fail(path, state, header):
+            if header['training']['steps'] == 4:
+                msg = 'disk full'
+                raise OSError(msg)
+            save(path, state, header)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loop_module, 'save_weights', fail)
+            with pytest.raises(OSError, match='disk full'):
+                run(folder)
+        assert run(folder).header['training']['steps'] == 4
+
     def test_state_without_newer_options_is_resumed(self, folder):
         run(folder, replace(CONFIG, n_steps=2))
         state = torch.load(folder / 'state.pt', weights_only=True)

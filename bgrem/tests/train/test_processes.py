@@ -99,7 +99,11 @@ def _paths():
     return Path(bgrem.__file__).parents[1], *sys.path
 
 
-def test_one_process_alone():
+@pytest.mark.parametrize('rank', [None, '3'])
+def test_one_process_alone(rank, monkeypatch):
+    """Whatever number a scheduler has given it: nobody else would write."""
+    if rank is not None:
+        monkeypatch.setenv('RANK', rank)
     processes = Processes(torch.device('cpu'))
     network = torch.nn.Linear(2, 1)
     assert processes.wrap(network) is network
