@@ -20,6 +20,8 @@ __all__ = [
     'ERROR_TYPES',
     'FitsImage',
     'celestial_wcs',
+    'choose_images',
+    'find_map',
     'masked_pixels',
     'parse_bits',
     'plane_index',
@@ -32,6 +34,7 @@ __all__ = [
     'read_pixels',
     'read_weight',
     'readable_header',
+    'tell_if_product',
 ]
 
 #: What the values of an error map can be.
@@ -164,16 +167,7 @@ def read_images(path, hdu=None, plane=None):
     """
     path = Path(path)
     with open_fits(path) as hdus:
-        with fits_errors(path, 'cannot be read'):
-            indices, left_out = image_indices(hdus, path, hdu, plane)
-        if left_out:
-            names = ', '.join(hdu_name(hdus, i) for i in left_out)
-            taken = ', '.join(hdu_name(hdus, i) for i in indices)
-            msg = (
-                f'{path} holds more images than HDU {taken}, which is used: {names}; '
-                'name an HDU to use another'
-            )
-            warnings.warn(msg, AstropyUserWarning, stacklevel=2)
+        indices = choose_images(hdus, path, hdu, plane)
         n_images = len(indices)
         return [
             _read(hdus, path, index, plane, number=number, n_images=n_images)
@@ -181,15 +175,72 @@ def read_images(path, hdu=None, plane=None):
         ]
 
 
-def _read(hdus, path, index, plane, **place):
-    image = read_hdu(hdus, path, index, plane, **place)
-    if 'BGREMVER' in image.header:
+def choose_images(hdus, path, hdu=None, plane=None):
+    """
+    Choose the images of a file, and tell of others that could be meant.
+
+    Parameters
+    ----------
+    hdus, path, hdu, plane
+        As for `bgrem.files.hdus.image_indices`.
+
+    Returns
+    -------
+    indices : list of int
+        The numbers of the HDUs.
+
+    Raises
+    ------
+    ValueError
+        If there is no such HDU or image.
+
+    Warns
+    -----
+    `~astropy.utils.exceptions.AstropyUserWarning`
+        If there are other images whose names do not tell whether they are meant.
+    """
+    with fits_errors(path, 'cannot be read'):
+        indices, left_out = image_indices(hdus, path, hdu, plane)
+    if left_out:
+        names = ', '.join(hdu_name(hdus, i) for i in left_out)
+        taken = ', '.join(hdu_name(hdus, i) for i in indices)
         msg = (
-            f'{path} was made by bgrem {image.header["BGREMVER"]} already: its '
-            'background would be removed twice'
+            f'{path} holds more images than HDU {taken}, which is used: {names}; '
+            'name an HDU to use another'
         )
         warnings.warn(msg, AstropyUserWarning, stacklevel=3)
+    return indices
+
+
+def _read(hdus, path, index, plane, **place):
+    image = read_hdu(hdus, path, index, plane, **place)
+    tell_if_product(image.header, path)
     return image
+
+
+def tell_if_product(header, path):
+    """
+    Warn of an image that is a product of bgrem already.
+
+    Parameters
+    ----------
+    header : `~astropy.io.fits.Header`
+        Its header.
+
+    path : path-like
+        The file.
+
+    Warns
+    -----
+    `~astropy.utils.exceptions.AstropyUserWarning`
+        If it is.
+    """
+    if 'BGREMVER' in header:
+        msg = (
+            f'{path} was made by bgrem {header["BGREMVER"]} already: its '
+            'background would be removed twice'
+        )
+        warnings.warn(msg, AstropyUserWarning, stacklevel=4)
 
 
 def read_hdu(hdus, path, index, plane=None, **place):
@@ -502,19 +553,47 @@ def read_gain(gain, image):
 def _read_map(path, hdu, image):
     """Return pixels, header and primary header of what stands beside an image."""
     path = Path(path)
-    place, plane = {}, None
-    if image is not None:
-        place = {name: getattr(image, name) for name in _PLACE}
     with open_fits(path) as hdus:
-        with fits_errors(path, 'cannot be read'):
-            index, plane = map_index(
-                hdus, path, hdu, plane=getattr(image, 'plane', None), **place
-            )
+        index, plane = find_map(hdus, path, hdu, image)
         pixels, header = read_pixels(hdus, path, index, plane)
         return pixels, header, hdus[0].header
 
 
-_PLACE = ('version', 'number', 'n_images')
+def find_map(hdus, path, hdu, image):
+    """
+    Choose the HDU that stands beside an image: a mask, an error, a weight.
+
+    Parameters
+    ----------
+    hdus, path, hdu
+        As for `bgrem.files.hdus.map_index`.
+
+    image : `FitsImage` or `None`
+        The image, which tells the chip and the plane.
+
+    Returns
+    -------
+    index : int
+        The number of the HDU.
+    plane : tuple of int or `None`
+        The plane, if the HDU is a cube too.
+
+    Raises
+    ------
+    ValueError
+        If there is no such HDU, no way to tell which it is, or it is the image.
+    """
+    place = {}
+    if image is not None:
+        names = ('plane', 'version', 'number', 'n_images')
+        place = {name: getattr(image, name) for name in names}
+    with fits_errors(path, 'cannot be read'):
+        index, plane = map_index(hdus, path, hdu, **place)
+    name = hdu_name(hdus, index)
+    if image is not None and name == image.hdu and path.samefile(image.path):
+        msg = f'HDU {name} of {path} is the image itself: name the HDU beside it'
+        raise ValueError(msg)
+    return index, plane
 
 
 def celestial_wcs(header, hdus, path, shape):

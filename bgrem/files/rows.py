@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from bgrem.files.hdus import hdu_name, image_indices, map_index
+from bgrem.files.hdus import hdu_name
 from bgrem.files.io import (
     FitsImage,
     celestial_wcs,
+    choose_images,
+    find_map,
     masked_pixels,
     plane_index,
     readable_header,
+    tell_if_product,
 )
 from bgrem.files.opening import (
     ZARR_ENDING,
@@ -227,19 +230,25 @@ def open_rows(path, hdu=None, plane=None, *, folder):
     ------
     FileNotFoundError, ValueError
         As `bgrem.files.io.read_images`.
+
+    Warns
+    -----
+    `~astropy.utils.exceptions.AstropyUserWarning`
+        As `bgrem.files.io.read_images`.
     """
     path = Path(path)
     if path.suffix.lower() == ZARR_ENDING:
         return [ZarrRows(path, hdu)]
     content = _unpacked(path, folder)
-    with open_fits(content) as hdus, fits_errors(path, 'cannot be read'):
-        indices, _ = image_indices(hdus, path, hdu, plane)
+    with open_fits(content) as hdus:
+        indices = choose_images(hdus, path, hdu, plane)
     images, n_images = [], len(indices)
     with ExitStack() as stack:
         for number, index in enumerate(indices):
             place = {'number': number, 'n_images': n_images}
             images.append(FitsRows(path, index, plane, content, **place))
             stack.callback(images[-1].close)
+            tell_if_product(images[-1].image.header, path)
         stack.pop_all()
     return images
 
@@ -288,9 +297,8 @@ def open_map(path, hdu, image, *, folder):
     if path.suffix.lower() == ZARR_ENDING:
         return ZarrRows(path, hdu)
     content = _unpacked(path, folder)
-    place = {name: getattr(image, name) for name in ('version', 'number', 'n_images')}
-    with open_fits(content) as hdus, fits_errors(path, 'cannot be read'):
-        index, plane = map_index(hdus, path, hdu, plane=image.plane, **place)
+    with open_fits(content) as hdus:
+        index, plane = find_map(hdus, path, hdu, image)
     return FitsRows(path, index, plane, content)
 
 

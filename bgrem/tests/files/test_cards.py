@@ -87,6 +87,15 @@ def test_product_header():
     assert len(product_header(None)) == 0
 
 
+@pytest.mark.parametrize(
+    'name',
+    ['CHECKSUM', 'DATASUM', 'ZHECKSUM', 'ZDATASUM', 'DATAMAX', 'INHERIT', 'EXTLEVEL'],
+)
+def test_what_is_true_of_one_file_alone(name):
+    header = fits.Header([(name, 1), ('AIRMASS', 1.5), (name, 2)])
+    assert list(product_header(header)) == ['AIRMASS']
+
+
 @pytest.mark.parametrize('plane', [None, (3,)])
 def test_history(plane):
     header = fits.Header()

@@ -16,6 +16,7 @@ from bgrem.files.io import (
     read_weight,
 )
 from bgrem.files.opening import open_fits
+from bgrem.files.rows import open_map
 
 SHAPE = (7, 9)
 RAMP = np.arange(63, dtype=np.float32).reshape(SHAPE)
@@ -88,7 +89,7 @@ def test_names_of_images(path):
     assert [image.hdu for image in read_images(path)] == ['1', '2']
 
 
-def test_plane_of_a_cube(path):
+def test_plane_of_a_cube(path, tmp_path):
     cube = np.stack([RAMP, RAMP + 1, RAMP + 2])
     fits.writeto(path, cube[:, None])
     match = r'shape \(3, 1, 7, 9\); a plane of a cube can be named'
@@ -98,9 +99,11 @@ def test_plane_of_a_cube(path):
     assert_array_equal(image.data, RAMP + 2)
     assert image.plane == (2,)
     # What stands beside it can be a cube or not.
-    assert_array_equal(read_error(path, image=image), RAMP + 2)
-    fits.writeto(path, RAMP - 5, overwrite=True)
-    assert_array_equal(read_error(path, image=image), RAMP - 5)
+    error = tmp_path / 'error.fits'
+    fits.writeto(error, cube[:, None] - 1)
+    assert_array_equal(read_error(error, image=image), RAMP + 1)
+    fits.writeto(error, RAMP - 5, overwrite=True)
+    assert_array_equal(read_error(error, image=image), RAMP - 5)
 
 
 @pytest.mark.parametrize('plane', [(3,), (0, 0), (-4,)])
@@ -127,6 +130,23 @@ def test_what_belongs_to_a_chip(path, tmp_path):
     write(three, 'A', 'B', 'C')
     with pytest.raises(ValueError, match='for 2 images: name the one to use'):
         read_error(three, image=second)
+
+
+@pytest.mark.parametrize('hdu', [None, 'SCI', 'SCI,2', 0])
+def test_nothing_is_beside_itself(path, tmp_path, hdu):
+    """Without the name of its HDU an error would be the image itself."""
+    write(path, 'SCI,1', 'SCI,2', 'ERR,1', 'ERR,2')
+    if hdu in (None, 0):
+        fits.writeto(path, RAMP, overwrite=True)
+    image = read_images(path)[-1]
+    link = tmp_path / 'link.fits'
+    link.symlink_to(path)
+    for name in (path, link):
+        for read in (read_error, read_mask, read_weight):
+            with pytest.raises(ValueError, match='is the image itself: name the HDU'):
+                read(name, hdu, image=image)
+        with pytest.raises(ValueError, match='is the image itself: name the HDU'):
+            open_map(name, hdu, image, folder=tmp_path)
 
 
 def test_bits_of_a_mask(path):

@@ -350,6 +350,20 @@ def test_check_output_without_permission(tmp_path, monkeypatch):
         check_output(tmp_path / 'out.fits')
 
 
+def test_links(tmp_path):
+    """Under another name the input is still the input; a link is something, too."""
+    image, link, empty = (tmp_path / name for name in ('in.fits', 'a.fits', 'b.fits'))
+    image.write_text('precious')
+    link.symlink_to(image)
+    empty.symlink_to(tmp_path / 'nowhere.fits')
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match=r'a\.fits is the input file'):
+            check_output(link, overwrite=overwrite, inputs=(image,))
+    with pytest.raises(FileExistsError, match=r'b\.fits exists'):
+        check_output(empty, inputs=(image,))
+    assert check_output(empty, overwrite=True, inputs=(image,)) == empty
+
+
 def test_check_output_accepts(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert check_output('OUT.FITS').name == 'OUT.FITS'
@@ -366,6 +380,31 @@ def test_catalog_table(catalog, background, segmentation_image):
     table = catalog_table(make_catalog(background, segmentation_image))
     assert 'ra' not in table.colnames
     assert not any(table[name].dtype == object for name in table.colnames)
+
+
+def join(*lengths):
+    """Join tables of so many rows, with a unit."""
+    tables = []
+    for number, n in enumerate(lengths):
+        table = catalog_table(None)
+        if n:
+            table = QTable({'label': np.arange(1, n + 1), 'flux': np.ones(n) * u.adu})
+        tables.append((f'CHIP{number}', table))
+    return join_tables(tables)
+
+
+def test_tables_of_several_images():
+    """Each row names its image; images without sources take nothing from others."""
+    joined = join(2, 0, 1)
+    assert joined.colnames == ['extension', 'label', 'flux']
+    assert list(joined['extension']) == ['CHIP0', 'CHIP0', 'CHIP2']
+    assert list(joined['label']) == [1, 2, 1]
+    assert joined['flux'].unit == u.adu
+    assert join(2).colnames == ['label', 'flux']
+    for lengths in ((0,), (0, 0)):
+        empty = join(*lengths)
+        assert len(empty) == 0
+        assert ('extension' in empty.colnames) == (len(lengths) > 1)
 
 
 @pytest.mark.parametrize('ending', ['.fits', '.ecsv', '.csv', '.fits.gz'])
@@ -409,6 +448,13 @@ def test_regions(tmp_path, catalog, background):
     # A 3x3 square: its second moments have the axis sqrt(2/3); DS9 counts from 1.
     assert lines[3].startswith('ellipse(21.000,11.000,2.45,2.45,')
     assert lines[3].endswith('# text={1}')
+    # a single pixel has no axes to be seen
+    labels = np.zeros((9, 9), int)
+    labels[4, 6] = 1
+    point = SourceCatalog(1.0 * labels, SegmentationImage(labels))
+    write_regions(path, point, overwrite=True)
+    ellipse = path.read_text().splitlines()[3]
+    assert ellipse.startswith('ellipse(7.000,5.000,2.00,2.00,')
     nothing = detections(background, no_segments((40, 50)), wcs=make_wcs())
     write_regions(path, nothing, overwrite=True)
     assert path.read_text().splitlines() == lines[:2]
@@ -433,6 +479,10 @@ def test_regions_on_the_sky(tmp_path):
         background_rms=np.full(data.shape, 1e-3),
         wcs=wcs,
     )
+    table = catalog_table(catalog)
+    place = {'ra', 'dec', 'ra_centroid', 'dec_centroid'}
+    assert place < set(table.colnames)
+    assert 'sky_centroid' not in table.colnames
     path = tmp_path / 'sources.reg'
     write_regions(path, catalog)
     lines = path.read_text().splitlines()

@@ -3,10 +3,12 @@
 import gzip
 import lzma
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
 
 from bgrem.files.io import read_images, read_mask
 from bgrem.files.rows import open_map, open_mask, open_rows
@@ -177,6 +179,21 @@ def test_chips_in_their_order(tmp_path):
         np.testing.assert_array_equal(flags[0:2], number)
         flags.close()
         chip.close()
+
+
+@pytest.mark.parametrize('read', [read_images, partial(open_rows, folder=None)])
+def test_warnings_as_in_memory(tmp_path, read):
+    """Of images that could be meant as well, and of a product of bgrem."""
+    hdus = [fits.ImageHDU(np.ones((4, 5)), name=name) for name in ('A', 'B')]
+    hdus[0].header['BGREMVER'] = '1.2'
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / 'in.fits')
+    with (
+        pytest.warns(AstropyUserWarning, match='holds more images than HDU A, which'),
+        pytest.warns(AstropyUserWarning, match=r'was made by bgrem 1\.2 already'),
+    ):
+        (found,) = read(tmp_path / 'in.fits')
+    if read is not read_images:
+        found.close()
 
 
 def test_zarr_as_fits(tmp_path):

@@ -28,13 +28,13 @@ def path(tmp_path, image):
     """A file of the image."""
     path = tmp_path / 'in.fits'
     header = fits.Header({'OBJECT': 'sky', 'BUNIT': 'adu', 'CRVAL1': 12.5})
-    fits.PrimaryHDU(image, header).writeto(path)
+    fits.PrimaryHDU(image, header).writeto(path, checksum=True)
     return path
 
 
 def read(path, version=1):
     """The maps in a file."""
-    with fits.open(path) as hdus:
+    with fits.open(path, checksum=True) as hdus:
         hdus.verify('exception')
         return {name: hdus[name, version].data for name in MAPS}
 

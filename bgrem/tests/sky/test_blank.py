@@ -70,6 +70,37 @@ def test_single_zeros(noise):
     assert_array_equal(np.argwhere(blank_pixels(data)), np.empty((0, 2)))
 
 
+@pytest.mark.parametrize(
+    ('number', 'shape', 'is_blank'),
+    [
+        (0, (3, 3), True),
+        (0, (2, 40), False),
+        (-20, (12, 12), True),
+        (-20, (11, 13), False),
+        (-20, (5, 35), False),
+        (-20, (5, 36), True),
+    ],
+)
+def test_smallest_patches(noise, number, shape, is_blank):
+    """A patch of 3x3 zeros; of any other number a hundred middles of such patches."""
+    data = 5 + noise
+    place = np.s_[40 : 40 + shape[0], 50 : 50 + shape[1]]
+    data[place] = number
+    expected = np.zeros(data.shape, dtype=bool)
+    expected[place] = is_blank
+    assert_array_equal(blank_pixels(data), expected)
+
+
+def test_as_many_numbers_as_an_image_is_filled_with(noise):
+    """The four most frequent, whatever their order."""
+    data, filled = 5 + noise, np.zeros(noise.shape, dtype=bool)
+    for k, number in enumerate((-7, -9, -6, -8, -5)):
+        place = np.s_[40 * k + 9 : 40 * k + 13, 50 : 110 + 10 * k]
+        data[place] = number
+        filled[place] = k > 0
+    assert_array_equal(blank_pixels(data), filled)
+
+
 STARS = sum(
     500 * np.exp(-0.1 * ((X - x) ** 2 + (Y - y) ** 2))
     for x, y in np.random.default_rng(5).uniform(0, SIZE, (60, 2))

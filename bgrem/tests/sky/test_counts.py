@@ -104,6 +104,13 @@ def test_drawn_photons_have_the_distribution_of_poisson(mean):
     sigma = np.sqrt(expected + 1)
     assert (np.abs(np.bincount(counts) - expected) < 4.5 * sigma).all()
 
+@pytest.mark.parametrize('level', [0, 1000])
+def test_coarse_steps_are_no_counts(rng, level):
+    """Photons are not negative, and of a thousand the noise is not 1.5."""
+    data = np.rint(rng.normal(level, 1.5, SHAPE))
+    assert sparse_step(data, NOWHERE, np.full(SHAPE, 1.5)) == 0
+    assert sparse_step(np.abs(data - level), NOWHERE, np.full(SHAPE, 1.5)) == 1
+
 
 @pytest.mark.parametrize('mean', [0.003, 0.01, 0.03, 0.1, 0.3, 1, 3])
 @pytest.mark.parametrize('dtype', ['f4', 'f8'])
@@ -235,6 +242,16 @@ class TestLimitLight:
         noise = np.full(SHAPE, np.sqrt(self.MEAN))
         result = limit_light(cluster, data, NOWHERE, center, noise, 1)
         assert result.sum() > 0.7 * cluster.sum()
+
+    def test_light_that_the_sky_has_taken_up(self, rng):
+        """In a part of the windows the level is that of a cluster; it is light."""
+        cluster = np.zeros((288, 288))
+        cluster[:144, :144] = 0.5
+        data = rng.poisson(self.MEAN + cluster).astype(float)
+        noise = np.full(cluster.shape, np.sqrt(self.MEAN))
+        nowhere = np.zeros(cluster.shape, dtype=bool)
+        result = limit_light(cluster, data, nowhere, self.MEAN + cluster, noise, 1)
+        assert_allclose(result.sum(), cluster.sum(), rtol=0.05)
 
     def test_mask(self, limit, stars):
         """What is masked is not light, and does not matter."""

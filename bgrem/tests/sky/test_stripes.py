@@ -156,15 +156,20 @@ class TestFindStripes:
             lambda y, x: 0 * y + 0 * x,
             lambda y, x: 0.3 * y + 0 * x,
             lambda y, x: 50 * (y > 70) + 0 * x,
+            lambda y, x: 50 * (y == 70) + 0 * x,
             lambda y, x: 3 * np.sin(y / 6) + 0 * x,
             lambda y, x: 4 * np.sin(y / 4) * np.sin(x / 4),
         ],
-        ids=['flat', 'slope', 'step', 'fringes', 'nebulosity'],
+        ids=['flat', 'slope', 'step', 'bad_row', 'fringes', 'nebulosity'],
     )
     def test_no_stripes(self, sky):
         for found in find_stripes(sky(*np.ogrid[:120, :160]) + self.NOISE, self.ALL):
             assert_array_equal(found, 0)
 
     def test_small_image(self):
-        for found in find_stripes(self.NOISE[:20, :20], self.ALL[:20, :20]):
-            assert_array_equal(found, 0)
+        """Of few rows nobody can tell."""
+        rows = 5 * np.random.default_rng(2).normal(size=(120, 1))
+        for place in (np.s_[:20, :20], np.s_[:20], np.s_[:, :60]):
+            for found in find_stripes((rows + self.NOISE)[place], self.ALL[place]):
+                assert_array_equal(found, 0)
+        assert find_stripes((rows + self.NOISE)[:, :70], self.ALL[:, :70])[0].all()
