@@ -138,7 +138,9 @@ def subtract_file(
     The work is kept beside the output, in a folder of its name with ``.parts`` at its
     end, about 14 bytes for each pixel (22 with errors), and the output itself. Where it
     is interrupted, the same call goes on with it: no tile and no block that is finished
-    is done again. The output appears when it is whole; then the folder is removed.
+    is done again. A call with other options, or of another input, begins anew. One
+    process at a time can work on an output. It appears when it is whole; then the
+    folder is removed.
 
     Some images cannot be told from their bands: those with few counts in a pixel,
     those whose noise is nearly as smooth as their sources (they are sharpened, see

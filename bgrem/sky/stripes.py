@@ -196,8 +196,7 @@ def _are_stripes(first, second):
 def _bright_pixels(sky, noise):
     """Return where windows of some pixels show light."""
     light = ndimage.uniform_filter(np.nan_to_num(sky), _LIGHT_WINDOW)
-    bright = light > _LIGHT / _LIGHT_WINDOW * noise
-    return ndimage.binary_dilation(bright, iterations=_LIGHT_WINDOW // 2)
+    return light > _LIGHT / _LIGHT_WINDOW * noise
 
 
 def _levels(values):

@@ -382,31 +382,6 @@ def test_catalog_table(catalog, background, segmentation_image):
     assert not any(table[name].dtype == object for name in table.colnames)
 
 
-def join(*lengths):
-    """Join tables of so many rows, with a unit."""
-    tables = []
-    for number, n in enumerate(lengths):
-        table = catalog_table(None)
-        if n:
-            table = QTable({'label': np.arange(1, n + 1), 'flux': np.ones(n) * u.adu})
-        tables.append((f'CHIP{number}', table))
-    return join_tables(tables)
-
-
-def test_tables_of_several_images():
-    """Each row names its image; images without sources take nothing from others."""
-    joined = join(2, 0, 1)
-    assert joined.colnames == ['extension', 'label', 'flux']
-    assert list(joined['extension']) == ['CHIP0', 'CHIP0', 'CHIP2']
-    assert list(joined['label']) == [1, 2, 1]
-    assert joined['flux'].unit == u.adu
-    assert join(2).colnames == ['label', 'flux']
-    for lengths in ((0,), (0, 0)):
-        empty = join(*lengths)
-        assert len(empty) == 0
-        assert ('extension' in empty.colnames) == (len(lengths) > 1)
-
-
 @pytest.mark.parametrize('ending', ['.fits', '.ecsv', '.csv', '.fits.gz'])
 @pytest.mark.parametrize('unit', [None, u.adu, u.MJy / u.sr])
 def test_write_catalog(tmp_path, background, segmentation_image, ending, unit):

@@ -47,9 +47,10 @@ def test_stripes(rng, noise, strength, which):
 
 
 def test_without_stripes(noise):
-    """Nothing much is taken from an image that has none."""
+    """Hardly anything is taken from an image that has none."""
     for levels in measure_stripes(noise, NOWHERE):
-        assert np.std(levels) < 0.05 * SIGMA
+        # the errors of the medians alone are 0.08 to 0.09
+        assert np.std(levels) < 0.02 * SIGMA
 
 
 @pytest.mark.parametrize('sigma', [0.3, 0.5, 1.0])
