@@ -13,12 +13,14 @@ from multiprocessing import get_context
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from tqdm import tqdm
 
 from bgrem._config import Configuration
 
 from .gamma import FieldConfig, LatConfig, simulate_field, simulate_lat_patch
+from .stamps import save_tensors
 
 __all__ = [
     'CountsBank',
@@ -162,8 +164,13 @@ class CountsBank:
         ----------
         path : path-like
             A safetensors file.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
         """
-        save_file(dict(vars(self)), path)
+        save_tensors(dict(vars(self)), path)
 
     @classmethod
     def load(cls, path):
@@ -179,8 +186,19 @@ class CountsBank:
         -------
         bank : `CountsBank`
             The bank.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ValueError
+            If it is damaged.
         """
-        return cls(**load_file(path))
+        try:
+            return cls(**load_file(path))
+        except (SafetensorError, TypeError) as error:
+            msg = f'bank of counts {path} is damaged: {error}'
+            raise ValueError(msg) from error
 
 
 def draw_counts_bank(config, *, n_workers=1, progress=False):

@@ -20,9 +20,42 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-__all__ = ['PSF_SIZE', 'STAMP_KINDS', 'StampBank', 'StampKind', 'build_stamp_bank']
+__all__ = [
+    'PSF_SIZE',
+    'STAMP_KINDS',
+    'StampBank',
+    'StampKind',
+    'build_stamp_bank',
+    'save_tensors',
+]
 
 PSF_SIZE = 33
+
+
+def save_tensors(tensors, path, metadata=None):
+    """
+    Write tensors to a safetensors file.
+
+    Parameters
+    ----------
+    tensors : dict of str to `~torch.Tensor`
+        The tensors.
+
+    path : path-like
+        The file.
+
+    metadata : dict of str to str or `None`, optional
+        What else is in it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; safetensors itself has an error of its own for that.
+    """
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -128,7 +161,7 @@ class StampBank:
         path.parent.mkdir(parents=True, exist_ok=True)
         kinds = [kind.name for kind in STAMP_KINDS]
         metadata = {'bgrem_stamp_kinds': json.dumps(kinds), 'sha256': _digest(tensors)}
-        save_file(tensors, path, metadata=metadata)
+        save_tensors(tensors, path, metadata)
 
     @classmethod
     def load(cls, path):

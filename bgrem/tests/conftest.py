@@ -1,6 +1,20 @@
 """Fixtures shared by the tests."""
 
+from contextlib import contextmanager
+
 import pytest
+
+
+@contextmanager
+def full_disk(n_bytes):
+    """Let no file grow larger than that, as on a disk that gets full."""
+    resource = pytest.importorskip('resource')
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def save_tiny_weights(path, calibration, head=None, **options):

@@ -8,6 +8,7 @@ import json
 import math
 import time
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -404,8 +405,11 @@ class _Run:
         }
         save_weights(self.weights_path, weights, self._header(metrics))
         # last, or a run that is stopped here would not do again what is missing
+        # by way of the memory, as torch does not say that a disk is full
+        content = BytesIO()
+        torch.save(state, content)
         with atomic_path(self.folder / 'state.pt') as temporary:
-            torch.save(state, temporary)
+            temporary.write_bytes(content.getbuffer())
 
     def _earlier_state(self):
         """Return where an earlier call of the same run has stopped, or `None`."""

@@ -11,6 +11,7 @@ from numpy.testing import assert_array_equal
 from bgrem.scale.options import CatalogOptions
 from bgrem.scale.output import publish
 from bgrem.scale.work import FlatMap, Work
+from bgrem.tests.conftest import full_disk
 
 SHAPE = (13, 9)
 
@@ -98,15 +99,12 @@ class TestWork:
 
     def test_disk_full_at_the_end(self, work):
         """What is cut off says so: half of the maps would be taken for all of them."""
-        resource = pytest.importorskip('resource')
         maps = np.ones((2, 100, 90), np.float32)
-        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (maps.nbytes - 100, limits[1]))
-        try:
-            with pytest.raises(OSError, match='File too large'):
-                work.save_maps('tiles-0-0', maps)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        with (
+            full_disk(maps.nbytes - 100),
+            pytest.raises(OSError, match='File too large'),
+        ):
+            work.save_maps('tiles-0-0', maps)
         assert not work.has('tiles-0-0')
 
     def test_parts_appear_when_they_are_whole(self, work, output):

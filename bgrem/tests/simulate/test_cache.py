@@ -6,6 +6,7 @@ import torch
 from bgrem.simulate import cache as cache_module
 from bgrem.simulate import cached_stamp_bank
 from bgrem.simulate.stamps import StampBank
+from bgrem.tests.conftest import full_disk
 
 pytest.importorskip('galsim')
 
@@ -96,6 +97,15 @@ def test_folder_that_cannot_be_written(bank, drawn, tmp_path):
     for _ in range(2):
         assert same(cached_stamp_bank(1, folder=tmp_path / 'file' / 'bgrem'), bank)
     assert len(drawn) == 2
+
+
+def test_full_disk(bank, drawn, tmp_path):
+    """The minutes that the stamps took are not lost."""
+    for _ in range(2):
+        with full_disk(1000):
+            assert same(cached_stamp_bank(1, folder=tmp_path), bank)
+    assert len(drawn) == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_default_folder(drawn, tmp_path, monkeypatch):

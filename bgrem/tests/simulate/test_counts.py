@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from numpy.testing import assert_allclose
 
@@ -36,6 +37,11 @@ def test_bank(bank, tmp_path):
     again = CountsBank.load(tmp_path / 'bank.safetensors')
     for name, value in vars(bank).items():
         assert torch.equal(getattr(again, name), value)
+    content = (tmp_path / 'bank.safetensors').read_bytes()
+    for damaged in (b'', content[:-9], b'no bank', safetensors.torch.save({})):
+        (tmp_path / 'bank.safetensors').write_bytes(damaged)
+        with pytest.raises(ValueError, match='bank.safetensors is damaged'):
+            CountsBank.load(tmp_path / 'bank.safetensors')
 
 
 def test_bank_from_two_processes():
