@@ -10,7 +10,7 @@ from astropy.table import Table
 
 from bgrem.cli.main import main
 from bgrem.evaluate.calibration import rewrite_header
-from bgrem.files import rows
+from bgrem.files import opening
 from bgrem.tests.cli.test_main import history
 from bgrem.tests.scale.conftest import MAPS, assert_same_maps, draw_image, in_memory
 from bgrem.weights import load_weights
@@ -91,7 +91,7 @@ def test_a_packed_file_is_unpacked_once(path, tiny_weights, monkeypatch):
         opened.append(args)
         return gzip.open(*args)
 
-    monkeypatch.setitem(rows._OPENERS, '.gz', open_packed)
+    monkeypatch.setitem(opening._OPENERS, b'\x1f\x8b', open_packed)
     options = ['--weights', str(tiny_weights), '-o', 'out.fits', '--stream']
     assert main(['subtract', 'packed.fits.gz', *options]) == 0
     assert len(opened) == 1
