@@ -171,7 +171,7 @@ def subtract_file(
         _as_path(name, path)
     inputs = beside.files(input_path)
     check_opens(*inputs)
-    output = _check_output(output_path, overwrite=overwrite, inputs=inputs)
+    output = _check_output(output_path, ENDINGS, overwrite=overwrite, inputs=inputs)
     measured = None
     if check_flag('catalog', catalog):
         measured = CatalogOptions(
@@ -277,8 +277,8 @@ def detect_file(
         _as_path(name, path)
     inputs = beside.files(input_path)
     check_opens(*inputs)
-    output = check_output(
-        output_path, overwrite=overwrite, inputs=inputs, endings=CATALOG_ENDINGS
+    output = _check_output(
+        output_path, CATALOG_ENDINGS, overwrite=overwrite, inputs=inputs
     )
     measured = CatalogOptions(
         threshold,
@@ -451,7 +451,7 @@ def _check_options(weights, n_steps, n_symmetries, device, batch_size):  # noqa:
         check_count('batch_size', batch_size)
 
 
-def _check_output(path, *, overwrite, inputs):
+def _check_output(path, endings, *, overwrite, inputs):
     """Refuse an output that cannot be written, before any work is done for it."""
     path = Path(path)
     own = path.resolve()
@@ -463,12 +463,13 @@ def _check_output(path, *, overwrite, inputs):
         if own == other and path.is_dir():
             msg = f'output file {path} is the input file'
             raise ValueError(msg)
-    if path.suffix.lower() == ZARR_ENDING and path.is_dir():
+    is_zarr = path.suffix.lower() == ZARR_ENDING and ZARR_ENDING in endings
+    if is_zarr and path.is_dir():
         if not overwrite:
             msg = f'output file {path} exists; allow it to be replaced, or name another'
             raise FileExistsError(msg)
         return path
-    return check_output(path, overwrite=overwrite, inputs=inputs, endings=ENDINGS)
+    return check_output(path, overwrite=overwrite, inputs=inputs, endings=endings)
 
 
 def _key(inputs, places, options):

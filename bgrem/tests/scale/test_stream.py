@@ -276,6 +276,8 @@ def test_output_in_the_input(given, output, tmp_path, tiny_weights):
         subtract_file(
             tmp_path / given, tmp_path / output, weights=tiny_weights, overwrite=True
         )
+    with pytest.raises(ValueError, match='must not be in the input'):
+        bgrem.detect_file(tmp_path / 'all.zarr', tmp_path / 'all.zarr' / 'a.fits')
     assert [one.name for one in tmp_path.iterdir()] == ['all.zarr']
 
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import ndimage
 
-from bgrem.sky.boxes import measure_sky
+from bgrem.sky.boxes import BoxSky, measure_sky
 from bgrem.sky.maps import interpolate_mesh
 
 SHAPE = (150, 210)
@@ -224,6 +224,17 @@ class TestGalaxies:
         assert not measure(100 + NOISE, source=star).beneath.any()
         assert not measure(100 + NOISE).beneath.any()
 
+    @pytest.mark.parametrize(('size', 'border'), [(12, 0), (20, 8), (44, 8), (68, 16)])
+    def test_outskirts(self, size, border):
+        """They are the wider, the wider the light is; a star has none."""
+        source, expected = np.zeros(SHAPE), np.zeros(SHAPE, dtype=bool)
+        source[40 : 40 + size, 40 : 40 + size] = 5
+        beneath = measure(100 + NOISE, source=source).beneath
+        if border:
+            sides = slice(40 - border, 40 + size + border)
+            expected[sides, sides] = True
+        assert_array_equal(beneath, expected)
+
     def test_a_nebulous_sky_is_measured_beneath(self):
         """There nothing else tells what it is."""
         wave = 6 * np.sin(2 * np.pi * X / 60) * np.sin(2 * np.pi * Y / 60)
@@ -235,6 +246,27 @@ class TestGalaxies:
         source = galaxy(50.0, 200.0)
         level = to_map(measure(100 + NOISE, source=source))
         assert rms(level - 100) < 0.3
+
+
+def test_meshes():
+    """The noise is not more than the data differ, and all can be written."""
+    level, noise = np.array([[1.0, 2.0]]), np.array([[5.0, 0.1]])
+    sky = BoxSky(4, level, noise, np.ones((1, 2)), None)
+    level, noise, error = sky.meshes(2.0, np.float32, (0.0, 3.0))
+    assert_allclose(level, [[2, 4]])
+    assert_allclose(noise, [[3, 0.2]])
+    assert_allclose(error, 2)
+    for values in sky.meshes(1e60, np.float32):
+        assert values.dtype == np.float32
+        assert_array_equal(values, np.finfo('f4').max)
+
+
+def test_all_far_off_the_first_sky():
+    """Of values that are all off their median nothing is clipped."""
+    data = np.where((X + Y) % 2 == 0, 100.0, -100.0)
+    sky = measure(data)
+    assert_allclose(sky.level, 0, atol=1)
+    assert_allclose(sky.noise, 100, rtol=0.01)
 
 
 @pytest.mark.parametrize('shape', [(1, 1), (1, 2), (3, 3), (1, 90), (90, 1), (17, 4)])
