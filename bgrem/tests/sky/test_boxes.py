@@ -115,6 +115,21 @@ class TestLevel:
             data += 1000 * np.exp(-((Y - y) ** 2 + (X - x) ** 2) / 6)
         assert rms(to_map(measure(data)) - 100) < 0.03
 
+    def test_light_that_is_left_of_stars(self):
+        """Boxes beneath stars count little, as a tenth of their light may be left."""
+        rng = np.random.default_rng(4)
+        stars = sum(
+            30 * np.exp(-((Y - y) ** 2 + (X - x) ** 2) / 6)
+            for y, x in rng.uniform(0, SHAPE, (40, 2))
+        )
+        left = 100 + 0.1 * stars + NOISE
+        seen, known, none = (
+            to_map(measure(data, source=source)).mean()
+            for data, source in ((left, None), (left, stars), (100 + NOISE, None))
+        )
+        assert seen - none > 0.05
+        assert abs(known - none) < 0.02
+
     def test_noise_that_varies(self):
         noise = np.where(X < 100, 1.0, 3.0)
         sky = measure(100 + noise * NOISE, noise=noise)
