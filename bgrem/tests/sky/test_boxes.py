@@ -170,6 +170,26 @@ class TestLevel:
         assert rms(to_map(sky) - slope * X) < 0.1
         assert_allclose(np.median(sky.noise), np.hypot(1, columns.std()), rtol=0.1)
 
+    @pytest.mark.parametrize('seed', [2, 3])
+    def test_stripes_both_ways(self, seed):
+        """Those of rows hide a part of those of columns, which are found then."""
+        rng = np.random.default_rng(seed)
+        sky = measure(3 * rng.normal(size=210) + 3 * rng.normal(size=(150, 1)) + NOISE)
+        assert sky.box_size >= 32
+        assert_allclose(np.median(sky.noise), np.sqrt(1 + 2 * 3**2), rtol=0.1)
+
+    def test_noise_is_that_of_the_sky(self):
+        """Beneath sources there is more."""
+        source = np.where((X // 30 + Y // 30) % 3 == 0, 20.0, 0.0)
+        sky = measure(100 + np.where(source > 0, 2, 1) * NOISE, source=source)
+        assert_allclose(sky.noise, 1, rtol=0.05)
+
+    def test_few_boxes(self):
+        """Of three of them none is a star that is left."""
+        step = np.where(np.arange(24) < 16, 100.0, 150.0)
+        level = to_map(measure(step + NOISE[:8, :24]), shape=(8, 24))
+        assert np.all(level[:, -1] > 130)
+
     def test_transposed(self):
         data = 4 * np.sin(X / 9) + NOISE
         sky, other = measure(data), measure(data.T)
