@@ -172,7 +172,8 @@ def test_filled_counts(counts, number):
 
 @pytest.mark.parametrize('outside', [CIRCLE, GAP, Y < 3], ids=['circle', 'gap', 'rows'])
 @pytest.mark.parametrize(
-    ('number', 'sky', 'sigma'), [(65535, 100, 1), (1000, 100, 5), (200, 100, 5)]
+    ('number', 'sky', 'sigma'),
+    [(65535, 100, 1), (1000, 100, 5), (200, 100, 5), (130, 100, 5)],
 )
 def test_filled_brightly(noise, number, sky, sigma, outside):
     """A number far above the sky that ends where it ends is no star."""
