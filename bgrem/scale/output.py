@@ -73,9 +73,7 @@ class Output:
         for image in self._images:
             image.measure()
         self.metas = [dict(image.meta) for image in self._images]
-        # with other options the file of this one is written anew, and the reverse
-        kind = 'maps' if options is None else options.key
-        is_new = not (self._path.exists() and self._written == kind)
+        is_new = not (self._path.exists() and self._written == self._contents)
         stored = [self._flat_maps(image) for image in self._images]
         if is_new:
             work.forget('written')
@@ -84,7 +82,7 @@ class Output:
                 for image, flat_maps in zip(self._images, stored, strict=True):
                     image.write(file, *flat_maps)
                 file.save()
-                work.save('written', kind)
+                work.save('written', self._contents)
             for image in self._images:
                 image.forget_sky()
             if options is None:
@@ -108,8 +106,15 @@ class Output:
         return table
 
     @property
+    def _contents(self):
+        """What the file holds beside pixels (str): with anything else it is another."""
+        key = None if self._options is None else self._options.key
+        paths = [str(image.rows.image.path) for image in self._images]
+        return repr([key, self._asked, self.metas, paths])
+
+    @property
     def _written(self):
-        """For which options all maps are in the file."""
+        """Of what the file holds all maps, or `None`."""
         return self._work.load('written') if self._work.has('written') else None
 
     def _flat_maps(self, image):

@@ -224,6 +224,33 @@ def test_resume_after_other_options(tmp_path, tiny_weights, monkeypatch):
             assert one.data.tobytes() == other.data.tobytes(), one.name
 
 
+@pytest.mark.usefixtures('blocks')
+def test_resume_under_another_name(tmp_path, tiny_weights, monkeypatch):
+    """The headers are those of the last call; longer ones would move the pixels."""
+    path, mask, link = (tmp_path / f'{name}.fits' for name in ('in', 'm', 60 * 'l'))
+    fits.PrimaryHDU(draw_sky()).writeto(path)
+    fits.PrimaryHDU(np.zeros((200, 190), 'u1')).writeto(mask)
+    link.symlink_to(mask)
+    options = {'weights': tiny_weights, 'threshold': 0.02}
+
+    def stops(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr('bgrem.scale.output.StoredMaps', stops)
+        with pytest.raises(KeyboardInterrupt):
+            subtract_file(path, tmp_path / 'out.fits', mask=mask, **options)
+    for name in ('out', 'whole'):
+        subtract_file(path, tmp_path / f'{name}.fits', mask=link, **options)
+    with (
+        fits.open(tmp_path / 'out.fits') as found,
+        fits.open(tmp_path / 'whole.fits') as known,
+    ):
+        assert link.name in found['BACKGROUND'].header['BGREMMSK']
+        for one, other in zip(found[1:], known[1:], strict=True):
+            assert one.data.tobytes() == other.data.tobytes(), one.name
+
+
 def test_nothing_found(tmp_path, tiny_weights):
     image = np.random.default_rng(0).normal(100, 5, (60, 70)).astype('f4')
     fits.PrimaryHDU(image).writeto(tmp_path / 'in.fits')
