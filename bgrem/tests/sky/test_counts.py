@@ -104,6 +104,7 @@ def test_drawn_photons_have_the_distribution_of_poisson(mean):
     sigma = np.sqrt(expected + 1)
     assert (np.abs(np.bincount(counts) - expected) < 4.5 * sigma).all()
 
+
 @pytest.mark.parametrize('level', [0, 1000])
 def test_coarse_steps_are_no_counts(rng, level):
     """Photons are not negative, and of a thousand the noise is not 1.5."""
