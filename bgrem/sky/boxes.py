@@ -28,9 +28,11 @@ CLIP = 4.0
 _COUNTS, _MOST_BOX = 4.0, 32
 _CLIP_STEPS = 4.0  # of discrete data besides: few photons have long tails
 # A box of the first sky that differs so much from the boxes around, in units of their
-# scatter, where there are enough, holds a star that is not in the sources.
+# scatter, where there are enough, holds a star that is not in the sources. In an image
+# so thin that its boxes lie in one line, they are those of a longer window.
 _STANDS_OUT = 5.0
-_MIN_AROUND = 9
+_AROUND, _ALONG = 5, 13  # boxes
+_MIN_AROUND, _MIN_ALONG = 9, 5
 # Lags in pixels, to see how far noise reaches: as far as the mean square of its
 # differences is less than this part of that of independent pixels. A wild pixel counts
 # as this many standard deviations.
@@ -493,13 +495,18 @@ def _typical(values, known):
 def _stands_out(median, weight):
     """Whether a box is far from those around it, which agree: a star that is left."""
     known = weight > 0
-    values = np.pad(np.where(known, median, np.inf), 2, constant_values=np.inf)
+    window, least = (_AROUND, _AROUND), _MIN_AROUND
+    if 1 in known.shape:
+        window, least = [1 if n == 1 else _ALONG for n in known.shape], _MIN_ALONG
+    beyond = [(n // 2, n // 2) for n in window]
+    values = np.pad(np.where(known, median, np.inf), beyond, constant_values=np.inf)
     found = np.empty_like(known)
     step = max(_MOST_BOXES // known.shape[1], 1)
 
     def look(start):
         rows = slice(start, start + step)
-        around = sliding_window_view(values[start : start + step + 4], (5, 5))
+        around = values[start : start + step + window[0] - 1]
+        around = sliding_window_view(around, window)
         around = around.reshape(*known[rows].shape, -1)
         n_around = np.count_nonzero(np.isfinite(around), axis=-1)
         middle = _median(around, n_around)
@@ -507,7 +514,7 @@ def _stands_out(median, weight):
         spread = 1.4826 * _median(distance, n_around)
         error = np.sqrt(1 / np.where(known[rows], weight[rows], 1))
         is_far = np.abs(median[rows] - middle) > _STANDS_OUT * np.hypot(spread, error)
-        found[rows] = known[rows] & is_far & (n_around >= _MIN_AROUND)
+        found[rows] = known[rows] & is_far & (n_around >= least)
 
     # some rows at a time bound the memory
     each_band(look, range(0, len(known), step))

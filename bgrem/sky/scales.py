@@ -18,6 +18,8 @@ from bgrem.sky.maps import MeshMap
 __all__ = ['BoxMeans', 'Surface', 'fit_surface', 'sum_triangle']
 
 _COARSEST = 4  # boxes along the longer axis: there the surface is a plane
+# In one line or two of boxes half of so few would be too few for a slope.
+_FEW_LINES, _COARSEST_LINE = 2, 10
 # Half widths of the smoothing, in boxes of each scale; the finest scale has a second.
 _WIDTH, _LEAST_WIDTH = 4, 2
 # Half widths of the windows, in boxes, over which it is judged what a smoothing tells,
@@ -147,7 +149,8 @@ def fit_surface(means, correlation):
 
     Notes
     -----
-    On each scale, of half the boxes of the one before, a straight line in y and x is
+    The coarsest scale, of four boxes along the longer axis (of up to ten in one line or
+    two), is a plane. On each scale, of half the boxes of the one before, a straight line in y and x is
     fitted to the rest of the means about each box, weighted by a triangle of half
     width 4 (on the finest scale then one of 2). With ``p`` what it predicts for a box
     from the others and ``r`` the rest, the part of the line that is added is ``(sum(w p
@@ -157,7 +160,7 @@ def fit_surface(means, correlation):
     moves the surface by more than the standard error of its lines is left out.
     """
     pyramid = [means]
-    while max(pyramid[-1].mean.shape) > _COARSEST:
+    while not _is_coarse(pyramid[-1].mean.shape):
         pyramid.append(pyramid[-1].paired())
     factor = 2 ** (len(pyramid) - 1)
     known = surface = Surface(*_fit_plane(pyramid.pop()), factor)
@@ -171,6 +174,11 @@ def fit_surface(means, correlation):
         if pyramid:
             known = Surface(*finer.rows(slice(0, len(current.mean))), factor)
     return surface
+
+
+def _is_coarse(shape):
+    """Whether there are so few boxes that their surface is a plane."""
+    return max(shape) <= (_COARSEST_LINE if min(shape) <= _FEW_LINES else _COARSEST)
 
 
 def _fit_plane(means):

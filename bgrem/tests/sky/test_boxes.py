@@ -314,6 +314,25 @@ def test_small_images(shape):
     assert sky.beneath.shape == shape
 
 
+@pytest.mark.parametrize('shape', [(1, 200), (200, 1), (3, 200), (5, 60)])
+def test_star_in_thin_images(shape):
+    """A star that is left does not raise the sky of a line of boxes."""
+    y, x = np.indices(shape)
+    distance = (y - shape[0] // 3) ** 2 + (x - shape[1] // 3) ** 2
+    star = 500 * np.exp(-distance / 4)
+    for seed in range(4):
+        noise = np.random.default_rng(seed).normal(size=shape)
+        sky = measure(100 + star + noise)
+        assert_allclose(to_map(sky, shape=shape), 100, atol=0.5)
+
+
+def test_slope_of_thin_images():
+    """A slope of many standard deviations is followed to the ends of a single row."""
+    slope = np.linspace(0, 20, 200)[np.newaxis]
+    sky = measure(slope + NOISE.reshape(-1)[:200])
+    assert_allclose(to_map(sky, shape=slope.shape), slope, atol=0.5)
+
+
 def test_on_grid():
     plane = 0.2 * Y - 0.1 * X
     level, size = measure(plane + NOISE).on_grid(SHAPE)

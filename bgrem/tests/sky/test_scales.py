@@ -77,6 +77,18 @@ class TestFitSurface:
         assert_allclose(surface_of(plane)[0], plane, atol=1e-6)
         assert rms(surface_of(plane + NOISE)[0] - plane) < 0.05
 
+    @pytest.mark.parametrize('shape', [(1, 50), (2, 33), (8, 33), (32, 128)])
+    def test_plane_of_elongated_images(self, shape):
+        """A slope along few lines of boxes is a slope, along either axis."""
+        plane = np.broadcast_to(np.linspace(-5, 5, shape[1]), shape)
+        error = []
+        for seed in range(4):
+            noise = np.random.default_rng(seed).normal(size=shape)
+            error.append(rms(surface_of(plane + noise)[0] - plane))
+            turned = surface_of((plane + noise).T)[0]
+            assert_allclose(rms(turned.T - plane), error[-1], rtol=1e-6)
+        assert np.mean(error) < 3 / np.sqrt(plane.size)
+
     def test_waves(self):
         """Structure of 20 boxes is followed; what remains is a part of the noise."""
         sky = 3 * np.sin(2 * np.pi * X / 20) * np.sin(2 * np.pi * Y / 20)
