@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 from astropy import units as u
+from astropy.utils.masked import Masked
 from photutils.background import Background2D
 
 from bgrem.checks import check_flag, suggests_names
@@ -48,6 +49,7 @@ from bgrem.sky.units import (
     error_in_unit,
     factor_in_unit,
     in_unit,
+    is_count,
     warn_of_rounding,
 )
 
@@ -100,15 +102,15 @@ class DiffusionBackground(DetectionMixin, Background2D):
         What measures sky and noise in a box. Default:
         `~photutils.background.SExtractorBackground` and
         `~photutils.background.StdBackgroundRMS`.
-    error : 2D array_like, `~astropy.units.Quantity` or NDUncertainty, optional
+    error : 2D array_like, Quantity, NDData or NDUncertainty, optional
         The total 1-sigma error of each pixel as a pipeline gives it, photon noise of
         the sources and all; a plain array has the unit of the data. The network is
         scaled by its sky part (see Notes), and `catalog` takes it for the errors of
-        the fluxes. Pixels where it is negative or not finite (an inverse variance of
-        0) are masked; 0 counts as not known. Default: the uncertainty of
+        the fluxes. Pixels where it is negative, masked or not finite (an inverse
+        variance of 0) are masked; 0 counts as not known. Default: the uncertainty of
         `~astropy.nddata.NDData` input that has one (a standard deviation, a variance
         or an inverse variance).
-    exposure : 2D array_like, `~astropy.units.Quantity` or map of gammapy, optional
+    exposure : 2D array_like, Quantity, NDData or map of gammapy, optional
         For weights of counts: the exposure of each pixel, relative or in cm2 s. The
         expected level of the sky follows it, and a catalogue has fluxes, counts over
         exposure, besides the counts. Pixels where it is not positive are masked.
@@ -631,7 +633,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
         -------
         image : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
             ``data - background``, with its noise symmetric about zero, or the
-            source image. Values that are not finite stay.
+            source image. Values that are not finite stay. Where ``data`` is a masked
+            array (of numpy or astropy), it is one with its mask.
 
         Raises
         ------
@@ -683,7 +686,10 @@ class DiffusionBackground(DetectionMixin, Background2D):
                 raise u.UnitConversionError(msg) from None
         if clip:
             image[image < 0] = 0
-        return image
+        if isinstance(data, np.ma.MaskedArray):
+            mask = np.ma.nomask if other.mask is None else other.mask
+            return np.ma.MaskedArray(image, mask, fill_value=data.fill_value)
+        return Masked(image, other.mask) if isinstance(data, Masked) else image
 
     @suggests_names('bgrem.plotting:plot_background')
     def plot(self, **kwargs):
@@ -744,6 +750,12 @@ def _check_counts(image, weights, *, remove_stripes):
             )
             raise ValueError(msg)
         return
+    if not is_count(image.unit):
+        msg = (
+            f'data must be counts for the weights {weights.name!r}, got the unit '
+            f'{image.unit}: convert them, give rates as counts with their exposure'
+        )
+        raise ValueError(msg)
     if remove_stripes:
         msg = f'remove_stripes must be False for the weights of counts {weights.name!r}'
         raise ValueError(msg)

@@ -53,6 +53,7 @@ class DetectionMixin:
     """
 
     _star_width = None  # of an image that is a part, that of the whole
+    _stripes = None  # of rows and columns, where they were taken out
 
     @property
     def detection_probability(self):
@@ -217,8 +218,9 @@ class DetectionMixin:
         data : `DiffusionBackground`, 2D array_like, Quantity or NDData, optional
             Another image on the same pixels, as of another band: the fluxes are those
             of its pixels in the same apertures. The other background subtracts its own
-            sky; the sky of an array must be subtracted already, and its errors are not
-            known without ``error`` or an uncertainty. Default: the image itself.
+            sky; the sky of an array must be subtracted already, its errors are not
+            known without ``error`` or an uncertainty, and its exposure is not known.
+            Default: the image itself.
         error : 2D array_like, `~astropy.units.Quantity` or NDUncertainty, optional
             The total error of each pixel that is measured; a plain array has the unit
             of the data. Default: that of the image where it came with one, else from
@@ -230,7 +232,8 @@ class DetectionMixin:
             FWHM of the compact sources of the image.
         saturation : float or `~astropy.units.Quantity`, optional
             The level, sky and all, from which pixels are saturated, for the flags.
-            Default: where the core of a bright source is a plateau.
+            Default: where the core of a bright source is a plateau, which stripes that
+            are removed make uneven: with ``remove_stripes`` give the level.
         aperture_correction : bool, optional
             Whether to add ``total_flux`` and ``total_flux_err``: the Kron flux, and
             its error, over the part of a star's light that an aperture of its size
@@ -364,15 +367,14 @@ class DetectionMixin:
             raise ValueError(msg)
         if saturation is not None:
             saturation = _saturation_level(saturation, image.unit)
-        measured, own_error, own_gain, sky_error = None, image.error, None, None
+        measured, own_error, own_gain = None, image.error, None
         if data is not None:
             measured = _other_image(data, self._source.shape, error, effective_gain)
         else:
             own_error = _known_error(image, error, effective_gain)
             own_gain = effective_gain
-            if self._is_counts and own_gain is None and own_error is None:
-                own_gain = 1.0
-                sky_error = self._in_double(self.background_uncertainty)
+        own_gain, sky_error = self._photon_noise(own_error, own_gain)
+        exposure = self._exposure()
         if segmentation_image is None:
             segmentation_image = self.detect(
                 threshold=threshold, false_discovery_rate=false_discovery_rate
@@ -381,13 +383,15 @@ class DetectionMixin:
             segmentation_image = no_segments(shape)
         background = self._late_background()
         if measured is not None:
-            values, errors, unusable, background = measured
+            values, errors, unusable, background, sky_error, exposure = measured
             measured = values, errors, unusable | image.unusable
             if background is None:
                 _warn_of_sky(values, unusable | (segmentation_image.data > 0))
         if background is not None:
             kwargs.setdefault('background', background)
         if saturation is not None:
+            if self._stripes is not None:  # they are out of the image
+                saturation = saturation - self._stripe_map(image.data.dtype)
             with np.errstate(invalid='ignore'):
                 saturation = image.data >= saturation
         check = vars(self).get('_false_discovery', {})
@@ -404,7 +408,7 @@ class DetectionMixin:
             'error': own_error,
             'effective_gain': own_gain,
             'sky_error': sky_error,
-            'exposure': self._exposure(),
+            'exposure': exposure,
             'mask': image.unusable,
             'measured': measured,
             'zero_point': zero_point,
@@ -513,6 +517,12 @@ class DetectionMixin:
         if image.unit is None:
             return NDData(data, **values)
         return CCDData(data.value, unit=image.unit, **values)
+
+    def _photon_noise(self, error, effective_gain):
+        """Return the gain, and of counts the error of the sky, unless they are known."""
+        if not (self._is_counts and error is None and effective_gain is None):
+            return effective_gain, None
+        return 1.0, self._in_double(self.background_uncertainty)
 
     def _exposure(self):
         """Return the exposure with its unit; None where it is not known."""
@@ -654,13 +664,13 @@ def _saturation_level(saturation, unit):
 
 
 def _other_image(data, shape, error, effective_gain):
-    """Return data, error, unusable pixels and sky of another image."""
+    """Return data, error, unusable pixels, sky, its error and exposure of an image."""
     from bgrem.detect.places import total_error
 
-    background = rms = None
+    background = rms = sky_error = exposure = None
     if isinstance(data, DetectionMixin):
         image = data._image
-        background = data._late_background()
+        background, exposure = data._late_background(), data._exposure()
         values, rms = map(data._in_double, (data.subtract(), data.background_rms))
     else:
         image = parse_image(data)
@@ -674,6 +684,7 @@ def _other_image(data, shape, error, effective_gain):
         known = _large_in_double(known)
         known = known if image.unit is None else known << image.unit
     elif rms is not None:
+        effective_gain, sky_error = data._photon_noise(known, effective_gain)
         known = total_error(values, rms, effective_gain)
     elif effective_gain is not None:
         msg = (
@@ -681,7 +692,7 @@ def _other_image(data, shape, error, effective_gain):
             'have: give a DiffusionBackground as data, or the total error'
         )
         raise ValueError(msg)
-    return values, known, image.unusable, background
+    return values, known, image.unusable, background, sky_error, exposure
 
 
 def _warn_of_sky(values, hidden):

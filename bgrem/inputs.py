@@ -117,16 +117,16 @@ def parse_image(
         `~astropy.nddata.NDData`, where integers count as boolean, are added to it.
     coverage_mask : 2D array_like of bool, optional
         `True` where the image has no data at all.
-    error : 2D array_like, `~astropy.units.Quantity` or NDUncertainty, optional
+    error : 2D array_like, Quantity, NDData or NDUncertainty, optional
         The total 1-sigma error of each pixel; a plain array has the unit of the
         data, and a variance or an inverse variance of astropy is converted. Pixels
-        where it is negative or not finite (an inverse variance of 0) are masked; 0
-        is taken for "not known". Default: with ``use_nddata_mask``, the uncertainty
+        where it is negative, masked or not finite (an inverse variance of 0) are
+        masked; 0 is taken for "not known". Default: with ``use_nddata_mask``, the uncertainty
         of an `~astropy.nddata.NDData`, if it is a standard deviation, a variance or
         an inverse variance.
-    exposure : 2D array_like, `~astropy.units.Quantity` or map of gammapy, optional
-        The exposure of each pixel. Pixels where it is not positive or not finite are
-        masked.
+    exposure : 2D array_like, Quantity, NDData or map of gammapy, optional
+        The exposure of each pixel. Pixels where it is not positive, masked or not
+        finite are masked.
     use_nddata_mask : bool, optional
         Whether to honour the mask and the uncertainty of an
         `~astropy.nddata.NDData`. Default `True`; `False` is what
@@ -173,17 +173,12 @@ def parse_image(
         data = data.unmasked
     if isinstance(data, u.Quantity):
         unit = data.unit
-        if isinstance(unit, u.FunctionUnitBase) or unit.is_equivalent(u.mag):
-            msg = (
-                f'data must have a linear unit, got {unit}: there is no sky in '
-                'magnitudes; give fluxes (data.physical, of a Magnitude)'
-            )
-            raise TypeError(msg)
         data = data.value
     if isinstance(data, np.ma.MaskedArray):
         carried.append(data.mask)
         data = data.data
 
+    _check_linear(unit)
     data = _as_float_image(data)
     masks = [_as_mask(one, data.shape, 'mask') for one in (mask, *carried)]
     if error is not None:
@@ -213,7 +208,7 @@ def parse_exposure(exposure, shape):
 
     Parameters
     ----------
-    exposure : 2D array_like, `~astropy.units.Quantity` or map of gammapy
+    exposure : 2D array_like, Quantity, NDData or map of gammapy
         The exposure.
     shape : tuple of int
         The shape of the image.
@@ -221,7 +216,7 @@ def parse_exposure(exposure, shape):
     Returns
     -------
     exposure : 2D `~numpy.ndarray` of float64
-        0 where it was not positive or not finite.
+        0 where it was not positive, masked or not finite.
     unit : `~astropy.units.Unit` or `None`
         Its unit.
 
@@ -232,9 +227,12 @@ def parse_exposure(exposure, shape):
     ValueError
         If it has another shape, or is nowhere positive.
     """
-    unit = getattr(exposure, 'unit', None)
+    missing = None
     if _is_map(exposure):
         exposure, unit, _ = _read_map(exposure)
+    else:
+        exposure, missing = _without_mask(exposure)
+        unit = getattr(exposure, 'unit', None)
     values = _as_array(getattr(exposure, 'value', exposure), 'exposure')
     if values.dtype.kind not in 'fiub':
         got = describe_given(exposure, values.dtype)
@@ -246,10 +244,24 @@ def parse_exposure(exposure, shape):
         raise ValueError(msg)
     values = values.astype(float)
     values[~(np.isfinite(values) & (values > 0))] = 0
+    if missing is not None:
+        values[missing] = 0
     if not values.any():
         msg = 'exposure must be positive and finite at one pixel at least'
         raise ValueError(msg)
     return values, unit
+
+
+def _check_linear(unit):
+    """Refuse magnitudes and other logarithms."""
+    if unit is None:
+        return
+    if isinstance(unit, u.FunctionUnitBase) or unit.is_equivalent(u.mag):
+        msg = (
+            f'data must have a linear unit, got {unit}: there is no sky in '
+            'magnitudes; give fluxes (data.physical, of a Magnitude)'
+        )
+        raise TypeError(msg)
 
 
 def _is_map(data):
@@ -273,7 +285,7 @@ def parse_error(error, data, unit, *, is_part=False):
 
     Parameters
     ----------
-    error : 2D array_like, `~astropy.units.Quantity` or NDUncertainty
+    error : 2D array_like, Quantity, NDData or NDUncertainty
         As for `parse_image`.
     data : 2D `~numpy.ndarray` of float
         The data, without their unit.
@@ -295,12 +307,9 @@ def parse_error(error, data, unit, *, is_part=False):
     TypeError, ValueError, UnitConversionError
         As `parse_image`.
     """
-    missing = None
     if isinstance(error, _KINDS):
         error = _standard_deviation(error)
-    if isinstance(error, (Masked, np.ma.MaskedArray)):
-        missing = error.mask
-        error = error.unmasked if isinstance(error, Masked) else error.data
+    error, missing = _without_mask(error)
     error = to_data_unit('error', error, unit)
     given, error = error, _as_array(error, 'error')
     if error.dtype.kind not in 'fiu':
@@ -322,6 +331,23 @@ def parse_error(error, data, unit, *, is_part=False):
         msg = 'error must be positive and finite at one pixel at least'
         raise ValueError(msg)
     return error, unusable
+
+
+def _without_mask(values):
+    """Return values, with their unit, and where they are masked (or `None`)."""
+    masks = []
+    if isinstance(values, NDData):
+        masks.append(values.mask)
+        unit, values = values.unit, values.data
+        values = values if unit is None else values << unit
+    if isinstance(values, Masked):
+        masks.append(values.mask)
+        values = values.unmasked
+    if isinstance(values, np.ma.MaskedArray):
+        masks.append(values.mask)
+        values = values.data
+    masks = [np.asarray(mask, dtype=bool) for mask in masks if mask is not None]
+    return values, np.logical_or.reduce(masks) if masks else None
 
 
 def _is_known(uncertainty):
@@ -503,7 +529,8 @@ def _as_mask(mask, shape, name):
     """Check a mask, as Background2D does from photutils 3.1 on."""
     if mask is None or mask is np.ma.nomask:
         return None
-    given, mask = mask, _as_array(mask, name)
+    given, (mask, missing) = mask, _without_mask(mask)
+    mask = _as_array(mask, name)
     if mask.dtype.kind in 'OSU':
         got = describe_given(given, mask.dtype)
         msg = f'{name} must be a boolean array, got {got}'
@@ -518,4 +545,4 @@ def _as_mask(mask, shape, name):
             f'{mask.dtype}: give {name} != 0, or {name} == 0 where 1 is good'
         )
         raise TypeError(msg)
-    return mask.copy()
+    return mask.copy() if missing is None else mask | missing

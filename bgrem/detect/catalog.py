@@ -74,9 +74,9 @@ def catalog(
         the sources is added to the errors. A plain number is taken as
         electrons per data unit where ``data`` has a unit.
     sky_error : 2D `~numpy.ndarray` or `~astropy.units.Quantity`, optional
-        The standard error of the sky that is subtracted from ``data``, which
-        neighbouring pixels share. If given, its sum is part of the errors of fluxes of
-        ``data``.
+        The standard error of the sky that is subtracted from the image on which the
+        fluxes are measured, which neighbouring pixels share. If given, its sum is part
+        of their errors.
     aperture_correction : bool, optional
         Whether to add the columns ``total_flux`` and ``total_flux_err``: the Kron
         flux and its error over the part of a star's light in a circle as large as the
@@ -150,7 +150,6 @@ def catalog(
         begin('positions')
         positions = sources.positions
         has_background = 'background' in kwargs
-        sky_error = None if measured else sky_error
         result = sources.catalog(measured, sky_error=sky_error, **kwargs)
         detected = result
         if measured is not None:

@@ -150,14 +150,15 @@ def fit_surface(means, correlation):
     Notes
     -----
     The coarsest scale, of four boxes along the longer axis (of up to ten in one line or
-    two), is a plane. On each scale, of half the boxes of the one before, a straight line in y and x is
-    fitted to the rest of the means about each box, weighted by a triangle of half
-    width 4 (on the finest scale then one of 2). With ``p`` what it predicts for a box
-    from the others and ``r`` the rest, the part of the line that is added is ``(sum(w p
-    r) - 3.5 sqrt(sum(w p^2) v)) / sum(w p^2)``, clipped to 0 ... 1. The sums go over
-    windows of half width 16, ``v`` is the variance of ``w^1/2 (r - p)`` there, and
-    ``w`` the weight, less for boxes that ``p`` misses by far. A scale that nowhere
-    moves the surface by more than the standard error of its lines is left out.
+    two), is a plane. On each scale, of half the boxes of the one before, a straight
+    line in y and x is fitted to the rest of the means about each box, weighted by a
+    triangle of half width 4 (on the finest scale then one of 2). With ``p`` what it
+    predicts for a box from the others and ``r`` the rest, the part of the line that is
+    added is ``(sum(w p r) - 3.5 sqrt(sum(w p^2) v)) / sum(w p^2)``, clipped to 0 ... 1.
+    The sums go over windows of half width 16, ``v`` is the variance of ``w^1/2 (r -
+    p)`` there, and ``w`` the weight, less for boxes that ``p`` misses by far. A scale
+    that nowhere moves the surface by more than the standard error of its lines is left
+    out.
     """
     pyramid = [means]
     while not _is_coarse(pyramid[-1].mean.shape):

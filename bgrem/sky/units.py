@@ -8,6 +8,7 @@ import warnings
 from copy import copy
 
 import numpy as np
+from astropy import units as u
 from astropy.utils.exceptions import AstropyUserWarning
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     'error_in_unit',
     'factor_in_unit',
     'in_unit',
+    'is_count',
     'warn_of_rounding',
 ]
 
@@ -93,6 +95,33 @@ def factor_in_unit(normalization, unit):
     if unit == 1 or factor.dtype.kind not in 'iuf':
         return copy(normalization)
     return factor.astype(float)[()] * unit
+
+
+def is_count(unit):
+    """
+    Say whether numbers of a unit can be counts of photons.
+
+    Parameters
+    ----------
+    unit : `~astropy.units.Unit` or `None`
+        The unit.
+
+    Returns
+    -------
+    is_count : bool
+        False for rates, fluxes, surface brightness and multiples of a count.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from bgrem.sky.units import is_count
+    >>> [is_count(unit) for unit in (None, u.ct, u.electron, u.ct / u.s, u.Jy)]
+    [True, True, True, False, False]
+    """
+    if unit is None:
+        return True
+    unit = unit.decompose()
+    return unit.scale == 1 and not u.si.bases & set(unit.bases)
 
 
 def warn_of_rounding(values):

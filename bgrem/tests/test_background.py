@@ -14,6 +14,7 @@ from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.stats import SigmaClip
 from astropy.table import QTable
 from astropy.utils.exceptions import AstropyDeprecationWarning, AstropyUserWarning
+from astropy.utils.masked import Masked
 from astropy.wcs import WCS
 from astropy.wcs.wcsapi import SlicedLowLevelWCS
 from numpy.testing import assert_allclose, assert_array_equal
@@ -766,6 +767,25 @@ def test_subtract_from_no_unit(perfect, data):
         perfect(data).subtract(data << u.Jy)
 
 
+def test_subtract_from_masked_arrays(perfect, data):
+    """They keep their mask, as in ``data - bkg.background``."""
+    for unit in (None, u.Jy):
+        image = data if unit is None else data << unit
+        bkg, mask = perfect(image), data > 110
+        masked = bkg.subtract(Masked(image, mask), clip=True)
+        assert_array_equal(masked.mask, mask)
+        assert_array_equal(masked.unmasked, bkg.subtract(clip=True))
+        assert masked.unit == unit if unit else not hasattr(masked, 'unit')
+    bkg = perfect(data)
+    for mask in (data > 110, np.ma.nomask):
+        given = np.ma.MaskedArray(data, mask, fill_value=-1)
+        result, expected = bkg.subtract(given), given - bkg.background
+        assert isinstance(result, np.ma.MaskedArray)
+        assert_array_equal(result.mask, expected.mask)
+        assert_array_equal(result.filled(), expected.filled())
+    assert type(bkg.subtract(data.tolist())) is np.ndarray
+
+
 def test_fresh_copies(make, data):
     """Editing a result, or the data, changes nothing inside."""
     bkg = make(data)
@@ -1246,3 +1266,20 @@ def test_remove_stripes(make, data, unit):
     assert not plain.meta['remove_stripes']
     again = pickle.loads(pickle.dumps(bkg))
     assert_array_equal(again.background, background)
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+def test_saturation_beside_stripes(make, data, dtype):
+    """The level is that of the image as it was given, stripes and all."""
+    rows = 6 * np.random.default_rng(2).normal(size=SHAPE[0])
+    full = np.minimum(data + rows[:, None], 200.7).astype(dtype)
+    labels = np.zeros(SHAPE, dtype=int)
+    for label, (y, x) in enumerate(STARS, start=1):
+        labels[y - 3 : y + 4, x - 3 : x + 4] = label
+    segments = SegmentationImage(labels)
+    bkg = make(full, remove_stripes=True)
+    for level in (200.7, 200.8):
+        flags = bkg.catalog(segments, saturation=level).detection_flags
+        is_full = [full[labels == k].max() >= dtype(level) for k in segments.labels]
+        assert_array_equal(flags & 1, is_full)
+        assert any(is_full) == (level == 200.7)

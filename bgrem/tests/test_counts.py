@@ -134,6 +134,26 @@ def test_errors_of_counts(rng, make, segments):
     assert (catalog.kron_flux_err > given.kron_flux_err).all()
 
 
+def test_other_image_of_counts(rng, make, segments, tiny_weights):
+    """Its own photons and exposure, whatever has found the sources."""
+    data = rng.poisson(2 + 100 * np.exp(-((Y - 45) ** 2 + (X - 55) ** 2) / 8))
+    exposure = np.full(SHAPE, 3.0)
+    bkg = make(data, exposure=exposure)
+    expected = bkg.catalog(segments).to_table()
+    other = make(data, exposure=5 * exposure)
+    for finder in (other, make(data), DiffusionBackground(data, weights=tiny_weights)):
+        table = finder.catalog(segments, data=bkg).to_table()
+        assert_array_equal(table['exposure'], 3)
+        for name in ('flux', 'flux_err', 'segment_flux', 'segment_flux_err'):
+            assert_allclose(table[name], expected[name])
+        if finder is other:
+            assert_allclose(table['x_err'], expected['x_err'])
+    # of an array neither is known
+    table = bkg.catalog(segments, data=bkg.subtract()).to_table()
+    assert 'exposure' not in table.colnames
+    assert np.isnan(table['segment_flux_err']).all()
+
+
 def test_map_of_gammapy(rng, make):
     """It comes in with its WCS; more than one energy bin is no image."""
     wcs = WCS(naxis=2)
@@ -192,6 +212,9 @@ def test_bad_options(make, options, match):
 def test_what_is_no_counts(make, tiny_weights, rng):
     with pytest.raises(ValueError, match='data must be counts'):
         make(rng.normal(0, 1, SHAPE))
+    for unit in ('ct / s', 'Jy', 'ct / arcsec2', '1000 ct', 'percent'):
+        with pytest.raises(ValueError, match='data must be counts.*, got the unit'):
+            make(rng.poisson(1.0, SHAPE) * u.Unit(unit))
     with pytest.raises(ValueError, match='exposure needs weights of counts'):
         DiffusionBackground(
             np.ones(SHAPE), weights=tiny_weights, exposure=np.ones(SHAPE)

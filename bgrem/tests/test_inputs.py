@@ -227,8 +227,9 @@ def test_magnitudes():
         parse_image(data)
     assert parse_image(data.physical).unit == data.physical.unit
     for unit in (u.mag, u.dex, u.dB):
-        with pytest.raises(TypeError, match='data must have a linear unit'):
-            parse_image(VALUES * unit)
+        for one in (VALUES * unit, CCDData(VALUES, unit=unit)):
+            with pytest.raises(TypeError, match='data must have a linear unit'):
+                parse_image(one)
 
 
 @pytest.mark.parametrize('name', ['data', 'mask', 'coverage_mask', 'error', 'exposure'])
@@ -428,6 +429,30 @@ def test_exposure_masks(wrong):
         assert_array_equal(image.mask, image.exposure == 0)
         assert image.exposure_unit == (None if given is exposure else u.cm**2)
     assert_array_equal(exposure, before)
+
+
+@pytest.mark.parametrize('form', [np.ma.MaskedArray, Masked, NDData, CCDData])
+def test_masks_and_units_of_what_comes_with_the_data(form):
+    """Of an error, an exposure and a mask, as of the data."""
+    values, unit = np.arange(1.0, 13).reshape(3, 4), None
+    options = {'mask': MASK}
+    if form is CCDData:
+        options['unit'] = unit = u.Unit(1000 * u.ct)
+    given = form(values, **options)
+    image = parse_image(np.ones((3, 4)) * u.ct, error=given)
+    factor = 1 if unit is None else 1000
+    assert_allclose(image.error, np.where(MASK, 0, factor * values))
+    assert_array_equal(image.mask, MASK)
+    image = parse_image(np.ones((3, 4)), exposure=given)
+    assert_array_equal(image.exposure, np.where(MASK, 0, values))
+    assert_array_equal(image.mask, MASK)
+    assert image.exposure_unit == unit
+    # what is masked in a mask is not known to be good
+    options = {} if unit is None else {'unit': ''}
+    given = form(values > 8, mask=MASK, **options)
+    image = parse_image(np.ones((3, 4)), mask=given, coverage_mask=given)
+    assert_array_equal(image.mask, MASK | (values > 8))
+    assert_array_equal(image.coverage_mask, image.mask)
 
 
 @pytest.mark.parametrize('seed', range(3))
