@@ -519,7 +519,7 @@ class DetectionMixin:
         return CCDData(data.value, unit=image.unit, **values)
 
     def _photon_noise(self, error, effective_gain):
-        """Return the gain, and of counts the error of the sky, unless they are known."""
+        """Return the gain, and the error of the sky of counts if they have no other."""
         if not (self._is_counts and error is None and effective_gain is None):
             return effective_gain, None
         return 1.0, self._in_double(self.background_uncertainty)

@@ -121,9 +121,9 @@ def parse_image(
         The total 1-sigma error of each pixel; a plain array has the unit of the
         data, and a variance or an inverse variance of astropy is converted. Pixels
         where it is negative, masked or not finite (an inverse variance of 0) are
-        masked; 0 is taken for "not known". Default: with ``use_nddata_mask``, the uncertainty
-        of an `~astropy.nddata.NDData`, if it is a standard deviation, a variance or
-        an inverse variance.
+        masked; 0 is taken for "not known". Default: with ``use_nddata_mask``, the
+        uncertainty of an `~astropy.nddata.NDData`, if it is a standard deviation, a
+        variance or an inverse variance.
     exposure : 2D array_like, Quantity, NDData or map of gammapy, optional
         The exposure of each pixel. Pixels where it is not positive, masked or not
         finite are masked.
