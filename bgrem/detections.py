@@ -223,7 +223,8 @@ class DetectionMixin:
             Default: the image itself.
         error : 2D array_like, `~astropy.units.Quantity` or NDUncertainty, optional
             The total error of each pixel that is measured; a plain array has the unit
-            of the data. Default: that of the image where it came with one, else from
+            of the data. Where it is 0 it is not known: there it is `background_rms`.
+            Default: that of the image where it came with one, else from
             `background_rms` and ``effective_gain``.
         zero_point : float, optional
             The magnitude of a source of one data unit. If given, there are magnitudes.
@@ -396,6 +397,7 @@ class DetectionMixin:
                 saturation = image.data >= saturation
         check = vars(self).get('_false_discovery', {})
         if own_error is not None:
+            own_error = _fill_unknown(own_error, self._plain_rms)
             own_error = error_in_unit(own_error, self._size) * self._size
             own_error = self._in_double(self._with_unit(own_error))
         return {
@@ -489,7 +491,7 @@ class DetectionMixin:
         nddata : `~astropy.nddata.CCDData` or `~astropy.nddata.NDData`
             ``data - background`` with mask, WCS and header, where the image came with
             them, and its error as a standard deviation: the total one where it is
-            known, else `background_rms`. CCDData where the image has a unit.
+            known (not 0), else `background_rms`. CCDData where the image has a unit.
 
         Examples
         --------
@@ -504,9 +506,10 @@ class DetectionMixin:
         ((64, 64), 'StdDevUncertainty')
         """
         image = self._image
-        error = image.error
-        if error is None:
+        if image.error is None:
             error = self._plain_rms()
+        else:
+            error = _fill_unknown(image.error, self._plain_rms)
         values = {
             'uncertainty': StdDevUncertainty(error.copy()),
             'mask': image.unusable,
@@ -647,6 +650,12 @@ def _known_error(image, error, effective_gain):
     return error
 
 
+def _fill_unknown(error, noise):
+    """Return an error map with the noise of the sky where it is 0, not known."""
+    unknown = error == 0
+    return np.where(unknown, noise(), error) if unknown.any() else error
+
+
 def _large_in_double(values):
     """Return values of which some have no square in float32 as float64."""
     plain = getattr(values, 'value', values)
@@ -681,7 +690,8 @@ def _other_image(data, shape, error, effective_gain):
         raise ValueError(msg)
     known = _known_error(image, error, effective_gain)
     if known is not None:
-        known = _large_in_double(known)
+        noise = (lambda: np.nan) if rms is None else data._plain_rms
+        known = _large_in_double(_fill_unknown(known, noise))
         known = known if image.unit is None else known << image.unit
     elif rms is not None:
         effective_gain, sky_error = data._photon_noise(known, effective_gain)

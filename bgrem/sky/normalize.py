@@ -116,6 +116,9 @@ def estimate_normalization(
             raise ValueError(msg)
         return _constant_normalization(data, unusable, 1 / factor)
 
+    if str(getattr(method, 'unit', None) or ''):
+        msg = f'normalization must have no unit, got one in {method.unit}'
+        raise TypeError(msg)
     factor = np.asarray(method)
     if factor.dtype.kind not in 'fiub':
         msg = f'normalization must be of real numbers, got dtype {factor.dtype}'

@@ -91,8 +91,9 @@ def factor_in_unit(normalization, unit):
     Return a copy of the factor of the network, or its name, for data in another unit.
     """
     factor = np.asarray(normalization)
-    # What is no real number is refused where it is used.
-    if unit == 1 or factor.dtype.kind not in 'iuf':
+    # What is no real number, or has a unit, is refused where it is used.
+    is_plain = factor.dtype.kind in 'iuf' and not hasattr(normalization, 'unit')
+    if unit == 1 or not is_plain:
         return copy(normalization)
     return factor.astype(float)[()] * unit
 

@@ -491,6 +491,12 @@ def test_near_misses(data, tiny_weights, box_size, name, meant):
         ('mask', 2.0, 'mask must be a 2D array, got the number 2.0'),
         ('remove_stripes', 'no', "remove_stripes must be True or False, got 'no'"),
         ('use_nddata_mask', None, 'use_nddata_mask must be True or False, got None'),
+        (
+            'normalization',
+            1 / u.adu,
+            'must be a number without a unit, got 1.0 1 / adu',
+        ),
+        ('normalization', np.ones(SHAPE) / u.adu, 'must have no unit, got one in 1 / '),
     ],
 )
 def test_values_that_cannot_be(data, tiny_weights, name, value, match):

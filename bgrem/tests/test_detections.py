@@ -163,6 +163,32 @@ class TestOptions:
         assert_allclose(found.snr, plain.snr / 2, rtol=1e-5)
         assert_array_equal(found.kron_flux, plain.kron_flux)
 
+    @pytest.mark.parametrize('unknown', [X >= 65, X >= 0])
+    def test_error_that_is_not_known(self, bkg, data, red, segments, unknown):
+        """Where it is 0 it is the noise of the sky, in another image too."""
+        rms = bkg.background_rms
+        expected = bkg.catalog(segments)
+        error = np.where(unknown, 0, rms)
+        error[0, 0] = rms[0, 0]
+        carried = DiffusionBackground(data, 32, error=error)
+        assert_allclose(carried.to_nddata().uncertainty.array, rms, rtol=0.02)
+        for catalog in (bkg.catalog(segments, error=error), carried.catalog(segments)):
+            for name in ('kron_flux_err', 'segment_flux_err', 'x_err'):
+                values = getattr(catalog, name)
+                assert_allclose(values, getattr(expected, name), rtol=0.02)
+        rms = red.background_rms
+        error = np.where(unknown, 0, rms)
+        error[0, 0] = rms[0, 0]
+        expected = bkg.catalog(segments, data=red)
+        found = bkg.catalog(segments, data=red, error=error)
+        assert_allclose(found.kron_flux_err, expected.kron_flux_err, rtol=1e-6)
+        # of an array there is no other
+        found = bkg.catalog(segments, data=red.subtract(), error=error)
+        is_hidden = np.isnan(found.segment_flux_err)
+        assert_array_equal(
+            is_hidden, [unknown[segments.data == k].any() for k in segments.labels]
+        )
+
     def test_circles(self, bkg, segments):
         """One column for each radius, more light in a larger one."""
         found = bkg.catalog(segments, aperture_radii=(1.0, 2.0, 2.5))
