@@ -158,6 +158,34 @@ class DetectionCatalog(Catalog):
         table.meta.update(self.provenance)
         return table
 
+    def remove_properties(self, names):
+        """
+        Remove properties that were added, and their columns of the table.
+
+        Parameters
+        ----------
+        names : list of str or str
+            As for `photutils.segmentation.SourceCatalog.remove_properties`.
+        """
+        super().remove_properties(names)
+        gone = [names] if isinstance(names, str) else names
+        kept = [name for name in self.default_columns if name not in gone]
+        self.default_columns = kept
+
+    def rename_property(self, name, new_name):
+        """
+        Rename a property that was added, and its column of the table.
+
+        Parameters
+        ----------
+        name, new_name : str
+            As for `photutils.segmentation.SourceCatalog.rename_property`.
+        """
+        columns = self.default_columns
+        super().rename_property(name, new_name)
+        renamed = [new_name if column == name else column for column in columns]
+        self.default_columns = renamed
+
     def without_rows(self):
         """
         Return the catalogue of none of its sources.

@@ -180,6 +180,19 @@ class TestCatalog:
         assert_array_equal(part.kron_aperture[0].positions, [part.x[0], part.y[0]])
         assert_array_equal(result.select_label(3).kron_flux, result.kron_flux[2])
 
+    def test_properties_that_are_removed_and_renamed(self, result):
+        """Their columns are so, too."""
+        result = result[:]
+        names, x = result.to_table().colnames, result.x
+        result.rename_property('x', 'column')
+        result.remove_property('snr')
+        for one in (result, result[:2]):
+            expected = [name if name != 'x' else 'column' for name in names]
+            expected.remove('snr')
+            table = one.to_table()
+            assert table.colnames == expected
+            assert_array_equal(table['column'], x[: len(table)])
+
     def test_signal_to_noise(self, result):
         assert_allclose(result.snr, result.kron_flux / result.kron_flux_err)
 
