@@ -158,10 +158,7 @@ def parse_image(
     if isinstance(data, NDData):
         wcs, header = data.wcs, deepcopy(data.meta)
         if use_nddata_mask and data.mask is not None:
-            # NDData takes any mask; there integers count as boolean
-            nddata_mask = np.asarray(data.mask)
-            is_integer = nddata_mask.dtype.kind in 'iu'
-            carried.append(nddata_mask.astype(bool) if is_integer else nddata_mask)
+            carried.append(_nddata_mask(data))
         if use_nddata_mask and error is None and _is_known(data.uncertainty):
             error = data.uncertainty
         unit = data.unit
@@ -337,7 +334,8 @@ def _without_mask(values):
     """Return values, with their unit, and where they are masked (or `None`)."""
     masks = []
     if isinstance(values, NDData):
-        masks.append(values.mask)
+        if values.mask is not None:
+            masks.append(_nddata_mask(values))
         unit, values = values.unit, values.data
         values = values if unit is None else values << unit
     if isinstance(values, Masked):
@@ -346,8 +344,19 @@ def _without_mask(values):
     if isinstance(values, np.ma.MaskedArray):
         masks.append(values.mask)
         values = values.data
-    masks = [np.asarray(mask, dtype=bool) for mask in masks if mask is not None]
+    masks = [np.asarray(mask, dtype=bool) for mask in masks]
     return values, np.logical_or.reduce(masks) if masks else None
+
+
+def _nddata_mask(nddata):
+    """Return the mask of an NDData, where integers count as boolean."""
+    mask, shape = np.asarray(nddata.mask), np.shape(nddata.data)
+    if mask.ndim == 0:  # False, of a masked array that masks nothing
+        mask = np.broadcast_to(mask, shape)
+    if mask.shape != shape:
+        msg = f'data and mask must have the same shape, got {shape} and {mask.shape}'
+        raise ValueError(msg)
+    return mask.astype(bool) if mask.dtype.kind in 'iu' else mask
 
 
 def _is_known(uncertainty):

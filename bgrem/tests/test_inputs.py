@@ -455,6 +455,22 @@ def test_masks_and_units_of_what_comes_with_the_data(form):
     assert_array_equal(image.coverage_mask, image.mask)
 
 
+def test_nddata_of_a_masked_array_without_a_mask():
+    """Its mask is one False."""
+    nddata = NDData(np.ma.MaskedArray(1.0 + VALUES))
+    assert nddata.mask is np.ma.nomask
+    assert not parse_image(nddata).mask.any()
+    assert parse_image(VALUES, error=nddata).error.all()
+    assert parse_image(VALUES, exposure=nddata).exposure.all()
+
+
+@pytest.mark.parametrize('name', ['data', 'mask', 'error', 'exposure'])
+def test_nddata_with_a_mask_of_another_shape(name):
+    given = {'data': VALUES, name: NDData(VALUES + 1, mask=MASK[1:])}
+    with pytest.raises(ValueError, match='data and mask must have the same shape'):
+        parse_image(**given)
+
+
 @pytest.mark.parametrize('seed', range(3))
 def test_all_masks_are_one(seed):
     """A pixel is unusable if anything says so."""
