@@ -1,5 +1,5 @@
 """
-The sky of an image whose sources a denoiser has taken out.
+Measure the sky of an image after a denoiser has removed its sources.
 """
 
 from dataclasses import replace
@@ -62,156 +62,161 @@ _SOURCE_FREE = 0.5
 
 class DiffusionBackground(DetectionMixin, Background2D):
     """
-    Class to estimate sky, noise and sources of an image with a denoiser.
+    Class to separate an image into sky, noise, and sources with a denoiser.
 
-    A diffusion denoiser first separates the sources. The parent class,
-    `photutils.background.Background2D`, then measures sky and noise on what is
-    left, with the box size, masks and estimators of the caller; or the image chooses
-    the boxes itself. Every parameter, attribute, error and warning of the parent is
-    there, and means the same.
+    A diffusion denoiser first separates the sources. The sky and its noise are then
+    measured on what is left: by the parent class,
+    `photutils.background.Background2D`, with your box size, masks and estimators, or
+    in boxes chosen from the image. Every parameter, attribute, error and warning of
+    the parent class is available and has the same meaning.
 
     Parameters
     ----------
     data : array_like, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
-        The 2D image, of any real dtype and byte order. It is not changed. A masked
-        array's mask is honoured. A map of gammapy (``WcsNDMap``) of one energy bin is
-        taken too, with its WCS.
+        The 2D image, of any real dtype and byte order. It is not changed. The mask of
+        a masked array is used. A gammapy map (``WcsNDMap``) with one energy bin is
+        also accepted, with its WCS.
     box_size : int, array_like of 2 int or 'auto', optional
-        The size ``(ny, nx)`` of the boxes in which the sky is measured. ``'auto'``
-        (default) chooses boxes, which may differ over the image, and the options of
-        Background2D that are not given (see Notes); the attributes tell what was
-        chosen.
+        The size ``(ny, nx)`` of the boxes in which the sky is measured. With
+        ``'auto'`` (default), the boxes, which may differ over the image, and any
+        options of Background2D that are not given are chosen from the image (see
+        Notes); the attributes report the choice.
     mask : 2D array_like of bool, optional
-        `True` at pixels that must not be used: bad pixels. No source is found
-        there; the sky is interpolated. Sources need no mask.
+        `True` at bad pixels, which must not be used. No sources are found there, and
+        the sky is interpolated. Sources do not need to be masked.
     coverage_mask : 2D array_like of bool, optional
-        `True` where the image has no data. There the sky maps are ``fill_value``.
+        `True` where the image has no data. The sky maps are ``fill_value`` there.
     fill_value : float or `~astropy.units.Quantity`, optional
         The value of the sky maps where ``coverage_mask`` is `True`. Default 0.
     exclude_percentile : float, optional
-        Boxes with more than this percentage of unusable pixels are left out.
+        Boxes with more than this percentage of unusable pixels are excluded.
         Default 10, but 100 with ``box_size='auto'``.
     filter_size : int or array_like of 2 int, optional
-        The window of the median filter applied to the mesh of boxes. Default
+        The size of the median filter applied to the mesh of boxes. Default
         ``(3, 3)``.
     filter_threshold : float or `~astropy.units.Quantity`, optional
         Filter only boxes above this value. Default: all.
     sigma_clip : `~astropy.stats.SigmaClip` or `None`, optional
         How the pixels of a box are clipped. Default: at 3 sigma, at most 10 times.
     bkg_estimator, bkg_rms_estimator : callable, optional
-        What measures sky and noise in a box. Default:
+        The estimators of the sky and the noise in a box. Default:
         `~photutils.background.SExtractorBackground` and
         `~photutils.background.StdBackgroundRMS`.
     error : 2D array_like, Quantity, NDData or NDUncertainty, optional
-        The total 1-sigma error of each pixel as a pipeline gives it, photon noise of
-        the sources and all; a plain array has the unit of the data. The network is
-        scaled by its sky part (see Notes), and `catalog` takes it for the errors of
-        the fluxes. Pixels where it is negative, masked or not finite (an inverse
-        variance of 0) are masked; 0 counts as not known. Default: the uncertainty of
-        `~astropy.nddata.NDData` input that has one (a standard deviation, a variance
-        or an inverse variance).
-    exposure : 2D array_like, Quantity, NDData or map of gammapy, optional
-        For weights of counts: the exposure of each pixel, relative or in cm2 s. The
-        expected level of the sky follows it, and a catalogue has fluxes, counts over
-        exposure, besides the counts. Pixels where it is not positive are masked.
+        The total 1-sigma error of each pixel, as a pipeline provides it, including the
+        photon noise of the sources. A plain array is in the unit of the data. The sky
+        part of the error scales the image for the network (see Notes), and `catalog`
+        uses the error for the flux errors. Pixels where it is negative, masked or not
+        finite (an inverse variance of 0) are masked; 0 means that the error is not
+        known. Default: the uncertainty of `~astropy.nddata.NDData` input, if it has one
+        (a standard deviation, variance or inverse variance).
+    exposure : 2D array_like, Quantity, NDData or gammapy map, optional
+        For the weights for counts: the exposure of each pixel, relative or in cm2 s.
+        The expected level of the sky follows it, and catalogs contain fluxes (counts
+        divided by exposure) in addition to counts. Pixels where it is not positive are
+        masked.
     remove_stripes : bool, optional
-        Whether to take rows and columns out first that are brighter or darker along
-        their whole length, as the 1/f noise and the bias of some detectors
-        (`bgrem.sky.stripes.measure_stripes`). They are part of `background`, not of
-        its mesh, and not of the noise. Default `False`: strong ones are kept from the
-        network alone (`bgrem.sky.lines`).
+        Whether to first remove stripes: rows and columns that are brighter or darker
+        along their whole length, from the 1/f noise and bias of some detectors
+        (`bgrem.sky.stripes.measure_stripes`). They become part of `background`, but
+        not of its mesh or of the noise. Default `False`: strong stripes are hidden
+        from the network, but stay in the image (`bgrem.sky.lines`).
     weights : str, path-like or `bgrem.weights.Weights`, optional
-        The name of shipped weights (see `bgrem.list_weights`) or the path of a
+        The name of weights in the package (see `bgrem.list_weights`) or the path of a
         ``.safetensors`` file. Default ``'optical'``.
     n_steps : int, optional
-        The number of diffusion steps. Default: what the weights name.
+        The number of diffusion steps. Default: that of the weights.
     n_symmetries : {1, 2, 4, 8}, optional
-        Over how many turned and flipped views of the image the network is averaged:
-        more finds more, at as many times the cost. Default 1.
+        The number of rotated and flipped views of the image over which the network is
+        averaged. More views find more sources; the cost is proportional to their
+        number. Default 1.
     normalization : {'local', 'global'}, float or 2D array_like, optional
-        How the image is centred and scaled for the network: ``'local'`` (default)
-        by maps of its sky and noise; ``'global'`` by its median and one factor, as
-        in the paper; a float is that factor; a 2D array is a factor for each
-        pixel.
+        How the image is centered and scaled for the network: ``'local'`` (default)
+        uses maps of its sky and noise; ``'global'`` uses its median and a single
+        factor, as in the paper; a float is that factor; a 2D array gives a factor for
+        each pixel.
     device : str, optional
         ``'auto'`` (default), ``'cpu'``, ``'cuda'``, ``'cuda:1'`` or ``'mps'``.
     batch_size : int, optional
-        The number of tiles that go through the network at once. Default: by
-        device. It does not change the result.
+        The number of tiles that go through the network at once. It does not change
+        the result. Default: depends on the device.
     progress : bool or str, optional
-        Whether to show progress bars, for each pass of the network and for the
-        catalog; a text is put before their names. Default `False`.
+        Whether to show progress bars for each pass of the network and for the
+        catalog. A string is prepended to their labels. Default `False`.
     use_nddata_mask : bool, optional
-        Whether to honour the mask and the uncertainty of an
-        `~astropy.nddata.NDData`, which the parent ignores. Default `True`.
+        Whether to use the mask and the uncertainty of `~astropy.nddata.NDData` input,
+        which the parent class ignores. Default `True`.
     **options
         Any other parameter of the installed `~photutils.background.Background2D`,
-        as ``n_threads`` from photutils 3.1 on.
+        such as ``n_threads`` (photutils 3.1 and later).
 
     Raises
     ------
     TypeError
         If the data are not real numbers, or an option is unknown.
     ValueError
-        If a parameter is out of range, shapes differ, or no usable pixel is left.
+        If a parameter is out of range, shapes differ, or there is no usable pixel.
 
     Notes
     -----
-    The sources are separated and the sky is measured in the constructor. At their
-    first use, the check of ``false_discovery_rate`` takes one more pass of the
-    network over the image, or a megapixel of a large one, and `background_uncertainty`
-    some noise to be simulated. No result ever changes: an instance can be shared by
-    threads and pickled. Its arrays are returned as fresh copies, but for
-    `background_mesh`, `background_rms_mesh` and `n_pixels_mesh`. It holds a copy of the
-    data, the source image and the probability.
+    The constructor separates the sources and measures the sky. Two things are computed
+    at their first use: the check of the ``false_discovery_rate``, which runs the
+    network once more over the image (over a megapixel of a large one), and
+    `background_uncertainty`, which simulates some noise. Results never change, so an
+    instance can be shared by threads and pickled. Arrays are returned as new copies,
+    except for `background_mesh`, `background_rms_mesh` and `n_pixels_mesh`. The
+    instance holds a copy of the data, the source image and the probability.
 
-    Maps are float64 for float64 data, else float32. Values that are not finite are
-    masked, with the parent's warning. So are, silently, patches that were filled with
-    a number, as the corners of a rotated frame with zeros, unless no box would be left
-    (see `bgrem.sky.blank.blank_pixels`).
+    Maps are float64 for float64 data, else float32. Non-finite values are masked, with
+    the warning of the parent class. Areas that were filled with a constant, such as
+    zeros in the corners of a rotated frame, are also masked, without a warning, unless
+    this would leave no box (see `bgrem.sky.blank.blank_pixels`).
 
-    With ``box_size='auto'`` the level of a box of 4 px (8 to 32 where neighbouring
-    pixels share their noise) is the mean of its pixels within 4 standard deviations,
-    which noise of any shape leaves right. From coarse to fine it is seen at each place
-    how much of a smaller scale there is in the sky (`bgrem.sky.scales.fit_surface`):
-    where there is nothing to see, the sky is as smooth as that of the whole image, with
-    its error, and at a step it is sharp. What is not measured, masked or beneath a
-    galaxy, goes on as its surroundings. The mesh is given in the smallest boxes that
-    were needed somewhere. Any option that says how to measure (``filter_size``,
-    ``exclude_percentile``, ``sigma_clip``, an estimator) asks for boxes of one size:
-    then that size is chosen, and what was not given besides
+    With ``box_size='auto'``, the level of a box of 4 px (8 to 32 px where the noise of
+    neighboring pixels is correlated) is the mean of its pixels within 4 standard
+    deviations, which is unbiased for noise of any shape. From coarse to fine scales, it
+    is determined at each place how much structure the sky has on the next smaller scale
+    (`bgrem.sky.scales.fit_surface`). Where none is seen, the sky is as smooth as that
+    of the whole image, with its error; steps stay sharp. Where nothing can be measured
+    (masked pixels, pixels beneath galaxies), the sky continues that of the
+    surroundings. The mesh consists of the smallest boxes that were needed anywhere.
+    Options that define the measurement (``filter_size``, ``exclude_percentile``,
+    ``sigma_clip``, an estimator) require boxes of a single size. If one of them is
+    given, this size and the other options are chosen from the image
     (`bgrem.sky.choice.choose_one_box`).
 
-    In boxes of one size the parent measures. If the caller gives an estimator or
-    ``sigma_clip``, the meshes are exactly the parent's on ``data - source``. With the
-    parent's own default estimators three things are mended by the sky in boxes of the
-    image's choice, which is known besides. A strong gradient, which the median filter
-    and the borders of a mesh flatten, is taken off before the parent measures and added
-    again, if that sky is a polynomial of second degree but for a twentieth of its
-    variance (`bgrem.sky.trend.find_trend`); with an estimator, only the maps follow it,
-    and with ``filter_threshold`` nothing. Pixels beneath galaxies, where a tenth of
-    their light may be left, are not used. And all boxes are raised by what the default
-    mode, 2.5 median - 1.5 mean, misses of the mean of skewed noise, if that is
-    significant (`bgrem.sky.given.correct_levels`).
+    In boxes of a single size, the parent class measures the sky. If an estimator or
+    ``sigma_clip`` is given, the meshes are exactly those of the parent class on ``data
+    - source``. With its default estimators, three corrections are made, using the sky
+    in automatic boxes, which is measured as well. (1) A strong gradient, which the
+    median filter and the borders of a mesh would flatten, is subtracted before the
+    measurement and added back afterwards, if a polynomial of second degree leaves at
+    most a twentieth of the variance of that sky (`bgrem.sky.trend.find_trend`). With an
+    estimator, only the maps follow the gradient; with ``filter_threshold``, nothing
+    does. (2) Pixels beneath galaxies, where a tenth of their light may be left, are not
+    used. (3) All boxes are raised by the amount by which the default mode, 2.5 median -
+    1.5 mean, falls short of the mean for skewed noise, if this is significant
+    (`bgrem.sky.given.correct_levels`).
 
-    The noise by which the image is divided for the network is measured in boxes of
-    48 px. With ``error`` its fine structure is that of the error map: a border that
-    fewer exposures cover, a noisy column. Its level is checked on the image, so that a
-    factor does no harm, and the photons of the sources are taken out
-    (`bgrem.sky.error_map.sky_error`). A map that explains the image less well than the
-    boxes is not used for this, nor one of counts so few that they have no error each;
-    nor is it with a ``normalization`` other than ``'local'``. `background_rms` is
-    measured on the sky, with or without ``error``.
+    The network sees the image divided by its noise, which is measured in boxes of 48
+    px. With ``error``, its fine structure is that of the error map: a border with fewer
+    exposures, a noisy column. The level of the map is checked on the image, so a
+    constant factor does no harm, and the photon noise of the sources is removed from it
+    (`bgrem.sky.error_map.sky_error`). The map is not used for this if it explains the
+    image less well than the boxes do, if the counts are so few that single pixels have
+    no errors, or if ``normalization`` is not ``'local'``. `background_rms` is measured
+    on the sky, with or without ``error``.
 
-    Where a pixel holds fewer than four counts, clipping at 3 standard deviations takes
-    photons of the sky away. If neither estimators nor ``sigma_clip`` are given, sky and
-    noise of such an image are mean and standard deviation of its pixels, clipped less
-    (`bgrem.sky.counts.CountsClip`), and the light of `source` is held to what the data
-    hold (`bgrem.sky.counts.limit_light`). No trend is taken off.
+    Where a pixel holds fewer than four counts, clipping at 3 standard deviations
+    removes photons of the sky. If neither estimators nor ``sigma_clip`` are given, the
+    sky and noise of such an image are the mean and standard deviation of its pixels,
+    with less clipping (`bgrem.sky.counts.CountsClip`), and the light of `source` is
+    limited to that in the data (`bgrem.sky.counts.limit_light`). No gradient is
+    subtracted.
 
-    The maps are the parent's cubic interpolation of the meshes
-    (`bgrem.sky.maps.interpolate_mesh`), or that of the deprecated ``interpolator``; in
-    boxes of the image's choice it goes straight on beyond the outer centres.
+    The maps are interpolated from the meshes with the cubic interpolation of the parent
+    class (`bgrem.sky.maps.interpolate_mesh`) or the deprecated ``interpolator``. With
+    automatic boxes, they are extrapolated linearly beyond the outermost box centers.
 
     Examples
     --------
@@ -475,8 +480,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
     @property
     def background(self):
         """
-        The sky level at every pixel (2D, unit of the data), a new array; with the
-        stripes of ``remove_stripes``.
+        The sky level at each pixel (2D, unit of the data), a new array; includes the
+        stripes removed by ``remove_stripes``.
         """
         background = self._smooth_background()
         if self._stripes is not None:
@@ -505,7 +510,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
     @property
     def background_rms(self):
         """
-        The noise at every pixel, 1 sigma (2D, unit of the data), a new array.
+        The noise at each pixel, 1 sigma (2D, unit of the data), a new array.
         """
         if not self._interpolates:
             return super().background_rms
@@ -516,15 +521,15 @@ class DiffusionBackground(DetectionMixin, Background2D):
         """
         The standard error of `background` (2D, unit of the data), a new array.
 
-        What the noise of the pixels does to the sky. In boxes that the image chose it
-        is carried from scale to scale (see `bgrem.sky.scales.Surface`); in boxes of one
-        size through the median filter of the mesh, and what the estimator and
-        correlated noise add is in it (see `bgrem.sky.uncertainty.box_variance`): then
-        it holds at the centres of the boxes, and between them, where the interpolation
-        averages, it is up to 20% (without a filter 40%) too large. Light that the
-        denoiser leaves, or sky structure smaller than a box, is not in it. Masked and
-        non-finite pixels are interpolated over; where there is no coverage it is
-        ``fill_value``.
+        This is the error caused by the noise of the pixels. With automatic boxes, it is
+        propagated from scale to scale (see `bgrem.sky.scales.Surface`). With boxes of a
+        single size, it is propagated through the median filter of the mesh and includes
+        the effects of the estimator and of correlated noise (see
+        `bgrem.sky.uncertainty.box_variance`). It then holds at the centers of the
+        boxes; between them, where the interpolation averages, it is up to 20% (without
+        a filter, 40%) too large. Light left by the denoiser and sky structure smaller
+        than a box are not included. Masked and non-finite pixels are interpolated over;
+        without coverage it is ``fill_value``.
         """
         return self._as_map(self._standard_error_mesh)
 
@@ -571,8 +576,8 @@ class DiffusionBackground(DetectionMixin, Background2D):
         """
         The image of the sources alone (2D, unit of the data), a new array.
 
-        Not clipped: it can be negative. 0 where the data are masked or not finite,
-        and where no noise can be measured (constant data).
+        It is not clipped and can be negative. It is 0 where the data are masked or not
+        finite, and where no noise can be measured (constant data).
         """
         return self._with_unit(self._source.copy())
 
@@ -580,7 +585,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
     def noise(self):
         """
         The noise that was removed, ``data - background - source`` (2D, unit of the
-        data), a new array; not finite where the data are not.
+        data), a new array; not finite where the data are not finite.
         """
         noise = self.subtract()
         noise -= self.source
@@ -589,24 +594,24 @@ class DiffusionBackground(DetectionMixin, Background2D):
     @property
     def meta(self):
         """
-        How the sources were found: version of the package, name and sha256 of the
-        weights, steps, normalisation and device (dict), a new copy. ``'boxes'`` says
-        whether the image chose its boxes (``'auto'``) or they were ``'given'``;
-        ``'box_size'`` and ``'filter_size'`` are as the attributes. ``'binning'`` is
-        the side in pixels of the squares in which the network saw the image, 1 unless
-        that is broader or smoother than the weights know (see
-        `bgrem.sky.sampling.choose_sampling`), and ``'sharpening'`` the standard
-        deviation in pixels of the Gaussian that was taken out of an image whose noise
-        is as smooth as its sources, 0 of all others.
+        How the sources were found, as a new dict: version of the package, name and
+        sha256 of the weights, steps, normalization and device. ``'boxes'`` is
+        ``'auto'`` if the boxes were chosen from the image, else ``'given'``;
+        ``'box_size'`` and ``'filter_size'`` are the attributes of these names.
+        ``'binning'`` is the side, in pixels, of the squares into which the image was
+        binned for the network: 1 unless the image is broader or smoother than the
+        training data (see `bgrem.sky.sampling.choose_sampling`). ``'sharpening'`` is
+        the standard deviation, in pixels, of the Gaussian that was deconvolved from an
+        image whose noise is as smooth as its sources, and 0 for all others.
 
-        Once a ``false_discovery_rate`` has been asked for, ``'false_discovery'``
-        says what the image itself tells about its probabilities, see
-        `bgrem.detect.discovery.ImageCheck`: the sums ``promised`` and ``flipped`` (in
-        few photons: of photons drawn anew) over false peaks, the ``correlation`` and
-        the ``skewness`` of the noise, the ``width`` of the compact sources (FWHM in
-        pixels; `None` where there are too few), and the ``log_odds_shift`` by which the
-        probabilities are corrected. Where the weights come without the calibration for
-        that, it is 0, and alone.
+        Once a ``false_discovery_rate`` has been used, ``'false_discovery'`` holds what
+        the image itself says about its probabilities (see
+        `bgrem.detect.discovery.ImageCheck`): the sums ``promised`` and ``flipped`` (for
+        few photons: of redrawn photons) over false peaks, the ``correlation`` and
+        ``skewness`` of the noise, the ``width`` of the compact sources (FWHM in pixels;
+        `None` if there are too few), and the ``log_odds_shift`` by which the
+        probabilities are corrected. For weights without a calibration of this shift, it
+        is 0 and the only entry.
         """
         meta = dict(self._meta)
         if (check := vars(self).get('_false_discovery')) is not None:
@@ -621,28 +626,28 @@ class DiffusionBackground(DetectionMixin, Background2D):
         Parameters
         ----------
         data : array_like, `~astropy.units.Quantity` or NDData, optional
-            Another image with the same sky, of the same shape. Default: the image
+            Another image of the same shape with the same sky. Default: the image
             itself.
         denoise : bool, optional
-            Whether to remove the noise too and return `source`. Default `False`.
+            Whether to remove the noise too, and return `source`. Default `False`.
         clip : bool, optional
-            Whether to set negative values to zero, as the paper does; photometry on
-            the result is biased. Default `False`.
+            Whether to set negative values to zero, as in the paper; photometry on
+            the result is then biased. Default `False`.
 
         Returns
         -------
         image : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
-            ``data - background``, with its noise symmetric about zero, or the
-            source image. Values that are not finite stay. Where ``data`` is a masked
-            array (of numpy or astropy), it is one with its mask.
+            ``data - background``, with noise symmetric about zero, or the source
+            image. Non-finite values stay as they are. If ``data`` is a masked array (of
+            numpy or astropy), so is the result, with the same mask.
 
         Raises
         ------
         ValueError
             If ``data`` has another shape, or is given together with ``denoise``.
         UnitConversionError
-            If only one of data and background has a unit, or the units differ in
-            kind.
+            If only one of data and background has a unit, or the units are not
+            convertible.
 
         Examples
         --------
@@ -694,12 +699,12 @@ class DiffusionBackground(DetectionMixin, Background2D):
     @suggests_names('bgrem.plotting:plot_background')
     def plot(self, **kwargs):
         """
-        Draw data, sky, noise level, sources, noise and segments side by side.
+        Plot data, sky, noise level, sources, noise and segments side by side.
 
         Parameters
         ----------
         **kwargs
-            Passed to `bgrem.plotting.plot_background`. With NDData input the axes have
+            Passed to `bgrem.plotting.plot_background`. With NDData input, the axes use
             its WCS.
 
         Returns
@@ -763,7 +768,7 @@ def _check_counts(image, weights, *, remove_stripes):
     if usable.size and usable.min() < 0:
         msg = (
             'data must be counts, which are not negative, for the weights '
-            f'{weights.name!r}, got {usable.min():.4g}: the sky must be there still'
+            f'{weights.name!r}, got {usable.min():.4g}: the sky must not be subtracted'
         )
         raise ValueError(msg)
 
