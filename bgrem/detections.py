@@ -1,5 +1,5 @@
 """
-What the class of this package adds to its parent: detections.
+The detections that `bgrem.DiffusionBackground` adds to its parent class.
 """
 
 import warnings
@@ -48,7 +48,7 @@ class DetectionMixin:
     """
     Mixin class with the detections of a background object.
 
-    The class that it is mixed into holds the image, its source image and its
+    The class that it is mixed into holds the image, the source image and the detection
     probability, and measures ``background_rms``.
     """
 
@@ -58,10 +58,10 @@ class DetectionMixin:
     @property
     def detection_probability(self):
         """
-        The probability that a source centre lies at the pixel (2D float32 in
+        The probability that a source center lies at each pixel (2D float32 in
         [0, 1]), a new array.
 
-        It is calibrated at its local maxima. 0 where the data are masked or not
+        It is calibrated at its local maxima. It is 0 where the data are masked or not
         finite, and where no noise can be measured (constant data).
         """
         return self._probability.copy()
@@ -77,15 +77,15 @@ class DetectionMixin:
         ----------
         threshold : float, optional
             Peaks of `detection_probability` at or above it are detections. Default:
-            chosen by ``false_discovery_rate``.
+            chosen from ``false_discovery_rate``.
         false_discovery_rate : float, optional
             The expected fraction of false detections, between 0 and 1. Default
             0.05. Not used with ``threshold``. The calibrated probabilities are
             checked, and corrected, by running the network on the sign-flipped
-            residual of the image, of few photons on photons drawn anew; `meta` tells
+            residual of the image (for few photons, on redrawn photons); `meta` reports
             the result.
         footprint : 2D array_like of bool, optional
-            A structuring element by which each source is widened.
+            A structuring element with which each source is dilated.
 
         Returns
         -------
@@ -101,8 +101,8 @@ class DetectionMixin:
         Warns
         -----
         `~astropy.utils.exceptions.AstropyUserWarning`
-            The first time, if the image shows that the promise may not hold, or that
-            other weights may find sources where there are none.
+            The first time, if the image shows that the false discovery rate may be
+            exceeded, or that other weights may find sources where these find none.
 
         Examples
         --------
@@ -137,17 +137,17 @@ class DetectionMixin:
         threshold, false_discovery_rate
             As for `detection_mask`.
         n_pixels : int, optional
-            The least number of pixels of a source. Default 1.
+            The minimum number of pixels of a source. Default 1.
         deblend : bool, optional
             Whether touching sources become separate segments. Default `True`.
 
         Returns
         -------
         segmentation_image : `~photutils.segmentation.SegmentationImage` or `None`
-            One label for each source, among them bright ones whose centres are masked
-            or beyond the border; peaks that do not stand out of a large, bright source
-            are part of it. `None`, with photutils'
-            `~photutils.utils.exceptions.NoDetectionsWarning`, where there is none.
+            One label for each source, including bright sources whose centers are masked
+            or outside the image. Peaks that do not stand out from a large, bright
+            source belong to it. `None`, with photutils'
+            `~photutils.utils.exceptions.NoDetectionsWarning`, if there are no sources.
 
         Raises
         ------
@@ -157,7 +157,7 @@ class DetectionMixin:
         Warns
         -----
         `~astropy.utils.exceptions.AstropyUserWarning`
-            As `detection_mask`.
+            As for `detection_mask`.
 
         Examples
         --------
@@ -208,72 +208,73 @@ class DetectionMixin:
         Parameters
         ----------
         segmentation_image : `~photutils.segmentation.SegmentationImage`, optional
-            The sources. Default: those that `detect` finds.
+            The sources. Default: those found by `detect`.
         threshold, false_discovery_rate
             As for `detection_mask`; used only without ``segmentation_image``.
         effective_gain : float, 2D array_like or `~astropy.units.Quantity`, optional
-            Electrons per data unit, from which the photon noise of the sources is
-            added to `background_rms` for the errors. Default with weights of counts: 1,
-            and the sum of `background_uncertainty` is part of the errors of fluxes.
+            Electrons per data unit. It adds the photon noise of the sources to
+            `background_rms` in the errors. Default with weights for counts: 1, and
+            the flux errors then include the sum of `background_uncertainty`.
         data : `DiffusionBackground`, 2D array_like, Quantity or NDData, optional
-            Another image on the same pixels, as of another band: the fluxes are those
-            of its pixels in the same apertures. The other background subtracts its own
-            sky; the sky of an array must be subtracted already, its errors are not
-            known without ``error`` or an uncertainty, and its exposure is not known.
+            Another image on the same pixel grid, for example in another band, whose
+            fluxes are measured in the same apertures. A DiffusionBackground subtracts
+            its own sky. The sky of an array must be subtracted already; its errors are
+            unknown without ``error`` or an uncertainty, and its exposure is unknown.
             Default: the image itself.
         error : 2D array_like, `~astropy.units.Quantity` or NDUncertainty, optional
-            The total error of each pixel that is measured; a plain array has the unit
-            of the data. Where it is 0 it is not known: there it is `background_rms`.
-            Default: that of the image where it came with one, else from
+            The total error of each pixel of the measured image; a plain array is in
+            the unit of the data. Where it is 0, it is not known, and `background_rms`
+            is used. Default: the error that came with the image, else that from
             `background_rms` and ``effective_gain``.
         zero_point : float, optional
-            The magnitude of a source of one data unit. If given, there are magnitudes.
+            The magnitude of one data unit. If given, magnitudes are added.
         aperture_radii : sequence of float, optional
-            Radii in pixels of the circular apertures. Default: 0.5, 1 and 1.5 times the
+            Radii of the circular apertures in pixels. Default: 0.5, 1 and 1.5 times the
             FWHM of the compact sources of the image.
         saturation : float or `~astropy.units.Quantity`, optional
-            The level, sky and all, from which pixels are saturated, for the flags.
-            Default: where the core of a bright source is a plateau, which stripes that
-            are removed make uneven: with ``remove_stripes`` give the level.
+            The level, including the sky, at and above which pixels are flagged as
+            saturated. Default: that of the plateaus in the cores of bright sources.
+            These become uneven when stripes are removed, so give the level with
+            ``remove_stripes``.
         aperture_correction : bool, optional
             Whether to add ``total_flux`` and ``total_flux_err``: the Kron flux, and
-            its error, over the part of a star's light that an aperture of its size
-            holds, measured on the stars of the image itself
-            (`bgrem.detect.growth.star_growth`). NaN, with a warning, where there is
-            none. Default `False`.
+            its error, divided by the fraction of a star's light within an aperture of
+            that size, which is measured on the stars of the image itself
+            (`bgrem.detect.growth.star_growth`). NaN, with a warning, if no star is
+            suitable. Default `False`.
         wcs : WCS, optional
-            The world coordinates. Default: those of NDData input.
+            The world coordinate system. Default: that of NDData input.
         **kwargs
-            Passed to `~photutils.segmentation.SourceCatalog`, which has data, error
-            and mask from here.
+            Passed to `~photutils.segmentation.SourceCatalog`, which gets data, error
+            and mask from this method.
 
         Returns
         -------
         catalog : `~photutils.segmentation.SourceCatalog`
-            Of photutils' class, one row for each source in the order of the labels.
-            The first columns of its table are the label, the position of the
-            detection with its errors, ``x``, ``y``, ``x_err`` and ``y_err`` in pixels
-            and, with a WCS, ``ra`` and ``dec`` (ICRS), its probability, its
-            signal-to-noise ratio and its flags (`bgrem.decode_detection_flags`). The
-            user guide has a page on all columns. With an ``exposure`` there are fluxes
-            over it besides the counts. Kron and circular apertures are
-            centred on ``x``, ``y``, where photutils alone has the centroid.
-            Where nothing is detected, with the warning of `detect`, it has the same
-            columns, with their units, and no row.
+            A catalog of photutils' class, one row for each source in the order of the
+            labels. The first columns of its table are the label, the position of the
+            detection with its errors (``x``, ``y``, ``x_err`` and ``y_err``, in pixels)
+            and, with a WCS, ``ra`` and ``dec`` (ICRS), the probability, the
+            signal-to-noise ratio and the flags (`bgrem.decode_detection_flags`). The
+            user guide has a page on all columns. With an ``exposure``, fluxes (counts
+            divided by exposure) are given besides the counts. Kron and circular
+            apertures are centered on ``x``, ``y``, where photutils alone uses the
+            centroid. If nothing is detected, the table has the same columns, with their
+            units, but no rows, and `detect` warns.
 
         Raises
         ------
         TypeError, ValueError
-            If a parameter is out of range, there is an ``effective_gain`` beside
-            an error that has the photon noise of the sources already, ``data`` has
-            another shape, or the squares of the image are beyond float64 (1e280).
+            If a parameter is out of range, ``effective_gain`` is given although the
+            error already includes the photon noise of the sources, ``data`` has
+            another shape, or squares of the image exceed float64 (values of 1e280).
         UnitConversionError
-            If ``error`` has a unit that is not of the kind of that of the data.
+            If the unit of ``error`` is not convertible to that of the data.
 
         Warns
         -----
         `~astropy.utils.exceptions.AstropyUserWarning`
-            If an array of ``data`` seems to have its sky still.
+            If the sky of an array given as ``data`` seems not to be subtracted.
 
         Examples
         --------
@@ -335,7 +336,7 @@ class DetectionMixin:
         kwargs=(),
     ):
         """
-        Return what `bgrem.detect.catalog.catalog` takes, from what `catalog` takes.
+        Return the arguments of `bgrem.detect.catalog.catalog`, from those of `catalog`.
         """
         from photutils.segmentation import SegmentationImage
 
@@ -343,7 +344,7 @@ class DetectionMixin:
 
         image, kwargs = self._image, dict(kwargs)
         if 'mask' in kwargs:
-            msg = 'mask must be given to DiffusionBackground, it is that of the image'
+            msg = 'mask must be given to DiffusionBackground; the catalog uses that one'
             raise TypeError(msg)
         if not isinstance(segmentation_image, SegmentationImage | None):
             msg = (
@@ -363,7 +364,7 @@ class DetectionMixin:
         if not 1 / _MAX_SIZE < self._size < _MAX_SIZE:
             msg = (
                 f'data of the order of {self._size:.0e} cannot be squared, as a '
-                'catalogue needs: give them another unit'
+                'catalog requires: use another unit'
             )
             raise ValueError(msg)
         if saturation is not None:
@@ -427,7 +428,7 @@ class DetectionMixin:
         self, *, threshold=None, false_discovery_rate=0.05, n_pixels=1, deblend=True
     ):
         """
-        Make a finder for photutils' PSF photometry.
+        Return a finder for photutils' PSF photometry.
 
         Parameters
         ----------
@@ -437,15 +438,15 @@ class DetectionMixin:
         Returns
         -------
         finder : `~bgrem.finder.SourceDetector`
-            A callable ``(data, mask=None)`` that runs the network on each image that
-            it is given, of the shape of this one and with its noise, and returns a
+            A callable ``(data, mask=None)`` that runs the network on each image passed
+            to it, which must have the shape and the noise of this one, and returns a
             table of the sources. It can be the ``finder`` of
             `~photutils.psf.PSFPhotometry` and `~photutils.psf.IterativePSFPhotometry`.
 
         Raises
         ------
         ValueError
-            If a parameter is out of range, or the weights are those of counts.
+            If a parameter is out of range, or the weights are for counts.
 
         Examples
         --------
@@ -484,14 +485,14 @@ class DetectionMixin:
 
     def to_nddata(self):
         """
-        Return the image without its sky, with all that is known of it.
+        Return the background-subtracted image with its mask, error, WCS and header.
 
         Returns
         -------
         nddata : `~astropy.nddata.CCDData` or `~astropy.nddata.NDData`
-            ``data - background`` with mask, WCS and header, where the image came with
-            them, and its error as a standard deviation: the total one where it is
-            known (not 0), else `background_rms`. CCDData where the image has a unit.
+            ``data - background`` with mask, WCS and header, if the image came with
+            them. Its uncertainty is a standard deviation: the total error where it is
+            known (not 0), else `background_rms`. CCDData if the image has a unit.
 
         Examples
         --------
@@ -643,8 +644,8 @@ def _known_error(image, error, effective_gain):
         error[unusable] = np.nan
     if error is not None and effective_gain is not None:
         msg = (
-            'effective_gain must be None where the total error is known, which '
-            'has the photon noise of the sources already'
+            'effective_gain must be None if the total error is given, which already '
+            'includes the photon noise of the sources'
         )
         raise ValueError(msg)
     return error
@@ -699,7 +700,7 @@ def _other_image(data, shape, error, effective_gain):
     elif effective_gain is not None:
         msg = (
             'effective_gain needs the noise of the sky, which a plain image does not '
-            'have: give a DiffusionBackground as data, or the total error'
+            'have: use a DiffusionBackground as data, or pass the total error'
         )
         raise ValueError(msg)
     return values, known, image.unusable, background, sky_error, exposure
@@ -711,6 +712,6 @@ def _warn_of_sky(values, hidden):
     if sky.size and abs(level := np.median(sky)) > _MAX_SKY * mad_std(sky) > 0:
         msg = (
             f'the median of data outside the sources is {level:.4g}: the sky of an '
-            'array must be subtracted, or a DiffusionBackground of the image given'
+            'array must be subtracted; or pass a DiffusionBackground of that image'
         )
         warnings.warn(msg, AstropyUserWarning, stacklevel=5)

@@ -1,5 +1,5 @@
 """
-The detector as the finder of photutils' PSF photometry.
+A finder for photutils' PSF photometry.
 """
 
 import warnings
@@ -21,32 +21,32 @@ __all__ = ['SourceDetector']
 
 class SourceDetector:
     """
-    Class to find the sources of images that have the noise of another one.
+    Class to find the sources of images that have the same noise as a given image.
 
     It can be the ``finder`` of `~photutils.psf.PSFPhotometry` and
-    `~photutils.psf.IterativePSFPhotometry`. It runs the network on each array that it
-    is given, and knows nothing of those before: in what is left of an image once stars
-    are subtracted, it finds what they hid.
+    `~photutils.psf.IterativePSFPhotometry`. It runs the network on each array passed
+    to it, independently of previous ones. In the residual image, after stars have been
+    subtracted, it finds those that were hidden by them.
 
     Parameters
     ----------
     image : `~bgrem.inputs.ImageInput`
-        The image whose noise is taken.
+        The image that defines the noise.
     detector : dict
         The options of `bgrem.pipeline.separate` with which its sources were separated.
     size : float
-        The unit in which they were, in that of the image
+        The unit in which they were separated, in units of the image
         (`bgrem.sky.units.binary_unit`).
     binning, sharpening
-        At which they were, see `bgrem.pipeline.sampling_of`.
+        Those used for the separation, see `bgrem.pipeline.sampling_of`.
     noise : 2D `~numpy.ndarray` of float
         The noise of its sky.
     threshold : float or `None`
         Peaks of the probability at or above it are detections.
     false_discovery_rate : float
-        Where there is no threshold, the expected fraction of false detections.
+        The expected fraction of false detections, if ``threshold`` is `None`.
     log_odds_shift : float
-        What is added to the log-odds of the probabilities first.
+        Added to the log-odds of the probabilities before the threshold is chosen.
     **options
         Passed to `bgrem.detect.segments.segment`.
     """
@@ -104,25 +104,25 @@ class SourceDetector:
         Parameters
         ----------
         data : 2D array_like, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
-            The image, of the shape and the kind of unit of the one whose noise it has.
-            Its sky can be there or not.
+            The image, with or without its sky. Its shape must be that of the image
+            that defines the noise, and its unit must be convertible.
         mask : 2D array_like of bool, optional
-            `True` where nothing is to be found.
+            `True` at pixels where nothing should be found.
 
         Returns
         -------
         sources : `~astropy.table.QTable` or `None`
-            In reading order, with ``id``, the position ``x`` and ``y`` and its error
-            ``x_err`` and ``y_err`` in pixels, the ``flux`` in the segment with the
+            A table in reading order, with ``id``, the position ``x`` and ``y`` and its
+            errors ``x_err`` and ``y_err`` in pixels, the ``flux`` in the segment in the
             unit of the image, and ``detection_probability``. `None`, with photutils'
-            `~photutils.utils.exceptions.NoDetectionsWarning`, where nothing is found.
+            `~photutils.utils.exceptions.NoDetectionsWarning`, if nothing is found.
 
         Raises
         ------
         ValueError
-            If the shape is another one.
+            If the shape is different.
         UnitConversionError
-            If the unit is of another kind.
+            If the unit is not convertible.
         """
         image = parse_image(data, mask=mask)
         if image.data.shape != self._shape:

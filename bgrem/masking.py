@@ -1,5 +1,5 @@
 """
-The mask of the sources of an image, in one call.
+A mask of the sources of an image, in one call.
 """
 
 from bgrem.background import DiffusionBackground
@@ -19,18 +19,18 @@ def make_detection_mask(
     **options,
 ):
     """
-    Mask the pixels of the sources of an image.
+    Return a mask of the sources of an image.
 
     Parameters
     ----------
     bkg_or_data : `DiffusionBackground` or array_like
         A background, or an image in any form that `DiffusionBackground` accepts.
     box_size : int, array_like of 2 int or 'auto', optional
-        As for `DiffusionBackground`; used only with an image.
+        As for `DiffusionBackground`; for an image only.
     threshold, false_discovery_rate, footprint
         As for `DiffusionBackground.detection_mask`.
     **options
-        Other parameters of `DiffusionBackground`; only with an image.
+        Other parameters of `DiffusionBackground`; for an image only.
 
     Returns
     -------
@@ -40,14 +40,15 @@ def make_detection_mask(
     Raises
     ------
     TypeError
-        If options come with a background, which has been measured already.
+        If options are given with a background, which has already been measured.
     ValueError
         If a parameter is out of range.
 
     Notes
     -----
-    An image costs what the constructor of `DiffusionBackground` does, and one more pass
-    of the network with a ``false_discovery_rate``; a background only the latter, once.
+    An image takes as long as the constructor of `DiffusionBackground`, plus one more
+    pass of the network for the ``false_discovery_rate``. A background takes only the
+    latter, and only the first time.
 
     Examples
     --------
@@ -65,7 +66,7 @@ def make_detection_mask(
         bkg = DiffusionBackground(bkg_or_data, box_size, **options)
     elif options or not (isinstance(box_size, str) and box_size == 'auto'):
         names = sorted(options) or ['box_size']
-        msg = f'options {names} cannot change a background already made'
+        msg = f'options {names} cannot change a background that already exists'
         raise TypeError(msg)
     return bkg.detection_mask(
         threshold=threshold,

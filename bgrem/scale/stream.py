@@ -358,8 +358,8 @@ class _Beside(NamedTuple):
         """Return a gain, unless there is a total error, which has it already."""
         if self.error and gain is not None:
             msg = (
-                'effective_gain must be None where the total error is known, which '
-                'has the photon noise of the sources already'
+                'effective_gain must be None if the total error is given, which '
+                'already includes the photon noise of the sources'
             )
             raise ValueError(msg)
         return gain

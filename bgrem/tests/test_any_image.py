@@ -73,7 +73,7 @@ def test_catalog_of_any_unit(image, exponent):
 def test_no_catalog_of_what_cannot_be_squared(image, exponent):
     bkg = DiffusionBackground(np.ldexp(image, exponent))
     assert bkg.detect(threshold=0.5).n_labels == 9
-    with pytest.raises(ValueError, match='cannot be squared.*give them another unit'):
+    with pytest.raises(ValueError, match='cannot be squared.*use another unit'):
         bkg.catalog(threshold=0.5)
 
 

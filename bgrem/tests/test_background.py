@@ -1157,7 +1157,7 @@ def test_near_misses_of_methods(perfect, data, method, name, meant):
 
 
 def test_a_mask_of_a_background_has_its_boxes(make, data):
-    match = r"options \['box_size'\] cannot change a background already made"
+    match = r"options \['box_size'\] cannot change a background that already exists"
     with pytest.raises(TypeError, match=match):
         make_detection_mask(make(data), 32)
 
@@ -1184,7 +1184,7 @@ def test_make_detection_mask(make, data, tiny_weights):
         assert_array_equal(make_detection_mask(bkg, threshold=threshold), expected)
         result = make_detection_mask(data, threshold=threshold, weights=tiny_weights)
         assert_array_equal(result, expected)
-    match = r"options \['weights'\] cannot change a background already made"
+    match = r"options \['weights'\] cannot change a background that already exists"
     with pytest.raises(TypeError, match=match):
         make_detection_mask(bkg, weights=tiny_weights)
 
