@@ -1,5 +1,5 @@
 """
-Pictures of what a background object holds.
+Plots of a background object.
 """
 
 from bgrem.plotting.figure import plot_background, save_plot

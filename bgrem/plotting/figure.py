@@ -1,5 +1,5 @@
 """
-The picture of a background object: six panels.
+A figure of a background object with six panels.
 """
 
 import warnings
@@ -51,7 +51,7 @@ def plot_background(
     figsize=None,
 ):
     """
-    Draw data, sky, noise level, sources and noise with the outlines of the segments.
+    Plot data, sky, noise level, sources and noise with the outlines of the segments.
 
     Parameters
     ----------
@@ -59,30 +59,30 @@ def plot_background(
         The background.
 
     segmentation_image : `~photutils.segmentation.SegmentationImage` or 2D array
-        The segments; by default those of ``bkg.detect()``. An array has labels, 0
-        where there is no source.
+        The segments; by default those of ``bkg.detect()``. An array contains labels,
+        and 0 where there is no source.
 
     threshold, false_discovery_rate : float, optional
         As for ``bkg.detect``; not used with ``segmentation_image``.
 
     wcs : `~astropy.wcs.WCS` or `None`, optional
-        The celestial coordinates of the axes; pixels where there are none. Default of
+        The celestial coordinates of the axes; `None` for pixels. Default of
         ``bkg.plot``: those of NDData input.
 
     title : str, optional
-        What stands above the picture. Default: the weights, the number of sources and,
-        without ``segmentation_image``, the promise of the detection.
+        The title of the figure. Default: the weights, the number of sources and,
+        without ``segmentation_image``, the false discovery rate or threshold.
 
     figsize : tuple of float or `None`, optional
-        Width and height in inches; by default what suits the image.
+        The width and height in inches; by default chosen to suit the image.
 
     Returns
     -------
     figure : `~matplotlib.figure.Figure`
-        With six panels, each with a colour bar. Data, data - background and sources
-        are stretched by arcsinh about the sky, in units of the typical noise. A sky
-        that varies by less than its noise looks flat. Pixels that are not finite are
-        red.
+        A figure with six panels, each with a color bar. Data, data - background and
+        sources have an arcsinh stretch centered on the sky, in units of the typical
+        noise. A sky that varies by less than its noise looks flat. Non-finite pixels
+        are red.
 
     Raises
     ------
@@ -121,19 +121,19 @@ def plot_background(
 
 def save_plot(path, bkg, segmentation_image=None, **kwargs):
     """
-    Write the picture of `plot_background` to a file, whole or not at all.
+    Write the figure of `plot_background` to a file, completely or not at all.
 
     Parameters
     ----------
     path : path-like
-        The file to make; its ending gives the format.
+        The file to write; its extension determines the format.
 
     bkg, segmentation_image
-        As for `plot_background`. With segments and a title, ``bkg`` can be any object
-        with ``background``, ``background_rms``, ``source`` and ``subtract``.
+        As for `plot_background`. If segments and title are given, ``bkg`` can be any
+        object with ``background``, ``background_rms``, ``source`` and ``subtract``.
 
     **kwargs
-        The other parameters of `plot_background`, but ``figsize``.
+        The other parameters of `plot_background`, except ``figsize``.
 
     Raises
     ------

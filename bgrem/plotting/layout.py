@@ -1,5 +1,5 @@
 """
-Where the panels of a picture are.
+The layout of the panels of a figure.
 """
 
 from dataclasses import dataclass
@@ -23,20 +23,20 @@ _MOST_ELONGATED = 8.0
 @dataclass(frozen=True)
 class Layout:
     """
-    The places of six panels and their colour bars on a page.
+    The places of six panels and their color bars on a page.
 
     Parameters
     ----------
     rows, columns : int
-        How the panels are arranged.
+        The numbers of rows and columns of panels.
     width, height : float
-        Of a panel in inches.
+        The size of a panel in inches.
     numbers : float
-        The width of the numbers at a colour bar in inches.
+        The width of the numbers beside a color bar in inches.
     figsize : tuple of float
-        Width and height of the page in inches.
+        The width and height of the page in inches.
     has_square_pixels : bool
-        Whether a pixel is a square.
+        Whether the pixels are square.
     """
 
     rows: int
@@ -50,17 +50,17 @@ class Layout:
     @classmethod
     def of_image(cls, shape, n_characters, figsize=None):
         """
-        Arrange the panels of an image so that they are large.
+        Arrange the panels for an image such that they are large.
 
         Parameters
         ----------
         shape : tuple of int
-            Of the image.
+            The shape of the image.
         n_characters : int
-            Of the longest number at a colour bar.
+            The length of the longest number beside a color bar.
         figsize : tuple of float, optional
-            Width and height of the page. Default: as large as the panels need on a
-            page of 15 to 10 inches.
+            The width and height of the page in inches. Default: as large as the panels
+            need, on a page of at most 15 by 10 inches.
 
         Returns
         -------
@@ -99,7 +99,7 @@ class Layout:
         Returns
         -------
         place : tuple of float
-            Left, bottom, width and height in parts of the page.
+            Left, bottom, width and height as fractions of the page.
         """
         row, column = divmod(number, self.columns)
         step = self.width + _GAP + _BAR + self.numbers + _UNIT
@@ -109,7 +109,7 @@ class Layout:
 
     def color_bar(self, number):
         """
-        Return the place of a colour bar, as high as its panel.
+        Return the place of a color bar, which is as high as its panel.
 
         Parameters
         ----------
@@ -119,7 +119,7 @@ class Layout:
         Returns
         -------
         place : tuple of float
-            Left, bottom, width and height in parts of the page.
+            Left, bottom, width and height as fractions of the page.
         """
         left, bottom, width, height = self.panel(number)
         page = self.figsize[0]
@@ -131,12 +131,12 @@ class Layout:
 
     def title_height(self):
         """
-        Return where the title of the page stands.
+        Return the vertical position of the title of the page.
 
         Returns
         -------
         height : float
-            Of its middle, in parts of the page.
+            The height of the middle of the title, as a fraction of the page.
         """
         return 1 - 0.5 * _TOP / self.figsize[1]
 

@@ -1,5 +1,5 @@
 """
-What a picture shows.
+The maps that a figure shows.
 """
 
 import warnings
@@ -22,20 +22,20 @@ _LONGEST_NAME = 80
 @dataclass(frozen=True, eq=False)
 class Maps:
     """
-    The maps of an image, without their unit.
+    The maps of an image, without units.
 
     Parameters
     ----------
     data, subtracted, background, rms, source : 2D `~numpy.ndarray` of float
         The image, the image without its sky, the sky, its noise, and the sources.
     labels : 2D `~numpy.ndarray` of int or `None`, optional
-        The segments; 0 where there is none.
+        The labels of the segments; 0 where there is none.
     unit : str, optional
         The unit; empty for none.
     wcs : `~astropy.wcs.WCS` or `None`, optional
         The celestial coordinates.
     title : str, optional
-        What stands above the picture.
+        The title of the figure.
     """
 
     data: np.ndarray
@@ -50,12 +50,12 @@ class Maps:
 
     @property
     def noise(self):
-        """What is neither sky nor source."""
+        """The part of the data that is neither sky nor source."""
         return self.subtracted - self.source
 
     @property
     def is_usable(self):
-        """Where there are data, with noise if there is any (2D bool)."""
+        """`True` where there are data, with noise if there is any (2D bool)."""
         finite = np.isfinite(self.data)
         noisy = finite & (self.rms > 0)
         return noisy if noisy.any() else finite
@@ -63,7 +63,7 @@ class Maps:
     @property
     def sigma(self):
         """
-        The typical noise; of an image without any, a hundredth of its level, or 1.
+        The typical noise; for an image without noise, a hundredth of its level, or 1.
         """
         usable = self.is_usable
         return (
@@ -80,7 +80,7 @@ def plain_maps(bkg):
     Parameters
     ----------
     bkg : `bgrem.DiffusionBackground`
-        The background; or any object with ``background``, ``background_rms``,
+        The background, or any object with ``background``, ``background_rms``,
         ``source`` and ``subtract``.
 
     Returns
@@ -109,13 +109,13 @@ def collect_maps(
     title=None,
 ):
     """
-    Collect what a picture of a background object shows.
+    Collect the maps that a figure of a background object shows.
 
     Parameters
     ----------
     bkg, segmentation_image, threshold, false_discovery_rate, wcs, title
-        As for `bgrem.plotting.plot_background`. With segments and a title, ``bkg``
-        needs no more than for `plain_maps`.
+        As for `bgrem.plotting.plot_background`. If segments and title are given,
+        ``bkg`` can be any object that `plain_maps` accepts.
 
     Returns
     -------
@@ -141,19 +141,19 @@ def collect_maps(
 
 def describe(meta, labels, *, name=None, threshold=None, false_discovery_rate=None):
     """
-    Say in a title what a picture shows.
+    Return a title that says what a figure shows.
 
     Parameters
     ----------
     meta : dict
-        Of the background, with the name of the ``weights``.
+        The metadata of the background, with the name of the ``weights``.
     labels : 2D `~numpy.ndarray` of int
-        The segments.
+        The labels of the segments.
     name : str or `None`, optional
         The name of the image.
     threshold, false_discovery_rate : float or `None`, optional
-        The probability that was enough for a detection, or the promise of which it
-        was made.
+        The probability threshold of the detection, or the false discovery rate from
+        which it was chosen.
 
     Returns
     -------

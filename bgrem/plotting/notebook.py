@@ -1,5 +1,5 @@
 """
-What a notebook shows of a background object.
+The representation of a background object in a notebook.
 """
 
 from base64 import b64encode
@@ -17,7 +17,7 @@ _SIZE = 220
 
 def make_html(bkg):
     """
-    Draw image, sky and sources small, and list how they were made.
+    Draw small images of data, sky and sources, and list how they were made.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def make_html(bkg):
     Returns
     -------
     html : str or `None`
-        A picture, which is part of the text, and a table; `None` without matplotlib.
+        A picture, embedded in the text, and a table; `None` without matplotlib.
     """
     try:
         from matplotlib.figure import Figure

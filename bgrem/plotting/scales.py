@@ -1,5 +1,5 @@
 """
-Which value has which colour, and the round numbers beside the colours.
+The color scales of maps, and the round numbers beside their color bars.
 """
 
 import math
@@ -22,16 +22,17 @@ _MOST_VALUES = 1_000_000
 @dataclass(frozen=True)
 class Scale:
     """
-    The colours of a map: linear, or stretched by arcsinh.
+    The color scale of a map: linear, or with an arcsinh stretch.
 
     Parameters
     ----------
     low, high : float
-        The values of the first and the last colour.
+        The values of the first and the last color.
     center : float, optional
-        The middle of what is linear, with the stretch.
+        The center of the linear part of the stretch.
     sigma : float or `None`, optional
-        How far from there the stretch turns logarithmic; `None` for none.
+        The distance from ``center`` at which the stretch becomes logarithmic; `None`
+        for a linear scale.
     """
 
     low: float
@@ -51,7 +52,7 @@ class Scale:
         Returns
         -------
         stretched : `~numpy.ndarray` of float
-            What the colours are linear in.
+            The stretched values, in which the colors are linear.
         """
         if self.sigma is None:
             return np.asarray(values, dtype=float)
@@ -59,7 +60,7 @@ class Scale:
 
     def norm(self):
         """
-        Return the scale as matplotlib wants it.
+        Return the scale as a normalization of matplotlib.
 
         Returns
         -------
@@ -78,17 +79,17 @@ class Scale:
 
     def ticks(self, spacing):
         """
-        Return round values, as many as there is room for.
+        Return as many round values as there is room for.
 
         Parameters
         ----------
         spacing : float
-            The least distance of two, as a part of the whole scale.
+            The minimum distance between two ticks, as a fraction of the whole scale.
 
         Returns
         -------
         ticks : dict of float to str
-            The values in ascending order, and how they are written.
+            The values in ascending order, and their labels.
         """
         first, last = self.stretch([self.low, self.high])
         least = spacing * (last - first)
@@ -140,7 +141,7 @@ def _write(value, exponent):
 
 def percentile(values, percent):
     """
-    Return a percentile of the finite values, of a sample of very many.
+    Return a percentile of the finite values, using a sample of very large arrays.
 
     Parameters
     ----------
@@ -152,7 +153,7 @@ def percentile(values, percent):
     Returns
     -------
     value : float
-        The percentile; 0 where no value is finite.
+        The percentile; 0 if no value is finite.
     """
     # So many tell it as well as all.
     values = values.ravel()[:: max(1, values.size // _MOST_VALUES)]
@@ -162,7 +163,7 @@ def percentile(values, percent):
 
 def light_scale(light, sigma, sky=0.0):
     """
-    Return a scale for faint and bright light: linear in the noise, else logarithmic.
+    Return a scale for faint and bright light: linear up to the noise, then logarithmic.
 
     Parameters
     ----------
@@ -171,7 +172,7 @@ def light_scale(light, sigma, sky=0.0):
     sigma : float
         The noise of the sky.
     sky : float or `~numpy.ndarray`, optional
-        The sky, where the picture has one. Default 0.
+        The sky, if it is part of the image. Default 0.
 
     Returns
     -------
@@ -195,8 +196,8 @@ def level_scale(values, least):
     values : `~numpy.ndarray`
         The values.
     least : float
-        The scale reaches at least so far from their median on both sides, but not
-        below zero where no value is negative.
+        The scale extends at least this far from the median on both sides, but not
+        below zero if no value is negative.
 
     Returns
     -------

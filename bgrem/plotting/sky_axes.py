@@ -1,5 +1,5 @@
 """
-The axes of a panel: pixels, or coordinates on the sky.
+The axes of a panel, in pixels or celestial coordinates.
 """
 
 import numpy as np
@@ -12,18 +12,18 @@ _NAMES = {'DEC': 'Dec', 'GLON': 'l', 'GLAT': 'b'}
 
 def draw_coordinates(axis, wcs, *, left, bottom, size):
     """
-    Write the coordinates at a panel.
+    Label the axes of a panel with coordinates.
 
     Parameters
     ----------
     axis : `~matplotlib.axes.Axes`
-        The panel; with a WCS a `~astropy.visualization.wcsaxes.WCSAxes`.
+        The panel; a `~astropy.visualization.wcsaxes.WCSAxes` if there is a WCS.
     wcs : `~astropy.wcs.WCS` or `None`
         The coordinates; `None` for pixels.
     left, bottom : bool
-        Whether to write at the left of the panel and below it.
+        Whether to label the left side and the bottom of the panel.
     size : float
-        Of the font in points.
+        The font size in points.
     """
     if wcs is None:
         axis.tick_params(

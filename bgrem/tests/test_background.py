@@ -1036,7 +1036,7 @@ def test_catalog_error(perfect, data, unit):
             for label in segments.labels
         ]
         assert_allclose(table['segment_flux_err'], with_unit(np.array(expected)))
-        with pytest.raises(ValueError, match='effective_gain must be None where'):
+        with pytest.raises(ValueError, match='effective_gain must be None if'):
             bkg.catalog(segments, effective_gain=1.0, **options)
     if unit is not None:
         with pytest.raises(u.UnitConversionError, match='must have the unit of the'):

@@ -394,7 +394,7 @@ def test_errors_of_pixels(tmp_path):
         (
             {'error': 'in.fits', 'effective_gain': 2},
             ValueError,
-            'effective_gain must be None where',
+            'effective_gain must be None if',
         ),
         ({'output_path': 'out.txt'}, ValueError, 'must end in'),
     ],
