@@ -1,4 +1,4 @@
-"""The files of a command, one after the other or on the workers of a cluster."""
+"""Process the files of a command, one by one or on the workers of a cluster."""
 
 import os
 import threading
@@ -23,21 +23,22 @@ def run_all(options, planned, job):
         The options of the command.
 
     planned : list of list of `~pathlib.Path`
-        The outputs of each file.
+        The output files for each input file.
 
     job : callable
-        Takes the number of a file, its path and its outputs, says what there is to
-        say, and returns whether all went well. It can be pickled.
+        Called with the number of a file, its path and its outputs; prints its messages
+        and returns whether the file succeeded. It can be pickled.
 
     Returns
     -------
     status : int
         1 if a file failed.
+        1 if a file failed.
 
     Raises
     ------
     ImportError
-        If there is a scheduler and distributed is not installed.
+        If a scheduler is given and distributed is not installed.
     OSError
         If the scheduler cannot be reached.
     """
@@ -87,23 +88,23 @@ def run_there(job, folder, quiet, number, path, paths):
     Parameters
     ----------
     job : callable
-        As of `run_all`.
+        As for `run_all`.
 
     folder : `~pathlib.Path`
-        The working folder of the command.
+        The working directory of the command.
 
     quiet : bool
-        Whether warnings are not said.
+        Whether to suppress warnings.
 
     number, path, paths
-        What the job takes.
+        The arguments of the job.
 
     Returns
     -------
     is_done : bool
-        Whether all went well.
+        Whether the file succeeded.
     said, told : list of str
-        The lines for the standard error and output.
+        The lines for the standard error and the standard output.
     """
     import warnings
 

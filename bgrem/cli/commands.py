@@ -70,7 +70,7 @@ def _write_regions(options, paths, catalogs):
 
 def detect(options):
     """
-    Run ``bgrem detect``: FITS images to catalogues.
+    Run ``bgrem detect``: FITS images to catalogs.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def _write_catalogs(options, products, paths, n_images):
 
 def plot(options):
     """
-    Run ``bgrem plot``: FITS images, or products of them, to pictures.
+    Run ``bgrem plot``: FITS images, or products made from them, to pictures.
 
     Parameters
     ----------

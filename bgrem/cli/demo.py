@@ -1,5 +1,5 @@
 """
-The demonstration: a simulated image, everything made of it, and the truth.
+The demonstration: a simulated image, everything made from it, and the truth.
 """
 
 import warnings
@@ -27,7 +27,7 @@ _SNR_EDGES = (2, 3, 5, 10, 30, 100, np.inf)
 
 def run_demo(folder, *, seed=1, quiet=False, size=DEMO_SIZE, **kwargs):
     """
-    Simulate an image, run everything on it and compare with the truth.
+    Simulate an image, run everything on it, and compare with the truth.
 
     The image has stars, galaxies up to a half-light radius of 30 pixels, a
     tilted sky, nebulosity, cosmic rays and noise. The same image goes through
@@ -36,14 +36,14 @@ def run_demo(folder, *, seed=1, quiet=False, size=DEMO_SIZE, **kwargs):
     Parameters
     ----------
     folder : path-like
-        Where to write; made if it does not exist. Files of an earlier
+        Where to write; created if it does not exist. Files of a previous
         demonstration are replaced.
 
     seed : int, optional
         Another seed gives another image.
 
     quiet : bool, optional
-        Whether to do without the progress bar and the printed table.
+        Whether to omit the progress bar and the printed table.
 
     size : int, optional
         The side of the image in pixels.
@@ -54,7 +54,7 @@ def run_demo(folder, *, seed=1, quiet=False, size=DEMO_SIZE, **kwargs):
     Returns
     -------
     rows : list of tuple
-        As of `found_table`.
+        As from `found_table`.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def run_demo(folder, *, seed=1, quiet=False, size=DEMO_SIZE, **kwargs):
 
     Notes
     -----
-    Takes about ten seconds on two cores, of which a few for the stamps.
+    Takes about ten seconds on two cores, including a few seconds for the stamps.
     """
     folder = Path(folder)
     folder.mkdir(exist_ok=True)
@@ -117,9 +117,9 @@ def find_with_photutils(data):
     """
     Find sources with `~photutils.background.Background2D` and a threshold.
 
-    The recipe of photutils' user guide: a background in boxes of 64 pixels, the image
-    smoothed by a Gaussian of 3 pixels FWHM, 10 connected pixels above 1.5 sigma of the
-    noise of the smoothed image, deblended.
+    This follows the user guide of photutils: a background in boxes of 64 pixels, the
+    image smoothed with a Gaussian of 3 pixels FWHM, 10 connected pixels above 1.5 sigma
+    of the noise of the smoothed image, deblended.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def find_with_photutils(data):
     Returns
     -------
     catalog : `~photutils.segmentation.SourceCatalog` or `None`
-        What was found; `None` for nothing.
+        The sources found; `None` if there are none.
     """
     from astropy.convolution import convolve
     from photutils.background import Background2D
@@ -159,7 +159,7 @@ def find_with_photutils(data):
 
 def found_table(truth, fwhm, detections, shape):
     """
-    Count true sources, sources found, and false detections.
+    Count true sources, detected sources, and false detections.
 
     Parameters
     ----------
@@ -167,24 +167,25 @@ def found_table(truth, fwhm, detections, shape):
         The ``x``, ``y`` and ``snr`` of the true sources.
 
     fwhm : float
-        The FWHM of the PSF in pixels. A detection is true if it lies within
-        the larger of 2 pixels and half of it of a source with S/N above 2
-        that is not taken. One that is not, but lies so near a source with S/N above 1,
-        counts neither way.
+        The FWHM of the PSF in pixels. A detection is true if it lies within the larger
+        of 2 pixels and half the FWHM of a source with S/N above 2 that has no other
+        detection. A detection that is not true but lies this close to a source with S/N
+        above 1 is not counted.
 
     detections : dict of str to tuple
-        For each method the ``x``, ``y`` and score of what it found.
+        For each method, the ``x``, ``y`` and score of its detections.
 
     shape : tuple of int
-        Of the image.
+        The shape of the image.
 
     Returns
     -------
     rows : list of tuple
-        The first is the heading; then one row for each range of S/N with the
-        number of true sources and, for each method, of those it found; then the
-        numbers of false detections, those in percent of all that count, and how many
-        would be true by chance: 20 px beside where they are.
+        The first row is the heading. Then comes one row for each range of S/N, with the
+        number of true sources and, for each method, of those that it found. The last
+        rows are the numbers of false detections, their percentages of all detections
+        that count, and the numbers of detections that would be true by chance: if they
+        were displaced by 20 px.
     """
     from bgrem.evaluate.matching import judge, match, match_radius, shift_positions
 

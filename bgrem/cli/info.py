@@ -1,4 +1,4 @@
-"""What is installed, and how weights and products were made."""
+"""Show what is installed, and how weights and products were made."""
 
 import json
 import platform
@@ -17,7 +17,7 @@ _PACKAGES = ('bgrem', 'numpy', 'astropy', 'photutils', 'torch', 'galsim')
 
 def info(options):
     """
-    Run ``bgrem info``: versions and weights, or the making of a file.
+    Run ``bgrem info``: versions and weights, or how a file was made.
 
     Parameters
     ----------

@@ -49,7 +49,7 @@ _NOT_STREAMED = {
 
 class Chip(NamedTuple):
     """
-    One image, and what the user gives beside it.
+    One image, and the data that the user provides with it.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ class Chip(NamedTuple):
     weight : 2D `~numpy.ndarray` or `None`
         The relative inverse variance.
     gain : float or `None`
-        Electrons per data unit, of the image that is measured.
+        Electrons per data unit of the image that is measured.
     measured : `bgrem.files.io.FitsImage` or `None`
-        The image that is measured, if it is another one.
+        The image on which fluxes are measured, if it is another one.
     exposure : 2D `~numpy.ndarray` or `~astropy.units.Quantity` or `None`
         The exposure of each pixel.
     """
@@ -84,7 +84,7 @@ class Chip(NamedTuple):
 
     @property
     def is_empty(self):
-        """Whether no pixel can be used."""
+        """Whether no pixel is usable."""
         usable = np.isfinite(self.image.data)
         return not np.any(usable if self.mask is None else usable & ~self.mask)
 
@@ -101,14 +101,14 @@ def with_unit(image):
     Returns
     -------
     data : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
-        Without a unit where the image has none.
+        Without a unit if the image has none.
     """
     return image.data if image.unit is None else image.data << image.unit
 
 
 def output_paths(options, outputs):
     """
-    Plan what is written for each image, and refuse what cannot be.
+    Plan what is written for each image, and refuse outputs that cannot be written.
 
     Parameters
     ----------
@@ -116,13 +116,13 @@ def output_paths(options, outputs):
         The options of the command.
 
     outputs : dict of str to tuple of str
-        The names of the options for outputs, and the endings that each may have.
+        The names of the output options, and the file extensions that each may have.
 
     Returns
     -------
     paths : list of list of `~pathlib.Path`
-        For each input the paths of its outputs, where ``'{}'`` has become the name of
-        the input without ending.
+        The paths of the outputs for each input, where ``'{}'`` is replaced by the
+        name of the input without its extension.
 
     Raises
     ------
@@ -175,14 +175,14 @@ def input_paths(options, path):
     Returns
     -------
     paths : list of str
-        That file, and those of mask, error, exposure, weight and what is measured.
+        This file, and the files of mask, error, exposure, weight and measured image.
     """
     return [path, *(place[0] for place in _map_places(options, path).values())]
 
 
 def read_chips(options, path):
     """
-    Read the images of a file, and what the options name beside them.
+    Read the images of a file, and the data given with them in the options.
 
     Parameters
     ----------
@@ -236,7 +236,7 @@ def check_streamed(options):
     Raises
     ------
     ValueError
-        If one of them is given.
+        If one of them is used.
     """
     for name, default in _NOT_STREAMED.items():
         if getattr(options, name, default) != default:
@@ -247,7 +247,7 @@ def check_streamed(options):
 
 def map_place(options, path, name):
     """
-    Return where a map beside an image is.
+    Return the location of a map that belongs to an image.
 
     Parameters
     ----------
@@ -258,12 +258,12 @@ def map_place(options, path, name):
         The file of the image.
 
     name : str
-        Of the option that names the map.
+        The option that names the map.
 
     Returns
     -------
     place : tuple or `None`
-        The file and the HDU; `None` where there is none.
+        The file and the HDU; `None` if the option is not used.
     """
     return _map_places(options, path).get(name)
 

@@ -1,4 +1,4 @@
-"""The command line: errors in one line, exit codes."""
+"""The entry point of the command line: one-line errors and exit codes."""
 
 # Nothing that takes time: until main() is called, an interrupt is a traceback.
 import sys
@@ -18,10 +18,10 @@ def main(argv=None):
     Returns
     -------
     status : int
-        0 on success; 1 if the input was bad or an output cannot be written,
-        after one line on the standard error; 130 if the user interrupted; 128
-        and the number of the signal after SIGTERM or SIGHUP.
-        Wrong options leave by `SystemExit` with status 2.
+        0 on success; 1 if the input was bad or an output cannot be written, after
+        one line on the standard error; 130 if the user interrupted it; 128 plus the
+        number of the signal after SIGTERM or SIGHUP. Wrong options raise
+        `SystemExit` with status 2.
     """
     try:
         return _guarded(sys.argv[1:] if argv is None else list(argv))
@@ -75,7 +75,7 @@ def _run(argv):
 
 def print_warnings(*, quiet=False):
     """
-    Print what concerns the user in one line each, and nothing else.
+    Print warnings that concern the user in one line each, and no others.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ def _plane(text):
     try:
         return tuple(int(number) for number in text.split(','))
     except ValueError:
-        msg = f'must be a number or numbers with commas between, got {text!r}'
+        msg = f'must be a number, or numbers separated by commas, got {text!r}'
         raise argparse.ArgumentTypeError(msg) from None
 
 
@@ -41,7 +41,7 @@ def make_parser():
     Returns
     -------
     parser : `argparse.ArgumentParser`
-        With all commands; of those of `DISPATCHED` only the names.
+        The parser with all commands; of those in `DISPATCHED`, only the names.
     """
     parser = _Parser(
         prog='bgrem',
@@ -74,8 +74,9 @@ def make_parser():
     plot = commands.add_parser(
         'plot',
         help='FITS image to a picture of what was found in it',
-        description='Draw data, background, noise, sources and segments: of an image, '
-        'or of a file that bgrem subtract has written, without the network.',
+        description='Plot data, background, noise, sources and segments of an image, '
+        'or of a file written by bgrem subtract; for the latter, the network does not '
+        'run.',
     )
     _add_image_options(plot, 'picture to write: .png, .pdf, .svg or .jpg')
     # Nothing is measured for a picture.
@@ -84,7 +85,8 @@ def make_parser():
     info = commands.add_parser(
         'info',
         help='versions, devices and weights, or how a product was made',
-        description='Without argument: versions, devices and shipped weights.',
+        description='Without an argument: versions, devices and weights in the '
+        'package.',
     )
     info.add_argument(
         'what',
@@ -95,14 +97,14 @@ def make_parser():
     demo = commands.add_parser(
         'demo',
         help='simulate an image, run everything on it, compare with the truth',
-        description='Needs GalSim and matplotlib; takes well under a minute.',
+        description='Requires GalSim and matplotlib; takes well under a minute.',
     )
     demo.add_argument(
         '-o',
         '--output',
         metavar='DIR',
         default='bgrem-demo',
-        help='folder for the files, which are replaced (default: bgrem-demo)',
+        help='folder for the files; existing ones are replaced (default: bgrem-demo)',
     )
     demo.add_argument(
         '--seed',
@@ -123,20 +125,20 @@ def make_parser():
 
 def _add_image_options(parser, output_help):
     parser.add_argument(
-        'input', nargs='+', metavar='IN.fits', help='FITS image, gzipped or .fz too'
+        'input', nargs='+', metavar='IN.fits', help='FITS image, also gzipped or .fz'
     )
     parser.add_argument(
         '-o',
         '--output',
         required=True,
-        help=f"{output_help}; of several images '{{}}' stands for the name of each",
+        help=f"{output_help}; with several images, '{{}}' stands for the name of each",
     )
     parser.add_argument('--overwrite', action='store_true', help='replace the output')
     parser.add_argument(
         '--scheduler',
         metavar='ADDRESS',
         help='process the files on the workers of this dask scheduler, '
-        'as tcp://host:8786; all see the same files',
+        'such as tcp://host:8786; they must have access to the same files',
     )
     parser.add_argument(
         '-q',
@@ -153,7 +155,7 @@ def _add_image_options(parser, output_help):
 def _add_input_options(parser):
     parser.add_argument(
         '--hdu',
-        help='number or name of the image HDU, as 3 or SCI,2 (default: all named '
+        help='number or name of the image HDU, such as 3 or SCI,2 (default: all named '
         'SCI, else the first image and the other chips of its camera)',
     )
     parser.add_argument(
@@ -162,19 +164,19 @@ def _add_input_options(parser):
     parser.add_argument(
         '--mask',
         metavar='FITS[HDU]',
-        help='image, not zero where masked; the HDU can be named in brackets, and '
-        '[DQ] alone is an HDU of the input',
+        help='mask image, nonzero at masked pixels; an HDU can be given in brackets, '
+        'and [DQ] alone is an HDU of the input',
     )
     parser.add_argument(
         '--dq-bits',
         metavar='BITS',
-        help="only these bits of the --mask mask, or of the input's DQ where there is "
-        "none: 1,4 or 5; '~4' for all others",
+        help="use only these bits of the --mask image or, without it, of the input's "
+        "DQ: for example 1,4 or 5; '~4' for all others",
     )
     parser.add_argument(
         '--error',
         metavar='FITS[HDU]',
-        help='image of the total errors, as the pipeline gives them',
+        help='image of the total errors, as the pipeline provides them',
     )
     parser.add_argument(
         '--error-type',
@@ -185,13 +187,14 @@ def _add_input_options(parser):
     parser.add_argument(
         '--exposure',
         metavar='FITS[HDU]',
-        help='image of the exposure, for weights of counts: fluxes are counts over it',
+        help='image of the exposure, for the weights for counts: fluxes are counts '
+        'divided by it',
     )
     parser.add_argument(
         '--weight',
         metavar='FITS[HDU]',
-        help='image of relative inverse variances; the noise of the image gives '
-        'their scale',
+        help='image of relative inverse variances; their scale is determined from the '
+        'noise of the image',
     )
 
 
@@ -207,13 +210,13 @@ def _add_sky_options(parser):
         '--exclude-percentile',
         type=float,
         metavar='P',
-        help='leave out boxes with more than this percentage of bad or clipped '
-        'pixels (default: 10; 100 where the boxes are chosen from the image)',
+        help='exclude boxes with more than this percentage of bad or clipped '
+        'pixels (default: 10; 100 if the boxes are chosen from the image)',
     )
     parser.add_argument(
         '--remove-stripes',
         action='store_true',
-        help='take out rows and columns that are brighter or darker as a whole',
+        help='remove offsets of whole rows and columns',
     )
 
 
@@ -231,7 +234,7 @@ def _add_promise_options(parser):
         '--threshold',
         type=float,
         metavar='P',
-        help='least probability of a detection, instead of a false discovery rate',
+        help='minimum probability of a detection, instead of a false discovery rate',
     )
 
 
@@ -241,19 +244,19 @@ def _add_flux_options(parser):
         '--gain',
         metavar='E',
         help='electrons per data unit, for the photon noise of the sources: a number '
-        'or a keyword of the header',
+        'or a header keyword',
     )
     parser.add_argument(
         '--zero-point',
         type=float,
         metavar='MAG',
-        help='magnitude of a source of one data unit: add magnitudes',
+        help='magnitude of one data unit; adds magnitudes to the catalog',
     )
     parser.add_argument(
         '--measure',
         metavar='FITS[HDU]',
-        help='measure the fluxes on this image of the same pixels instead, as of '
-        'another band, in the apertures of the sources of IN',
+        help='measure the fluxes on this image instead, in the apertures of the '
+        'sources of IN; for example, another band on the same pixel grid',
     )
     parser.add_argument(
         '--aperture-correction',
@@ -270,8 +273,8 @@ def _add_stream_option(parser):
     parser.add_argument(
         '--stream',
         action='store_true',
-        help='process images larger than the memory part by part, FITS or Zarr. The '
-        'same command goes on where one was interrupted',
+        help='process images larger than the memory in parts, FITS or Zarr. After an '
+        'interruption, the same command continues the work',
     )
 
 
@@ -288,16 +291,16 @@ def _add_denoiser_options(parser):
     parser.add_argument(
         '--weights',
         default='optical',
-        help='name of shipped weights or .safetensors file (default: optical)',
+        help='name of weights in the package, or .safetensors file (default: optical)',
     )
     parser.add_argument(
-        '--n-steps', type=int, help="diffusion steps (default: the weights' own)"
+        '--n-steps', type=int, help='diffusion steps (default: as for the weights)'
     )
     parser.add_argument(
         '--n-symmetries',
         type=int,
         default=1,
-        help='views to average over: 1, 2, 4 or 8 (default: 1)',
+        help='number of views to average over: 1, 2, 4 or 8 (default: 1)',
     )
     parser.add_argument(
         '--normalization',
@@ -308,17 +311,17 @@ def _add_denoiser_options(parser):
     parser.add_argument(
         '--device', default='auto', help='auto, cpu, cuda, mps, ... (default: auto)'
     )
-    parser.add_argument('--batch-size', type=int, help='tiles at once')
+    parser.add_argument('--batch-size', type=int, help='number of tiles at once')
 
 
 class _Parser(argparse.ArgumentParser):
     """
-    A parser, also of each command, that names the option that may be meant.
+    A parser, also for each command, that suggests the option that may be meant.
 
     Attributes
     ----------
     commands : dict of `argparse.ArgumentParser`
-        Of all commands, where it is one of them.
+        The parsers of all commands, if this is one of them.
     """
 
     commands = MappingProxyType({})
@@ -345,7 +348,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Version(argparse.Action):
-    """Print the version; looking it up takes time, so not at each start."""
+    """Print the version, which is not looked up at each start: that takes time."""
 
     def __init__(self, option_strings, dest, **kwargs):
         super().__init__(option_strings, dest, nargs=0, **kwargs)

@@ -37,7 +37,7 @@ _BAR_SECONDS = 60  # between two lines of progress
 
 
 class Terminated(KeyboardInterrupt):
-    """The process is asked to end; unwinds as an interrupt does."""
+    """The process was asked to terminate; unwinds like an interrupt."""
 
     def __init__(self, number):
         super().__init__(f'signal {number}')
@@ -46,7 +46,7 @@ class Terminated(KeyboardInterrupt):
 
 def describe(error, path=None):
     """
-    Say in one line what an error was about.
+    Describe an error in one line.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def describe(error, path=None):
         The error.
 
     path : path-like or `None`, optional
-        The file that was worked on, to be named if the error does not.
+        The file that was processed, to be named if the error does not name it.
 
     Returns
     -------
@@ -74,7 +74,7 @@ _collected = ContextVar('collected', default=None)
 
 def say(text):
     """
-    Write one line to the standard error, if there is anybody to read it.
+    Write one line to the standard error, if anybody can read it.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def tell(text):
 @contextmanager
 def collect():
     """
-    Keep what is said and told in the block, and in no other thread, as lists of lines.
+    Collect what is said and told in the block, in this thread only, as lists of lines.
     """
     said, told = [], []
     token = _collected.set((said, told))
@@ -179,10 +179,10 @@ def bars_in_lines():
 @contextmanager
 def own_signals():
     """
-    Turn requests to end into `Terminated`, so that no part of a file stays behind.
+    Turn termination requests into `Terminated`, so that no partial file stays behind.
 
-    Only for the time of the block, in the main thread, and where nobody else handles
-    the signals: under ``nohup`` SIGHUP stays ignored.
+    Only during the block, in the main thread, and where nobody else handles the
+    signals: under ``nohup``, SIGHUP stays ignored.
     """
     changed = []
 
@@ -207,11 +207,11 @@ def own_signals():
 
 def open_streams():
     """
-    Give a process without standard streams some that swallow everything.
+    Replace closed standard streams of a process with streams that discard everything.
 
-    A closed one would leave its number to the next file that is opened, where then
-    every stray message of a library ends; and what prints would fail. Names of files
-    that the terminal cannot show are escaped.
+    Otherwise the number of a closed stream would be given to the next file that is
+    opened, which would then receive every stray message of a library, and printing
+    would fail. File names that the terminal cannot show are escaped.
     """
     for name, mode in (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')):
         if getattr(sys, name) is None:

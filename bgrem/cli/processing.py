@@ -1,5 +1,5 @@
 """
-The files of a command, one after the other: read, taken apart, measured, summed up.
+Process the files of a command one by one: read, separate, measure, summarize.
 """
 
 import warnings
@@ -30,7 +30,7 @@ __all__ = ['process_files', 'stream_files']
 
 def process_files(options, write, outputs, *, read=read_chips, measure=True):
     """
-    Process one file after the other; say what failed, and go on.
+    Process the files one by one; report those that fail, and continue.
 
     Parameters
     ----------
@@ -38,18 +38,18 @@ def process_files(options, write, outputs, *, read=read_chips, measure=True):
         The options of the command.
 
     write : callable
-        Takes the options, the `bgrem.files.products.Products` of each image, the paths
-        of the outputs and the number of images; returns the paths that it wrote.
+        Called with the options, the `bgrem.files.products.Products` of each image, the
+        paths of the outputs and the number of images; returns the paths that it wrote.
 
     outputs : dict of str to tuple of str
-        The names of the options for outputs, and the endings that each may have.
+        The names of the output options, and the file extensions that each may have.
 
     read : callable, optional
-        Takes the options and a file; returns its images (`bgrem.cli.inputs.Chip`), or
-        products that are made already.
+        Called with the options and a file; returns its images (`bgrem.cli.inputs.Chip`)
+        or products that already exist.
 
     measure : bool, optional
-        Whether a catalogue is made. Default `True`.
+        Whether to make a catalog. Default `True`.
 
     Returns
     -------
@@ -129,7 +129,7 @@ class _Count:
 
 def stream_files(options, function, endings):
     """
-    Process one file after the other, each row by row.
+    Process the files one by one, each in bands of rows.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def stream_files(options, function, endings):
         `bgrem.subtract_file` or `bgrem.detect_file`.
 
     endings : tuple of str
-        The endings that an output may have.
+        The file extensions that an output may have.
 
     Returns
     -------
@@ -252,8 +252,8 @@ def _check_options(options):
     has_error = options.error is not None and options.measure is None
     if has_error and options.gain is not None:
         msg = (
-            'gain must not be given with error, the total error, which has the photon '
-            'noise of the sources already'
+            'gain must not be given with error, the total error, which already '
+            'includes the photon noise of the sources'
         )
         raise ValueError(msg)
     if options.zero_point is not None:

@@ -1,8 +1,8 @@
 """
-Images of any size, block by block: files, and arrays of dask.
+Images of any size, processed block by block: files, and dask arrays.
 
-Whatever the blocks, boxes and tiles lie on the grid of the whole image, and what
-belongs to it as a whole is measured by the code that measures an image in memory
+Whatever the blocks are, boxes and tiles lie on the grid of the whole image. What
+belongs to the image as a whole is measured by the same code as for an image in memory
 (`bgrem.sky.bands`).
 """
 

@@ -1,8 +1,8 @@
 """
-Arrays of dask: the same maps, computed when they are asked for.
+Dask arrays: the same maps, computed on demand.
 
-Tasks get one another's results, and nothing of the graph is large: the weights are
-loaded where they are used, once for each process.
+Tasks receive the results of other tasks. Nothing in the graph is large: the weights are
+loaded where they are used, once per process.
 """
 
 import math
@@ -24,13 +24,13 @@ _RETURN_TYPES = ('numpy', 'dask')
 
 class SubtractedArrays(NamedTuple):
     """
-    What was made of an array.
+    The maps of an array.
 
     Parameters
     ----------
     background, background_rms, source, probability : 2D array
-        As `DiffusionBackground <bgrem.DiffusionBackground>` has them; ``array -
-        background`` is the array without its sky.
+        As in `DiffusionBackground <bgrem.DiffusionBackground>`; ``array - background``
+        is the array without its sky.
     """
 
     background: object
@@ -54,27 +54,28 @@ def subtract_array(
     return_type=None,
 ):
     """
-    Measure the sky of an array of dask, and separate its sources.
+    Measure the sky of a dask array and separate its sources.
 
     Parameters
     ----------
     array : 2D `dask.array.Array` or array_like
-        The image, of any real dtype and in any chunks, without a unit or a mask of its
-        own. Values that are not finite are masked.
+        The image, of any real dtype and with any chunks, without a unit or a mask of
+        its own. Non-finite values are masked.
     mask : 2D `dask.array.Array` or array_like, optional
-        Not zero at pixels that must not be used.
+        Nonzero at pixels that must not be used.
     weights, n_steps, n_symmetries, device, batch_size
-        As for `bgrem.DiffusionBackground`. The file of the weights must be at the same
-        place for all workers, or shipped with the package that they have.
+        As for `bgrem.DiffusionBackground`. A file of weights must have the same path
+        for all workers, or be part of the package that they have installed.
     block_size : int or tuple of 2 int, optional
-        The chunks of the result. Default: those of ``array``. They do not change it.
+        The chunk size of the result; it does not change the values. Default: the
+        chunks of ``array``.
     parallel : {'current-scheduler'}, bool or int, optional
-        How the result is computed if ``return_type`` is ``'numpy'``: by the scheduler
-        that dask uses now (default), in this thread (`False`), or in threads, as many
-        as there are processors (`True`) or so many.
+        How the result is computed if ``return_type`` is ``'numpy'``: by the current
+        scheduler of dask (default), in this thread (`False`), in one thread per
+        processor (`True`), or in a given number of threads.
     return_type : {'numpy', 'dask'}, optional
-        Whether the result is computed (``'numpy'``), or arrays of dask that are.
-        Default: what ``array`` is.
+        Whether the result is computed (``'numpy'``) or consists of dask arrays
+        (``'dask'``). Default: the type of ``array``.
 
     Returns
     -------
@@ -86,16 +87,16 @@ def subtract_array(
     ImportError
         If dask is not installed.
     TypeError, ValueError
-        If a parameter is out of range. When the maps are computed, if an array of dask
-        can only be processed as a whole (see `bgrem.subtract_file`); any other array,
-        which is in the memory, then is.
+        If a parameter is out of range. Also, when the maps are computed, if a dask
+        array can only be processed as a whole (see `bgrem.subtract_file`); any other
+        array is in memory already, and is then processed as a whole.
 
     Notes
     -----
-    Nothing is computed before it is asked for; but whatever part of a map is asked for,
-    the sky of the whole image is measured for it. Compute all maps together
-    (``dask.compute(*arrays)``, or ``dask.array.store``), or each runs the network
-    again. The result is that of ``DiffusionBackground(array, mask=mask)``.
+    Nothing is computed before it is needed; but any part of a map requires measuring
+    the sky of the whole image. Compute all maps together (``dask.compute(*arrays)`` or
+    ``dask.array.store``), or the network runs again for each of them. The result is
+    that of ``DiffusionBackground(array, mask=mask)``.
 
     Examples
     --------
@@ -134,7 +135,7 @@ def subtract_array(
         check_count('batch_size', batch_size)
     weights = load_weights(weights)
     if weights.is_for_counts:
-        msg = f'weights of counts ({weights.name!r}) need the whole image in memory'
+        msg = f'weights for counts ({weights.name!r}) need the whole image in memory'
         raise ValueError(msg)
     given, array = array, _as_dask(array, 'array', block_size)
     if mask is not None:
@@ -235,7 +236,7 @@ def _check_values_alone(given):
     ):
         if has:
             msg = (
-                f'array must hold numbers and nothing else, got one with {what}: give '
+                f'array must hold numbers and nothing else, got one with {what}: pass '
                 f'{instead}'
             )
             raise TypeError(msg)

@@ -1,9 +1,9 @@
 """
-Segments and catalogue of an image whose maps are in a file, block by block.
+The segments and the catalog of an image whose maps are in a file, block by block.
 
-Each source belongs to the block in which its segment begins, and is measured there
-with as much around it as it needs. What belongs to the image as a whole, the threshold
-and what the stars are like, is known before.
+Each source belongs to the block in which its segment begins. It is measured there,
+together with as much of its surroundings as needed. What belongs to the image as a
+whole, the threshold and the width of its stars, is determined first.
 """
 
 import math
@@ -63,16 +63,16 @@ class _Segments(NamedTuple):
 
 class StreamedCatalog:
     """
-    Segments and catalogue of an image, made block by block.
+    The segments and the catalog of an image, made block by block.
 
     Parameters
     ----------
     maps : `bgrem.scale.parts.StoredMaps`
         The maps of the image.
     options : `bgrem.scale.options.CatalogOptions`
-        What is wanted.
+        The options of detection and measurement.
     work : `bgrem.scale.work.Work`
-        What is finished.
+        The parts that are finished.
     """
 
     def __init__(self, maps, options, work):
@@ -93,14 +93,14 @@ class StreamedCatalog:
         Parameters
         ----------
         write : callable
-            Takes rows (a slice) and the segments in them.
+            Called with rows (a slice) and the segments in them.
 
         Returns
         -------
         table : `~astropy.table.QTable`
-            The catalogue, as of `bgrem.files.products.catalog_table`.
+            The catalog, as from `bgrem.files.products.catalog_table`.
         meta : dict
-            What the image says about its promise.
+            What the image says about its false discovery rate.
         """
         _, check = self._threshold
         tables, bands = self._tables(), split_rows(self._maps.shape)
@@ -360,17 +360,17 @@ def _sources(inputs, whole=None):
 
 def split_blocks(shape):
     """
-    Cut an image into blocks.
+    Divide an image into blocks.
 
     Parameters
     ----------
     shape : tuple of 2 int
-        Its shape.
+        The shape of the image.
 
     Returns
     -------
     blocks : list of tuple of slice
-        Of about a megapixel, row by row.
+        Blocks of about a megapixel, row by row.
     """
     edges = [
         np.linspace(0, n, max(round(n / _BLOCK), 1) + 1).astype(int).tolist()

@@ -1,5 +1,5 @@
 """
-The errors of an image of any size.
+The error map of an image of any size.
 """
 
 import numpy as np
@@ -23,16 +23,16 @@ class ErrorRows:
     Parameters
     ----------
     rows : `bgrem.files.rows.FitsRows` or `bgrem.files.rows.ZarrRows`
-        The map.
+        The error map.
     kind : {'std', 'var', 'ivar'}
-        What its values are: standard deviations, variances or inverse variances.
+        Whether its values are standard deviations, variances or inverse variances.
     unit : `~astropy.units.Unit` or `None`
         The unit of the image.
 
     Attributes
     ----------
     shape : tuple of 2 int
-        Its shape.
+        The shape of the map.
     """
 
     def __init__(self, rows, kind, unit):
@@ -41,7 +41,7 @@ class ErrorRows:
 
     def uncertainty(self, rows):
         """
-        Return some rows (a slice) as astropy has them (NDUncertainty).
+        Return some rows (a slice) as an uncertainty of astropy (NDUncertainty).
         """
         values, unit = self._rows[rows], self._rows.image.unit
         return self._kind(values if unit is None else values << unit)
@@ -55,7 +55,7 @@ class ErrorRows:
         rows : slice
             The rows.
         dtype : dtype
-            That of the image.
+            The dtype of the image.
 
         Returns
         -------
@@ -69,19 +69,19 @@ class ErrorRows:
 
 class ScaledMaps:
     """
-    Level and noise of an image, the noise in a file.
+    The level and the noise of an image, with the noise in a file.
 
     Parameters
     ----------
     maps : `bgrem.sky.local_maps.LocalMaps`
-        The maps without its errors, of which it has the level.
+        The maps without the error map; they provide the level.
     scale : `bgrem.scale.work.FlatMap`
         The noise.
 
     Attributes
     ----------
     margin : int
-        As of ``maps``.
+        That of ``maps``.
     """
 
     def __init__(self, maps, scale):
@@ -97,24 +97,24 @@ class ScaledMaps:
 
 def refine_scale(image, maps, read_error, scale):
     """
-    Give the noise of an image the structure of its errors, if it has that too.
+    Give the noise of an image the structure of its error map, if the image has it.
 
     Parameters
     ----------
     image : `bgrem.scale.seen.SeenImage`
         The image.
     maps : `bgrem.sky.local_maps.LocalMaps`
-        Its level and noise without its errors.
+        Its level and noise without the error map.
     read_error : callable
-        Takes rows (a slice) and returns the errors.
+        Called with rows (a slice); returns their errors.
     scale : `bgrem.scale.work.FlatMap`
-        For the noise.
+        The map to which the noise is written.
 
     Returns
     -------
     is_better : bool
-        Whether the errors explain the image, as
-        `bgrem.sky.normalize.estimate_normalization` has it, in its middle.
+        Whether the error map explains the middle of the image better, as judged by
+        `bgrem.sky.normalize.estimate_normalization`.
     """
     n_rows = image.job.shape[0]
 

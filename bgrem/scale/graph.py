@@ -1,8 +1,8 @@
 """
-The graph of tasks that makes the maps of an array of dask.
+The task graph that makes the maps of a dask array.
 
-What a task takes of its neighbours is cut out where they are, so that no more than that
-is sent.
+The parts that a task needs of its neighbors are cut out where they are stored, so that
+no more than those is sent.
 """
 
 import operator
@@ -39,17 +39,17 @@ _TILES = 2  # side by side, in a task
 
 class Graph:
     """
-    The tasks from an image to its maps, as dask has them: tuples by their keys.
+    The tasks from an image to its maps, in the form of dask: tuples by their keys.
 
-    One dictionary holds all of them: a collection for each would take longer to make
-    than an image to be processed.
+    A single dictionary holds all of them: making a collection for each would take
+    longer than processing an image.
 
     Parameters
     ----------
     job : `bgrem.scale.steps.Job`
-        The image, and how its sources are to be separated.
+        The image, and how its sources are separated.
     array, mask : 2D `dask.array.Array`
-        Its pixels, and those that must not be used; the mask may be `None`.
+        Its pixels, and the pixels that must not be used; ``mask`` may be `None`.
     """
 
     def __init__(self, job, array, mask):
@@ -84,14 +84,14 @@ class Graph:
         Parameters
         ----------
         function : callable
-            What it calls.
+            The function that the task calls.
         *args
-            With what; a key stands for the result of its task.
+            Its arguments; a key stands for the result of that task.
 
         Returns
         -------
         key : str
-            Its key.
+            The key of the task.
         """
         return self._add(function.__name__.strip('_'), (function, *args))
 
@@ -180,7 +180,7 @@ class Graph:
         Parameters
         ----------
         chunks : tuple of tuple of int
-            Their chunks.
+            The chunks of the maps.
 
         Returns
         -------

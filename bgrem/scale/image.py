@@ -1,5 +1,5 @@
 """
-An image that is seen a band of rows after the other, and its maps.
+An image that is read in bands of rows, and its maps.
 """
 
 import warnings
@@ -45,20 +45,21 @@ class StreamedImage(SeenImage):
     errors : `bgrem.scale.errors.ErrorRows` or `None`
         Its errors.
     options : dict
-        The weights and how they are to be used.
+        The weights and the options of the network.
     work : `bgrem.scale.work.Work`
-        What is finished.
+        The parts that are finished.
     bar : str or `False`
-        What stands before the names of progress bars; `False` for none.
+        A prefix for the names of progress bars; `False` for no bars.
 
     Attributes
     ----------
     rows
         As given.
     name, job
-        As of `bgrem.scale.seen.SeenImage`.
+        As in `bgrem.scale.seen.SeenImage`.
     binning : int
-        The side in pixels of the squares in which the network sees it.
+        The side, in pixels, of the squares into which the image is binned for the
+        network.
     whole : `bgrem.DiffusionBackground` or `None`
         The result, if the image can only be processed as a whole.
     """
@@ -72,7 +73,7 @@ class StreamedImage(SeenImage):
 
     def measure(self):
         """
-        Go through all steps but the last, or all at once where that is needed.
+        Do all steps except the last one, or all of them at once if that is necessary.
         """
         try:
             if self.job.weights.is_for_counts:
@@ -105,7 +106,7 @@ class StreamedImage(SeenImage):
 
     def read(self, rows):
         """
-        Read some rows, as `bgrem.scale.seen.SeenImage`.
+        Read some rows, as `bgrem.scale.seen.SeenImage` does.
         """
         mask = None if self._masked is None else self._masked[rows]
         data, unusable = as_float(self.rows[rows], mask)
@@ -119,7 +120,7 @@ class StreamedImage(SeenImage):
 
     @cached_property
     def maps(self):
-        """Its level and noise, with the structure of its errors."""
+        """The level and the noise, with the structure of the error map."""
         maps = self.local_maps
         if self.errors is None:
             return maps
@@ -156,7 +157,7 @@ class StreamedImage(SeenImage):
 
     def found(self, rows):
         """
-        Return what was found in some rows, as `bgrem.scale.seen.SeenImage`, or
+        Return what was found in some rows, as `bgrem.scale.seen.SeenImage` does, or as
         `bgrem.scale.seen.Refined`.
         """
         if self._binned is not None:
@@ -180,18 +181,18 @@ class StreamedImage(SeenImage):
 
     @property
     def sky(self):
-        """Its sky."""
+        """The sky of the image."""
         return self._sky[0]
 
     def forget_sky(self):
         """
-        Forget the sky, which is a file of the work, once all maps are written.
+        Forget the sky, which is a file of the work, after all maps have been written.
         """
         vars(self).pop('_sky', None)
 
     @cached_property
     def meta(self):
-        """How its maps were made."""
+        """How the maps were made."""
         if self.whole is not None:
             median, noise = (
                 float(np.median(u.Quantity(one).value))
@@ -231,11 +232,11 @@ class StreamedImage(SeenImage):
         Parameters
         ----------
         file : `bgrem.files.maps.MapsFile` or `bgrem.files.maps.ZarrMaps`
-            The file for them.
+            The file to which the maps are written.
         flags : `bgrem.scale.work.FlatMap`
-            For what else is needed of each pixel, see `HIDDEN` and `LARGE`.
+            For further information about each pixel, see `HIDDEN` and `LARGE`.
         errors : `bgrem.scale.work.FlatMap`, optional
-            For its errors, if it has some.
+            For the errors, if there are any.
         """
         number, bands = self.rows.image.number, split_rows(self.job.shape)
         if self.whole is not None:
@@ -273,5 +274,5 @@ class StreamedImage(SeenImage):
 
     @property
     def unit(self):
-        """In what unit of the data all is computed."""
+        """The unit of all computations, in units of the data."""
         return self.hidden.unit

@@ -1,5 +1,5 @@
 """
-What is to be detected and measured in an image of any size.
+The options of detection and measurement in an image of any size.
 """
 
 import hashlib
@@ -16,12 +16,12 @@ __all__ = ['CatalogOptions', 'detect_whole']
 @dataclass(frozen=True)
 class CatalogOptions:
     """
-    What is to be detected and measured, as `bgrem.DiffusionBackground.catalog` has it.
+    The options of `bgrem.DiffusionBackground.catalog`.
 
     Parameters
     ----------
     threshold, false_discovery_rate, effective_gain, zero_point, aperture_correction
-        As there.
+        As in that method.
     """
 
     threshold: float | None = None
@@ -38,42 +38,42 @@ class CatalogOptions:
 
     @property
     def promise(self):
-        """What the detection was asked for (dict)."""
+        """The options of the detection (dict)."""
         return check_promise(self.threshold, self.false_discovery_rate)
 
     @property
     def fluxes(self):
-        """What the fluxes were asked for (dict)."""
+        """The options of the fluxes (dict)."""
         return {'effective_gain': self.effective_gain, 'zero_point': self.zero_point}
 
     @property
     def key(self):
-        """A word that is another one for other options."""
+        """A word that differs for different options."""
         text = json.dumps(asdict(self), default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def detect_whole(background, options, wcs):
     """
-    Make segments and catalogue of an image that is there as a whole.
+    Make the segments and the catalog of an image that is in memory as a whole.
 
     Parameters
     ----------
     background : `bgrem.DiffusionBackground`
         The background of the image.
     options : `CatalogOptions`
-        What is wanted.
+        The options of detection and measurement.
     wcs : WCS or `None`
-        The world coordinates.
+        The world coordinate system.
 
     Returns
     -------
     table : `~astropy.table.QTable`
-        As of `bgrem.scale.catalog.StreamedCatalog.measure`.
+        As from `bgrem.scale.catalog.StreamedCatalog.measure`.
     labels : 2D `~numpy.ndarray` of int32
         The segments.
     meta : dict
-        As of `bgrem.scale.catalog.StreamedCatalog.measure`.
+        As from `bgrem.scale.catalog.StreamedCatalog.measure`.
     """
     segments = background.detect(**options.promise)
     if segments is None:

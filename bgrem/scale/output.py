@@ -1,5 +1,5 @@
 """
-The file of what is made of images of any size.
+The output file of images of any size.
 """
 
 import shutil
@@ -25,7 +25,7 @@ _CHUNK = 2**20  # pixels of a chunk of Zarr
 
 class Output:
     """
-    The maps, segments and catalogue of all images on their way to their file.
+    The maps, segments and catalog of all images on their way to a file.
 
     Parameters
     ----------
@@ -34,16 +34,16 @@ class Output:
     images : list of `bgrem.scale.image.StreamedImage`
         The images.
     options : `bgrem.scale.options.CatalogOptions` or `None`
-        What is to be detected; `None` for maps alone.
+        The options of detection and measurement; `None` for maps only.
     beside : dict
-        The files of what came beside the images, by its name.
+        The files that came with the images (mask, error, ...), by name.
     work : `bgrem.scale.work.Work`
-        What is finished.
+        The parts that are finished.
 
     Attributes
     ----------
     metas : list of dict
-        As `bgrem.subtract_file` returns them, once all is written.
+        The list that `bgrem.subtract_file` returns, after all is written.
     """
 
     def __init__(self, path, images, options, beside, work):
@@ -60,12 +60,12 @@ class Output:
 
     def write(self):
         """
-        Write all of it.
+        Write everything.
 
         Returns
         -------
         table : `~astropy.table.Table` or `None`
-            The catalogue of all images, if there is to be one.
+            The catalog of all images, if one is made.
         """
         work, options = self._work, self._options
         # all inputs are there, and of the same shape
@@ -162,22 +162,22 @@ class Output:
 
 def publish(path, output, *, overwrite):
     """
-    Let a file that is whole appear under its name.
+    Move a complete file to its final name.
 
     Parameters
     ----------
     path, output : `~pathlib.Path`
-        The file, and its name to be.
+        The file, and its final name.
     overwrite : bool
         Whether a file of that name may be replaced.
 
     Raises
     ------
     FileExistsError
-        If there is one, and it may not.
+        If there is such a file and it must not be replaced.
     """
     if not overwrite and output.exists():
-        msg = f'output file {output} has appeared meanwhile'
+        msg = f'output file {output} has appeared in the meantime'
         raise FileExistsError(msg)
     if output.is_symlink():
         output.unlink()

@@ -1,5 +1,5 @@
 """
-Parts of an image whose maps are in a file, with the detections of a background.
+Parts of an image whose maps are in a file, with the methods that detect sources.
 """
 
 import warnings
@@ -34,7 +34,7 @@ class StoredMaps(NamedTuple):
     image : `bgrem.scale.image.StreamedImage`
         The image.
     flags : `bgrem.scale.work.FlatMap`
-        What else is known of each pixel, of `bgrem.scale.image`.
+        Further information about each pixel, see `bgrem.scale.image`.
     errors : `bgrem.scale.work.FlatMap` or `None`, optional
         The total error of each pixel.
     """
@@ -46,7 +46,7 @@ class StoredMaps(NamedTuple):
 
     @property
     def shape(self):
-        """That of the image."""
+        """The shape of the image."""
         return self.image.job.shape
 
     def read(self, name, place):
@@ -56,7 +56,7 @@ class StoredMaps(NamedTuple):
         Parameters
         ----------
         name : str
-            Of the map.
+            The name of the map.
         place : tuple of slice
             The part.
 
@@ -69,12 +69,12 @@ class StoredMaps(NamedTuple):
 
     @property
     def shape_in_squares(self):
-        """That of the image in the squares that the network sees."""
+        """The shape of the image in the squares that the network sees."""
         return tuple(-(-n // self.image.binning) for n in self.shape)
 
     def place_of(self, squares):
         """
-        Return where squares are in the image.
+        Return the place of squares in the image.
 
         Parameters
         ----------
@@ -84,7 +84,7 @@ class StoredMaps(NamedTuple):
         Returns
         -------
         place : tuple of slice
-            Those of their pixels.
+            The rows and columns of their pixels.
         """
         binning, result = self.image.binning, []
         for side, n, n_squares in zip(
@@ -103,12 +103,13 @@ class StoredMaps(NamedTuple):
         names : list of str
             Of the maps.
         place : tuple of slice
-            The part, of whole squares.
+            The part, consisting of whole squares.
 
         Returns
         -------
         maps : list of 2D `~numpy.ndarray`
-            In the unit in which all is computed, and last of all which are hidden.
+            The maps, in the unit of all computations, and finally which squares are
+            hidden.
         """
         hidden = self.flags[place] & HIDDEN > 0
         maps = [in_unit(self.read(name, place), self.image.unit) for name in names]
@@ -121,9 +122,10 @@ class StoredMaps(NamedTuple):
 
 class Part(DetectionMixin):
     """
-    Class with a part of an image whose maps are in a file.
+    Class for a part of an image whose maps are in a file.
 
-    It has the detections of `bgrem.DiffusionBackground`, in its own pixels.
+    It has the detection methods of `bgrem.DiffusionBackground`, in its own pixel
+    coordinates.
 
     Parameters
     ----------
@@ -134,7 +136,7 @@ class Part(DetectionMixin):
     star_width : float, optional
         The FWHM of a star of the image in pixels.
     check : dict, optional
-        What the whole image says about its promise.
+        What the whole image says about its false discovery rate.
     """
 
     _is_counts = False
@@ -169,22 +171,22 @@ class Part(DetectionMixin):
 
     @property
     def background(self):
-        """As of `bgrem.DiffusionBackground`."""
+        """As in `bgrem.DiffusionBackground`."""
         return self._with_unit(self._level.copy())
 
     @property
     def background_rms(self):
-        """As of `bgrem.DiffusionBackground`."""
+        """As in `bgrem.DiffusionBackground`."""
         return self._with_unit(self._rms.copy())
 
     @property
     def source(self):
-        """As of `bgrem.DiffusionBackground`."""
+        """As in `bgrem.DiffusionBackground`."""
         return self._with_unit(self._source.copy())
 
     def subtract(self):
         """
-        Return the image without its sky.
+        Return the part without its sky.
         """
         return self._with_unit(self._subtracted.copy())
 
@@ -209,7 +211,7 @@ class Part(DetectionMixin):
 
     def inputs(self, labels, **options):
         """
-        Return what `bgrem.detect.catalog.catalog` takes.
+        Return the arguments of `bgrem.detect.catalog.catalog`.
 
         Parameters
         ----------
@@ -226,7 +228,7 @@ class Part(DetectionMixin):
 
     def noise_inputs(self):
         """
-        Return what `bgrem.detect.positions.noise_around` takes of an image (dict).
+        Return the arguments of `bgrem.detect.positions.noise_around` (dict).
         """
         return {
             'data': self._in_double(self._subtracted),
@@ -237,14 +239,14 @@ class Part(DetectionMixin):
 
     def doubts(self, threshold, check):
         """
-        Return why the promise may not hold (list of str).
+        Return the reasons why the false discovery rate may be wrong (list of str).
 
         Parameters
         ----------
         threshold : float
-            Peaks at or above it are detections; infinite where the image has none.
+            Peaks at or above it are detections; infinite if the image has none.
         check : `bgrem.detect.discovery.ImageCheck`
-            Of the whole image.
+            The check of the whole image.
         """
         self._image_check = check
         found = self._peaks[self._peaks['probability'] >= threshold]
@@ -267,7 +269,7 @@ def _wcs_of_part(wcs, place):
 
 class StreamedDetections(DetectionMixin):
     """
-    Class with what the detections in an image need of the whole of it.
+    Class for what the detections need to know about the whole of an image.
 
     The thresholds are those of `bgrem.DiffusionBackground`.
 
@@ -276,8 +278,8 @@ class StreamedDetections(DetectionMixin):
     maps : `StoredMaps`
         The maps of the image.
     find_peaks : callable
-        Returns the probabilities of the peaks of the image, and their widths where the
-        network is sure of them, 1D `~numpy.ndarray`.
+        Returns the probabilities of the peaks of the image, and the widths of those of
+        which the network is sure (1D `~numpy.ndarray`).
     """
 
     _is_counts = False
@@ -300,12 +302,13 @@ class StreamedDetections(DetectionMixin):
         -------
         threshold : float
         check : dict
-            What the image says about its promise; empty where it was not asked.
+            What the image says about its false discovery rate; empty if this was not
+            measured.
 
         Warns
         -----
         `~astropy.utils.exceptions.AstropyUserWarning`
-            If the promise cannot be relied upon.
+            If the false discovery rate cannot be relied upon.
         """
         threshold = self._threshold(threshold, false_discovery_rate)
         return threshold, dict(vars(self).get('_false_discovery', {}))
@@ -348,7 +351,7 @@ class StreamedDetections(DetectionMixin):
 
     @property
     def noise(self):
-        """The noise of the flipped residual; `None` where it is not looked at."""
+        """The noise of the flipped residual; `None` where it is not examined."""
         return None if self._correction is None else self._inspection[-1]
 
     @cached_property

@@ -1,5 +1,5 @@
 """
-An image as the network sees it, a band of rows after the other.
+An image as the network sees it, in bands of rows.
 """
 
 import math
@@ -35,18 +35,18 @@ _FAR = 24
 
 class SeenImage:
     """
-    An image that the network sees, and what it finds there.
+    An image that the network sees, and what is found in it.
 
     Parameters
     ----------
     job : `bgrem.scale.steps.Job`
-        What a step needs beside pixels.
+        What a step needs besides pixels.
     name : str
-        What the parts of the work on it are named by.
+        A prefix for the names of its parts of the work.
     work : `bgrem.scale.work.Work`
-        What is finished.
+        The parts that are finished.
     bar : str or `False`
-        What stands before the names of progress bars; `False` for none.
+        A prefix for the names of progress bars; `False` for no bars.
 
     Attributes
     ----------
@@ -66,18 +66,19 @@ class SeenImage:
 
     def kept(self, name, measure):
         """
-        Return what was measured already, or measure it.
+        Return a result that was measured before, or measure it.
 
         Parameters
         ----------
         name : str
-            Of the part of the work.
+            The name of this part of the work.
         measure : callable
-            Returns it.
+            Returns the result.
 
         Returns
         -------
         result : object
+            The result, in any case as read from the file.
             From the file, in any case.
         """
         name = f'{name}-{self.name}'
@@ -87,7 +88,7 @@ class SeenImage:
 
     def measured(self, measurement, read, what):
         """
-        Go through a measurement, with a progress bar.
+        Do a measurement with a progress bar.
 
         Parameters
         ----------
@@ -99,7 +100,7 @@ class SeenImage:
         Returns
         -------
         measurement : `~bgrem.sky.bands.Measurement`
-            With all that there is to know.
+            The measurement, complete.
         """
         with self.progress(what, None) as bar:
 
@@ -118,11 +119,11 @@ class SeenImage:
         what : str
             Its name.
         total : int or `None`
-            How many there are, if that is known.
+            The number of steps, if it is known.
         unit : str, optional
-            Of what.
+            What a step is.
         initial : int, optional
-            How many of them are done.
+            The number of steps already done.
 
         Returns
         -------
@@ -139,12 +140,12 @@ class SeenImage:
 
     @cached_property
     def layout(self):
-        """Its tiles."""
+        """The layout of the tiles."""
         return self.job.layout
 
     @cached_property
     def hidden(self):
-        """What hides its pixels."""
+        """What hides pixels of the image."""
         return self.kept(
             'hidden',
             lambda: measure_hidden(
@@ -165,12 +166,12 @@ class SeenImage:
 
     @property
     def maps(self):
-        """Its level and noise as the network has them."""
+        """The level and the noise for the network."""
         return self.local_maps
 
     @cached_property
     def local_maps(self):
-        """Its level and noise (`bgrem.sky.local_maps.LocalMaps`)."""
+        """The level and the noise (`bgrem.sky.local_maps.LocalMaps`)."""
         measurement = NormalizationMeasurement(self.job.shape, self.job.dtype)
         return self.kept(
             'maps',
@@ -243,12 +244,12 @@ class SeenImage:
 
     def look(self):
         """
-        Look at what was found (`bgrem.scale.steps.FoundMeasurement`).
+        Examine what was found (`bgrem.scale.steps.FoundMeasurement`).
 
         Raises
         ------
         NeedsWhole
-            If the image holds single counts.
+            If the image contains single counts.
         """
 
         def read(rows):
@@ -261,12 +262,12 @@ class SeenImage:
 
 class Refined(NamedTuple):
     """
-    What was found in squares of pixels, in some rows of pixels.
+    What was found in squares of pixels, for some rows of pixels.
 
     Parameters
     ----------
     data, hidden, noise, source, probability : 2D `~numpy.ndarray`
-        As of `bgrem.scale.steps.Found`.
+        As in `bgrem.scale.steps.Found`.
     """
 
     data: np.ndarray
@@ -278,7 +279,7 @@ class Refined(NamedTuple):
 
 class BinnedImage(SeenImage):
     """
-    An image that the network sees in squares of its pixels.
+    An image that is binned into squares of pixels for the network.
 
     Parameters
     ----------
@@ -296,7 +297,7 @@ class BinnedImage(SeenImage):
 
     def read(self, rows):
         """
-        Read some rows of squares (a slice): their means, and which are lost.
+        Read some rows of squares (a slice): their means, and which are unusable.
         """
         first, last = (self._binning * one for one in (rows.start, rows.stop))
         last = min(last, self._image.job.shape[0])
@@ -304,7 +305,7 @@ class BinnedImage(SeenImage):
 
     @cached_property
     def hidden(self):
-        """What hides its squares."""
+        """What hides squares of the image."""
 
         def find():
             blank = BlankMeasurement(self.job.shape)
@@ -315,7 +316,7 @@ class BinnedImage(SeenImage):
 
     @cached_property
     def n_sure(self):
-        """Of how many sources the network is sure."""
+        """The number of sources of which the network is sure."""
         return self.kept('check', lambda: self.look().probability.size)
 
     @cached_property
@@ -331,7 +332,7 @@ class BinnedImage(SeenImage):
 
     def refined(self, rows):
         """
-        Bring what was found back to some rows of pixels.
+        Return what was found for some rows of pixels.
 
         Parameters
         ----------
@@ -341,7 +342,7 @@ class BinnedImage(SeenImage):
         Returns
         -------
         found : `Refined`
-            As `bgrem.pipeline.separate` has it.
+            As from `bgrem.pipeline.separate`.
         """
         n_rows, n_columns = self._image.job.shape
         binning = self._binning

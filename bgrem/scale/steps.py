@@ -1,10 +1,10 @@
 """
 The steps from an image to its maps, each for a part of the image.
 
-`bgrem.pipeline.separate` and `bgrem.DiffusionBackground` do the same with the whole
-image, by the same functions. Here a step takes what it needs of the image and what the
-steps before have measured, so that steps can run one after the other or on many
-machines.
+`bgrem.pipeline.separate` and `bgrem.DiffusionBackground` do the same for the whole
+image, with the same functions. Here, a step takes only what it needs of the image and
+of the results of previous steps, so that the steps can run one after the other or on
+many machines.
 """
 
 import math
@@ -50,17 +50,17 @@ def float_dtype(dtype):
     Parameters
     ----------
     dtype : dtype
-        Of the image.
+        The dtype of the image.
 
     Returns
     -------
     dtype : `~numpy.dtype`
-        That of float64 for float64 and wider, else float32.
+        float64 for float64 and wider types, else float32.
 
     Raises
     ------
     TypeError
-        If it is no real number.
+        If the dtype is not that of real numbers.
     """
     dtype = np.dtype(dtype)
     if dtype.kind not in 'fiub':
@@ -72,14 +72,14 @@ def float_dtype(dtype):
 
 def as_float(data, mask=None):
     """
-    Return pixels as the steps take them, and which of them are unusable.
+    Convert pixels to the form that the steps use, and find those that are unusable.
 
     Parameters
     ----------
     data : 2D array_like
         Some rows of an image.
     mask : 2D `~numpy.ndarray`, optional
-        Not zero at pixels that must not be used.
+        Nonzero at pixels that must not be used.
 
     Returns
     -------
@@ -97,16 +97,16 @@ def as_float(data, mask=None):
 @dataclass(frozen=True)
 class Job:
     """
-    An image and how its sources are to be separated: all that a step needs beside data.
+    An image and the options of the separation: all that a step needs besides data.
 
     Attributes
     ----------
     shape : tuple of 2 int
         The shape of the image.
     dtype : `~numpy.dtype`
-        That of the maps.
+        The dtype of the maps.
     weights : `bgrem.weights.Weights`
-        The weights; a pickle of them holds their path alone.
+        The weights; a pickle of them contains only their path.
     n_steps, n_symmetries, device, batch_size
         As for `bgrem.denoise.run.denoise`.
     """
@@ -154,19 +154,19 @@ def _load_job(source, sha256, values):
 
 class Hidden:
     """
-    The pixels of an image that are not used, and the unit in which it is measured.
+    The pixels of an image that are not used, and the unit of all computations.
 
     Parameters
     ----------
     blank : `bgrem.sky.blank.BlankPixels`
-        What tells the blank ones.
+        What identifies blank pixels.
     unit : float
-        As `bgrem.sky.units.binary_unit` chooses it.
+        The unit chosen by `bgrem.sky.units.binary_unit`.
 
     Attributes
     ----------
     margin : int
-        So many rows beyond a part have to be seen with it.
+        The number of rows on each side of a part that are needed with it.
     """
 
     def __init__(self, blank, unit):
@@ -174,7 +174,7 @@ class Hidden:
 
     def apply(self, data, unusable):
         """
-        Return data in their unit and all that is hidden, blank pixels among them.
+        Return data in this unit, and all hidden pixels, including blank ones.
 
         Parameters
         ----------
@@ -192,12 +192,12 @@ class Hidden:
 
 def measure_hidden(found):
     """
-    Return what hides pixels, from what was measured.
+    Return what hides pixels, from a measurement.
 
     Parameters
     ----------
     found : `bgrem.sky.blank.BlankMeasurement`
-        All that there is to know.
+        The complete measurement.
 
     Returns
     -------
@@ -229,10 +229,10 @@ def normalize_rows(job, maps, rows, data, hidden, start):
     rows : slice
         The rows.
     data, hidden : 2D `~numpy.ndarray`
-        From `Hidden.apply`, in these rows and ``maps.margin + MARGIN`` more on either
+        From `Hidden.apply`, in these rows and ``maps.margin + MARGIN`` more on each
         side, as far as there are any.
     start : int
-        The first of these rows.
+        The first row in ``data`` and ``hidden``.
 
     Returns
     -------
@@ -255,14 +255,15 @@ def run_tiles(job, image, layout):
     job : `Job`
         The image.
     image : 2D `~numpy.ndarray` of float32
-        Of `normalize_rows`, where the tiles are.
+        From `normalize_rows`, where the tiles are.
     layout : `bgrem.denoise.tiling.TileLayout`
         A part of the layout of the job.
 
     Returns
     -------
     source, center_logit : 2D `~numpy.ndarray` of float32
-        What the tiles add to the blended maps, see `bgrem.denoise.run.denoise`.
+        The contributions of the tiles to the blended maps, see
+        `bgrem.denoise.run.denoise`.
     """
     from bgrem.denoise.run import denoise
 
@@ -291,17 +292,17 @@ class Found:
         The rows.
     data, hidden : 2D `~numpy.ndarray`
         From `Hidden.apply`, in these rows and ``maps.margin + MARGIN + FINISH_MARGIN``
-        more on either side, as far as there are any.
+        more on each side, as far as there are any.
     start : int
-        The first row in them.
+        The first row in ``data`` and ``hidden``.
     blended : tuple
         The blended maps ``source`` and ``center_logit``, in these rows and
-        `FINISH_MARGIN` more on either side.
+        `FINISH_MARGIN` more on each side.
 
     Attributes
     ----------
     data, hidden, noise, source : 2D `~numpy.ndarray`
-        In these rows, and in units of `Hidden`.
+        In these rows, in the unit of `Hidden`.
     """
 
     def __init__(self, job, maps, rows, data, hidden, start, blended):
@@ -328,7 +329,7 @@ class Found:
     @property
     def probability(self):
         """
-        The probability of source centres in these rows (2D `~numpy.ndarray`).
+        The probability of source centers in these rows (2D `~numpy.ndarray`).
         """
         from bgrem.denoise.run import finish_logit
 
@@ -341,9 +342,9 @@ class Found:
 
 class FoundMeasurement(Measurement):
     """
-    How wide the sources of an image are, and whether it holds single counts.
+    The widths of the sources of an image, and whether it contains single counts.
 
-    It takes the images ``data``, ``hidden``, ``noise``, ``source`` and ``probability``
+    It uses the images ``data``, ``hidden``, ``noise``, ``source`` and ``probability``
     of `Found`.
 
     Parameters
@@ -358,7 +359,7 @@ class FoundMeasurement(Measurement):
     probability : 1D `~numpy.ndarray`
         Their probabilities.
     bounds : tuple of 2 float or `None`
-        The least and the largest usable pixel.
+        The lowest and the highest usable pixel.
     """
 
     stage = 'peaks'
@@ -393,7 +394,7 @@ class FoundMeasurement(Measurement):
 
 def choose_binning(found, data, hidden):
     """
-    Choose in which squares of pixels the network has to see an image.
+    Choose the squares into which an image is binned for the network.
 
     Parameters
     ----------
@@ -411,7 +412,7 @@ def choose_binning(found, data, hidden):
     Raises
     ------
     NeedsWhole
-        If it has to be sharpened, too.
+        If the image must be sharpened, too.
     """
     width = source_width(found.widths, found.probability)
     binning, sharpening = choose_sampling(data, hidden, width)
@@ -423,7 +424,7 @@ def choose_binning(found, data, hidden):
 
 def check_sampling(found, data, hidden):
     """
-    Raise an error for an image that the network has to see in other pixels.
+    Raise an error if the network has to see the image in other pixels.
 
     Parameters
     ----------
@@ -433,7 +434,7 @@ def check_sampling(found, data, hidden):
     Raises
     ------
     NeedsWhole
-        If it has.
+        If it has to.
     """
     if choose_binning(found, data, hidden) != 1:
         msg = 'it is broader or smoother than the weights know'
@@ -442,18 +443,18 @@ def check_sampling(found, data, hidden):
 
 def sky_meshes(job, sky, unit, bounds):
     """
-    Return the sky of an image as `Sky` takes it.
+    Return the sky of an image in the form that `Sky` takes.
 
     Parameters
     ----------
     job : `Job`
         The image.
     sky : `bgrem.sky.boxes.BoxSky`
-        Its sky. Of small boxes it is as large as the image, and is not needed again.
+        Its sky. With small boxes it is as large as the image, and is not used again.
     unit : float
-        That of `Hidden`.
+        The unit of `Hidden`.
     bounds : tuple of 2 float or `None`
-        The least and the largest usable pixel, in that unit.
+        The lowest and the highest usable pixel, in that unit.
 
     Returns
     -------
@@ -462,7 +463,7 @@ def sky_meshes(job, sky, unit, bounds):
     level, noise : 2D `~numpy.ndarray`
         Sky and noise of the boxes, in the unit of the data.
     bounds : tuple of 2 float or `None`
-        The bounds in that unit.
+        The bounds in the unit of the data.
     """
     bounds = None if bounds is None else tuple(unit * one for one in bounds)
     level, noise, _ = sky.meshes(unit, job.dtype, bounds)
@@ -471,7 +472,7 @@ def sky_meshes(job, sky, unit, bounds):
 
 class Sky:
     """
-    The sky of an image, of which any part can be had.
+    The sky of an image, which can be computed for any part of it.
 
     Parameters
     ----------
@@ -485,7 +486,7 @@ class Sky:
     box_size : int
         The side of the boxes of the sky.
     median, noise : float
-        The medians of the boxes.
+        The medians of sky and noise of the boxes.
     """
 
     def __init__(self, job, box_size, level, noise, bounds):
@@ -507,7 +508,7 @@ class Sky:
         Returns
         -------
         background, background_rms : 2D `~numpy.ndarray`
-            As of `bgrem.DiffusionBackground`.
+            As in `bgrem.DiffusionBackground`.
         """
         level = self._level.part(rows, columns)
         if self._bounds is not None:

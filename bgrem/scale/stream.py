@@ -1,5 +1,5 @@
 """
-Files of any size, a band of rows after the other.
+Files of any size, processed in bands of rows.
 """
 
 import hashlib
@@ -59,45 +59,46 @@ def subtract_file(
     overwrite=False,
 ):
     """
-    Subtract the sky of an image of any size, and measure its sources, file to file.
+    Subtract the sky of an image of any size and measure its sources, file to file.
 
     Parameters
     ----------
     input_path : path-like
-        The image: FITS (plain, tile-compressed, packed as a whole, scaled), or a
-        two-dimensional array of Zarr (a folder that ends in ``.zarr``).
+        The image: FITS (plain, tile-compressed, compressed as a whole, scaled), or a
+        two-dimensional Zarr array (a folder whose name ends in ``.zarr``).
     output_path : path-like
-        The file to make: FITS, or Zarr if it ends in ``.zarr``. It has the extensions
-        (arrays) SCI, BACKGROUND, BACKGROUND_RMS, SOURCE, PROBABILITY, SEGM and CATALOG
-        as ``bgrem subtract`` writes them, with headers and WCS of the input. In Zarr,
-        CATALOG is a group with an array for each column.
+        The file to write: FITS, or Zarr if its name ends in ``.zarr``. It has the
+        extensions (arrays) SCI, BACKGROUND, BACKGROUND_RMS, SOURCE, PROBABILITY, SEGM
+        and CATALOG as written by ``bgrem subtract``, with headers and WCS of the input.
+        In Zarr, CATALOG is a group with one array per column.
     hdu : int or str, optional
-        The number or name of one HDU (of an array of a Zarr group). Default: every
-        image named SCI, else the first one and the other chips of its camera.
+        The number or name of an HDU (or an array of a Zarr group). Default: all images
+        named SCI, else the first image and the other chips of its camera.
     plane : tuple of int, optional
         The plane of a cube.
     mask : path-like or tuple, optional
-        A file like the input, or the file and an HDU of it: not zero at pixels that
-        must not be used. Pixels that are not finite are masked anyhow.
+        A file like the input, or a file and one of its HDUs: nonzero at pixels that
+        must not be used. Non-finite pixels are always masked.
     mask_bits : int or str, optional
-        The bits of the mask that count, as ``5``, ``'1,4'`` or ``'~4'`` (all others).
-        Default: all, and of the data quality of JWST and Roman only DO_NOT_USE.
+        The bits of the mask that count, such as ``5``, ``'1,4'`` or ``'~4'`` (all
+        others). Default: all; for data quality of JWST and Roman, only DO_NOT_USE.
     error : path-like or tuple, optional
-        A file like the input, or the file and an HDU of it: the total error of each
+        A file like the input, or a file and one of its HDUs: the total error of each
         pixel, as for `bgrem.DiffusionBackground`.
     error_type : {'std', 'var', 'ivar'}, optional
-        Whether it holds standard deviations (default), variances or inverse variances.
+        Whether ``error`` holds standard deviations (default), variances or inverse
+        variances.
     weights, n_steps, n_symmetries, device, batch_size
         As for `bgrem.DiffusionBackground`.
     catalog : bool, optional
-        Whether to detect and measure the sources; without, there is neither SEGM nor
-        CATALOG. Default `True`.
+        Whether to detect and measure the sources; if not, the output has neither SEGM
+        nor CATALOG. Default `True`.
     threshold, false_discovery_rate, zero_point, aperture_correction
         As for `DiffusionBackground.catalog <bgrem.DiffusionBackground>`.
     effective_gain : float or str, optional
-        The same, or the keyword of the header that has it.
+        As for ``DiffusionBackground.catalog``, or the header keyword that contains it.
     progress : bool or str, optional
-        Whether to show progress bars; a text is put before their names. Default
+        Whether to show progress bars. A string is prepended to their labels. Default
         `False`.
     overwrite : bool, optional
         Whether an existing output may be replaced. Default `False`.
@@ -105,10 +106,10 @@ def subtract_file(
     Returns
     -------
     meta : list of dict
-        For each image of the input how its maps were made, as `DiffusionBackground.meta
-        <bgrem.DiffusionBackground>`, with the medians of its sky
-        (``background_median``) and of its noise (``background_rms_median``), the unit
-        of both (``background_unit``, or `None`) and the number of its sources
+        For each image of the input, how its maps were made, as in
+        `DiffusionBackground.meta <bgrem.DiffusionBackground>`, with the medians of its
+        sky (``background_median``) and of its noise (``background_rms_median``), the
+        unit of both (``background_unit``, or `None`) and the number of its sources
         (``n_sources``).
 
     Raises
@@ -120,31 +121,32 @@ def subtract_file(
     -----
     `~astropy.utils.exceptions.AstropyUserWarning`
         If an image can only be processed as a whole, in memory (see Notes), if a source
-        is larger than what is seen around a block, or as `DiffusionBackground.detect
-        <bgrem.DiffusionBackground>`.
+        extends beyond what is read around a block, or as by
+        `DiffusionBackground.detect <bgrem.DiffusionBackground>`.
 
     Notes
     -----
     The result is that of ``DiffusionBackground(data, mask=mask)``: level, noise, tiles
-    and boxes are those of the whole image, and so are threshold, PSF and curve of
-    growth of the catalogue. Memory is that of a few hundred full rows, of the middle
-    2048 x 2048 pixels, some 4 bytes for each pixel of the image, and about a kilobyte
-    for each source.
+    and boxes are those of the whole image, and so are the threshold, PSF and curve of
+    growth of the catalog. The memory needed is that of a few hundred full rows and of
+    the central 2048 x 2048 pixels, plus about 4 bytes for each pixel of the image and
+    about a kilobyte for each source.
 
-    A segment belongs to the block of a megapixel in which it begins, whatever other
-    blocks it reaches into, and is measured once, with all that lies around it. Where it
-    comes near the edge of what is seen, more is, up to 1024 pixels around the block.
+    A segment belongs to the block, of about a megapixel, in which it begins. It may
+    extend into other blocks, and is measured once, together with its surroundings. If
+    it comes close to the edge of the part that is read, a larger part is read, up to
+    1024 pixels around the block.
 
-    The work is kept beside the output, in a folder of its name with ``.parts`` at its
-    end, about 14 bytes for each pixel (22 with errors), and the output itself. Where it
-    is interrupted, the same call goes on with it: no tile and no block that is finished
-    is done again. A call with other options, or of another input, begins anew. One
-    process at a time can work on an output. It appears when it is whole; then the
-    folder is removed.
+    Intermediate results are kept beside the output, in a folder with the same name and
+    ``.parts`` appended: about 14 bytes for each pixel (22 with errors), and the output
+    itself. After an interruption, the same call continues the work: no finished tile or
+    block is processed again. A call with other options or another input starts over.
+    Only one process at a time can work on an output. The output appears when it is
+    complete; the folder is then removed.
 
-    Some images cannot be told from their bands: those with few counts in a pixel,
-    those whose noise is nearly as smooth as their sources (they are sharpened, see
-    `bgrem.sky.sampling`), and all with weights of counts. They are read as a whole,
+    Some images cannot be processed in bands: those with few counts per pixel, those
+    whose noise is nearly as smooth as their sources (they are sharpened, see
+    `bgrem.sky.sampling`), and all with weights for counts. They are read as a whole,
     with a warning.
 
     Examples
@@ -225,14 +227,14 @@ def detect_file(
     overwrite=False,
 ):
     """
-    Detect and measure the sources of an image of any size, from file to file.
+    Detect and measure the sources of an image of any size, file to file.
 
     Parameters
     ----------
     input_path : path-like
         As for `bgrem.subtract_file`.
     output_path : path-like
-        The catalogue to make: FITS, ECSV or CSV.
+        The catalog to write: FITS, ECSV or CSV.
     hdu, plane, mask, mask_bits, error, error_type
         As for `bgrem.subtract_file`.
     weights, n_steps, n_symmetries, device, batch_size
@@ -240,14 +242,14 @@ def detect_file(
     threshold, false_discovery_rate, zero_point, aperture_correction
         As for `DiffusionBackground.catalog <bgrem.DiffusionBackground>`.
     effective_gain : float or str, optional
-        The same, or the keyword of the header that has it.
+        As for ``DiffusionBackground.catalog``, or the header keyword that contains it.
     progress, overwrite
         As for `bgrem.subtract_file`.
 
     Returns
     -------
     meta : list of dict
-        As of `bgrem.subtract_file`.
+        As for `bgrem.subtract_file`.
 
     Raises
     ------
@@ -257,12 +259,12 @@ def detect_file(
     Warns
     -----
     `~astropy.utils.exceptions.AstropyUserWarning`
-        As `bgrem.subtract_file`.
+        As for `bgrem.subtract_file`.
 
     Notes
     -----
-    All is as in `bgrem.subtract_file`, but that the maps are kept only while the
-    catalogue is made.
+    Everything is as in `bgrem.subtract_file`, except that the maps are kept only while
+    the catalog is made.
 
     Examples
     --------
@@ -369,8 +371,8 @@ class _Run(ExitStack):
     """
     The work on a file, from its options to its images.
 
-    At the end of the block the work is removed, as it is where there is nothing to go
-    on with.
+    The work is removed at the end of the block; after an error, only if it holds
+    nothing that could be continued.
     """
 
     def __init__(self, output, path, beside, *, places, progress, weights, **options):

@@ -1,5 +1,5 @@
 """
-What is finished of an output, kept until all of it is.
+The finished parts of an output, which are kept until all of it is complete.
 """
 
 import hashlib
@@ -19,18 +19,18 @@ _LOCK = 'lock'
 
 class Work:
     """
-    What is finished of an output, in a folder beside it, for one process at a time.
+    The finished parts of an output, in a folder beside it, for one process at a time.
 
-    Each part is a file that appears when it is whole. What another call has left of the
-    same output, with other options or of another input, is kept beside it until it is
-    known that this one is possible (`remove_others`).
+    Each part is a file that appears when it is complete. Parts left by another call for
+    the same output, with other options or another input, are kept beside it until it is
+    known that this call is possible (`remove_others`).
 
     Parameters
     ----------
     output : `~pathlib.Path`
-        The output, beside which it lies.
+        The output, beside which the folder lies.
     key : str
-        What must be the same for work to be gone on with.
+        Identifies work that can be continued.
 
     Attributes
     ----------
@@ -40,8 +40,8 @@ class Work:
     Raises
     ------
     FileExistsError
-        If there is a folder of that name that is none of work, or another process is at
-        work on the output.
+        If there is a folder of that name with other contents, or another process is
+        working on the output.
     """
 
     def __init__(self, output, key):
@@ -88,7 +88,7 @@ class Work:
 
     def save(self, name, value):
         """
-        Keep what was measured.
+        Keep a result.
         """
 
         def write(path):
@@ -105,7 +105,7 @@ class Work:
 
     def load(self, name):
         """
-        Return what was measured.
+        Return a result that was kept.
         """
         with (self.folder / name).open('rb') as file:
             return pickle.load(file)
@@ -125,7 +125,7 @@ class Work:
 
     def load_maps(self, name, shape, rows):
         """
-        Return some rows (a slice) of maps of a shape.
+        Return some rows (a slice) of maps of a given shape.
         """
         path = self.folder / name
         size = shape[0] * shape[1] * 4
@@ -148,7 +148,7 @@ class Work:
         Parameters
         ----------
         name : str
-            Its name.
+            The name of the map.
         shape, dtype
             As for `FlatMap`.
 
@@ -160,14 +160,15 @@ class Work:
 
     def remove(self):
         """
-        Remove all of it.
+        Remove the folder.
         """
         self.remove_others()
         self._remove_own()
 
     def remove_if_nothing_is_done(self):
         """
-        Remove it where there is nothing to go on with, and nothing of other calls.
+        Remove the folder if it holds nothing that could be continued, nor work of other
+        calls.
         """
         if not any(one.name.startswith(_PARTS) for one in self.folder.glob('*-*')):
             self._remove_own()
@@ -206,16 +207,16 @@ def _remove(folder):
 
 class FlatMap:
     """
-    A map in a file of nothing else, of which any part can be read and written.
+    A map in a file of its own, any part of which can be read and written.
 
     Parameters
     ----------
     path : `~pathlib.Path`
-        The file; made, with zeros, if it is not there.
+        The file; it is created, filled with zeros, if it does not exist.
     shape : tuple of 2 int
         The shape of the map.
     dtype : dtype
-        That of its values.
+        The dtype of its values.
     """
 
     def __init__(self, path, shape, dtype):

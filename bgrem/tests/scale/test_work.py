@@ -228,7 +228,7 @@ class TestPublish:
         publish(tmp_path / 'new', tmp_path / 'out', overwrite=False)
         assert (tmp_path / 'out').read_text() == 'new'
         (tmp_path / 'newer').write_text('newer')
-        with pytest.raises(FileExistsError, match='out has appeared meanwhile'):
+        with pytest.raises(FileExistsError, match='out has appeared in the meantime'):
             publish(tmp_path / 'newer', tmp_path / 'out', overwrite=False)
         assert (tmp_path / 'out').read_text() == 'new'
         publish(tmp_path / 'newer', tmp_path / 'out', overwrite=True)
