@@ -1,5 +1,5 @@
 """
-Reading and writing files.
+Read and write files.
 """
 
 __all__ = []

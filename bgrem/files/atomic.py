@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import secrets
 from contextlib import contextmanager
@@ -10,26 +10,26 @@ __all__ = ['atomic_path']
 @contextmanager
 def atomic_path(path):
     """
-    Give a temporary path beside a file, and rename it there on success.
+    Provide a temporary path beside a file, and rename it to the file on success.
 
     Parameters
     ----------
     path : path-like
-        The file to make; replaced if it exists.
+        The file to write; replaced if it exists.
 
     Yields
     ------
     temporary : `~pathlib.Path`
-        The path to write, in the same folder (a rename across file systems
-        would not be atomic) and with the same ending (many writers choose
-        their format by it). It does not exist yet. If the block raises, it
-        is removed and ``path`` is left as it was.
+        The path to which to write. It is in the same folder (a rename across file
+        systems would not be atomic) and has the same extension (many writers choose
+        their format by it). It does not exist yet. If the block raises, it is
+        removed and ``path`` is left as it was.
 
     Raises
     ------
     OSError
-        If the folder of ``path`` is missing or cannot be written, or the disk is
-        full; with the name of the file.
+        If the folder of ``path`` does not exist or cannot be written to, or the disk
+        is full; with the name of the file.
     """
     path = Path(path)
     # The random part keeps two writers of one file from meeting. A long name is

@@ -1,4 +1,4 @@
-"""Headers and bytes of the FITS files that are written."""
+"""The headers and bytes of the FITS files that are written."""
 
 import warnings
 from datetime import UTC, datetime
@@ -74,7 +74,7 @@ _NOT_COPIED = (
 
 def product_provenance(path):
     """
-    Return what bgrem wrote about the making of a FITS product.
+    Return the record of how a FITS product was made.
 
     Parameters
     ----------
@@ -84,13 +84,13 @@ def product_provenance(path):
     Returns
     -------
     provenance : dict of str to object
-        The values of the provenance keywords by the names they have in
+        The values of the provenance keywords, under the names they have in
         ``DiffusionBackground.meta``; empty if bgrem did not make the file.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file or it is not FITS.
+        If the file does not exist or is not FITS.
     """
     with open_fits(path) as hdus, fits_errors(path, 'has a damaged header'):
         for hdu in hdus:
@@ -101,7 +101,7 @@ def product_provenance(path):
 
 def header_provenance(header):
     """
-    Return what bgrem wrote into a header about its making.
+    Return the record in a header of how the file was made.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def header_provenance(header):
     Returns
     -------
     provenance : dict of str to object
-        As of `product_provenance`.
+        As from `product_provenance`.
     """
     return {
         name: header[keyword]
@@ -122,7 +122,7 @@ def header_provenance(header):
 
 def product_header(header):
     """
-    Copy a header without what describes the old data array.
+    Copy a header without the cards that describe the old data array.
 
     Parameters
     ----------
@@ -142,12 +142,12 @@ def product_header(header):
 
 def provenance_cards(meta):
     """
-    Return the cards that say how a product was made.
+    Return the cards that record how a product was made.
 
     Parameters
     ----------
     meta : dict
-        ``DiffusionBackground.meta``, and what the detection was asked for.
+        ``DiffusionBackground.meta``, and the options of the detection.
 
     Returns
     -------
@@ -180,7 +180,7 @@ def add_history(header, meta, image):
         ``DiffusionBackground.meta``, and what was asked for.
 
     image : `bgrem.files.io.FitsImage`
-        The image that the product was made of.
+        The image from which the product was made.
     """
     now = datetime.now(UTC).strftime('%Y-%m-%dT%H:%M:%S')
     header.add_history(f'bgrem {meta.get("version")} at {now} UTC')
@@ -194,17 +194,17 @@ def add_history(header, meta, image):
 
 def plain_text(value):
     """
-    Return a text that fits a card.
+    Return a string that fits into a card.
 
     Parameters
     ----------
     value : object
-        Anything with a text.
+        Any object with a string representation.
 
     Returns
     -------
     text : str
-        Its text in printable ASCII, the rest escaped.
+        The string in printable ASCII, with everything else escaped.
     """
     text = str(value)
     return ''.join(
@@ -214,12 +214,12 @@ def plain_text(value):
 
 def table_hdu(table, provenance):
     """
-    Turn a catalogue into an HDU.
+    Convert a catalog to an HDU.
 
     Parameters
     ----------
     table : `~astropy.table.Table`
-        The catalogue.
+        The catalog.
 
     provenance : list of `~astropy.io.fits.Card`
         Cards to add.
@@ -243,7 +243,7 @@ def table_hdu(table, provenance):
 
 def hdu_bytes(hdus, *, extensions=False):
     """
-    Turn HDUs into bytes.
+    Convert HDUs to bytes.
 
     Parameters
     ----------
@@ -251,12 +251,12 @@ def hdu_bytes(hdus, *, extensions=False):
         The HDUs.
 
     extensions : bool, optional
-        Whether they follow a primary HDU that is written already.
+        Whether they follow a primary HDU that has already been written.
 
     Returns
     -------
     content : bytes
-        A whole file, or the part of one.
+        A whole file, or a part of one.
     """
     buffer = BytesIO()
     start = [fits.PrimaryHDU()] if extensions else []

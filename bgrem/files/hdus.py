@@ -1,4 +1,4 @@
-"""Which HDUs of a FITS file are images, and which belong to which."""
+"""Find the HDUs of a FITS file that are images, and those that belong to them."""
 
 import re
 from pathlib import Path
@@ -21,19 +21,19 @@ _AUXILIARY = {
 
 def split_hdu(text):
     """
-    Split the name of a file from that of an HDU in brackets.
+    Split a string into the name of a file and that of an HDU in brackets.
 
     Parameters
     ----------
     text : str
-        Such as ``'in.fits'``, ``'in.fits[ERR]'`` or ``'in.fits[SCI,2]'``.
+        For example ``'in.fits'``, ``'in.fits[ERR]'`` or ``'in.fits[SCI,2]'``.
 
     Returns
     -------
     path : str
         The file; empty for ``'[ERR]'``.
     hdu : str or `None`
-        The HDU, if one is named.
+        The HDU, if one is given.
     """
     if not text.endswith(']') or '[' not in text or Path(text).exists():
         return text, None
@@ -67,7 +67,7 @@ def map_text(path, hdu=None, kind=None):
 
 def hdu_name(hdus, index):
     """
-    Return how an HDU is named where it must be told from the others.
+    Return a name that distinguishes an HDU from the others.
 
     Parameters
     ----------
@@ -75,13 +75,13 @@ def hdu_name(hdus, index):
         The HDUs of a file.
 
     index : int
-        The number of one.
+        The number of the HDU.
 
     Returns
     -------
     name : str
-        Its name, as ``'SCI,2'`` where several have it, or its number where it has
-        none, or shares name and version with another.
+        Its name, with the version if several HDUs share it (``'SCI,2'``); its number
+        if it has no name, or shares name and version with another HDU.
     """
     name, version = hdus[index].name, hdus[index].ver
     same = [hdu.ver for hdu in hdus if hdu.name == name]
@@ -103,21 +103,22 @@ def image_indices(hdus, path, hdu=None, plane=None):
         The file, for the messages.
 
     hdu : int or str or `None`, optional
-        The number or name (``'SCI'`` or ``'SCI,2'``) of one image. By default all
-        that are named SCI; else the first that is not named as what stands beside an
+        The number or name (``'SCI'`` or ``'SCI,2'``) of one image. By default, all
+        images named SCI; else the first image whose name is not that of an auxiliary
         image (ERR, WHT, DQ, ...), with the other chips of the same camera: those whose
-        names differ in their digits alone, or where all have the keyword DETSEC.
+        names differ from its name only in digits, or which like it have the keyword
+        DETSEC.
 
     plane : tuple of int or `None`, optional
-        The plane of a cube that is to be read, one number for each axis beyond the
-        two of an image.
+        The plane of a cube to read, one number for each axis beyond the two of an
+        image.
 
     Returns
     -------
     indices : list of int
         The numbers of the HDUs.
     left_out : list of int
-        Other images that could have been meant, where the names do not tell.
+        Other images that might have been meant, if the names are not conclusive.
 
     Raises
     ------
@@ -139,8 +140,8 @@ def image_indices(hdus, path, hdu=None, plane=None):
     if not candidates:
         found = ', '.join(_label(hdus, i) for i in images)
         msg = (
-            f'file {path} holds no image but {found}, which look like what stands '
-            'beside an image; name the HDU to use one'
+            f'file {path} holds no image but {found}, which look like maps that '
+            'belong to an image; name the HDU to use one'
         )
         raise ValueError(msg)
     first = hdus[candidates[0]]
@@ -150,7 +151,7 @@ def image_indices(hdus, path, hdu=None, plane=None):
 
 def map_index(hdus, path, hdu=None, plane=None, *, version=1, number=0, n_images=1):
     """
-    Choose the HDU that stands beside an image: a mask, an error, a weight.
+    Choose the HDU of a map that belongs to an image: a mask, an error, a weight.
 
     Parameters
     ----------
@@ -161,18 +162,18 @@ def map_index(hdus, path, hdu=None, plane=None, *, version=1, number=0, n_images
         The file, for the messages.
 
     hdu : int or str or `None`, optional
-        The number or name of the HDU. Of several with the same name it is the one
-        with the version of the image. By default the first image; where there are
-        several images to go with, and as many in the file, that at the same place.
+        The number or name of the HDU. If several have this name, the one with the
+        version of the image is used. By default, the first image; if there are several
+        images, and as many in the file, the one at the same place.
 
     plane : tuple of int or `None`, optional
-        The plane of the image, if that is one of a cube.
+        The plane of the image, if it is a plane of a cube.
 
     version : int, optional
         EXTVER of the image.
 
     number, n_images : int, optional
-        The image is that many-th of so many, from 0.
+        The number of the image, from 0, and how many images there are.
 
     Returns
     -------
@@ -184,7 +185,7 @@ def map_index(hdus, path, hdu=None, plane=None, *, version=1, number=0, n_images
     Raises
     ------
     ValueError
-        If there is no such HDU, or no way to tell which it is.
+        If there is no such HDU, or it cannot be determined which one is meant.
     """
     index = _beside(hdus, path, hdu, plane, version, (number, n_images))
     shape = _shape(hdus[index])

@@ -1,4 +1,4 @@
-"""FITS images in, with what describes them."""
+"""Read FITS images and the maps that belong to them."""
 
 import warnings
 from dataclasses import dataclass
@@ -50,32 +50,31 @@ _DO_NOT_USE = {'JWST': 1, 'ROMAN': 1}
 @dataclass(frozen=True)
 class FitsImage:
     """
-    A two-dimensional image of a FITS file, with what describes it.
+    A two-dimensional image of a FITS file with its metadata.
 
     Parameters
     ----------
     path : `~pathlib.Path`
         The file.
     hdu : str
-        The HDU: its name, as ``'SCI,2'`` where several have it, or its number.
+        The name of the HDU (``'SCI,2'`` if several have the same name) or its number.
     data : 2D `~numpy.ndarray`
-        The image in native byte order; integers without scaling keep their
-        type, the rest is float32 or float64. Pixels at the BLANK value are
-        NaN.
+        The image in native byte order. Integers without scaling keep their type;
+        everything else is float32 or float64. Pixels with the BLANK value are NaN.
     header : `~astropy.io.fits.Header`
         The header of the HDU.
     primary_header : `~astropy.io.fits.Header` or `None`
-        The primary header, `None` if that is the HDU's own.
+        The primary header; `None` if it is the header of the HDU itself.
     wcs : `~astropy.wcs.WCS` or `None`
-        The two-dimensional WCS, `None` where there is no celestial one.
+        The two-dimensional WCS; `None` if there is no celestial one.
     unit : `~astropy.units.Unit` or `None`
-        The unit, `None` where BUNIT is missing, empty, or not understood.
+        The unit; `None` if BUNIT is missing, empty, or not understood.
     version : int, optional
         EXTVER of the HDU.
     number, n_images : int, optional
-        Its place among the images that were read of the file, and their number.
+        Its number among the images read from the file, and how many there are.
     plane : tuple of int or `None`, optional
-        The plane, where the HDU is a cube.
+        The plane, if the HDU is a cube.
     """
 
     path: Path
@@ -103,17 +102,17 @@ def read_image(path, hdu=None, plane=None):
     Returns
     -------
     image : `FitsImage`
-        The first of those that `read_images` reads.
+        The first image that `read_images` would return.
 
     Raises
     ------
     FileNotFoundError, MemoryError, ValueError
-        As `read_images`.
+        As for `read_images`.
 
     Warns
     -----
     `~astropy.utils.exceptions.AstropyUserWarning`
-        As `read_images`, but not of images left out.
+        As for `read_images`, except for images that are left out.
     """
     path = Path(path)
     with open_fits(path) as hdus:
@@ -124,46 +123,46 @@ def read_image(path, hdu=None, plane=None):
 
 def read_images(path, hdu=None, plane=None):
     """
-    Read the images, the chips of a camera say, from a FITS file.
+    Read the images of a FITS file, for example the chips of a camera.
 
     Parameters
     ----------
     path : path-like
-        The file: single or multi-extension, plain, gzipped, or
+        The file: single- or multi-extension, plain, gzipped, or
         tile-compressed (``.fz``).
 
     hdu : int or str or `None`, optional
-        The number or name (``'SCI'`` or ``'SCI,2'``) of one HDU. By default
-        every image named SCI; else the first one that is not named as what stands
-        beside an image (ERR, WHT, DQ, ...), and the other chips of its camera, see
+        The number or name (``'SCI'`` or ``'SCI,2'``) of one HDU. By default,
+        all images named SCI; else the first image whose name is not that of an
+        auxiliary image (ERR, WHT, DQ, ...), and the other chips of its camera, see
         `bgrem.files.hdus.image_indices`.
 
     plane : tuple of int or `None`, optional
-        The plane to read of a cube: one number, from 0, for each axis longer than 1
-        beyond the two of an image, in numpy's order.
+        The plane of a cube to read: one number, from 0, for each axis longer than 1
+        beyond the two of an image, in the order of numpy.
 
     Returns
     -------
     images : list of `FitsImage`
-        The images. Axes of length 1 beyond the second FITS axis, as radio
-        images have, are dropped: NAXIS = 4 with shape (1, 1, ny, nx) is
-        two-dimensional. Other cubes need a ``plane``.
+        The images. Axes of length 1 beyond the second FITS axis, as in radio
+        images, are dropped: NAXIS = 4 with shape (1, 1, ny, nx) is
+        two-dimensional. Other cubes require a ``plane``.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     MemoryError
         If an image does not fit in memory.
     ValueError
         If the file is not FITS or is damaged, if there is no such HDU, or if
-        it does not hold a two-dimensional image.
+        it does not contain a two-dimensional image.
 
     Warns
     -----
     `~astropy.utils.exceptions.AstropyUserWarning`
-        If an image is a product of bgrem already, if a unit or a WCS cannot be used,
-        or if there are other images whose names do not tell whether they are meant.
+        If an image is already a product of bgrem, if a unit or a WCS cannot be used,
+        or if there are other images that might have been meant.
     """
     path = Path(path)
     with open_fits(path) as hdus:
@@ -245,7 +244,7 @@ def tell_if_product(header, path):
 
 def read_hdu(hdus, path, index, plane=None, **place):
     """
-    Read one image of an open FITS file.
+    Read one image from an open FITS file.
 
     Parameters
     ----------
@@ -272,7 +271,7 @@ def read_hdu(hdus, path, index, plane=None, **place):
     Raises
     ------
     MemoryError, ValueError
-        As `read_images`.
+        As for `read_images`.
 
     Warns
     -----
@@ -296,7 +295,7 @@ def read_hdu(hdus, path, index, plane=None, **place):
 
 def read_pixels(hdus, path, index, plane=None):
     """
-    Read the pixels and the header of an image of an open FITS file.
+    Read the pixels and the header of an image from an open FITS file.
 
     Parameters
     ----------
@@ -306,14 +305,14 @@ def read_pixels(hdus, path, index, plane=None):
     Returns
     -------
     data : 2D `~numpy.ndarray`
-        As of `FitsImage`.
+        As in `FitsImage`.
     header : `~astropy.io.fits.Header`
-        Without cards that cannot be read at all.
+        The header, without cards that cannot be read at all.
 
     Raises
     ------
     MemoryError, ValueError
-        As `read_images`.
+        As for `read_images`.
     """
     hdu, name = hdus[index], hdu_name(hdus, index)
     with fits_errors(path, f'has a damaged image, HDU {name}'):
@@ -325,7 +324,7 @@ def read_pixels(hdus, path, index, plane=None):
 
 def plane_index(hdu, path, name, plane):
     """
-    Return where the plane of an image lies in an HDU.
+    Return the index of a plane in the array of an HDU.
 
     Parameters
     ----------
@@ -339,7 +338,7 @@ def plane_index(hdu, path, name, plane):
     Returns
     -------
     index : tuple of int
-        A number for each axis but the last two.
+        A number for each axis except the last two.
 
     Raises
     ------
@@ -382,16 +381,16 @@ def read_mask(path, hdu=None, *, bits=None, image=None):
         The number or name of the HDU; see `bgrem.files.hdus.map_index`.
 
     bits : int or `None`, optional
-        The bits that mask, from `parse_bits`. By default all; of the data quality of
-        JWST and Roman only DO_NOT_USE, as the others are information.
+        The bits that count, from `parse_bits`. By default, all; for data quality of
+        JWST and Roman, only DO_NOT_USE, as the other bits are informative.
 
     image : `FitsImage` or `None`, optional
-        The image that is masked, which tells the chip and the plane.
+        The image to which the mask belongs, which determines the chip and the plane.
 
     Returns
     -------
     mask : 2D `~numpy.ndarray` of bool
-        True where the image in the file is not zero; NaN is not zero.
+        True where the image in the file is nonzero; NaN is nonzero.
 
     Raises
     ------
@@ -404,7 +403,7 @@ def read_mask(path, hdu=None, *, bits=None, image=None):
 
 def masked_pixels(values, bits, header, primary_header):
     """
-    Return which pixels a mask hides.
+    Return the pixels that a mask hides.
 
     Parameters
     ----------
@@ -415,12 +414,12 @@ def masked_pixels(values, bits, header, primary_header):
         As for `read_mask`.
 
     header, primary_header : `~astropy.io.fits.Header`
-        Of the HDU and the file that it is in.
+        The headers of the HDU and of its file.
 
     Returns
     -------
     mask : 2D `~numpy.ndarray` of bool
-        As of `read_mask`.
+        As from `read_mask`.
     """
     if bits is None and header.get('EXTNAME') == 'DQ':
         bits = _DO_NOT_USE.get(primary_header.get('TELESCOP'))
@@ -433,13 +432,13 @@ def masked_pixels(values, bits, header, primary_header):
 
 def parse_bits(text):
     """
-    Read which bits of the flags in an image mask its pixels.
+    Parse the bits of a flag image that mask pixels.
 
     Parameters
     ----------
     text : str
         A sum, or a list of bits: ``'5'``, ``'1+4'`` and ``'1,4'`` are the same;
-        ``'~1,4'`` is all others.
+        ``'~1,4'`` stands for all other bits.
 
     Returns
     -------
@@ -449,14 +448,14 @@ def parse_bits(text):
     Raises
     ------
     ValueError
-        If the text is none of these.
+        If the text has none of these forms.
     """
     try:
         return int(interpret_bit_flags(text))
     except (TypeError, ValueError):
         msg = (
-            "bits must be powers of two as '4096', '16,64' or '~4', or a sum of them, "
-            f'got {text!r}'
+            "bits must be powers of two like '4096', '16,64' or '~4', or a sum of "
+            f'them, got {text!r}'
         )
         raise ValueError(msg) from None
 
@@ -473,7 +472,7 @@ def read_error(path, hdu=None, *, image=None):
     Returns
     -------
     uncertainty : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
-        The values, with a unit where the file has one that is understood.
+        The values, with a unit if the file has one that is understood.
 
     Raises
     ------
@@ -487,7 +486,7 @@ def read_error(path, hdu=None, *, image=None):
 
 def read_weight(path, hdu=None, *, image=None):
     """
-    Read the weights of pixels, relative inverse variances, from a FITS file.
+    Read the weights of pixels (relative inverse variances) from a FITS file.
 
     Parameters
     ----------
@@ -497,7 +496,7 @@ def read_weight(path, hdu=None, *, image=None):
     Returns
     -------
     weight : 2D `~numpy.ndarray`
-        The weights; what is negative or not finite in the file is 0.
+        The weights; negative and non-finite values are replaced by 0.
 
     Raises
     ------
@@ -507,7 +506,7 @@ def read_weight(path, hdu=None, *, image=None):
     values, _, _ = _read_map(path, hdu, image)
     weight = np.where(np.isfinite(values) & (values > 0), values, 0)
     if not weight.any():
-        msg = f'weights of {path} must be positive and finite at one pixel at least'
+        msg = f'weights of {path} must be positive and finite in at least one pixel'
         raise ValueError(msg)
     return weight
 
@@ -519,7 +518,7 @@ def read_gain(gain, image):
     Parameters
     ----------
     gain : float or str
-        A number, or the name of a keyword of the header.
+        A number, or a header keyword.
 
     image : `FitsImage`
         The image with the header.
@@ -527,7 +526,7 @@ def read_gain(gain, image):
     Returns
     -------
     gain : float
-        Positive.
+        The gain, which is positive.
 
     Raises
     ------

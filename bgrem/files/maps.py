@@ -1,4 +1,4 @@
-"""Maps written some rows at a time, and read in parts, for files of any size."""
+"""Maps that are written by rows and read in parts, for files of any size."""
 
 import os
 import warnings
@@ -27,7 +27,7 @@ _LATER = {'false_discovery': '-' * 300}
 
 class MapsFile:
     """
-    A FITS file of maps that are written some rows at a time.
+    A FITS file of maps that are written by rows.
 
     Parameters
     ----------
@@ -35,11 +35,11 @@ class MapsFile:
         The file.
 
     images : list of tuple
-        For each image its rows (of `bgrem.files.rows`), the dtype of each map by its
-        name, and how they were made (dict).
+        For each image, its rows (from `bgrem.files.rows`), a dict of the dtypes of its
+        maps, and a dict that says how these were made.
 
     is_new : bool, optional
-        Whether a file that is there is replaced (default), or gone on with.
+        Whether an existing file is replaced (default) or continued.
     """
 
     def __init__(self, path, images, *, is_new=True):
@@ -81,7 +81,7 @@ class MapsFile:
         Parameters
         ----------
         number : int
-            Of the image, from 0.
+            The number of the image, from 0.
 
         rows : slice
             The rows.
@@ -119,10 +119,10 @@ class MapsFile:
         Parameters
         ----------
         number : int
-            Of the image, from 0.
+            The number of the image, from 0.
 
         name : str
-            Of the map.
+            The name of the map.
 
         place : tuple of slice
             The part.
@@ -130,7 +130,7 @@ class MapsFile:
         Returns
         -------
         values : 2D `~numpy.ndarray`
-            In native byte order.
+            The values, in native byte order.
         """
         self._file.flush()
         offset, dtype, shape = self._places[number, name]
@@ -140,12 +140,12 @@ class MapsFile:
 
     def add_table(self, table, provenance):
         """
-        Add a catalogue, as its last extension; it replaces one that is there.
+        Add a catalog as the last extension, replacing an existing one.
 
         Parameters
         ----------
         table : `~astropy.table.Table`
-            The catalogue.
+            The catalog.
 
         provenance : dict
             How it was made.
@@ -156,12 +156,12 @@ class MapsFile:
         self._file.write(hdu_bytes([hdu], extensions=True))
 
     def save(self):
-        """Have all that was written on disk."""
+        """Make sure that all that was written is on disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self):
-        """Close the file, once all of it is on disk."""
+        """Close the file, after all of it is on disk."""
         self.save()
         self._file.close()
 
@@ -200,7 +200,7 @@ def _fill(text, size):
 
 class ZarrMaps:
     """
-    A Zarr group of maps that are written some rows at a time.
+    A Zarr group of maps that are written by rows.
 
     Parameters
     ----------
@@ -208,7 +208,8 @@ class ZarrMaps:
         The group.
 
     images : list of tuple
-        As for `MapsFile`. Of several images each has a group named by its number.
+        As for `MapsFile`. If there are several images, each has a group named by its
+        number.
 
     chunks : tuple of 2 int, optional
         The chunks of the arrays. Default ``(1024, 1024)``.
@@ -236,7 +237,7 @@ class ZarrMaps:
             self._groups.append(group)
 
     def write(self, number, rows, maps):
-        """Write some rows, as `MapsFile`."""
+        """Write some rows, as `MapsFile` does."""
         for name, values in maps.items():
             self._groups[number][name][rows] = values
 
@@ -245,12 +246,12 @@ class ZarrMaps:
         self._groups[number].attrs.update(_plain_attributes(meta))
 
     def read(self, number, name, place):
-        """Read a part of a map, as `MapsFile`."""
+        """Read a part of a map, as `MapsFile` does."""
         return self._groups[number][name][place]
 
     def add_table(self, table, provenance):
         """
-        Add a catalogue, as `MapsFile`: a group with one array for each column.
+        Add a catalog, as `MapsFile` does: a group with one array for each column.
         """
         group = self._root.create_group('CATALOG', overwrite=True)
         group.attrs.update(_plain_attributes(provenance))
@@ -263,10 +264,10 @@ class ZarrMaps:
                 array.attrs['unit'] = column.unit.to_string()
 
     def save(self):
-        """All is written at once."""
+        """Do nothing: everything is written immediately."""
 
     def close(self):
-        """There is nothing to be closed."""
+        """Do nothing: there is nothing to close."""
 
 
 def _plain_attributes(meta):

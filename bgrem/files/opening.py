@@ -1,4 +1,4 @@
-"""FITS files opened, whatever damage has been done to them."""
+"""Open FITS files, however damaged they may be."""
 
 import bz2
 import gzip
@@ -28,7 +28,7 @@ _OPENERS = {b'\x1f\x8b': gzip.open, b'BZh': bz2.open, b'\xfd7zXZ': lzma.open}
 @contextmanager
 def fits_errors(path, problem):
     """
-    Turn whatever reading a damaged file raises into one readable error.
+    Turn any exception from reading a damaged file into one readable error.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def fits_errors(path, problem):
     Raises
     ------
     MemoryError
-        If the memory does not suffice.
+        If there is not enough memory.
     ValueError
         If anything else is wrong.
     """
@@ -68,12 +68,12 @@ def open_fits(path):
     Returns
     -------
     hdus : `~astropy.io.fits.HDUList`
-        To be closed by the caller.
+        The HDUs; the caller must close them.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ValueError
         If it cannot be read as FITS.
     """
@@ -232,7 +232,7 @@ def check_size(hdu, path):
     Raises
     ------
     ValueError
-        If the header promises more pixels than there can be.
+        If the header promises more pixels than the file can hold.
     """
     n_bytes = math.prod(hdu.shape) * abs(hdu.header['BITPIX']) // 8
     packed = isinstance(hdu, fits.CompImageHDU) or unpacking(path) is not None

@@ -1,8 +1,8 @@
 """
-FITS products, catalogues and region files out.
+Write FITS products, catalogs and region files.
 
-Output files appear whole or not at all, keep the header and WCS of the input,
-and say by which weights they were made.
+Output files are written completely or not at all, keep the header and WCS of the input,
+and record which weights made them.
 """
 
 import gzip
@@ -43,7 +43,7 @@ CATALOG_ENDINGS = (*FITS_ENDINGS, '.ecsv', '.csv')
 
 class Products(NamedTuple):
     """
-    What was made of one image.
+    The products of one image.
 
     Parameters
     ----------
@@ -52,13 +52,13 @@ class Products(NamedTuple):
     image : `bgrem.files.io.FitsImage`
         The image.
     segmentation_image : `~photutils.segmentation.SegmentationImage` or `None`
-        The detections; `None` for none.
+        The detections; `None` if there are none.
     catalog : `~photutils.segmentation.SourceCatalog` or `None`
-        Their catalogue; `None` where nothing is measured.
+        The catalog; `None` if nothing is measured.
     asked : dict or `None`, optional
-        What was asked for: the ``'false_discovery_rate'`` or the ``'threshold'`` of the
-        detection, the ``'zero_point'`` of the catalogue, and the files of what came
-        beside the image, as its ``'mask'``.
+        The options used: the ``'false_discovery_rate'`` or the ``'threshold'`` of the
+        detection, the ``'zero_point'`` of the catalog, and the files that came with the
+        image, such as its ``'mask'``.
     """
 
     background: object
@@ -69,7 +69,7 @@ class Products(NamedTuple):
 
     @property
     def provenance(self):
-        """How they were made, and the medians of sky and noise (dict)."""
+        """How the products were made, and the medians of sky and noise (dict)."""
         medians = {
             name: float(u.Quantity(getattr(self.background, name)).value)
             for name in ('background_median', 'background_rms_median')
@@ -78,7 +78,7 @@ class Products(NamedTuple):
 
     @property
     def labels(self):
-        """The segments as an array of labels, 0 where there is none (2D of int)."""
+        """The labels of the segments, 0 where there is none (2D array of int)."""
         if self.segmentation_image is None:
             return np.zeros(self.image.data.shape, dtype=np.int32)
         return np.asarray(self.segmentation_image)
@@ -91,7 +91,7 @@ def check_output(path, *, overwrite=False, inputs=(), endings=FITS_ENDINGS):
     Parameters
     ----------
     path : path-like
-        The file to make.
+        The file to write.
 
     overwrite : bool, optional
         Whether an existing file may be replaced.
@@ -100,7 +100,7 @@ def check_output(path, *, overwrite=False, inputs=(), endings=FITS_ENDINGS):
         Files that must never be replaced.
 
     endings : tuple of str, optional
-        The endings allowed for the name.
+        The allowed file extensions.
 
     Returns
     -------
@@ -110,13 +110,13 @@ def check_output(path, *, overwrite=False, inputs=(), endings=FITS_ENDINGS):
     Raises
     ------
     ValueError
-        If the ending is none of ``endings`` or the path is an input.
+        If the extension is none of ``endings`` or the path is an input.
     FileExistsError
         If the file, or a link without a target, exists and ``overwrite`` is False.
     FileNotFoundError
         If its folder does not exist.
     PermissionError
-        If its folder cannot be written.
+        If its folder cannot be written to.
     """
     path = Path(path)
     if not path.name.lower().endswith(endings):
@@ -140,7 +140,7 @@ def check_output(path, *, overwrite=False, inputs=(), endings=FITS_ENDINGS):
             )
             raise FileExistsError(msg)
     if not os.access(folder, os.W_OK):
-        msg = f'output folder {folder} cannot be written'
+        msg = f'output folder {folder} cannot be written to'
         raise PermissionError(msg)
     return path
 
@@ -151,16 +151,16 @@ def _is_same(path, other):
 
 def write_products(path, products, *, overwrite=False):
     """
-    Write everything that was made of the images of a file to one FITS file.
+    Write all products of the images of a file to one FITS file.
 
     Parameters
     ----------
     path : path-like
-        The file to make. With ``.gz`` at its end it is compressed.
+        The file to write. It is compressed if its name ends in ``.gz``.
 
     products : iterable of `Products`
-        What was made of each image. They are asked for one after the other, and
-        none is kept: they can be made while the file is written.
+        The products of each image. They are requested one by one and not kept, so they
+        can be made while the file is written.
 
     overwrite : bool, optional
         Whether an existing file may be replaced.
@@ -174,12 +174,12 @@ def write_products(path, products, *, overwrite=False):
     -----
     The extensions are SCI (data - background, not clipped), BACKGROUND,
     BACKGROUND_RMS, SOURCE (the denoised image), PROBABILITY (float32), SEGM
-    (int32, 0 is no source) and CATALOG (a table). The images carry the
-    header and so the exact WCS of the input; BUNIT is kept where the pixels
-    still have it.
+    (int32, 0 where there is no source) and CATALOG (a table). The images have the
+    header, and thus the exact WCS, of the input; BUNIT is kept where the pixels
+    still have this unit.
 
-    Of several images the extensions follow each other, with EXTVER as the number of
-    the image and BGREMEXT as the name of its HDU; there is one CATALOG, at the end,
+    With several images, their extensions follow each other, with EXTVER as the number
+    of the image and BGREMEXT as the name of its HDU. There is one CATALOG, at the end,
     with a column ``extension``.
     """
     path = check_output(path, overwrite=overwrite)
@@ -230,20 +230,20 @@ def _image_hdus(products, provenance):
 
 def catalog_table(catalog):
     """
-    Turn a catalogue into a table that every file format can hold.
+    Convert a catalog to a table that can be written in any file format.
 
     Parameters
     ----------
     catalog : `~photutils.segmentation.SourceCatalog`
-        The catalogue.
+        The catalog.
 
     Returns
     -------
     table : `~astropy.table.QTable`
-        The columns of ``catalog.to_table()``, where the sky coordinates of the
-        centroids became ``ra_centroid`` and ``dec_centroid`` (ICRS, degrees; ``ra`` and
-        ``dec`` of a catalogue that has no others), magnitudes have their unit, and
-        empty columns are left out.
+        The columns of ``catalog.to_table()``, with the sky coordinates of the centroids
+        as ``ra_centroid`` and ``dec_centroid`` (ICRS, degrees; ``ra`` and ``dec`` if
+        the catalog has no others), magnitudes with their unit, and without empty
+        columns.
     """
     table = catalog.to_table()
     table.meta.clear()
@@ -268,18 +268,18 @@ def catalog_table(catalog):
 
 def join_tables(tables):
     """
-    Join the catalogues of the images of a file.
+    Join the catalogs of the images of a file.
 
     Parameters
     ----------
     tables : list of tuple
-        For each image the name of its HDU and its table, from `catalog_table`.
+        For each image, the name of its HDU and its table from `catalog_table`.
 
     Returns
     -------
     table : `~astropy.table.Table`
         All rows. If there are several images, the first column, ``extension``, names
-        the HDU; labels count from 1 in each.
+        the HDU; labels start at 1 in each.
     """
     if len(tables) == 1:
         return tables[0][1]
@@ -290,19 +290,19 @@ def join_tables(tables):
 
 def write_catalog(path, catalog, meta, *, overwrite=False, inputs=()):
     """
-    Write a catalogue to a FITS, ECSV or CSV file.
+    Write a catalog to a FITS, ECSV or CSV file.
 
     Parameters
     ----------
     path : path-like
-        The file to make; its ending gives the format.
+        The file to write; its extension determines the format.
 
     catalog : `~photutils.segmentation.SourceCatalog` or `~astropy.table.Table`
-        The catalogue, or its table, from `catalog_table` or `join_tables`.
+        The catalog, or its table from `catalog_table` or `join_tables`.
 
     meta : dict
-        The provenance (of `Products`, or ``DiffusionBackground.meta``); CSV files have
-        no place for it.
+        The provenance (from `Products` or ``DiffusionBackground.meta``); CSV files
+        cannot hold it.
 
     overwrite, inputs : bool, iterable of path-like, optional
         As for `check_output`.
@@ -333,15 +333,15 @@ def write_catalog(path, catalog, meta, *, overwrite=False, inputs=()):
 
 def write_regions(path, catalog, *, overwrite=False, inputs=()):
     """
-    Write the ellipses of a catalogue as a DS9 region file.
+    Write the ellipses of a catalog as a DS9 region file.
 
     Parameters
     ----------
     path : path-like
-        The file to make, ending in ``.reg``.
+        The file to write, ending in ``.reg``.
 
     catalog : `~photutils.segmentation.SourceCatalog`
-        The catalogue; one without sources gives a file without regions.
+        The catalog; one without sources gives a file without regions.
 
     overwrite, inputs : bool, iterable of path-like, optional
         As for `check_output`.
@@ -353,10 +353,10 @@ def write_regions(path, catalog, *, overwrite=False, inputs=()):
 
     Notes
     -----
-    The ellipses are about the positions of the detections (the centroids of a catalogue
-    that has no others), in sky coordinates (ICRS) where it has them, else in DS9's
-    image coordinates (the first pixel is 1). They have three times the axes of the
-    second moments and at least 2 pixels.
+    The ellipses are centered on the positions of the detections (on the centroids, if
+    the catalog has no others), in sky coordinates (ICRS) if there are any, else in the
+    image coordinates of DS9 (the first pixel is 1). Their semiaxes are three times
+    those of the second moments, and at least 2 pixels.
     """
     path = check_output(path, overwrite=overwrite, inputs=inputs, endings=('.reg',))
     lines = ['# Region file format: DS9 version 4.1', 'global color=green']

@@ -1,4 +1,4 @@
-"""Images read some rows at a time, for files larger than the memory."""
+"""Images that are read by rows, for files larger than the memory."""
 
 import hashlib
 import shutil
@@ -54,7 +54,7 @@ class FitsRows:
         As for `bgrem.files.io.read_images`.
 
     content : `~pathlib.Path`, optional
-        Where the file is unpacked. Default: ``path``.
+        The unpacked file. Default: ``path``.
 
     **place
         As for `bgrem.files.io.read_hdu`.
@@ -62,11 +62,11 @@ class FitsRows:
     Attributes
     ----------
     image : `bgrem.files.io.FitsImage`
-        What describes it, without the pixels.
+        Its metadata, without the pixels.
     shape : tuple of 2 int
-        Its shape.
+        The shape of the image.
     dtype : `~numpy.dtype`
-        That of the pixels.
+        The dtype of the pixels.
     """
 
     def __init__(self, path, index, plane=None, content=None, **place):
@@ -115,7 +115,7 @@ class FitsRows:
 
 class MaskRows:
     """
-    A mask of which some bits count, read by rows.
+    A mask, of which only some bits may count, read by rows.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class MaskRows:
     Attributes
     ----------
     shape : tuple of 2 int
-        Its shape.
+        The shape of the mask.
     """
 
     def __init__(self, rows, bits):
@@ -147,7 +147,7 @@ class MaskRows:
 
 class ZarrRows:
     """
-    A two-dimensional array of Zarr, read by rows.
+    A two-dimensional Zarr array, read by rows.
 
     Parameters
     ----------
@@ -155,12 +155,12 @@ class ZarrRows:
         The array, or a group with one array.
 
     name : str or `None`, optional
-        The array of a group. Default: the one named SCI, else the only one.
+        The array in a group. Default: the one named SCI, else the only one.
 
     Attributes
     ----------
     image, shape, dtype
-        As of `FitsRows`.
+        As for `FitsRows`.
     """
 
     def __init__(self, path, name=None):
@@ -203,7 +203,7 @@ class ZarrRows:
         return self._array[rows]
 
     def close(self):
-        """There is nothing to be closed."""
+        """Do nothing: there is nothing to close."""
 
 
 def open_rows(path, hdu=None, plane=None, *, folder):
@@ -213,28 +213,28 @@ def open_rows(path, hdu=None, plane=None, *, folder):
     Parameters
     ----------
     path : path-like
-        A FITS file (plain, tile-compressed, or packed as a whole), or Zarr.
+        A FITS file (plain, tile-compressed, or compressed as a whole), or Zarr.
 
     hdu, plane : optional
         As for `bgrem.files.io.read_images`.
 
     folder : `~pathlib.Path`
-        Where a file that is packed as a whole is unpacked.
+        The folder into which a file that is compressed as a whole is unpacked.
 
     Returns
     -------
     images : list of `FitsRows` or `ZarrRows`
-        The images, to be closed by the caller.
+        The images; the caller must close them.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        As `bgrem.files.io.read_images`.
+        As for `bgrem.files.io.read_images`.
 
     Warns
     -----
     `~astropy.utils.exceptions.AstropyUserWarning`
-        As `bgrem.files.io.read_images`.
+        As for `bgrem.files.io.read_images`.
     """
     path = Path(path)
     if path.suffix.lower() == ZARR_ENDING:
@@ -281,7 +281,7 @@ def open_mask(path, hdu, image, *, bits=None, folder):
 
 def open_map(path, hdu, image, *, folder):
     """
-    Open a map that belongs to an image, as that of its errors, to be read by rows.
+    Open a map that belongs to an image, such as its errors, to be read by rows.
 
     Parameters
     ----------

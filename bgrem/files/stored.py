@@ -1,4 +1,4 @@
-"""The products of an image, read back from their file."""
+"""Read the products of an image back from their file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ _MAPS = ('BACKGROUND', 'BACKGROUND_RMS', 'SOURCE')
 @dataclass(frozen=True, eq=False)
 class StoredBackground:
     """
-    What a file holds of a `~bgrem.DiffusionBackground`.
+    The part of a `~bgrem.DiffusionBackground` that is stored in a file.
 
     Parameters
     ----------
@@ -43,18 +43,18 @@ class StoredBackground:
         Returns
         -------
         image : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
-            As in the file.
+            The data as in the file.
         """
         return self.subtracted
 
     @property
     def background_median(self):
-        """The median of the boxes of the sky; of its map where no more is known."""
+        """The median of the boxes of the sky, or else of its map."""
         return self._median('background')
 
     @property
     def background_rms_median(self):
-        """The median of the boxes of the noise, or of its map."""
+        """The median of the boxes of the noise, or else of its map."""
         return self._median('background_rms')
 
     def _median(self, name):
@@ -68,7 +68,7 @@ class StoredBackground:
 
 def read_products(path):
     """
-    Read what `bgrem.files.products.write_products` wrote.
+    Read the products that `bgrem.files.products.write_products` wrote.
 
     Parameters
     ----------
@@ -78,18 +78,17 @@ def read_products(path):
     Returns
     -------
     products : list of `bgrem.files.products.Products`
-        For each image what was made of it, with a `StoredBackground`, the labels of
-        the segments as a 2D array and no catalogue. Empty if the file is of another
-        kind.
+        The products of each image, with a `StoredBackground`, the labels of the
+        segments as a 2D array, and no catalog. Empty if the file is of another kind.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     MemoryError
         If an image does not fit in memory.
     ValueError
-        If the file is not FITS or damaged.
+        If the file is not FITS or is damaged.
     """
     path = Path(path)
     with open_fits(path) as hdus:

@@ -1,4 +1,4 @@
-"""The units that observatories write, as astropy knows them."""
+"""Convert the units written by observatories to units of astropy."""
 
 import re
 import warnings
@@ -52,13 +52,13 @@ def parse_unit(text, path):
     Returns
     -------
     unit : `~astropy.units.Unit` or `None`
-        The unit; `None` where the text is missing, empty, not understood, or no
+        The unit; `None` if the text is missing, empty, not understood, or not a
         linear unit (there is no sky in magnitudes).
 
     Warns
     -----
     `~astropy.utils.exceptions.AstropyUserWarning`
-        If the text is there and there is no unit.
+        If there is a text but it is not a usable unit.
     """
     if text is None or not str(text).strip():
         return None

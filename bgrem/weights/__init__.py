@@ -1,4 +1,4 @@
-"""Self-describing network weights: reading, writing, and the shipped files."""
+"""Self-describing network weights: read and write them; the weights in the package."""
 
 from bgrem.weights.registry import list_weights, shipped_weights
 from bgrem.weights.release import register

@@ -1,4 +1,4 @@
-"""``python -m bgrem.weights FILE``: put a weights file among the shipped ones."""
+"""``python -m bgrem.weights FILE``: add a weights file to those in the package."""
 
 import argparse
 import sys

@@ -1,9 +1,9 @@
 """
 ``python -m bgrem.weights.average FILE OTHER -o NEW``: the mean of two trainings.
 
-Networks of which one was trained on from the other err in different ways where
-their data leave them free; the mean of their weights errs less (Wortsman et al.
-2022, "model soups"), at the cost of one.
+Two networks, one of which was trained on from the other, make different errors where
+the data do not constrain them. The mean of their weights makes smaller errors (Wortsman
+et al. 2022, "model soups"), at the cost of one network.
 """
 
 import argparse
@@ -27,10 +27,10 @@ def average_weights(path, other, output, fraction=0.5):
 
     output : path-like
         The file to write. Its header is that of ``other`` without the calibration,
-        which does not hold for it; ``training`` says what was averaged.
+        which does not apply to it; ``training`` records what was averaged.
 
     fraction : float, optional
-        The weight of ``other``; the first file has the rest.
+        The weight of ``other``; that of the first file is the remainder.
 
     Raises
     ------

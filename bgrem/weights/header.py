@@ -22,7 +22,7 @@ _OPTIONAL_KEYS = {'calibration', 'training', 'sha256_state'}
 
 def check_header(header, path):
     """
-    Refuse a header that is not good, the network and schedule apart.
+    Refuse an invalid header; the network and the schedule are not checked.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def check_header(header, path):
     Raises
     ------
     ValueError
-        With the name of the first key that is wrong, the rule, and the
+        If a key is invalid, with the name of the first such key, the rule, and the
         value.
     """
 

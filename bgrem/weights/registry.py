@@ -1,9 +1,9 @@
 """
-The table of weights that are shipped with the package.
+The table of the weights in the package.
 
-The table is ``registry.json``, beside this file: for each name the file in
-``data/``, its sha256, and one line that says what the weights are for.
-``python -m bgrem.weights FILE`` puts a newly trained file into it.
+The table is ``registry.json``, beside this file: for each name, the file in ``data/``,
+its sha256, and one line that says what the weights are for. ``python -m bgrem.weights
+FILE`` adds a newly trained file to it.
 """
 
 import json
@@ -19,18 +19,18 @@ FOLDER = Path(__file__).parent
 @dataclass(frozen=True)
 class ShippedWeights:
     """
-    One row of the table of shipped weights.
+    One row of the table of the weights in the package.
 
     Parameters
     ----------
     name : str
-        What users write: ``weights=name``.
+        The name for users: ``weights=name``.
     path : `~pathlib.Path`
         The installed file.
     sha256 : str
-        Hexadecimal sha256 that the file must have.
+        The hexadecimal sha256 that the file must have.
     description : str
-        One line: what the weights are for.
+        One line that says what the weights are for.
     """
 
     name: str
@@ -41,7 +41,7 @@ class ShippedWeights:
 
 def shipped_weights(folder=None):
     """
-    Return the table of shipped weights.
+    Return the table of the weights in the package.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def shipped_weights(folder=None):
     Returns
     -------
     table : dict of str to `ShippedWeights`
-        In the order of ``registry.json``.
+        The table, in the order of ``registry.json``.
 
     Examples
     --------
@@ -75,12 +75,12 @@ def shipped_weights(folder=None):
 
 def list_weights():
     """
-    Return the names of the weights that are shipped with the package.
+    Return the names of the weights in the package.
 
     Returns
     -------
     names : list of str
-        Each can be given as ``weights=`` wherever weights are asked for.
+        The names, for any parameter ``weights``.
 
     Examples
     --------

@@ -1,5 +1,5 @@
 """
-Put newly trained weights among those that are shipped.
+Add newly trained weights to those in the package.
 """
 
 import json
@@ -14,10 +14,10 @@ __all__ = ['register']
 
 def register(path, *, name=None, description=None, folder=None):
     """
-    Put a weights file into the table of shipped weights.
+    Add a weights file to the table of the weights in the package.
 
-    The file is read and checked in full, copied into ``data/`` (unless it is
-    there already), and its row in ``registry.json`` written with its sha256.
+    The file is read and checked completely, copied into ``data/`` (unless it is
+    already there), and its row in ``registry.json`` is written with its sha256.
     This is a step of making a release, not of using the package.
 
     Parameters
@@ -29,7 +29,7 @@ def register(path, *, name=None, description=None, folder=None):
         The name to register; by default the one in the file's header.
 
     description : str or `None`, optional
-        One line; by default the one already in the table, if any.
+        One line; by default that in the table, if any.
 
     folder : path-like or `None`, optional
         The folder that holds ``registry.json`` and ``data/``; by default
@@ -38,12 +38,12 @@ def register(path, *, name=None, description=None, folder=None):
     Returns
     -------
     row : `~bgrem.weights.registry.ShippedWeights`
-        The row as written.
+        The row that was written.
 
     Raises
     ------
     ValueError
-        If the file is not a good weights file, or there is no description.
+        If the file is not a valid weights file, or there is no description.
     """
     folder = registry.FOLDER if folder is None else Path(folder)
     weights = load_weights(Path(path))

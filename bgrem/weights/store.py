@@ -1,9 +1,9 @@
 """
 Weights files that describe themselves.
 
-A weights file is a safetensors file whose metadata holds, under ``bgrem``, a
-JSON header from which the network, its schedule and its way of use are
-rebuilt. Nothing in it is ever executed: no pickle, no class names.
+A weights file is a safetensors file. Its metadata contain, under ``bgrem``, a JSON
+header from which the network, its schedule and its options are rebuilt. Nothing in the
+file is ever executed: it contains no pickles and no class names.
 """
 
 import hashlib
@@ -46,20 +46,20 @@ class Weights:
     """
     The trained weights of one network, and how to use them.
 
-    Instances come from `load_weights`. They are immutable, safe to share
-    between threads, and small: a pickle holds the header and the path, not
-    the tensors, so it can be opened where the same file is at the same path.
+    Instances come from `load_weights`. They are immutable, safe to share between
+    threads, and small: a pickle contains the header and the path but not the tensors,
+    so it can be loaded wherever the same file has the same path.
 
     Parameters
     ----------
     name : str
         The name of the weights.
     path : `~pathlib.Path`
-        The file, absolute.
+        The absolute path of the file.
     sha256 : str
-        Hexadecimal sha256 of the whole file.
+        The hexadecimal sha256 of the whole file.
     header_json : str
-        The header as JSON text.
+        The header as JSON.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Weights:
 
     @property
     def config(self):
-        """The network's configuration (`bgrem.nn.UNetConfig`)."""
+        """The configuration of the network (`bgrem.nn.UNetConfig`)."""
         from bgrem.nn import UNetConfig
 
         return UNetConfig.from_dict(self.header['network'])
@@ -99,12 +99,12 @@ class Weights:
 
     @property
     def n_steps(self):
-        """The number of diffusion steps that suits these weights."""
+        """The default number of diffusion steps for these weights."""
         return self.header['n_steps']
 
     @property
     def normalization(self):
-        """The normalisation these weights expect: a name or a factor."""
+        """The normalization for which the weights were made: a name or a factor."""
         return self.header['normalization']
 
     @property
@@ -114,16 +114,16 @@ class Weights:
 
     @property
     def tile_overlap(self):
-        """The overlap of neighbouring tiles in pixels."""
+        """The overlap of neighboring tiles in pixels."""
         return self.header['tile_overlap']
 
     @property
     def calibration(self):
         """
-        The calibration of the centre logit, or `None` where there is none.
+        The calibration of the center logit, or `None` if there is none.
 
-        A dict with the ascending ``'logit'`` and the ``'probability'`` that
-        belongs to each, both lists, and in newer files ``'correction'``, see
+        A dict with the ascending ``'logit'`` and the corresponding ``'probability'``,
+        both lists, and in newer files ``'correction'``, see
         `bgrem.evaluate.image_check.fit_correction`.
         """
         return self.header.get('calibration')
@@ -138,17 +138,17 @@ class Weights:
         Parameters
         ----------
         device : str or `torch.device`, optional
-            Where the network is to be.
+            The device for the network.
 
         Returns
         -------
         network : `bgrem.nn.AttentionUNet`
-            Without gradients.
+            The network, without gradients.
 
         Raises
         ------
         FileNotFoundError
-            If the file has gone since the weights were loaded.
+            If the file has disappeared since the weights were loaded.
         ValueError
             If the file has changed since the weights were loaded.
         """
@@ -171,37 +171,37 @@ class Weights:
 
 def load_weights(name_or_path):
     """
-    Load weights by name or from a file, and check them in full.
+    Load weights by name or from a file, and check them completely.
 
     Parameters
     ----------
     name_or_path : str or path-like or `Weights`
-        The name of shipped weights (see `list_weights`), or the path of a
+        The name of weights in the package (see `list_weights`), or the path of a
         ``.safetensors`` file written by `save_weights`. A string is a path
-        if it ends in ``.safetensors`` or holds a path separator. `Weights`
+        if it ends in ``.safetensors`` or contains a path separator. `Weights`
         are returned as they are.
 
     Returns
     -------
     weights : `Weights`
-        The weights; the network is built and checked already.
+        The weights; the network has already been built and checked.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ValueError
         If the name is unknown, the sha256 is not the registered one, or the
         file is not safetensors, is corrupted, has no header, has an unknown
-        format version, or its tensors do not fit its network configuration.
+        format version, or its tensors do not match its network configuration.
     TypeError
-        If ``name_or_path`` is none of the accepted kinds.
+        If ``name_or_path`` is none of these types.
 
     Notes
     -----
-    The file is read once, about 5 MB for the default weights: some tens of
-    milliseconds. Tensors may be stored as float16, bfloat16 or float32; the
-    network computes in float32.
+    The file (about 5 MB for the default weights) is read once, which takes some tens of
+    milliseconds. Tensors may be stored as float16, bfloat16 or float32; the network
+    computes in float32.
 
     Examples
     --------
@@ -215,7 +215,7 @@ def load_weights(name_or_path):
         return name_or_path
     if not isinstance(name_or_path, (str, os.PathLike)):
         msg = (
-            'weights must be the name of shipped weights or the path of a '
+            'weights must be the name of weights in the package or the path of a '
             f'{_SUFFIX} file, got {name_or_path!r}'
         )
         raise TypeError(msg)
@@ -244,8 +244,8 @@ def save_weights(path, state_dict, header):
     """
     Write weights to a safetensors file that describes itself.
 
-    The file is written beside its final place and then renamed, so that a
-    reader never sees a part of it. The result is checked against the network
+    The file is written beside its final location and then renamed, so that a
+    partial file is never read. The result is checked against the network
     configuration before it is written.
 
     Parameters
@@ -254,7 +254,7 @@ def save_weights(path, state_dict, header):
         The file, ending in ``.safetensors``; replaced if it exists.
 
     state_dict : dict of str to `torch.Tensor`
-        All tensors of the network. Floating tensors may be float16, bfloat16
+        All tensors of the network. Floating-point tensors may be float16, bfloat16
         or float32 and are stored as they are.
 
     header : dict
@@ -262,15 +262,15 @@ def save_weights(path, state_dict, header):
         ``network`` and ``schedule`` (the ``to_dict`` of the network's
         configuration and of its schedule), ``n_steps``, ``normalization``
         (``'local'``, ``'global'`` or a factor), ``tile_size`` and
-        ``tile_overlap`` in pixels; and, as wanted, ``calibration`` (a dict
+        ``tile_overlap`` in pixels; and optionally ``calibration`` (a dict
         of ``logit`` and ``probability``, both strictly ascending; or `None`)
-        and ``training`` (anything that JSON can hold). ``sha256_state`` is
+        and ``training`` (anything that JSON can represent). ``sha256_state`` is
         computed here.
 
     Raises
     ------
     ValueError
-        If the header or the tensors are not good.
+        If the header or the tensors are invalid.
     OSError
         If the file cannot be written.
 
@@ -312,8 +312,8 @@ def _resolve(name_or_path):
         meant = name_meant(text, table)
         hint = f' (did you mean {meant!r}?)' if meant else ''
         msg = (
-            f'weights {text!r} are not known{hint}; the shipped names are: {known}; '
-            f'the path of a {_SUFFIX} file is accepted too'
+            f'weights {text!r} are not known{hint}; the names in the package are: '
+            f'{known}; the path of a {_SUFFIX} file is also accepted'
         )
         raise ValueError(msg)
     return table[text].path, table[text].sha256

@@ -1,8 +1,9 @@
 """
 ``python -m bgrem.weights.zero_point FILE -o NEW``: no light where there is none.
 
-A network that is right on average over its training may still give a few thousandths
-of the noise to an empty sky, or take as much. That is in every pixel of the sky map.
+A network that is right on average over its training data may still add a few
+thousandths of the noise to an empty sky, or remove as much. This affects every pixel of
+the sky map.
 """
 
 import argparse
@@ -21,7 +22,7 @@ _N_BATCHES = 6  # of two images
 
 def set_zero_point(path, output):
     """
-    Shift the source of a network so that on white noise its mean is zero.
+    Shift the source image of a network such that its mean is zero on white noise.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ def set_zero_point(path, output):
 
     output : path-like
         The file to write. Logits and calibration stay as they are; ``training`` in the
-        header says by how many standard deviations of the noise the source was
+        header records by how many standard deviations of the noise the source was
         shifted.
 
     Raises
@@ -43,8 +44,8 @@ def set_zero_point(path, output):
 
     Notes
     -----
-    The mean is that of 12 images of 256 px, 0.001 standard deviations of the noise at
-    worst; a few seconds of one processor core.
+    The mean is that of 12 images of 256 px, with an error of at most 0.001 standard
+    deviations of the noise; this takes a few seconds on one processor core.
     """
     weights = load_weights(path)
     config = weights.config

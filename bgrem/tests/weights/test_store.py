@@ -206,14 +206,16 @@ def test_missing_file(tmp_path):
 
 
 def test_unknown_name():
-    match = r"weights 'nope' are not known; the shipped names are: .*; the path of a "
+    match = r"weights 'nope' are not known; the names in the package are: .*; the path of a "
     with pytest.raises(ValueError, match=match):
         load_weights('nope')
 
 
 @pytest.mark.parametrize('value', [None, 3, b'optical'])
 def test_wrong_kind_of_name(value):
-    with pytest.raises(TypeError, match='weights must be the name of shipped weights'):
+    with pytest.raises(
+        TypeError, match='weights must be the name of weights in the package'
+    ):
         load_weights(value)
 
 
@@ -428,7 +430,9 @@ def test_register(path, folder, state, monkeypatch):
     assert list_weights() == ['tiny']
     assert load_weights('tiny').n_steps == 5
     assert load_weights('tiny').sha256 == newer.sha256
-    with pytest.raises(ValueError, match="the shipped names are: 'tiny'; the path"):
+    with pytest.raises(
+        ValueError, match="the names in the package are: 'tiny'; the path"
+    ):
         load_weights('optical')
 
 
