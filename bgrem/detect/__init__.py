@@ -1,5 +1,5 @@
 """
-From the probability of a source centre to peaks, segments and a catalogue.
+From the probability of a source center to peaks, segments and a catalog.
 """
 
 __all__ = []

@@ -1,9 +1,9 @@
 """
-The catalogue of photutils 3.0, measured in batches.
+The catalog of photutils 3.0, measured in batches.
 
-photutils 3.0 measures source by source, at milliseconds each; 3.1 has the loops in
-compiled code. Here the pixels around many sources lie in one array, and the results are
-those of photutils 3.0 to rounding. Of its parts only those that take the time are here.
+photutils 3.0 measures the sources one by one, at some milliseconds each; in 3.1, the
+loops are compiled. Here the pixels around many sources are in one array. The results
+are those of photutils 3.0, except for rounding. Only the slow parts are replaced.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ _MAX_APERTURE = 1_000_000  # pixels, as photutils has it; or those of the image
 
 class BatchedCatalog(SourceCatalog):
     """
-    Class with the catalogue of photutils 3.0, measured in batches.
+    Class for the catalog of photutils 3.0, measured in batches.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ class BatchedCatalog(SourceCatalog):
         Returns
         -------
         flux, flux_err : float or `~numpy.ndarray` of floats
-            The aperture fluxes and flux errors; NaN where the centroid is not finite
+            The aperture fluxes and flux errors; NaN if the centroid is not finite
             or the source is completely masked.
         """
         if radius <= 0:
@@ -287,7 +287,7 @@ class BatchedCatalog(SourceCatalog):
         Returns
         -------
         radius : float or 1D `~numpy.ndarray`
-            The radius; NaN where there is none, or the Kron flux is 0 or not finite.
+            The radius; NaN if there is none, or if the Kron flux is 0 or not finite.
         """
         if fraction not in self._flux_radius_cache and 0 < fraction <= 1:
             radius = np.full(self.n_labels, np.nan)

@@ -1,5 +1,5 @@
 """
-The catalogue: what is measured of each source, on the unclipped data.
+The catalog: what is measured for each source, on the unclipped data.
 """
 
 import warnings
@@ -56,57 +56,59 @@ def catalog(
     Parameters
     ----------
     data : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
-        The background-subtracted image, negative pixels and all.
+        The background-subtracted image, including its negative pixels.
     segmentation_image : `~photutils.segmentation.SegmentationImage`
-        One label per source; without a label the catalogue has no row.
+        One label per source; without labels, the catalog has no rows.
     source : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
         The denoised image. Shapes and the sizes of the Kron apertures are measured on
-        it, fluxes are not.
+        it, but not fluxes.
     probability : 2D `~numpy.ndarray` of float
-        Calibrated detection probability.
+        The calibrated detection probability.
     background_rms : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
-        Noise of the sky.
+        The noise of the sky.
     error : 2D `~numpy.ndarray` or `~astropy.units.Quantity`, optional
-        The total error of each pixel. Default: ``background_rms``, with
+        The total error of each pixel. Default: from ``background_rms`` and
         ``effective_gain``.
     effective_gain : float, 2D array_like or `~astropy.units.Quantity`, optional
         Electrons (or photons) per data unit. If given, the photon noise of
-        the sources is added to the errors. A plain number is taken as
-        electrons per data unit where ``data`` has a unit.
+        the sources is added to the errors. If ``data`` have a unit, a plain number
+        means electrons per data unit.
     sky_error : 2D `~numpy.ndarray` or `~astropy.units.Quantity`, optional
         The standard error of the sky that is subtracted from the image on which the
-        fluxes are measured, which neighbouring pixels share. If given, its sum is part
-        of their errors.
+        fluxes are measured, which is the same for neighboring pixels. If given, its sum
+        is included in their errors.
     aperture_correction : bool, optional
         Whether to add the columns ``total_flux`` and ``total_flux_err``: the Kron
-        flux and its error over the part of a star's light in a circle as large as the
-        Kron aperture, from the stars of the image (`bgrem.detect.growth.star_growth`).
-        NaN, with a warning, where the image has no star for it. Default `False`.
+        flux and its error, divided by the fraction of a star's light within a circle as
+        large as the Kron aperture, from the stars of the image
+        (`bgrem.detect.growth.star_growth`). NaN, with a warning, if the image has no
+        suitable star. Default `False`.
     exposure : 2D `~numpy.ndarray` or `~astropy.units.Quantity`, optional
-        The exposure of each pixel. If given, there are the columns ``exposure`` at the
-        position and ``flux`` and ``flux_err``: the flux in the segment (with
-        ``aperture_correction`` the total flux) over it.
+        The exposure of each pixel. If given, the columns ``exposure`` (at the
+        position), ``flux`` and ``flux_err`` are added: the flux in the segment (with
+        ``aperture_correction``, the total flux) divided by the exposure.
     mask : 2D `~numpy.ndarray` of bool, optional
-        True on pixels to leave out of every measurement.
+        True at pixels to exclude from all measurements.
     measured : tuple of 3, optional
-        Another image on the same pixels that the fluxes are measured on: its data
-        without their sky, their error and their mask, each or the last two `None`
-        where there is none. Positions and shapes are still those of ``data``.
+        Another image on the same pixel grid, on which the fluxes are measured: its data
+        without the sky, its error and its mask, each or the last two `None` if there is
+        none. Positions and shapes are still those of ``data``.
     zero_point : float, optional
-        The magnitude of a source of one data unit. If given, there are magnitudes.
+        The magnitude of one data unit. If given, magnitudes are added.
     aperture_radii : sequence of float, optional
         Radii of the circular apertures in pixels. Default: 0.5, 1 and 1.5 times the
         FWHM of the compact sources of the image.
     large : 2D `~numpy.ndarray` of bool, optional
         True where large sources hide the sky, for the flags.
     saturated : 2D `~numpy.ndarray` of bool, optional
-        True at saturated pixels. Default: what looks like it.
+        True at saturated pixels. Default: pixels that look saturated.
     log_odds_shift : float, optional
-        By how much the image's own check raises the log-odds of the probability.
+        The shift of the log-odds of the probability from the check of the image.
     progress : str or `None`, optional
-        The name of a progress bar; `None` (default) shows none.
+        The label of a progress bar; `None` (default) shows none.
     whole : `bgrem.detect.places.WholeImage`, optional
-        What is known of the image of which this is a part. Default: it is the whole.
+        Properties of the whole image, if this is a part of one. Default: this is the
+        whole image.
     **kwargs
         Passed to `~photutils.segmentation.SourceCatalog`: ``wcs``,
         ``local_bkg_width``, ``kron_params``, ...
@@ -114,18 +116,19 @@ def catalog(
     Returns
     -------
     catalog : `~bgrem.detect.sources.DetectionCatalog`
-        With the additional properties, and table columns, of the user guide's page
-        on the columns of a catalogue.
+        The catalog, with the additional properties and table columns that are described
+        in the user guide.
 
     Notes
     -----
-    Apertures are about the positions (`bgrem.detect.sources.DetectionCatalog`). All
-    else is photutils' own: a catalogue of the data whose ``detection_catalog`` is
-    that of the denoised image. Kron apertures have the size that they have there; on
-    the data it would grow with the noise. photutils 3.1 gives the narrowest sources
-    another shape than 3.0 does, and all of them smaller errors of apertures, as it
-    weighs the variance of a pixel that an aperture cuts by the square of the part;
-    ``flux_radius`` is that of the denoised image on 3.0 and that of the data on 3.1.
+    Apertures are centered on the positions (`bgrem.detect.sources.DetectionCatalog`).
+    Everything else is photutils' own: a catalog of the data whose ``detection_catalog``
+    is that of the denoised image. The Kron apertures have the size measured there; on
+    the data, it would increase with the noise. Compared with photutils 3.0, version 3.1
+    gives the narrowest sources another shape, and all sources smaller aperture errors,
+    as it weights the variance of a pixel that is partly in an aperture by the square of
+    the fraction inside; ``flux_radius`` is that of the denoised image with 3.0 and that
+    of the data with 3.1.
     """
     is_empty = segmentation_image.n_labels == 0
     if is_empty:
@@ -221,7 +224,7 @@ def _stages(name, n_stages):
 
 def check_options(zero_point, aperture_radii, effective_gain, wcs):
     """
-    Check options of a catalogue before anything is detected.
+    Check options of a catalog before anything is detected.
 
     Parameters
     ----------
@@ -235,18 +238,18 @@ def check_options(zero_point, aperture_radii, effective_gain, wcs):
     aperture_radii : list of float or `None`
         The same.
     wcs : WCS or `None`
-        The same; `None` where it does not tell places on the sky, which photutils'
-        tables cannot hold.
+        The same; `None` if it does not give positions on the sky, which the tables of
+        photutils could not hold.
 
     Raises
     ------
     TypeError, ValueError
-        If one cannot be.
+        If an option is invalid.
 
     Warns
     -----
     `~astropy.utils.exceptions.AstropyUserWarning`
-        If the WCS fails, as of a frame that astropy does not know.
+        If the WCS fails, for example with a frame that astropy does not know.
     """
     if zero_point is not None:
         unit = getattr(zero_point, 'unit', None)

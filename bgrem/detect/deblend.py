@@ -1,5 +1,5 @@
 """
-Share the pixels of touching sources among them.
+Divide the pixels of touching sources among them.
 """
 
 import numpy as np
@@ -27,12 +27,12 @@ _DOWN, _ACROSS = np.array([0, 0, 1, -1]), np.array([1, -1, 0, 0])
 
 def deblend_region(region, source, noise, peak_y, peak_x, *, width):
     """
-    Give every pixel of a region to one of the sources in it.
+    Assign each pixel of a region to one of the sources in it.
 
     Parameters
     ----------
     region : 2D `~numpy.ndarray` of bool
-        Pixels to give away. All peaks lie inside.
+        The pixels to assign. All peaks lie inside.
     source : 2D `~numpy.ndarray` of float
         Denoised image.
     noise : float or 2D `~numpy.ndarray` of float
@@ -46,15 +46,15 @@ def deblend_region(region, source, noise, peak_y, peak_x, *, width):
     -------
     labels : 2D `~numpy.ndarray` of int32
         1 to N in the order of the peaks; 0 outside the region, where no peak is
-        reached, and on light that is not that of any peak. Missing are the labels of
-        peaks that are part of a brighter source (`bgrem.detect.hierarchy.find_owners`).
+        reached, and for light that belongs to no peak. Labels of peaks that are part of
+        a brighter source are missing (`bgrem.detect.hierarchy.find_owners`).
 
     Notes
     -----
     A watershed from the peaks, each with the four pixels beside it, finds the borders
-    between sources. Faint ones then return to their bright neighbours what they have
-    cut off the wings of these, in two turns: between a source and the brighter one
-    whose light it has, others may lie, of which each holds a part.
+    between sources. Faint sources then return those parts of the wings of their bright
+    neighbors that were assigned to them. This is done twice, because other sources may
+    lie between a source and the brighter one whose light it has.
     """
     n_peaks = len(peak_y)
     cells = list(_cells(region))

@@ -1,14 +1,14 @@
 """
-The threshold for a promised fraction of false detections.
+The threshold for a given fraction of false detections.
 
-The calibrated probabilities say how many detections are false in an image like
-those of the calibration. How far the user's own image is from those is seen in several
-ways. The detector is run on its sign-flipped residual: noise is as often negative as
-positive and sources are not, so that all that is found there is false. Few photons are
-not symmetric: these are drawn anew. The noise of neighbouring pixels may be correlated;
-noise that is skewed looks more like sources. And the PSF may be broad: then the
-position of a source is uncertain, and so is the probability of each pixel, more than
-that of the source. Numpy and scipy only.
+The calibrated probabilities say how many detections are false in an image like those of
+the calibration. Several measurements show how far the user's own image is from those.
+The detector is run on the sign-flipped residual: noise is as often negative as positive
+but sources are not, so everything found there is false. Few photons are not symmetric;
+they are redrawn instead. The noise of neighboring pixels may be correlated, and skewed
+noise looks more like sources. And if the PSF is broad, the position of a source is
+uncertain, so the probability of each pixel is more uncertain than that of the source.
+Numpy and scipy only.
 """
 
 from dataclasses import dataclass
@@ -46,23 +46,24 @@ _COMPACT_PERCENTILE = 20
 @dataclass(frozen=True)
 class ImageCheck:
     """
-    What an image itself says about the promise of its probabilities.
+    What an image itself says about the reliability of its probabilities.
 
-    The first two are sums over false peaks of their probability, so that the many
-    hopeless ones count little.
+    The first two parameters are sums of probabilities over false peaks, so that the
+    many improbable peaks have little weight.
 
     Parameters
     ----------
     promised : float
-        What the probabilities p of the image's own peaks promise: the sum of
+        What the probabilities p of the peaks of the image promise: the sum of
         p (1 - p).
     flipped : float
         The sum of p over the peaks of the flipped residual, or of the photons drawn
         anew, scaled to the area of the image.
     correlation : float, optional
-        Of the noise of neighbouring pixels, see `noise_correlation`. Default 0.
+        The correlation of the noise of neighboring pixels, see `noise_correlation`.
+        Default 0.
     skewness : float, optional
-        Of the noise, see `noise_skewness`. Default 0.
+        The skewness of the noise, see `noise_skewness`. Default 0.
     width : float, optional
         The FWHM of the compact sources in pixels, see `source_width`. Default
         NaN: not known.
@@ -90,7 +91,7 @@ class ImageCheck:
         is_drawn=False,
     ):
         """
-        Sum over peaks.
+        Make the sums from the peaks.
 
         Parameters
         ----------
@@ -98,10 +99,10 @@ class ImageCheck:
             The calibrated probabilities of the peaks of the image, and of those of
             the flipped residual that lie in its clean part.
         clean_fraction : float, optional
-            The part of the image that is clean, see `away_from_sources`. Where none
-            is, the promise stands unchecked.
+            The fraction of the image that is clean, see `away_from_sources`. If it is
+            0, the probabilities are not checked.
         correlation, skewness : float, optional
-            As of the class.
+            As for the class.
         widths : 1D array_like of float, optional
             The width of each peak of the image, see `peak_widths`.
         is_drawn : bool, optional
@@ -111,7 +112,7 @@ class ImageCheck:
         Returns
         -------
         check : `ImageCheck`
-            The sums and the rest.
+            The check.
         """
         probability = np.asarray(probability, dtype=float)
         flipped = np.asarray(flipped_probability, dtype=float)
@@ -127,8 +128,8 @@ class ImageCheck:
     @property
     def log_excess(self):
         """
-        The natural logarithm of flipped over promised, 2 added to both; 0 without
-        any peaks.
+        The natural logarithm of ``(flipped + 2) / (promised + 2)``; 0 without any
+        peaks.
         """
         return float(
             np.log((self.flipped + PRIOR_WEIGHT) / (self.promised + PRIOR_WEIGHT))
@@ -136,22 +137,22 @@ class ImageCheck:
 
     def terms(self, limits):
         """
-        Return what the log-odds shift is a linear function of.
+        Return the quantities of which the log-odds shift is a linear function.
 
         Parameters
         ----------
         limits : dict
-            ``lowest``, ``typical_width``, ``narrowest`` and ``widest``, of the images
+            ``lowest``, ``typical_width``, ``narrowest`` and ``widest`` of the images
             of the calibration.
 
         Returns
         -------
         terms : dict
-            ``offset``, which is 1; ``excess``, not below ``lowest``: without noise
-            peaks in the flipped image nothing is known about those of the image
-            itself;
-            ``correlation``; ``skewness``; ``width``, the logarithm of the width over
-            the typical one, the width within its limits and 0 where it is not
+            ``offset``, which is 1; ``excess``, which is at least ``lowest`` (without
+            noise peaks in the flipped image, nothing is known about those of the image
+            itself); ``correlation``; ``skewness``; ``width``, the logarithm of the
+            width divided by the typical one, with the width limited to its range, and 0
+            if it is not
             known; and ``width_squared``.
         """
         width = limits['typical_width'] if np.isnan(self.width) else self.width
@@ -168,7 +169,7 @@ class ImageCheck:
 
     def log_odds_shift(self, correction):
         """
-        Return how much the log-odds of all peaks of the image are to be raised.
+        Return the shift to be added to the log-odds of all peaks of the image.
 
         Parameters
         ----------
@@ -179,7 +180,7 @@ class ImageCheck:
         Returns
         -------
         shift : float
-            The sum of the terms, each times its factor; not above `noise_shift`.
+            The sum of the products of terms and factors, but at most `noise_shift`.
         """
         terms = self.terms(correction['limits'])
         shift = sum(correction[name] * value for name, value in terms.items())
@@ -230,15 +231,15 @@ def source_width(widths, probability):
     Parameters
     ----------
     widths : 1D array_like of float
-        The FWHM of each peak, as `peak_widths`.
+        The FWHM of each peak, from `peak_widths`.
     probability : 1D array_like of float
         The calibrated probabilities of the peaks.
 
     Returns
     -------
     width : float
-        The 20th percentile of the widths of the peaks that have one and a
-        probability of at least 0.99; NaN where there are less than three.
+        The 20th percentile of the widths of the peaks that have a width and a
+        probability of at least 0.99; NaN if there are fewer than three.
     """
     widths = np.asarray(widths, dtype=float)
     sure = np.isfinite(widths) & (np.asarray(probability) >= SURE)
@@ -256,7 +257,7 @@ def shift_probability(probability, shift):
     probability : array_like of float
         Probabilities in [0, 1].
     shift : float
-        What is added to the log-odds.
+        The number added to the log-odds.
 
     Returns
     -------
@@ -280,19 +281,19 @@ def choose_threshold(
     false_discovery_rate : float
         Expected fraction of false detections, between 0 and 1 (exclusive).
     shift : float, optional
-        What is added to the log-odds of the probabilities first, see
+        The shift added to the log-odds of the probabilities first, see
         `ImageCheck.log_odds_shift`. Default 0.
     nearest : bool, optional
-        Whether the expected fraction may be a little more than the rate, if that is
-        nearer to it. Where images hold a handful of detections each, it is on average
-        far below the rate without it. Default `False`.
+        Whether the expected fraction may be slightly larger than the rate, if it is
+        then closer to it. Otherwise, in images with only a handful of detections each,
+        it is far below the rate on average. Default `False`.
 
     Returns
     -------
     threshold : float
         The lowest peak probability, as given, such that the mean of 1 - p over all
-        peaks at or above it does not exceed ``false_discovery_rate``, or is nearest to
-        it; 1 where no peak is probable enough.
+        peaks at or above it does not exceed ``false_discovery_rate``, or is closest to
+        it; 1 if no peak is probable enough.
 
     Raises
     ------

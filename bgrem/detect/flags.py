@@ -1,5 +1,5 @@
 """
-What is to be known of a detection before it is trusted: one bit each.
+The flags of detections: reasons for caution, one bit each.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ _EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
 
 def decode_detection_flags(flags, *, return_bit_values=False):
     """
-    Name the bits of detection flags.
+    Return the names of the bits of detection flags.
 
     Parameters
     ----------
@@ -49,8 +49,8 @@ def decode_detection_flags(flags, *, return_bit_values=False):
 
     Returns
     -------
-    decoded : list of str, list of int, or nested list
-        The names of the bits that are set, the lowest first; for an array a list for
+        The names of the bits that are set, lowest first. For an array, a list for
+        each element, nested like the array.
         each element, nested as the array is.
 
     Raises
@@ -108,22 +108,22 @@ def detection_flags(
     segmentation_image : `~photutils.segmentation.SegmentationImage`
         One label per detection.
     positions : `~bgrem.detect.positions.Positions`
-        Their positions.
+        The positions of the detections.
     data, source, noise : 2D `~numpy.ndarray` of float
-        The image without its sky, the denoised one, and the noise of the sky.
+        The image without its sky, the denoised image, and the noise of the sky.
     unusable : 2D `~numpy.ndarray` of bool
         `True` at pixels that are masked or not finite.
     kron_flux : 1D `~numpy.ndarray` of float
-        Of each detection.
+        The Kron flux of each detection.
     missing : 2D `~numpy.ndarray` of bool, optional
-        `True` at pixels that are masked or not finite in the image that the fluxes are
-        measured on, where that is another one.
+        `True` at pixels that are masked or not finite in the image on which the fluxes
+        are measured, if that is another one.
     large : 2D `~numpy.ndarray` of bool, optional
         `True` where large sources hide the sky.
     saturated : 2D `~numpy.ndarray` of bool, optional
         `True` at saturated pixels. Default: plateaus in bright cores.
     log_odds_shift : float, optional
-        By how much the image's own check raises the log-odds of the probability.
+        The shift of the log-odds of the probability from the check of the image.
 
     Returns
     -------

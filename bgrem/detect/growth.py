@@ -1,5 +1,5 @@
 """
-The curve of growth of the image's own stars, and what it says of total fluxes.
+The curve of growth of the stars of an image, for total fluxes.
 """
 
 import math
@@ -37,22 +37,22 @@ def star_growth(source, segmentation_image, catalog):
     source : 2D `~numpy.ndarray` of float
         The denoised image.
     segmentation_image : `~photutils.segmentation.SegmentationImage`
-        Its sources. What belongs to others does not count for a star.
+        The sources of the image. Pixels of other sources do not count for a star.
     catalog : `~bgrem.detect.sources.DetectionCatalog`
-        Their catalogue.
+        The catalog of the sources.
 
     Returns
     -------
     radius, fraction : 1D `~numpy.ndarray` of float
-        Radii from 0 to 3 FWHM in pixels, and the part of the light within 3 FWHM that
-        lies inside; empty where the image has no star for it.
+        Radii from 0 to 3 FWHM in pixels, and the fraction of the light within 3 FWHM
+        that lies inside each; empty if the image has no suitable star.
 
     Notes
     -----
-    Stars have a probability of at least 0.99, an S/N in their segment above 30, and a
-    width within 20% of `bgrem.detect.discovery.source_width`; the whole circle lies in
-    the image. Of at most 200, the brightest, the quarter with the most light within 1.5
-    FWHM is taken, and at each radius the median of it.
+    Suitable stars have a probability of at least 0.99, an S/N above 30 in their
+    segment, and a width within 20% of `bgrem.detect.discovery.source_width`; the whole
+    circle must lie in the image. Of the brightest 200 (or fewer), the quarter with the
+    most light within 1.5 FWHM is used, and at each radius the median of these.
     """
     width = source_width(catalog.core_fwhm.value, catalog.detection_probability)
     return growth_of(width, *star_curves(source, segmentation_image, catalog, width))
@@ -60,14 +60,14 @@ def star_growth(source, segmentation_image, catalog):
 
 def star_curves(source, segmentation_image, catalog, width, among=None):
     """
-    Measure the curves of growth of the stars of an image, or of a part.
+    Measure the curves of growth of the stars of an image, or of a part of one.
 
     Parameters
     ----------
     source, segmentation_image, catalog
         As for `star_growth`.
     width : float
-        The FWHM of the compact sources in pixels, NaN where it is not known.
+        The FWHM of the compact sources in pixels; NaN if it is not known.
     among : 1D `~numpy.ndarray` of bool, optional
         Which sources may be stars. Default: all.
 
@@ -76,7 +76,7 @@ def star_curves(source, segmentation_image, catalog, width, among=None):
     snr : 1D `~numpy.ndarray` of float
         The S/N of the brightest stars in their segments, the highest first.
     curves : 2D `~numpy.ndarray` of float
-        The light of each within each radius of `growth_of`.
+        The light of each star within each radius of `growth_of`.
     """
     stars, snr = _find_stars(source, catalog, width, among)
     edges = np.linspace(0, _MAX_RADIUS * width, N_RADII)
@@ -91,17 +91,17 @@ def star_curves(source, segmentation_image, catalog, width, among=None):
 
 def growth_of(width, snr, curves):
     """
-    Make one curve of growth of those of the stars.
+    Combine the curves of growth of stars into one.
 
     Parameters
     ----------
     width, snr, curves
-        As for and from `star_curves`; of all parts of an image together.
+        As for and from `star_curves`; for all parts of an image together.
 
     Returns
     -------
     radius, fraction : 1D `~numpy.ndarray` of float
-        As of `star_growth`.
+        As from `star_growth`.
     """
     edges = np.linspace(0, _MAX_RADIUS * width, N_RADII)
     brightest = np.argsort(-snr, kind='stable')[:_MAX_STARS]
@@ -153,19 +153,19 @@ def _growth(source, owner, label, position, edges):
 
 def light_fraction(apertures, radius, fraction):
     """
-    Return the part of a star's light in apertures.
+    Return the fraction of a star's light in apertures.
 
     Parameters
     ----------
     apertures : sequence of `~photutils.aperture.Aperture` or `None`
-        Apertures about the centre of a source.
+        Apertures centered on sources.
     radius, fraction : 1D `~numpy.ndarray` of float
-        The curve of growth, as `star_growth` returns it.
+        The curve of growth from `star_growth`.
 
     Returns
     -------
     fraction : 1D `~numpy.ndarray` of float
-        What the curve has at the radius of a circle of the same area; NaN where
+        The value of the curve at the radius of a circle of the same area; NaN if
         there is no aperture, or, with a warning, no curve.
     """
     if radius.size == 0:

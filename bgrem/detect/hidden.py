@@ -1,8 +1,8 @@
 """
-Whether the centre of a source is hidden beside the pixels that show it.
+Whether the center of a source is hidden beside the pixels that show it.
 
-The wing of a star under a mask looks like a faint source at the edge of the mask, and a
-network is sure of it. Numpy and scipy only.
+The wing of a star under a mask looks like a faint source at the edge of the mask, and
+the network is sure of it. Numpy and scipy only.
 """
 
 import numpy as np
@@ -27,31 +27,31 @@ _BLOCK = 2**14  # pixels looked at at once
 
 def doubt_hidden_centers(probability, image, hidden):
     """
-    Lower the probability of a source beside hidden pixels by the chance that it has its
-    centre beneath them.
+    Lower the probability of a source beside hidden pixels by the chance that its
+    center is hidden beneath them.
 
     Parameters
     ----------
     probability : 2D `~numpy.ndarray` of float
-        The probability that a source centre lies at the pixel, if all were visible.
+        The probability that a source center lies at the pixel, if all were visible.
     image : 2D `~numpy.ndarray` of float
-        The image without its sky, in units of the noise; its values at hidden pixels do
-        not matter.
+        The image without its sky, in units of the noise. Values at hidden pixels are
+        not used.
     hidden : 2D `~numpy.ndarray` of bool
-        True at pixels that are not seen.
+        True at pixels that are not visible.
 
     Returns
     -------
     probability : 2D `~numpy.ndarray`
-        A new array; changed within 4 px of hidden pixels only.
+        A new array, which differs only within 4 px of hidden pixels.
 
     Notes
     -----
-    At each place the evidence for a star or a galaxy there is that of the visible
-    pixels: with their matched filter ``F`` of inverse variance ``w``, in units of the
-    noise, ``exp(w F**2 / 2) / sqrt(w)``, times the number of sources as bright, which
-    falls as ``F**-2``. The probability is multiplied by the part of the evidence within
-    4 px that lies on visible pixels or within 1.5 px.
+    At each place, the evidence for a star or a galaxy is that of the visible pixels:
+    ``exp(w F**2 / 2) / sqrt(w)``, with the output ``F`` of their matched filter, of
+    inverse variance ``w`` in units of the noise, times the number of sources of that
+    brightness, which is proportional to ``F**-2``. The probability is multiplied by the
+    fraction of the evidence within 4 px that lies on visible pixels or within 1.5 px.
     """
     probability = probability.copy()
     near = ndimage.maximum_filter(hidden, size=2 * _REACH + 1)

@@ -1,9 +1,9 @@
 """
-Which peaks are sources of their own, and which are part of a brighter one.
+Which peaks are sources of their own, and which are part of a brighter source.
 
-The network lists each place where a source may be. In the halo of a saturated star, in
-the arms of a large galaxy and on a saturated core some of them are nothing but what the
-bright source itself looks like.
+The network lists all places where a source may be. In the halo of a saturated star, in
+the arms of a large galaxy, and on a saturated core, some of these are merely features
+of the bright source itself.
 """
 
 import numpy as np
@@ -55,12 +55,12 @@ def image_width(source, noise, peaks):
     noise : float or 2D `~numpy.ndarray` of float
         Noise of the observed image.
     peaks : structured `~numpy.ndarray`
-        As of `bgrem.detect.peaks.find_peaks`.
+        From `bgrem.detect.peaks.find_peaks`.
 
     Returns
     -------
     width : float
-        At least 1.8; 2.5 where too few sources have a width.
+        At least 1.8; 2.5 if too few sources have a width.
     """
     widths = peak_widths(source, noise, peaks['y'], peaks['x'])
     return star_width(widths, peaks['probability'])
@@ -78,7 +78,7 @@ def star_width(widths, probability):
     Returns
     -------
     width : float
-        As `image_width`.
+        As from `image_width`.
     """
     width = source_width(widths, probability)
     return max(width, _MIN_WIDTH) if np.isfinite(width) else _DEFAULT_WIDTH
@@ -86,7 +86,7 @@ def star_width(widths, probability):
 
 def find_hidden_cores(source, noise, y, x, width, mask=None):
     """
-    Find the bright sources whose centres lie on masked pixels or off the image.
+    Find the bright sources whose centers are masked or outside the image.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def find_hidden_cores(source, noise, y, x, width, mask=None):
     noise : float or 2D `~numpy.ndarray` of float
         Noise of the observed image, in the same unit.
     y, x : 1D `~numpy.ndarray` of int
-        Pixels of the peaks that have been found.
+        Pixels of the peaks already found.
     width : float
         FWHM of a star in pixels.
     mask : 2D `~numpy.ndarray` of bool, optional
@@ -104,12 +104,12 @@ def find_hidden_cores(source, noise, y, x, width, mask=None):
     Returns
     -------
     y, x : 1D `~numpy.ndarray` of int
-        The brightest pixel of each source in sight.
+        The brightest visible pixel of each source.
 
     Notes
     -----
-    A saturated star whose core is masked has no peak. Without one, all its light would
-    be that of some faint source in its halo.
+    A saturated star whose core is masked has no peak. Without this, all its light would
+    be assigned to some faint source in its halo.
     """
     hidden = np.zeros(source.shape, dtype=bool) if mask is None else mask
     bright = (source > _BRIGHT * np.asarray(noise)) & ~hidden
@@ -158,12 +158,12 @@ def find_owners(labels, source, noise, y, x, width):
     Returns
     -------
     owners : 1D `~numpy.ndarray` of int
-        N + 1 labels, the first 0: of each segment its own, or that of the brighter
-        source that it is a part of.
+        N + 1 labels, the first of which is 0: for each segment its own label, or that
+        of the brighter source of which it is a part.
 
     Notes
     -----
-    The height that a peak has as a star is that of `star_height`.
+    The height that a peak would have as a star is that of `star_height`.
     """
     first, second, saddle = touching(labels, source)
     height = np.append(0.0, source[y, x])
@@ -201,7 +201,7 @@ def find_owners(labels, source, noise, y, x, width):
 
 def star_height(source, y, x, width):
     """
-    Return the height of the star that is as curved as the image at each peak.
+    Return the height of the star that is as strongly curved as the image at each peak.
 
     Parameters
     ----------
@@ -215,15 +215,15 @@ def star_height(source, y, x, width):
     Returns
     -------
     height : 1D `~numpy.ndarray` of float64
-        N heights, unit of ``source``, on whatever light the peaks stand (to less than a
-        thousandth of it); 0 or less where the image is not curved downwards in all
-        directions.
+        N heights, unit of ``source``, independent of the light on which the peaks stand
+        (to better than a thousandth of it); 0 or less where the image is not curved
+        downwards in all directions.
 
     Notes
     -----
-    The image is smoothed by a Gaussian of the star's own width s. A star of height A is
-    curved by A / 4 s^2 then; of all directions the one in which the image is curved
-    least counts, as a ridge or the smooth flank of a galaxy is curved by nothing in it.
+    The image is smoothed with a Gaussian of the star's own width s. The curvature of a
+    star of height A is then A / 4 s^2. The direction in which the image is least curved
+    counts, as in that direction a ridge or the smooth flank of a galaxy is not curved.
     """
     sigma = width / np.sqrt(8 * np.log(2))
     down, across, mixed = curvatures(source, y, x, sigma)
@@ -245,9 +245,9 @@ def touching(labels, source):
     Returns
     -------
     first, second : 1D `~numpy.ndarray` of int
-        Their labels, each pair both ways round and as often as its pixels touch.
+        Their labels, each pair in both orders and as often as its pixels touch.
     saddle : 1D `~numpy.ndarray` of float64
-        The lower of the two pixels that touch.
+        The lower of the values of the two touching pixels.
     """
     pairs, bands = [], split_rows(labels.shape, n_pixels=CACHED)
     for down, across in ((0, 1), (1, 0), (1, 1), (1, -1)):

@@ -1,11 +1,11 @@
 """
-Whether an image is of the kind that weights know.
+Whether an image is of the kind for which weights were trained.
 
-The calibrated probabilities, corrected by what the image says of itself, hold on images
-like those of the calibration. Some images show by themselves that they are not like
-that: what looks like sources lies on the ridges of a nebula, fills the image, is
-narrower than a pixel, is found in the noise without sources as well, or there are next
-to no photons. Numpy and scipy only.
+The calibrated probabilities, corrected by what the image says about itself, hold for
+images like those of the calibration. Some images show by themselves that they are
+different: what looks like sources lies on the ridges of a nebula, fills the image, is
+narrower than a pixel, or is also found in the noise without sources, or there are
+hardly any photons. Numpy and scipy only.
 """
 
 import math
@@ -47,32 +47,33 @@ def find_doubts(
     data, unusable, source, noise, found, check, *, binning=1, sharpening=0.0
 ):
     """
-    Say why the promise of a false-discovery rate may not hold for an image.
+    Return the reasons why the false discovery rate may not hold for an image.
 
     Parameters
     ----------
     data : 2D `~numpy.ndarray` of float
         The image.
     unusable : 2D `~numpy.ndarray` of bool
-        True at pixels to ignore, among them all that are not finite.
+        True at pixels to ignore, including all that are not finite.
     source : 2D `~numpy.ndarray` of float
         The denoised image.
     noise : 2D `~numpy.ndarray` of float
         The standard deviation of the noise, in the same unit.
     found : structured `~numpy.ndarray`
-        The detections, of the peaks of `bgrem.detect.peaks.find_peaks`. Without any,
-        all that can be said is that the image may want other weights.
+        The detections, from the peaks of `bgrem.detect.peaks.find_peaks`. If there are
+        none, the only possible reason is that the image may need other weights.
     check : `bgrem.detect.discovery.ImageCheck`
-        What the flipped residual has shown.
+        The result of the flipped residual.
     binning : int, optional
-        The side in pixels of the squares in which the network saw the image.
+        The side, in pixels, of the squares into which the image was binned for the
+        network.
     sharpening : float, optional
-        The standard deviation in pixels of the Gaussian taken out of it first.
+        The standard deviation, in pixels, of the Gaussian deconvolved from it before.
 
     Returns
     -------
     doubts : list of str
-        What was seen; empty where nothing speaks against the promise.
+        The reasons; empty if there are none.
     """
     doubts = []
     usable = ~unusable & (noise > 0)
@@ -117,7 +118,7 @@ def find_doubts(
 
 def sky_structure(residual, hidden, scale=1):
     """
-    Measure how much rougher a sky is over some pixels than over few.
+    Measure how much rougher a sky is on larger scales than on small ones.
 
     Parameters
     ----------
@@ -126,13 +127,13 @@ def sky_structure(residual, hidden, scale=1):
     hidden : 2D `~numpy.ndarray` of bool
         True at pixels to ignore.
     scale : float, optional
-        What the distances are multiplied by. Default 1.
+        Factor for the distances. Default 1.
 
     Returns
     -------
     structure : float
-        The noise as seen in second differences of pixels 8 px apart, over that of
-        pixels 3 px apart: 1 for noise and smooth gradients, 1 where it cannot be
+        The noise from second differences of pixels 8 px apart, divided by that from
+        pixels 3 px apart: 1 for noise and smooth gradients, and if it cannot be
         measured.
     """
     middle = middle_of(residual.shape, _MAX_SIDE)

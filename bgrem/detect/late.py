@@ -1,7 +1,7 @@
 """
-Images that are made where a catalogue looks at them.
+Images that are made when a catalog uses them.
 
-They take the place of arrays that would be as large as the image. Numpy only.
+They replace arrays that would be as large as the image. Numpy only.
 """
 
 from functools import cached_property
@@ -15,12 +15,12 @@ _ROWS = 64  # of an image that are made at once
 
 class LateImage:
     """
-    An image that is made when it is first looked at.
+    An image that is made when it is first used.
 
     Parameters
     ----------
     make : callable
-        Returns it (2D `~numpy.ndarray`).
+        Returns the image (2D `~numpy.ndarray`).
     shape : tuple of 2 int
         Its shape.
     unit : `~astropy.units.Unit` or `None`, optional
@@ -41,7 +41,7 @@ class LateImage:
 
     @property
     def value(self):
-        """Itself: it has no unit but in name."""
+        """The object itself: its unit is only nominal."""
         return self
 
     def ravel(self):
@@ -49,7 +49,7 @@ class LateImage:
         return self._image.ravel()
 
     def __getitem__(self, place):
-        """Return a part, as of an array."""
+        """Return a part, as for an array."""
         return self._image[place]
 
     def __array__(self, dtype=None, copy=None):
@@ -62,25 +62,25 @@ class LateImage:
 
 class ShapeImage:
     """
-    The image that shapes are measured on.
+    The image on which shapes are measured.
 
-    Where the denoised image is empty the probability alone gives the position, so that
-    every source has one, also in a patch without noise.
+    Where the denoised image is empty, only the probability gives the position, so that
+    every source has one, even in an area without noise.
 
     Parameters
     ----------
     source, probability, noise : `~numpy.ndarray` of float
-        The denoised image, the detection probability and the noise of the sky, of one
-        shape.
+        The denoised image, the detection probability and the noise of the sky, of the
+        same shape.
     unit : `~astropy.units.Unit` or `None`, optional
-        That of the source.
+        The unit of the source.
     largest : float, optional
         The noise where there is none. Default: the largest.
 
     Attributes
     ----------
     shape, size, unit
-        Of the image.
+        Those of the image.
     """
 
     def __init__(self, source, probability, noise, unit=None, largest=None):
@@ -90,16 +90,16 @@ class ShapeImage:
 
     @property
     def value(self):
-        """Itself: it has no unit but in name."""
+        """The object itself: its unit is only nominal."""
         return self
 
     def ravel(self):
-        """Return the same of one dimension."""
+        """Return the flattened image."""
         flat = (one.ravel() for one in self._images)
         return ShapeImage(*flat, self.unit, self._largest)
 
     def __getitem__(self, place):
-        """Return a part (`~numpy.ndarray`), as of an array."""
+        """Return a part (`~numpy.ndarray`), as for an array."""
         source, probability, noise = (one[place] for one in self._images)
         glow = np.where(noise > 0, noise, self._largest)
         glow *= 1e-3 * np.maximum(probability, np.finfo(np.float32).tiny)

@@ -206,7 +206,7 @@ def test_missing_file(tmp_path):
 
 
 def test_unknown_name():
-    match = r"weights 'nope' are not known; the names in the package are: .*; the path of a "
+    match = r"weights 'nope' are not known; the names in the package are: .*; the path "
     with pytest.raises(ValueError, match=match):
         load_weights('nope')
 
