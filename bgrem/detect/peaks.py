@@ -1,5 +1,5 @@
 """
-The peaks of the probability: where the sources are, and how wide.
+The peaks of the probability: the positions and widths of the sources.
 """
 
 import numpy as np
@@ -35,13 +35,13 @@ def find_peaks(probability, mask=None, min_probability=MIN_PROBABILITY):
     Parameters
     ----------
     probability : 2D `~numpy.ndarray` of float
-        Detection probability per pixel.
+        The detection probability of each pixel.
     mask : 2D `~numpy.ndarray` of bool, optional
-        True where no peak may lie. A masked pixel does not hide a peak beside it,
-        but the pixels beyond it do: those around one masked pixel are neighbours.
-        NaN pixels are masked.
+        True where no peak may lie. A masked pixel does not hide a peak beside it, but
+        the pixels beyond it do: all pixels around a masked pixel are neighbors of each
+        other. NaN pixels are masked.
     min_probability : float, optional
-        Peaks below it are not listed.
+        Peaks below this probability are not listed.
 
     Returns
     -------
@@ -52,13 +52,13 @@ def find_peaks(probability, mask=None, min_probability=MIN_PROBABILITY):
 
     Notes
     -----
-    A peak is a pixel not below any of its 8 neighbours, nor below what lies across a
-    masked one: a source with a masked centre has one peak. Of a plateau only the
-    pixel nearest its centre of mass is listed. Peaks on the border count.
-    The refined centre is the vertex of the parabola through the logarithm of
-    three pixels on each axis, exact for a Gaussian blob; it is at most half
-    a pixel away from the peak pixel, and stays on it along an axis on which a
-    neighbour is missing.
+    A peak is a pixel that is not lower than any of its 8 neighbors, nor than those on
+    the other side of a masked neighbor: a source with a masked center has one peak. On
+    a plateau, only the pixel nearest to its center of mass is listed. Peaks on the
+    border count. The refined center is the vertex of the parabola through the logarithm
+    of three pixels on each axis, exact for a Gaussian blob. It is at most half a pixel
+    away from the peak pixel, and stays on it along an axis on which a neighbor is
+    missing.
     """
     hidden = np.isnan(probability)
     if mask is not None:
@@ -129,19 +129,19 @@ def _local_maxima(values, minimum):
 
 def connected_parts(place, shape):
     """
-    Find the parts of some pixels that hang together, if only at a corner.
+    Find the connected parts of a set of pixels, including diagonal connections.
 
     Parameters
     ----------
     place : 1D `~numpy.ndarray` of int
-        The places of the pixels in the flat image, in ascending order.
+        The indices of the pixels in the flattened image, in ascending order.
     shape : tuple of 2 int
-        That of the image.
+        The shape of the image.
 
     Returns
     -------
     part : 1D `~numpy.ndarray` of int
-        The number of the part of each, from 0.
+        The number of the part of each pixel, from 0.
     """
     x = place % shape[1]
     pairs = []
@@ -208,11 +208,11 @@ def peak_widths(source, noise, y, x):
     Returns
     -------
     widths : 1D `~numpy.ndarray` of float64
-        The FWHM in pixels of the Gaussian that has the curvature of the logarithm of
-        the image at its highest pixel within one of the peak, geometric mean of both
-        axes. NaN where that pixel does not exceed half a noise standard deviation, is
-        no maximum along both axes, lies on the border or beside a masked pixel, where
-        the image is 0.
+        The FWHM in pixels of the Gaussian that has the same curvature of the logarithm
+        as the image at its highest pixel within one pixel of the peak; the geometric
+        mean of both axes. NaN if that pixel does not exceed half a noise standard
+        deviation, is not a maximum along both axes, or lies on the border or beside a
+        masked pixel, where the image is 0.
     """
     widths = np.full(y.size, np.nan)
     noise = np.broadcast_to(noise, source.shape)
@@ -251,14 +251,14 @@ def peak_roundness(source, y, x, scale=1.0):
     y, x : 1D `~numpy.ndarray` of int
         The pixels of the peaks.
     scale : float, optional
-        The standard deviation in pixels of the Gaussian with which the image is
-        smoothed first. Default 1.
+        The standard deviation, in pixels, of the Gaussian with which the image is
+        first smoothed. Default 1.
 
     Returns
     -------
     roundness : 1D `~numpy.ndarray` of float64
-        The ratio of the curvatures of the image along the directions in which it is
-        curved least and most (the eigenvalues of its Hessian): 1 at a round peak, 0 on
+        The ratio of the curvatures of the image along the directions of least and
+        greatest curvature (the eigenvalues of its Hessian): 1 at a round peak, 0 on
         a ridge, negative on a saddle. NaN where it is not curved downwards at all.
     """
     down, across, mixed = curvatures(source, y, x, scale)

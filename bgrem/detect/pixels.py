@@ -1,8 +1,8 @@
 """
-What is asked of the pixels of segments and around peaks, without work on all others.
+Operations on the pixels of segments and around peaks, without work on all others.
 
-Functions of `scipy.ndimage` sort the whole image to find a maximum in each segment, and
-filter all of it for its values at a few pixels. Numpy only.
+Functions of `scipy.ndimage` sort the whole image to find the maximum of each segment,
+and filter all of it to give values at a few pixels. Numpy only.
 """
 
 import numpy as np
@@ -39,13 +39,13 @@ def highest_values(image, labels, n_labels):
     labels : 2D `~numpy.ndarray` of int
         The segments, 0 elsewhere.
     n_labels : int
-        The highest label that is asked for.
+        The highest label needed.
 
     Returns
     -------
     values : 1D `~numpy.ndarray`
         For the labels 0 to ``n_labels``, dtype of ``image``; -inf for label 0 and for
-        those without a pixel.
+        labels without pixels.
     """
     inside = labels > 0
     values = np.full(n_labels + 1, -np.inf, dtype=image.dtype)
@@ -85,7 +85,7 @@ def curvatures(image, y, x, scale):
     Parameters
     ----------
     image : 2D `~numpy.ndarray` of float
-        The image; beyond the border its edge goes on.
+        The image; it is extended beyond the border by its edge.
     y, x : 1D `~numpy.ndarray` of int
         The pixels.
     scale : float
@@ -94,8 +94,8 @@ def curvatures(image, y, x, scale):
     Returns
     -------
     down, across, mixed : 1D `~numpy.ndarray` of float64
-        The second derivatives along y, along x, and along both. As those of
-        `scipy.ndimage.gaussian_filter`, but only where they are asked for.
+        The second derivatives along y, along x, and along both. They are those of
+        `scipy.ndimage.gaussian_filter`, but computed only at these pixels.
     """
     reach = int(_TRUNCATE * scale + 0.5)
     offset = np.arange(-reach, reach + 1)
@@ -119,14 +119,14 @@ def curvatures(image, y, x, scale):
 
 def renumber(labels, numbers):
     """
-    Give segments other numbers, in place.
+    Renumber segments in place.
 
     Parameters
     ----------
     labels : 2D `~numpy.ndarray` of int
         The segments, 0 elsewhere.
     numbers : 1D `~numpy.ndarray` of int
-        For each label its new one, for 0 too.
+        The new label for each old one, including 0.
     """
     # as an index labels are twice as large as an image
     for rows in split_rows(labels.shape, n_pixels=CACHED):
@@ -135,17 +135,17 @@ def renumber(labels, numbers):
 
 def open_disc(region):
     """
-    Return the part of a region in which there is room for the `DISC`.
+    Return the part of a region that `DISC` fits into.
 
     Parameters
     ----------
     region : 2D `~numpy.ndarray` of bool
-        The region; there is none beyond the border.
+        The region; it does not extend beyond the border.
 
     Returns
     -------
     opened : 2D `~numpy.ndarray` of bool
-        As that of `scipy.ndimage.binary_opening`.
+        As from `scipy.ndimage.binary_opening`.
     """
     opened = np.empty_like(region)
     for rows in split_rows(region.shape):
@@ -163,7 +163,7 @@ def open_disc(region):
 
 def widen(region):
     """
-    Add to a region the pixels that touch it, if only at a corner.
+    Add to a region the pixels that touch it, including diagonally.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def widen(region):
     Returns
     -------
     widened : 2D `~numpy.ndarray` of bool
-        As `scipy.ndimage.binary_dilation` with a square of 3 x 3 pixels has it.
+        As from `scipy.ndimage.binary_dilation` with a square of 3 x 3 pixels.
     """
     rows = region.copy()
     rows[1:] |= region[:-1]
@@ -186,21 +186,21 @@ def widen(region):
 
 def spread(y, x, structure, shape):
     """
-    Return the pixels that a structure around some few others covers.
+    Return the pixels covered by a structure placed at a few pixels.
 
     Parameters
     ----------
     y, x : 1D `~numpy.ndarray` of int
         The pixels.
     structure : 2D `~numpy.ndarray` of bool
-        The structure, of odd sides.
+        The structure, whose sides are odd.
     shape : tuple of int
-        That of the image.
+        The shape of the image.
 
     Returns
     -------
     region : 2D `~numpy.ndarray` of bool
-        As `scipy.ndimage.binary_dilation` of an image that is True at the pixels.
+        As from `scipy.ndimage.binary_dilation` of an image that is True at the pixels.
     """
     margin = np.array(structure.shape) // 2
     region = np.zeros(np.array(shape) + 2 * margin, dtype=bool)

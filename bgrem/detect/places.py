@@ -1,5 +1,5 @@
 """
-Where the sources are that a catalogue measures, and what of the whole image that needs.
+The positions at which a catalog measures, and the properties of the image they need.
 """
 
 from functools import cached_property
@@ -23,16 +23,16 @@ _SHAPE_OPTIONS = ('wcs', 'kron_params', 'aperture_mask_method')
 
 class WholeImage(NamedTuple):
     """
-    What measurements in a part of an image take from the whole of it.
+    The properties of a whole image that measurements in a part of it use.
 
     Parameters
     ----------
     width : float
-        The FWHM of the compact sources, `bgrem.detect.positions.typical_width`.
+        The FWHM of the compact sources, from `bgrem.detect.positions.typical_width`.
     covariance : 2D `~numpy.ndarray` or `None`
-        Of the noise, `bgrem.detect.positions.noise_around`.
+        That of the noise, from `bgrem.detect.positions.noise_around`.
     growth : tuple of 2 `~numpy.ndarray`, optional
-        The curve of growth of the stars, `bgrem.detect.growth.growth_of`.
+        The curve of growth of the stars, from `bgrem.detect.growth.growth_of`.
     """
 
     width: float
@@ -42,26 +42,26 @@ class WholeImage(NamedTuple):
 
 class Sources:
     """
-    The sources of an image, with their places.
+    The sources of an image and their positions.
 
     Parameters
     ----------
     data, segmentation_image, source, probability, background_rms
         As for `bgrem.detect.catalog.catalog`.
     error, effective_gain, mask, whole
-        The same.
+        As for `bgrem.detect.catalog.catalog`.
     options : dict
-        What is passed to `~photutils.segmentation.SourceCatalog`. What belongs to
-        shapes and apertures is taken out.
+        Passed to `~photutils.segmentation.SourceCatalog`. Options of shapes and
+        apertures are removed from it.
 
     Attributes
     ----------
     data : 2D `~numpy.ndarray` or `~astropy.units.Quantity`
-        The image without infinities.
+        The image, without infinities.
     source, noise, error : 2D `~numpy.ndarray`
         The denoised image, the noise of the sky and the total error, without units.
     unusable : 2D `~numpy.ndarray` of bool
-        `True` at pixels to leave out.
+        `True` at pixels to exclude.
     """
 
     def __init__(
@@ -106,14 +106,14 @@ class Sources:
 
     @cached_property
     def shapes(self):
-        """The catalogue of the denoised image (`bgrem.detect.batches.Catalog`)."""
+        """The catalog of the denoised image (`bgrem.detect.batches.Catalog`)."""
         return self._given or Catalog(
             self._shape_image, self._segments, **self._options
         )
 
     @cached_property
     def cores(self):
-        """Where positions begin (`bgrem.detect.positions.Cores`)."""
+        """The starting points of the positions (`bgrem.detect.positions.Cores`)."""
         return find_cores(
             self._segments,
             self.shapes.centroid,
@@ -123,7 +123,7 @@ class Sources:
 
     @cached_property
     def positions(self):
-        """Where the sources are (`bgrem.detect.positions.Positions`)."""
+        """The positions of the sources (`bgrem.detect.positions.Positions`)."""
         return measure_positions(
             plain(self.data),
             self._segments,
@@ -139,7 +139,7 @@ class Sources:
 
     @cached_property
     def places(self):
-        """The catalogue that has the positions for centroids, and so its apertures."""
+        """The catalog with these positions as centroids, and thus its apertures."""
         return self._given or PlacedCatalog(
             self._shape_image,
             self._segments,
@@ -149,21 +149,21 @@ class Sources:
 
     def catalog(self, measured=None, sky_error=None, **kwargs):
         """
-        Return the catalogue of an image at these places.
+        Return the catalog of an image at these positions.
 
         Parameters
         ----------
         measured : tuple of 3, optional
             As for `bgrem.detect.catalog.catalog`. Default: the image itself.
         sky_error : 2D `~numpy.ndarray` or `~astropy.units.Quantity`, optional
-            As there.
+            As for `bgrem.detect.catalog.catalog`.
         **kwargs
             Passed to `~photutils.segmentation.SourceCatalog`.
 
         Returns
         -------
         catalog : `~bgrem.detect.sources.DetectionCatalog`
-            With the positions.
+            The catalog, with the positions.
         """
         data, error, mask = measured or self._image
         kwargs = {'error': error, 'mask': mask, **kwargs}
@@ -213,7 +213,7 @@ def _sky_coordinates(wcs, x, y):
 
 def not_infinite(values):
     """
-    Return values with NaN for infinity, times 0 of which photutils would warn.
+    Replace infinity by NaN; photutils would warn of infinity times 0.
     """
     infinite = np.isinf(plain(values))
     return np.where(infinite, np.nan, values) if infinite.any() else values

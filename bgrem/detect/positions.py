@@ -1,5 +1,5 @@
 """
-Where the detections are: the peaks of the probability, refined on the data.
+The positions of the detections: the peaks of the probability, refined on the data.
 """
 
 import math
@@ -58,22 +58,22 @@ _MIN_EXCESS = 0.5  # of the variance
 @dataclass(frozen=True)
 class Positions:
     """
-    The positions of detections, and how they came about.
+    The positions of detections, and how they were determined.
 
     Parameters
     ----------
     position : 2D `~numpy.ndarray` of float
-        ``(x, y)`` of each, of shape (n, 2), in pixels.
+        ``(x, y)`` of each detection, of shape (n, 2), in pixels.
     error : 2D `~numpy.ndarray` of float
         Their standard deviations along x and y, of shape (n, 2), in pixels.
     core_fwhm : 1D `~numpy.ndarray` of float
-        The FWHM of the core of the denoised source, in pixels; NaN where it has none.
+        The FWHM of the core of the denoised source, in pixels; NaN if it has no core.
     probability : 1D `~numpy.ndarray` of float32
-        The highest peak of the probability in the segment, or its highest pixel.
+        The highest peak of the probability in the segment, or else its highest pixel.
     has_peak : 1D `~numpy.ndarray` of bool
-        Whether there is a peak. Else the position is the centroid.
+        Whether there is a peak. If not, the position is the centroid.
     is_windowed : 1D `~numpy.ndarray` of bool
-        Whether the position was refined on the data. Else it is the peak's own.
+        Whether the position was refined on the data. If not, it is that of the peak.
     width : float
         The FWHM of the compact sources of the image, in pixels.
     """
@@ -90,15 +90,15 @@ class Positions:
 @dataclass(frozen=True)
 class Cores:
     """
-    The cores of detections, where positions begin.
+    The cores of detections, which are the starting points of the positions.
 
     Parameters
     ----------
     place : 2D `~numpy.ndarray` of float
-        ``(x, y)`` of each in pixels, of shape (n, 2): its highest peak, else the
-        centroid.
+        ``(x, y)`` of each core in pixels, of shape (n, 2): its highest peak, or else
+        the centroid.
     probability, has_peak, fwhm : 1D `~numpy.ndarray`
-        As ``probability``, ``has_peak`` and ``core_fwhm`` of `Positions`.
+        Like ``probability``, ``has_peak`` and ``core_fwhm`` of `Positions`.
     """
 
     place: np.ndarray
@@ -134,34 +134,36 @@ def measure_positions(
     source, probability : 2D `~numpy.ndarray` of float
         The denoised image and the detection probability.
     noise, error : 2D `~numpy.ndarray` of float
-        The noise of the sky, and that of each pixel with its source.
+        The noise of the sky, and the noise of each pixel including that of its source.
     usable : 2D `~numpy.ndarray` of bool
-        `False` at pixels to leave out.
+        `False` at pixels to exclude.
     neighbours : {'correct', 'mask', 'none'}, optional
         As for `bgrem.detect.window.windowed_positions`.
     whole : optional
-        The ``width`` (`typical_width`) and ``covariance`` (`noise_around`) of the image
-        of which this is a part, as attributes. Default: it is the whole image.
+        An object whose attributes ``width`` (`typical_width`) and ``covariance``
+        (`noise_around`) are those of the whole image, if this is a part of one.
+        Default: this is the whole image.
 
     Returns
     -------
     positions : `Positions`
-        In the order of the labels.
+        The positions, in the order of the labels.
 
     Notes
     -----
-    A detection is the highest peak of the probability in its segment, of those at least
-    half as bright as the brightest. Where the light
-    of the source is bright enough, its position is that of the data under a Gaussian
-    window about there (`bgrem.detect.window.windowed_positions`), 1.15 times as wide as
-    the core of the denoised source. What the denoiser leaves of the sky is smooth, and
-    taken off. The windowed position stands if its error is below a tenth of the FWHM of
-    the image's compact sources, and if it lies within three of its errors, half that
-    FWHM (at least 1 px) from the peak. A peak is better where the noise is higher, and
-    does not run away to a neighbour.
+    A detection is the highest peak of the probability in its segment among those that
+    are at least half as bright as the brightest. If the light of the source is bright
+    enough, the position is that of the data within a Gaussian window at the peak
+    (`bgrem.detect.window.windowed_positions`), 1.15 times as wide as the core of the
+    denoised source. What the denoiser leaves of the sky is smooth and is subtracted.
+    The windowed position is used if its error is below a tenth of the FWHM of the
+    image's compact sources, and if it is within three of its errors and half that FWHM
+    (at least 1 px) of the peak. Where the noise is higher, the peak is better, and it
+    does not drift to a neighbor.
 
-    Errors are those of the noise under the window, correlated as it is in the image. In
-    units of them the positions of isolated stars scatter by 0.9 to 1.1.
+    Errors are those due to the noise under the window, with the correlation that the
+    noise has in the image. In units of them, the positions of isolated stars scatter by
+    0.9 to 1.1.
     """
     labels, index = segmentation_image.data, segmentation_image.labels
     cores = find_cores(
@@ -232,7 +234,7 @@ def find_cores(segmentation_image, centroid, *, source, probability):
     Returns
     -------
     cores : `Cores`
-        In the order of the labels.
+        The cores, in the order of the labels.
     """
     labels, index = segmentation_image.data, segmentation_image.labels
     place, highest, has_peak = _highest_peaks(index, labels, source, probability)
@@ -278,12 +280,12 @@ def typical_width(core_fwhm, probability):
     Parameters
     ----------
     core_fwhm, probability : 1D `~numpy.ndarray` of float
-        Of all detections, as of `Positions`.
+        Those of all detections, as in `Positions`.
 
     Returns
     -------
     width : float
-        In pixels, as of `Positions`.
+        The FWHM in pixels, as in `Positions`.
     """
     width = source_width(core_fwhm, probability)
     if np.isnan(width):
@@ -294,19 +296,19 @@ def typical_width(core_fwhm, probability):
 
 def noise_around(data, *, source, noise, usable, width):
     """
-    Measure the noise that positions have.
+    Measure the noise that affects positions.
 
     Parameters
     ----------
     data, source, noise, usable
-        As for `measure_positions`; of a large image the middle is looked at.
+        As for `measure_positions`; for a large image, only the middle is used.
     width : float
         The FWHM of the compact sources in pixels, from `typical_width`.
 
     Returns
     -------
     covariance : 2D `~numpy.ndarray` or `None`
-        As of `bgrem.sky.noise.noise_covariance`; `None` where too few pixels tell it.
+        As from `bgrem.sky.noise.noise_covariance`; `None` if there are too few pixels.
     """
     rows, columns = _middle(data.shape)
     residual, sky = _residual(data, source, usable, width, rows)

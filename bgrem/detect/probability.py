@@ -1,5 +1,5 @@
 """
-From the network's centre logit to a calibrated probability.
+From the center logit of the network to a calibrated probability.
 """
 
 import numpy as np
@@ -20,19 +20,18 @@ _ABOVE = 0.02  # of the way from the squares around to the peak
 
 def calibrate(center_logit, calibration=None, *, out=None):
     """
-    Turn the network's centre logit into a calibrated probability.
+    Convert the center logit of the network to a calibrated probability.
 
     Parameters
     ----------
     center_logit : `~numpy.ndarray` of float
-        The logit of "a source centre is here", any shape.
+        The logit of "a source center is here", any shape.
     calibration : dict or `None`, optional
-        ``{'logit': [...], 'probability': [...]}``, both strictly increasing,
-        the probabilities between 0 and 1 exclusive. The log-odds of the
-        probability are interpolated linearly between the knots and go on
-        with unit slope beyond them, so that the result is strictly
-        increasing everywhere (to rounding) and no two peaks merge.
-        `None` means that the logit is the log-odds already.
+        ``{'logit': [...], 'probability': [...]}``, both strictly increasing, with
+        probabilities between 0 and 1 (exclusive). The log-odds of the probability are
+        interpolated linearly between these knots, and extrapolated with unit slope
+        beyond them. So the result is strictly increasing everywhere (to rounding), and
+        no two peaks merge. `None` means that the logit is already the log-odds.
     out : `~numpy.ndarray` of float32, optional
         Where the result is written; may be ``center_logit`` itself.
 
@@ -131,19 +130,19 @@ def _calibration_knots(calibration):
 
 def pool_centers(center_logit, *, edges='nearest', out=None):
     """
-    Average the probability of a source centre over 3x3 pixels.
+    Average the probability of a source center over 3x3 pixels.
 
     The network spreads the probability of a source over all the pixels where
-    its centre may be. A bright galaxy of uncertain centre would rank behind a
-    faint star if its highest pixel alone counted.
+    its center may be. If only its highest pixel counted, a bright galaxy with an
+    uncertain center would rank below a faint star.
 
     Parameters
     ----------
     center_logit : 2D `~numpy.ndarray` of float
-        The network's logit of "a source centre is here", finite.
+        The network's logit of "a source center is here", finite.
     edges : {'nearest', 'constant'}, optional
-        Whether the image is continued beyond the border by its edge (default), or holds
-        no centre there.
+        Whether the image is extended beyond the border by its edge (default), or has
+        no center there.
     out : 2D `~numpy.ndarray` of float32, optional
         Where the result is written; may be ``center_logit`` itself.
 
@@ -189,7 +188,7 @@ def pool_centers(center_logit, *, edges='nearest', out=None):
 
 def refine_probability(binned, binning, shape):
     """
-    Bring a map of probabilities from squares back to pixels.
+    Convert a map of probabilities from squares back to pixels.
 
     Parameters
     ----------
@@ -203,10 +202,10 @@ def refine_probability(binned, binning, shape):
     Returns
     -------
     probability : 2D `~numpy.ndarray` of float32
-        That of the square of each pixel, the highest where it has parts in several,
-        except in the squares of the peaks: there it is a paraboloid in the log-odds, as
-        high as the square, so that the peak stays calibrated, and highest where the
-        squares around say that the source is.
+        The probability of the square that holds the pixel, or the highest if it has
+        parts in several squares. In the squares of the peaks, it is instead a
+        paraboloid in the log-odds, which is as high as the square, so that the peak
+        stays calibrated, and highest where the surrounding squares place the source.
     """
     n_parts, side = split_pixels(binning)
     tiny = np.finfo(np.float32).epsneg

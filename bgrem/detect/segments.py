@@ -1,7 +1,7 @@
 """
 From peaks to pixels: masks and segmentation images.
 
-The peaks of the probability are the detections; the denoised image says which
+The peaks of the probability are the detections; the denoised image determines which
 pixels belong to them.
 """
 
@@ -58,28 +58,28 @@ def segment(
     probability : 2D `~numpy.ndarray` of float
         Calibrated detection probability.
     rms : float or 2D `~numpy.ndarray` of float
-        Noise of the observed image, unit of ``source``.
+        Noise of the observed image, in the unit of ``source``.
     threshold : float
         Peaks of the probability at or above it are detections.
     n_pixels : int, optional
         Smaller segments are dropped. Every detection has at least a
         plus-shaped footprint of 5 pixels (fewer at borders, masked pixels and
-        neighbours).
+        neighbors).
     deblend : bool, optional
-        If True, segments that touch are divided: by a watershed of
-        ``source`` from the peaks, after which faint sources give back what
-        they have cut off the wings of brighter ones. If False they share one
-        label.
+        If True, segments that touch are divided by a watershed of
+        ``source`` from the peaks, after which faint sources return the parts
+        of the wings of brighter ones that were assigned to them. If False,
+        they share one label.
     footprint : 2D array_like of bool, optional
-        Structuring element by which the footprints are widened.
+        Structuring element with which the footprints are dilated.
     mask : 2D `~numpy.ndarray` of bool, optional
         True where no segment may lie.
     peaks : structured `~numpy.ndarray`, optional
-        The peaks of the probability outside the mask, if they are known already, as
-        `bgrem.detect.peaks.find_peaks` returns them, with all above ``threshold``.
+        The peaks of the probability outside the mask, if already known, from
+        `bgrem.detect.peaks.find_peaks`, including all above ``threshold``.
     width : float, optional
-        The FWHM of a star in pixels, if this is a part of an image that is known as a
-        whole. Default: what the peaks tell (`bgrem.detect.hierarchy.image_width`).
+        The FWHM of a star in pixels, if this is a part of an image. Default:
+        determined from the peaks (`bgrem.detect.hierarchy.image_width`).
 
     Returns
     -------
@@ -91,14 +91,14 @@ def segment(
     Raises
     ------
     ValueError
-        If ``n_pixels`` is not a positive integer, or ``footprint`` not a 2D array
+        If ``n_pixels`` is not a positive integer, or ``footprint`` is not a 2D array
         with a True element.
 
     Notes
     -----
-    A peak that does not stand out of the light of a large and brighter source, as a
-    star would, is part of that (`bgrem.detect.hierarchy.find_owners`). A bright
-    source whose centre is masked or beyond the border has a segment although it has
+    A peak that does not stand out from the light of a large and brighter source as a
+    star would is part of this source (`bgrem.detect.hierarchy.find_owners`). A bright
+    source whose center is masked or outside the image has a segment although it has
     no peak; other light without a peak has none.
     """
     # Takes half a second to import.
@@ -142,12 +142,12 @@ def no_segments(shape):
 
 def check_n_pixels(n_pixels):
     """
-    Refuse what is no number of pixels.
+    Refuse an invalid number of pixels.
 
     Parameters
     ----------
     n_pixels : int
-        The least number of pixels of a segment.
+        The minimum number of pixels of a segment.
 
     Returns
     -------
@@ -177,7 +177,7 @@ def detection_mask(source, probability, rms, *, threshold, footprint=None, mask=
     Returns
     -------
     source_mask : 2D `~numpy.ndarray` of bool
-        True on source pixels; nowhere True where ``mask`` is.
+        True at pixels of sources; False where ``mask`` is True.
 
     Raises
     ------

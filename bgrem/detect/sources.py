@@ -1,5 +1,5 @@
 """
-The catalogue of photutils, with apertures at the positions of the detections.
+The catalog of photutils, with apertures at the positions of the detections.
 """
 
 from datetime import UTC, datetime
@@ -83,30 +83,30 @@ def _photometry(name):
 
 class DetectionCatalog(Catalog):
     """
-    Class with the catalogue of the detections of an image.
+    Class for the catalog of the detections of an image.
 
-    All is photutils' own, but that Kron and circular apertures, and the radii measured
-    with them, are centred on the positions ``x`` and ``y`` of the detections instead of
-    the isophotal centroid.
+    Everything is as in photutils, except that Kron and circular apertures, and radii
+    measured with them, are centered on the positions ``x`` and ``y`` of the detections
+    instead of the isophotal centroids.
 
     Parameters
     ----------
     data, segmentation_image
         As for `~photutils.segmentation.SourceCatalog`.
     apertures : `~photutils.segmentation.SourceCatalog` or `None`
-        The catalogue of the same data and segments whose centroids are the positions;
-        `None` for photutils' own apertures.
+        The catalog of the same data and segments whose centroids are the positions;
+        `None` for the apertures of photutils.
     sky : `~photutils.segmentation.SourceCatalog`, optional
-        That of the same segments and positions whose data are the standard error of the
-        sky: all pixels of an aperture share it, so that it adds to the error of a flux
-        as its sum.
+        A catalog of the same segments and positions whose data are the standard error
+        of the sky. All pixels of an aperture share this error, so its sum is added to
+        the error of a flux.
     **kwargs
         As for `~photutils.segmentation.SourceCatalog`.
 
     Attributes
     ----------
     provenance : dict
-        How the detections were made, under keywords of FITS, for `to_table`.
+        How the detections were made, under FITS keywords, for `to_table`.
     """
 
     kron_radius = _property('kron_radius')
@@ -143,8 +143,8 @@ class DetectionCatalog(Catalog):
         Returns
         -------
         table : `~astropy.table.QTable`
-            Its ``meta`` has what that of `catalog` has and how the detections were
-            made, but by keywords and as values that every file format can hold.
+            The table. Its ``meta`` contains that of `catalog` and how the detections
+            were made, under keywords and as values that every file format can hold.
         """
         table = super().to_table(*args, **kwargs)
         table.meta.clear()
@@ -188,12 +188,12 @@ class DetectionCatalog(Catalog):
 
     def without_rows(self):
         """
-        Return the catalogue of none of its sources.
+        Return the catalog without any of its sources.
 
         Returns
         -------
         catalog : `DetectionCatalog`
-            With all properties, and of no length.
+            A catalog of length 0 with all properties.
         """
         for name in self.properties:
             getattr(self, name)  # of nothing photutils cannot measure it later
@@ -209,7 +209,7 @@ class DetectionCatalog(Catalog):
 
 class PlacedCatalog(Catalog):
     """
-    Class with the catalogue of an image whose centroids are given positions.
+    Class for the catalog of an image whose centroids are given positions.
 
     Parameters
     ----------

@@ -1,5 +1,5 @@
 """
-Windowed positions: where the light of a source has its centre, under a small window.
+Windowed positions: the center of the light of a source within a small window.
 
 Numpy only.
 """
@@ -35,28 +35,30 @@ def windowed_positions(
     index : 1D array_like of int
         The labels of the n sources.
     start : 2D `~numpy.ndarray` of float
-        Their positions ``(x, y)`` to begin with, of shape (n, 2), in pixels.
+        Their initial positions ``(x, y)``, of shape (n, 2), in pixels.
     half_light_radius : 1D `~numpy.ndarray` of float
-        That of the window of each source, in pixels; at least 0.5 is taken.
+        That of the window of each source, in pixels; at least 0.5 is used.
     usable : 2D `~numpy.ndarray` of bool
-        `False` at pixels to leave out.
+        `False` at pixels to exclude.
     neighbours : {'correct', 'mask', 'none'}, optional
-        What stands for the pixels of other sources: the pixel opposite, nothing, or
-        they themselves. As ``aperture_mask_method`` of
+        What replaces the pixels of other sources: the opposite pixel, nothing, or
+        they are kept. Like ``aperture_mask_method`` of
         `~photutils.segmentation.SourceCatalog`.
 
     Returns
     -------
     position : 2D `~numpy.ndarray` of float
-        The windowed positions, of shape (n, 2). NaN where start or radius are, where
-        the light under the window is not positive, or none of it is in the image.
+        The windowed positions, of shape (n, 2). NaN if the initial position or the
+        radius is, if the light under the window is not positive, or if the position
+        leaves the image.
 
     Notes
     -----
-    XWIN_IMAGE and YWIN_IMAGE of SourceExtractor (its manual, "Windowed positional
-    parameters"): ``x <- x + 2 sum(w I (x_i - x)) / sum(w I)``, with a Gaussian w of
-    the standard deviation ``half_light_radius / sqrt(2 ln 2)`` cut at 4 of them, until
-    the mean offset under the window is below 1e-4 px, or 16 times.
+    These are XWIN_IMAGE and YWIN_IMAGE of SourceExtractor (its manual, "Windowed
+    positional parameters"): ``x <- x + 2 sum(w I (x_i - x)) / sum(w I)``, with a
+    Gaussian w of standard deviation ``half_light_radius / sqrt(2 ln 2)``, cut at 4
+    standard deviations. This is repeated until the mean offset under the window is
+    below 1e-4 px, or 16 times.
     """
     if neighbours not in _NEIGHBOURS:
         msg = f'neighbours must be one of {_NEIGHBOURS}, got {neighbours!r}'
@@ -84,14 +86,15 @@ def window_sigma(half_light_radius, shape):
     Parameters
     ----------
     half_light_radius : 1D `~numpy.ndarray` of float
-        Those of the windows in pixels.
+        The half-light radii of the windows in pixels.
     shape : tuple of int
-        Of the image.
+        The shape of the image.
 
     Returns
     -------
     sigma : 1D `~numpy.ndarray` of float
-        In pixels; of a half-light radius between 0.5 px and the side of the image.
+        In pixels, with the half-light radius limited to the range from 0.5 px to the
+        side of the image.
     """
     # no window need be larger than the image
     radius = np.clip(half_light_radius, _MIN_HALF_LIGHT_RADIUS, max(shape))
@@ -110,15 +113,15 @@ def window_errors(
     neighbours='correct',
 ):
     """
-    Return what independent noise does to windowed positions.
+    Return the errors of windowed positions due to independent noise.
 
     Parameters
     ----------
     source : 2D `~numpy.ndarray` of float
         The image without noise.
     error : 2D `~numpy.ndarray` of float
-        The standard deviation of the noise of each pixel; where it is not finite it is
-        not known, and does not count.
+        The standard deviation of the noise of each pixel. Where it is not finite, it
+        is not known and the pixel is not used.
     labels, index
         As for `windowed_positions`.
     position : 2D `~numpy.ndarray` of float
@@ -129,15 +132,15 @@ def window_errors(
     Returns
     -------
     error : 2D `~numpy.ndarray` of float
-        The standard deviations along x and y, of shape (n, 2), in pixels. NaN where
-        the position is, or the light under the window holds none.
+        The standard deviations along x and y, of shape (n, 2), in pixels. NaN if
+        the position is, or if the light under the window does not define one.
 
     Notes
     -----
     The position is where ``sum(w I dx)`` vanishes. Its variance is that of the sum,
-    ``sum(w^2 sigma^2 dx^2)``, over the square of the slope of the sum,
+    ``sum(w^2 sigma^2 dx^2)``, divided by the square of the slope of the sum,
     ``sum(w I (1 - dx^2 / s^2))``, with the standard deviation s of the window.
-    SourceExtractor's ERRX2WIN_IMAGE is the same where the window is that of a Gaussian
+    SourceExtractor's ERRX2WIN_IMAGE is the same if the window is that of a Gaussian
     source.
     """
     sigma = window_sigma(half_light_radius, source.shape)
