@@ -1,9 +1,9 @@
 """
 Diffusion-model background removal for astronomical images.
 
-`DiffusionBackground` drops into code written for
+`DiffusionBackground` is a drop-in replacement for
 `photutils.background.Background2D`. The public names are loaded on first
-use, so that ``import bgrem`` stays light: it imports neither torch nor
+use, so that ``import bgrem`` is fast: it imports neither torch nor
 GalSim nor matplotlib.
 """
 

@@ -1,5 +1,5 @@
 """
-What every configuration that is read from a file has in common.
+The base class of configurations that are read from files.
 """
 
 from dataclasses import asdict, fields
@@ -9,17 +9,17 @@ __all__ = ['Configuration']
 
 class Configuration:
     """
-    Base of the dataclasses that JSON and TOML files hold.
+    Base class of dataclasses that can be stored in JSON and TOML files.
     """
 
     def to_dict(self):
         """
-        The configuration as a plain `dict` that JSON and TOML can hold.
+        Return the configuration as a plain `dict` for JSON and TOML.
 
         Returns
         -------
         values : dict
-            Every field by name; tuples as lists.
+            All fields by name; tuples become lists.
         """
         return {
             name: list(value) if isinstance(value, tuple) else value
@@ -34,7 +34,7 @@ class Configuration:
         Parameters
         ----------
         values : dict
-            Fields by name; missing ones take their default.
+            Fields by name; missing ones have their default values.
 
         Returns
         -------
@@ -44,7 +44,7 @@ class Configuration:
         Raises
         ------
         ValueError
-            If ``values`` holds an unknown key or a value out of range.
+            If ``values`` contains an unknown key or a value out of range.
         """
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:

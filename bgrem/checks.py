@@ -1,5 +1,5 @@
 """
-Values of parameters, checked: a message names the parameter and what it may be.
+Check the values of parameters: messages name the parameter and its allowed values.
 """
 
 import inspect
@@ -62,7 +62,7 @@ def as_number(name, value):
     name : str
         The name of the parameter.
     value : float
-        Its value, NaN and infinity among them.
+        Its value, which may be NaN or infinite.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def as_number(name, value):
     Raises
     ------
     TypeError
-        If it is no real number: text, a sequence, `None`; or if it has a unit.
+        If it is not a real number (a string, a sequence, `None`) or has a unit.
     """
     if str(getattr(value, 'unit', None) or ''):
         msg = f'{name} must be a number without a unit, got {value}'
@@ -101,7 +101,7 @@ def check_finite(name, value):
     Raises
     ------
     TypeError
-        If it is no real number.
+        If it is not a real number.
     ValueError
         If it is NaN or infinite.
     """
@@ -152,7 +152,7 @@ def check_flag(name, value):
     name : str
         The name of the parameter.
     value : bool
-        Its value; 0 and 1 are taken too.
+        Its value; 0 and 1 are also accepted.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def check_flag(name, value):
     Raises
     ------
     TypeError
-        If it is anything else, as a text, which would count as `True` whatever it says.
+        If it is anything else, such as a string, which would always count as `True`.
     """
     try:
         # before numpy 2.4 its booleans are indices too, with a warning
@@ -271,21 +271,21 @@ def _words(text):
 
 def name_meant(name, known):
     """
-    Guess which parameter was meant by a name that is none.
+    Guess which parameter was meant by an unknown name.
 
     Parameters
     ----------
     name : str
-        What was written.
+        The unknown name.
     known : iterable of str
-        The names that there are.
+        The existing names.
 
     Returns
     -------
     known_name : str or `None`
-        The one that differs by a letter or two, or by underscores, hyphens and
-        capitals alone; else the only one with these initials, or with this among its
-        words. `None` where there is none.
+        The name that differs by one or two letters, or only in underscores, hyphens
+        and capitals; else the only one with these initials, or that contains this
+        word. `None` if there is none.
     """
     short = ''.join(_words(name))
     by_letters = {''.join(_words(one)): one for one in known}
@@ -302,19 +302,19 @@ def name_meant(name, known):
 
 def suggests_names(passes_to=None):
     """
-    Have a function say which of its parameters may be meant by a name that is none.
+    Make a function suggest which of its parameters was meant by an unknown name.
 
     Parameters
     ----------
     passes_to : str, optional
-        What takes the options that it does not know, as
-        ``'photutils.segmentation:SourceCatalog'``. It is imported only where a name
-        is not known.
+        The callable to which unknown options are passed, such as
+        ``'photutils.segmentation:SourceCatalog'``. It is imported only if a name is
+        unknown.
 
     Returns
     -------
     decorator : callable
-        For a function, whose signature stays what it is.
+        For a function, whose signature is preserved.
     """
 
     def decorate(function):

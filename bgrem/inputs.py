@@ -1,5 +1,5 @@
 """
-Read every accepted form of an image into one record.
+Convert every accepted form of an image to one record.
 """
 
 import os
@@ -36,36 +36,35 @@ _IMAGE_HDUS = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
 @dataclass(frozen=True, eq=False)
 class ImageInput:
     """
-    An image as the rest of the package sees it.
+    An image in the form that the rest of the package uses.
 
     Attributes
     ----------
     data : 2D `~numpy.ndarray`
-        The pixel values, a copy of the caller's: float64 where these were
-        float64 or wider, else float32; native byte order. Values that are
-        not finite are still there.
+        The pixel values, a copy: float64 for float64 and wider input, else
+        float32; native byte order. Non-finite values are kept.
     mask : 2D `~numpy.ndarray` of bool or `None`
         `True` where a pixel must not be used, from the ``mask`` argument and
-        the mask that the data carried. `None` if there was neither.
+        the mask of the data. `None` if there was neither.
     coverage_mask : 2D `~numpy.ndarray` of bool or `None`
         `True` where the image has no data.
     unit : `~astropy.units.Unit` or `None`
         The unit of the data.
     wcs : object or `None`
-        The world coordinates of an `~astropy.nddata.NDData`.
+        The world coordinate system of an `~astropy.nddata.NDData`.
     error : 2D `~numpy.ndarray` or `None`
-        The total 1-sigma error of each pixel, of the unit and dtype of the data, 0
-        where it is not known; never negative. Where it was, or was not finite, the
-        pixel is masked, and it is 0.
+        The total 1-sigma error of each pixel, in the unit and dtype of the data; 0
+        where it is not known. Pixels where it was negative or not finite are masked,
+        and the error is 0.
     blank : 2D `~numpy.ndarray` of bool or `None`
-        `True` where the image was filled with a number, see
-        `bgrem.sky.blank.blank_pixels`. `None` where that is not known, or nowhere.
+        `True` where the image was filled with a constant, see
+        `bgrem.sky.blank.blank_pixels`. `None` if this is not known, or nowhere.
     header : mapping or `None`
-        A copy of what an `~astropy.nddata.NDData` says of itself in its ``meta``.
+        A copy of the ``meta`` of an `~astropy.nddata.NDData`.
     exposure : 2D `~numpy.ndarray` of float64 or `None`
-        The exposure of each pixel, 0 where there is none: there the pixel is masked.
+        The exposure of each pixel; 0 where there is none, and the pixel is masked.
     exposure_unit : `~astropy.units.Unit` or `None`
-        Its unit.
+        The unit of the exposure.
     """
 
     data: np.ndarray
@@ -101,36 +100,36 @@ def parse_image(
     use_nddata_mask=True,
 ):
     """
-    Read an image in any accepted form.
+    Convert an image in any accepted form.
 
     Parameters
     ----------
     data : array_like, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
-        The 2D image: of any real dtype and byte order (float16, integers and
-        bool too), a nested list, a `~numpy.ma.MaskedArray`, an
+        The 2D image, of any real dtype and byte order (including float16, integers
+        and bool): a nested list, a `~numpy.ma.MaskedArray`, an
         `~astropy.utils.masked.Masked` array, a `~astropy.units.Quantity`, an
-        `~astropy.nddata.NDData` or `~astropy.nddata.CCDData`, or a map of gammapy
-        (``WcsNDMap``) of one energy bin. It is copied, never changed.
+        `~astropy.nddata.NDData` or `~astropy.nddata.CCDData`, or a gammapy map
+        (``WcsNDMap``) with one energy bin. It is copied, never changed.
     mask : 2D array_like of bool, optional
         `True` where a pixel must not be used (a bad pixel, a known source).
         The mask of a masked array and, with ``use_nddata_mask``, that of an
-        `~astropy.nddata.NDData`, where integers count as boolean, are added to it.
+        `~astropy.nddata.NDData` (whose integers are converted to bool) are added.
     coverage_mask : 2D array_like of bool, optional
         `True` where the image has no data at all.
     error : 2D array_like, Quantity, NDData or NDUncertainty, optional
-        The total 1-sigma error of each pixel; a plain array has the unit of the
-        data, and a variance or an inverse variance of astropy is converted. Pixels
+        The total 1-sigma error of each pixel. A plain array is in the unit of the
+        data; a variance or an inverse variance of astropy is converted. Pixels
         where it is negative, masked or not finite (an inverse variance of 0) are
-        masked; 0 is taken for "not known". Default: with ``use_nddata_mask``, the
-        uncertainty of an `~astropy.nddata.NDData`, if it is a standard deviation, a
-        variance or an inverse variance.
-    exposure : 2D array_like, Quantity, NDData or map of gammapy, optional
+        masked; 0 means that the error is not known. Default: with
+        ``use_nddata_mask``, the uncertainty of an `~astropy.nddata.NDData`, if it is a
+        standard deviation, a variance or an inverse variance.
+    exposure : 2D array_like, Quantity, NDData or gammapy map, optional
         The exposure of each pixel. Pixels where it is not positive, masked or not
         finite are masked.
     use_nddata_mask : bool, optional
-        Whether to honour the mask and the uncertainty of an
-        `~astropy.nddata.NDData`. Default `True`; `False` is what
-        `photutils.background.Background2D` does.
+        Whether to use the mask and the uncertainty of an
+        `~astropy.nddata.NDData`. Default `True`; `False` is the behavior of
+        `photutils.background.Background2D`.
 
     Returns
     -------
@@ -140,13 +139,13 @@ def parse_image(
     Raises
     ------
     TypeError
-        If the data or their error are not real numbers, the unit of the data is no
-        linear one, or a mask is not boolean.
+        If the data or their error are not real numbers, the unit of the data is not
+        linear, or a mask is not boolean.
     ValueError
         If the data, a mask or the error are not 2D, their shapes differ, the image
-        has no pixel, or the error is nowhere positive.
+        has no pixels, or the error is nowhere positive.
     UnitConversionError
-        If the error has a unit that is not of the kind of that of the data.
+        If the unit of the error is not convertible to that of the data.
 
     Warns
     -----
@@ -201,11 +200,11 @@ def parse_image(
 
 def parse_exposure(exposure, shape):
     """
-    Read the exposure of an image.
+    Convert the exposure of an image.
 
     Parameters
     ----------
-    exposure : 2D array_like, Quantity, NDData or map of gammapy
+    exposure : 2D array_like, Quantity, NDData or gammapy map
         The exposure.
     shape : tuple of int
         The shape of the image.
@@ -213,14 +212,14 @@ def parse_exposure(exposure, shape):
     Returns
     -------
     exposure : 2D `~numpy.ndarray` of float64
-        0 where it was not positive, masked or not finite.
+        The exposure; 0 where it was not positive, masked or not finite.
     unit : `~astropy.units.Unit` or `None`
-        Its unit.
+        The unit of the exposure.
 
     Raises
     ------
     TypeError
-        If it is not of real numbers.
+        If it does not consist of real numbers.
     ValueError
         If it has another shape, or is nowhere positive.
     """
@@ -278,7 +277,7 @@ def _read_map(data):
 
 def parse_error(error, data, unit, *, is_part=False):
     """
-    Read the total error of an image.
+    Convert the total error of an image.
 
     Parameters
     ----------
@@ -289,20 +288,20 @@ def parse_error(error, data, unit, *, is_part=False):
     unit : `~astropy.units.Unit` or `None`
         The unit of the data.
     is_part : bool, optional
-        Whether these are a part of an image, which may have no error at all. Default
+        Whether this is a part of an image, which may have no error at all. Default
         `False`.
 
     Returns
     -------
     error : 2D `~numpy.ndarray`
-        The error in the unit of the data, and of their dtype; 0 at unusable pixels.
+        The error in the unit and dtype of the data; 0 at unusable pixels.
     unusable : 2D `~numpy.ndarray` of bool
-        `True` where it is negative, masked or not finite.
+        `True` where the error is negative, masked or not finite.
 
     Raises
     ------
     TypeError, ValueError, UnitConversionError
-        As `parse_image`.
+        As for `parse_image`.
     """
     if isinstance(error, _KINDS):
         error = _standard_deviation(error)
@@ -364,7 +363,7 @@ def _is_known(uncertainty):
     if uncertainty is None or isinstance(uncertainty, _KINDS):
         return uncertainty is not None
     msg = (
-        f'the uncertainty, a {type(uncertainty).__name__}, is ignored: it is no '
+        f'the uncertainty, a {type(uncertainty).__name__}, is ignored: it is not a '
         'standard deviation, variance or inverse variance'
     )
     warnings.warn(msg, AstropyUserWarning, stacklevel=6)
@@ -387,26 +386,26 @@ def _standard_deviation(uncertainty):
 
 def to_data_unit(name, value, unit):
     """
-    Return a parameter in the unit of the data.
+    Convert a parameter to the unit of the data.
 
     Parameters
     ----------
     name : str
         The name of the parameter.
     value : object
-        Its value; what is no `~astropy.units.Quantity` is in that unit already.
+        Its value; if it is not a `~astropy.units.Quantity`, it is already in this unit.
     unit : `~astropy.units.Unit` or `None`
         The unit of the data.
 
     Returns
     -------
     value : object
-        Without a unit.
+        The value, without a unit.
 
     Raises
     ------
     UnitConversionError
-        If its unit is of another kind.
+        If its unit is not convertible.
     """
     if not isinstance(value, u.Quantity):
         return value
@@ -449,19 +448,19 @@ def _as_array(given, name):
 
 def describe_given(given, dtype):
     """
-    Say what was given for an array of numbers, and what to give instead of it.
+    Describe what was given instead of an array of numbers, and what to give instead.
 
     Parameters
     ----------
     given : object
-        What was given.
+        The object that was given.
     dtype : `~numpy.dtype`
-        The data type that it has as an array.
+        Its data type as an array.
 
     Returns
     -------
     text : str
-        The end of a message, after "got".
+        The end of an error message, after "got".
 
     Examples
     --------
@@ -493,19 +492,19 @@ def describe_given(given, dtype):
 
 def describe_dimensions(values, name='data'):
     """
-    Say how many dimensions an array has, and how a cube becomes an image.
+    Describe the dimensions of an array, and how to get an image from a cube.
 
     Parameters
     ----------
     values : array
         The array.
     name : str, optional
-        What it is called. Default ``'data'``.
+        Its name. Default ``'data'``.
 
     Returns
     -------
     text : str
-        The end of a message, after "got".
+        The end of an error message, after "got".
 
     Examples
     --------

@@ -1,5 +1,5 @@
 """
-The whole way from an image to its sources.
+The complete path from an image to its sources.
 """
 
 import math
@@ -79,23 +79,23 @@ class Separation:
     ----------
     source : 2D `~numpy.ndarray`
         The image of the sources, in the unit of the data; float64 for float64
-        data, else float32; not clipped, so that it can be negative.
+        data, else float32. It is not clipped and can be negative.
     probability : 2D `~numpy.ndarray` of float32
-        The calibrated probability that a source centre lies at the pixel.
+        The calibrated probability that a source center lies at each pixel.
     normalization : `bgrem.sky.normalization.Normalization`
-        The maps by which the image was centred and scaled.
+        The maps with which the image was centered and scaled.
     meta : dict
-        How it was made: package version, weights, steps, normalisation, device, and
-        the ``binning`` and ``sharpening`` at which the network saw the image.
+        How it was made: package version, weights, steps, normalization, device, and
+        the ``binning`` and ``sharpening`` with which the network saw the image.
     correction : dict or `None`
-        What the calibration of the weights makes of the image's own properties, for
-        `bgrem.detect.discovery.ImageCheck`; `None` where it makes nothing of them.
+        How the calibration of the weights uses the properties of the image itself, for
+        `bgrem.detect.discovery.ImageCheck`; `None` if it does not use them.
     step : float
-        The value of one count where the image holds single ones, else 0, as of
+        The value of one count if the image consists of single counts, else 0; from
         `bgrem.sky.counts.sparse_step`.
     sky, sky_error : 2D `~numpy.ndarray` or `None`
-        The expected counts of the sky and their standard error, from weights of counts;
-        `None` from others.
+        The expected counts of the sky and their standard error, from weights for
+        counts; `None` from other weights.
     """
 
     source: np.ndarray
@@ -134,36 +134,37 @@ def separate(
         The image; values that are not finite are masked.
     mask : 2D `~numpy.ndarray` of bool, optional
         `True` at pixels that must not be used. Source and probability are 0
-        there, as they are where no noise can be measured (constant data).
+        there, and where no noise can be measured (constant data).
     error : 2D `~numpy.ndarray` of float, optional
         The total error of each pixel, 0 where it is not known; used by the
-        normalisation ``'local'``.
+        normalization ``'local'``.
     exposure : 2D `~numpy.ndarray` of float, optional
-        The exposure of each pixel, of any unit, for weights of counts; the pixels
-        where it is not positive are to be masked.
+        The exposure of each pixel in any unit, for weights for counts. Pixels where it
+        is not positive must be masked.
     weights : str, path-like or `bgrem.weights.Weights`, optional
-        The name of shipped weights, a path, or weights already loaded.
+        The name of weights in the package, a path, or weights already loaded.
     n_steps, n_symmetries
         See `bgrem.denoise.run.denoise`.
     normalization : optional
-        See `bgrem.sky.normalize.estimate_normalization`. `None` is the method that
-        the weights were trained with.
+        See `bgrem.sky.normalize.estimate_normalization`. `None` is the method with
+        which the weights were trained.
     device, batch_size
         See `bgrem.denoise.run.denoise`.
     progress : bool or str, optional
-        Whether to show a progress bar for each pass of the network; a text is put
-        before its name. Default `False`.
+        Whether to show a progress bar for each pass of the network. A string is
+        prepended to its label. Default `False`.
     task : str, optional
-        Its name. Default ``'sources'``.
+        The label of the progress bar. Default ``'sources'``.
     binning : int or float, optional
-        The network sees the means of squares of so many pixels, and what it finds is
-        brought back to the pixels. Default: 1 if it knows images as broad and smooth as
-        this one, else chosen by `bgrem.sky.sampling.choose_sampling`, with the
-        sharpening. It is 1 for single counts, and where the normalisation is not
-        ``'local'``.
+        The side, in pixels, of the squares into which the image is binned for the
+        network; the results are converted back to pixels. Default: 1 if the network
+        was trained on images as broad and smooth as this one, else chosen by
+        `bgrem.sky.sampling.choose_sampling`, together with the sharpening. It is 1 for
+        single counts, and if the normalization is not ``'local'``.
     sharpening : float, optional
-        With a ``binning``: the standard deviation in pixels of the Gaussian that is
-        taken out of the image first, and put back into its sources. Default 0: none.
+        With a ``binning``: the standard deviation, in pixels, of the Gaussian that is
+        first deconvolved from the image, and with which the sources are convolved
+        again. Default 0: none.
 
     Returns
     -------
@@ -225,7 +226,7 @@ def separate(
 
 def with_threads(function):
     """
-    Have a function look at bands of an image in as many threads as a network has.
+    Let a function examine bands of an image in as many threads as a network uses.
     """
 
     @wraps(function)
@@ -240,19 +241,19 @@ def with_threads(function):
 
 def bar_name(progress, task):
     """
-    Return the name of a progress bar.
+    Return the label of a progress bar.
 
     Parameters
     ----------
     progress : bool or str
-        Whether there is one; a text is put before the name.
+        Whether to show it; a string is prepended to the label.
     task : str
-        What it shows the progress of.
+        The task whose progress is shown.
 
     Returns
     -------
     name : str or `None`
-        The name; `None` for no bar.
+        The label; `None` for no bar.
     """
     if not progress:
         return None
@@ -261,12 +262,12 @@ def bar_name(progress, task):
 
 def sampling_of(meta):
     """
-    Return how the network saw an image, to have it see another one alike.
+    Return how the network saw an image, so that it can see another one likewise.
 
     Parameters
     ----------
     meta : dict
-        Of a `Separation`.
+        The ``meta`` of a `Separation`.
 
     Returns
     -------
@@ -278,19 +279,20 @@ def sampling_of(meta):
 
 def network_factor(data, mask, *, normalization, error=None, binning=1, sharpening=0.0):
     """
-    Return by what the network has multiplied an image, to do so with another one.
+    Return the factor by which an image was multiplied for the network.
 
     Parameters
     ----------
     data, mask, normalization, error
-        As they were given to `separate`.
+        The arguments of `separate`.
     binning, sharpening : optional
-        At which the sources were separated, see `sampling_of`. Default: 1 and 0.
+        Those used for the separation, see `sampling_of`. Default: 1 and 0.
 
     Returns
     -------
     factor : 2D `~numpy.ndarray`
-        A ``normalization`` for `separate`; 0 where no noise could be measured.
+        A ``normalization`` with which `separate` treats another image likewise; 0
+        where no noise could be measured.
     """
     hidden = ~np.isfinite(data) | mask
     if binning > 1 or sharpening:
@@ -322,21 +324,21 @@ def _separate(data, hidden, error, *, weights, normalization, **options):
 
 def finish_source(source, hidden, maps):
     """
-    Give the sources that a network sees in an image, or in a part, their unit.
+    Convert the sources in an image, or in a part, from the network to data units.
 
     Parameters
     ----------
     source : 2D `~numpy.ndarray` of float32
-        From `bgrem.denoise.run.denoise`; it becomes the result, if that is of float32.
+        From `bgrem.denoise.run.denoise`; reused for the result if that is float32.
     hidden : 2D `~numpy.ndarray` of bool
         True at pixels that are not used, or where no noise can be measured.
     maps : `bgrem.sky.normalization.Normalization`
-        The maps by which the image was centred and scaled.
+        The maps with which the image was centered and scaled.
 
     Returns
     -------
     source : 2D `~numpy.ndarray`
-        As of `Separation`.
+        As in `Separation`.
     """
     source[hidden] = 0
     is_alike = source.dtype == maps.scale.dtype
@@ -345,14 +347,14 @@ def finish_source(source, hidden, maps):
 
 def finish_probability(center_logit, image, hidden, weights):
     """
-    Make the probability of source centres in an image, or in a part, of their logit.
+    Convert the logit of source centers in an image, or in a part, to a probability.
 
     Parameters
     ----------
     center_logit : 2D `~numpy.ndarray` of float32
-        From `bgrem.denoise.run.denoise`; it becomes the result.
+        From `bgrem.denoise.run.denoise`; reused for the result.
     image : 2D `~numpy.ndarray` of float32
-        What the network has seen.
+        The image as the network saw it.
     hidden : 2D `~numpy.ndarray` of bool
         As for `finish_source`.
     weights : `bgrem.weights.Weights`
@@ -361,7 +363,7 @@ def finish_probability(center_logit, image, hidden, weights):
     Returns
     -------
     probability : 2D `~numpy.ndarray` of float32
-        As of `Separation`, but for the outer `FINISH_MARGIN` pixels of a part.
+        As in `Separation`, except for the outer `FINISH_MARGIN` pixels of a part.
     """
     pooled = pool_centers(center_logit, out=center_logit)
     probability = calibrate(pooled, weights.calibration, out=pooled)
@@ -421,12 +423,12 @@ def describe(weights, normalization, *, n_steps, n_symmetries, device, **_):
     Parameters
     ----------
     weights, normalization, n_steps, n_symmetries, device
-        As for `separate`, all of them known.
+        As for `separate`, none of them `None`.
 
     Returns
     -------
     meta : dict
-        As of `Separation`, of an image that is seen as it is.
+        As in `Separation`, for an image that is neither binned nor sharpened.
     """
     return {
         'package': 'bgrem',
@@ -499,7 +501,7 @@ def inspect_image(
     **options,
 ):
     """
-    Measure what an image itself says about the promise of its probabilities.
+    Measure what an image itself says about the reliability of its probabilities.
 
     Parameters
     ----------
@@ -512,26 +514,25 @@ def inspect_image(
     peaks : structured `~numpy.ndarray`
         The peaks of its probability, from `bgrem.detect.peaks.find_peaks`.
     min_probability : float, optional
-        Peaks of the flipped residual below it are not listed. Default: as in
-        `bgrem.detect.peaks.find_peaks`.
+        Peaks of the flipped residual below this probability are not listed. Default:
+        as in `bgrem.detect.peaks.find_peaks`.
     binning, sharpening : optional
-        At which the sources were separated, see `sampling_of`. All of the below is
-        measured in squares of so many pixels. Default: 1 and 0.
+        Those used for the separation, see `sampling_of`. All results refer to squares
+        of this size. Default: 1 and 0.
     **options
-        As they were given to `separate`, all but ``n_steps``.
+        The arguments of `separate`, except ``n_steps``.
 
     Returns
     -------
     flipped : 1D `~numpy.ndarray` of float32
-        The probabilities of the peaks that the detector finds in the sign-flipped
-        residual, where all that it finds is false, away from all bright sources, as
-        `bgrem.sky.noise.away_from_sources` has it.
+        The probabilities of the peaks found in the sign-flipped residual, which are
+        all false, away from all bright sources (`bgrem.sky.noise.away_from_sources`).
     clean_fraction : float
-        The part of the usable pixels that lies there and was looked at.
+        The fraction of the usable pixels that is away from them and was examined.
     correlation : float
-        Of the noise there, see `bgrem.sky.noise.noise_correlation`.
+        The correlation of the noise there, see `bgrem.sky.noise.noise_correlation`.
     skewness : float
-        Of the noise there, see `bgrem.sky.noise.noise_skewness`.
+        The skewness of the noise there, see `bgrem.sky.noise.noise_skewness`.
     widths : 1D `~numpy.ndarray` of float64
         The FWHM of each of ``peaks``, see `bgrem.detect.peaks.peak_widths`.
     is_drawn : bool
@@ -541,10 +542,10 @@ def inspect_image(
 
     Notes
     -----
-    This costs as much as `separate` with a single step for images of up to a megapixel.
-    Of larger ones, if the normalisation is ``'local'``, windows that are spread evenly
-    are looked at: a megapixel, and more until the sum of the probabilities of the
-    flipped peaks is known to a fifth. These in their order are the last arguments of
+    For images of up to a megapixel, this takes as long as `separate` with a single
+    step. Of larger ones, if the normalization is ``'local'``, evenly spread windows
+    are examined: a megapixel, and more until the sum of the probabilities of the
+    flipped peaks is known to 20%. The results are, in this order, the last arguments of
     `bgrem.detect.discovery.ImageCheck.from_peaks`.
     """
     y, x = (((peaks[name] + 0.5) / binning).astype(int) for name in 'yx')
@@ -579,24 +580,24 @@ def inspect_windows(
     shape, read, n_shown, *, min_probability=MIN_PROBABILITY, **options
 ):
     """
-    Do for `inspect_image` what is done window by window.
+    Do the part of `inspect_image` that is done window by window.
 
     Parameters
     ----------
     shape : tuple of 2 int
-        That of the image.
+        The shape of the image.
     read : callable
-        Takes a window (a tuple of slices) and returns its data, hidden pixels, sources
-        and error (or `None`), as the network sees them.
+        Called with a window (a tuple of slices); returns its data, hidden pixels,
+        sources and error (or `None`), as the network sees them.
     n_shown : int
-        How many pixels of the image are not hidden.
+        The number of pixels of the image that are not hidden.
     min_probability, **options
         As for `inspect_image`, without its ``error``.
 
     Returns
     -------
     flipped, clean_fraction, correlation, skewness, is_drawn
-        As of `inspect_image`.
+        As from `inspect_image`.
     noise : `WindowNoise`
         The noise of the residual.
     """
@@ -638,19 +639,19 @@ def inspect_windows(
 
 class WindowNoise:
     """
-    The noise in some windows of an image, elsewhere the median of it.
+    The noise in some windows of an image, and its median elsewhere.
 
     Parameters
     ----------
     windows : list of tuple of slice, optional
-        Where it is known.
+        The windows in which it is known.
     noise : list of 2D `~numpy.ndarray`, optional
-        The noise there.
+        The noise in these windows.
 
     Attributes
     ----------
     typical : float or `None`
-        The median; `None` where nothing is known.
+        The median; `None` if nothing is known.
     """
 
     def __init__(self, windows=(), noise=()):
@@ -668,7 +669,7 @@ class WindowNoise:
         place : tuple of slice
             The part.
         shape : tuple of 2 int
-            That of the image.
+            The shape of the image.
 
         Returns
         -------

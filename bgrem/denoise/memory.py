@@ -1,9 +1,9 @@
 """
-The memory that a process has freed: kept for what asks next, or given back.
+Whether memory freed by a process is kept for later use or returned to the system.
 
-A worker of dask gives all of it back at once. Each array, and each layer of a network,
-then begins with pages that the system has to fill with zeros first, which takes as long
-as the computing. Standard library only.
+A dask worker returns all of it immediately. Each array, and each layer of a network,
+then begins with pages that the system must first fill with zeros, which takes as long
+as the computation. Standard library only.
 """
 
 import ctypes
@@ -25,11 +25,11 @@ _LARGEST = 2**25
 @cache
 def keep_freed_memory():
     """
-    Have a worker of dask keep the memory that it frees, as any other process does.
+    Make a dask worker keep the memory that it frees, as other processes do.
 
-    Only the setting that all workers have by default is changed, to what glibc would do
-    without it, for the whole process and only once; a threshold that somebody chose
-    stays, as does any other C library.
+    Only the default setting of workers is changed, to what glibc would do without it,
+    for the whole process and only once. A threshold set by the user stays, and so does
+    any other C library.
 
     Returns
     -------

@@ -1,5 +1,5 @@
 """
-Run a network over an image: the one border between numpy and torch.
+Run a network over an image: the only interface between numpy and torch.
 """
 
 import os
@@ -52,36 +52,37 @@ def denoise(
     layout=None,
 ):
     """
-    Remove the background from a normalised image.
+    Remove the background from a normalized image.
 
     Parameters
     ----------
     image : 2D `~numpy.ndarray` of float32
-        The image in units of its noise and centred on its sky; finite
+        The image in units of its noise and centered on its sky; finite
         everywhere; noise, or 0, where there are no data.
     weights : `bgrem.weights.Weights`
         The network, its schedule and the size of its tiles.
     n_steps : int or `None`, optional
-        The number of diffusion steps; `None` (default) is the number that the
-        weights name.
+        The number of diffusion steps; `None` (default) is the number specified
+        by the weights.
     n_symmetries : {1, 2, 4, 8}, optional
-        Over how many of the symmetries of the square the result is averaged: the
-        network sees each tile turned and flipped. The sky has no preferred
-        direction, so what differs between the views is the network's own error.
+        The number of symmetries of the square over which the result is averaged: the
+        network sees each tile rotated and flipped. The sky has no preferred
+        direction, so any difference between the views is the network's own error.
         Default 1.
     device : str or `torch.device`, optional
         ``'auto'`` (default) is the first CUDA device, else Apple's MPS, else the
         CPU. Also ``'cpu'``, ``'cuda'``, ``'cuda:1'``, ``'mps'``.
     batch_size : int or `None`, optional
         The number of tiles that go through the network together. `None`
-        (default) lets the device decide. When the memory does not suffice it is
-        halved; the result does not depend on it, to rounding.
+        (default) depends on the device. If there is not enough memory, it is
+        halved; the result does not depend on it, except for rounding.
     progress : str or `None`, optional
-        The name of a progress bar, which counts the tiles of each view in each step;
+        The label of a progress bar, which counts the tiles of each view in each step;
         `None` (default) shows none.
     layout : `bgrem.denoise.tiling.TileLayout`, optional
         The tiles. Default: those of `tile_layout`. With a part of them, from
-        `bgrem.denoise.tiling.TileLayout.part`, the results of all parts are to be
+        `bgrem.denoise.tiling.TileLayout.part`, the caller must add up the results of
+        all parts and then call `finish_logit`.
         added up, and `finish_logit` to be called then.
 
     Returns
@@ -89,22 +90,22 @@ def denoise(
     source : 2D `~numpy.ndarray` of float32
         The image of the sources, in units of the noise.
     center_logit : 2D `~numpy.ndarray` of float32
-        The logit of "a source centre lies at this pixel", see `finish_logit`. With a
-        ``layout`` it is `None` for a network without this output.
+        The logit of "a source center lies at this pixel", see `finish_logit`. With a
+        ``layout``, it is `None` for a network without this output.
 
     Raises
     ------
     ValueError
-        If a parameter is out of range, the device is not there, or the network gives
-        values that are not finite.
+        If a parameter is out of range, the device does not exist, or the network
+        returns non-finite values.
     MemoryError
-        If a single tile does not fit the device.
+        If a single tile does not fit into the memory of the device.
 
     Notes
     -----
-    Time grows linearly with pixels, steps and symmetries. Beside the image and the two
-    results, memory is that of one batch of tiles. On CPUs with bfloat16 units
-    the network runs in bfloat16, elsewhere in float32.
+    The time is proportional to the numbers of pixels, steps and symmetries. Besides the
+    image and the two results, the memory needed is that of one batch of tiles. On CPUs
+    with bfloat16 units, the network runs in bfloat16, elsewhere in float32.
 
     Examples
     --------
@@ -133,18 +134,18 @@ def denoise(
 
 def finish_logit(source, center_logit):
     """
-    Return the centre logit of an image, whatever the network.
+    Return the center logit of an image for any network.
 
     Parameters
     ----------
     source, center_logit : 2D `~numpy.ndarray` of float32
-        The sums of what `denoise` made of all parts, or a part of these sums.
+        The sums of the results of `denoise` for all parts, or a part of these sums.
 
     Returns
     -------
     center_logit : 2D `~numpy.ndarray` of float32
-        As it is. A network without this output (the paper's) gives ``1.5 *
-        ln(source)`` instead, with the source in units of the noise and not below 1e-6:
+        The same. For a network without this output (that of the paper), it is ``1.5 *
+        ln(source)`` instead, with the source in units of the noise and at least 1e-6:
         increasing with the source, zero at one sigma, and not calibrated.
     """
     if center_logit is not None:
@@ -154,7 +155,7 @@ def finish_logit(source, center_logit):
 
 def n_threads():
     """
-    Return how many threads a network uses on a CPU (int).
+    Return the number of threads that a network uses on a CPU (int).
     """
     return torch.get_num_threads()
 
@@ -214,16 +215,16 @@ def denoise_counts(
     source, sky : 2D `~numpy.ndarray` of float32
         The expected counts of sources and sky, given the image; positive.
     center_logit : 2D `~numpy.ndarray` of float32
-        The logit of "a source centre lies at this pixel".
+        The logit of "a source center lies at this pixel".
 
     Raises
     ------
     ValueError, MemoryError
-        As `denoise`.
+        As for `denoise`.
 
     Notes
     -----
-    There is one step. `denoise` says what it costs.
+    There is a single step; for its cost see `denoise`.
     """
 
     def run(network, x, count):
@@ -296,7 +297,7 @@ def _over_tiles(
 
 def resolve_device(device):
     """
-    Turn the name of a device into a device that exists.
+    Convert the name of a device to an existing device.
 
     Parameters
     ----------
@@ -311,7 +312,7 @@ def resolve_device(device):
     Raises
     ------
     ValueError
-        If the name is none of these or there is no such device.
+        If the name is none of these or the device does not exist.
     """
     has_mps = torch.backends.mps.is_available()
     if isinstance(device, str) and device == 'auto':
@@ -392,7 +393,7 @@ def _run(network, run, names, n_symmetries, device, tiles, count):
 
 def average_views(run, x, names, n_symmetries):
     """
-    Average what a network makes of images over symmetries of the square.
+    Average the maps from a network over symmetries of the square.
 
     Parameters
     ----------
@@ -403,12 +404,12 @@ def average_views(run, x, names, n_symmetries):
     names : sequence of str
         The names of these maps.
     n_symmetries : {1, 2, 4, 8}
-        Over how many views to average.
+        The number of views over which to average.
 
     Returns
     -------
     maps : list of `~torch.Tensor` or `None`
-        A mean for each name, float32; `None` where the network has no such map.
+        The mean of each map, float32; `None` if the network has no such map.
     """
     total = None
     for number in range(n_symmetries):
@@ -437,12 +438,12 @@ def _view_back(x, number):
 
 def cpu_has_bfloat16():
     """
-    Whether the CPU multiplies bfloat16 natively; elsewhere it is slower.
+    Whether the CPU multiplies bfloat16 natively; on other CPUs it is slower.
 
     Returns
     -------
     native : bool
-        Whether it does.
+        Whether the CPU does.
     """
     # private functions, whose names have changed before: absent means no
     probes = ('_is_amx_tile_supported', '_is_avx512_bf16_supported')

@@ -1,8 +1,8 @@
 """
-Cut an image into overlapping tiles and put it together again.
+Cut an image into overlapping tiles and join them again.
 
-Every tile of an image has the same shape, so that tiles stack into
-batches. Neighbouring tiles overlap and are blended with taper windows that
+All tiles of an image have the same shape, so that they can be stacked into
+batches. Neighboring tiles overlap and are blended with taper windows that
 sum to one at every pixel; the taper lies only on edges inside the image.
 Numpy only.
 """
@@ -17,7 +17,7 @@ __all__ = ['TileLayout', 'make_layout', 'merge', 'split']
 @dataclass(frozen=True, eq=False)
 class TileLayout:
     """
-    Where the tiles of one image lie, and how they are blended.
+    The positions of the tiles of an image, and how they are blended.
 
     Built by `make_layout`. Tiles are numbered row by row; tile ``i`` has its
     lower left pixel at ``(y_starts[i // n_x], x_starts[i % n_x])`` where
@@ -53,8 +53,8 @@ class TileLayout:
         Parameters
         ----------
         image : 2D `~numpy.ndarray`
-            The image, of the layout's shape. Beyond its last row and column
-            tiles continue it by reflection (edge pixels repeated).
+            The image, of the layout's shape. Tiles that extend beyond its last row or
+            column continue it by reflection (edge pixels repeated).
         indices : iterable of int
             The numbers of the tiles.
 
@@ -81,8 +81,8 @@ class TileLayout:
         Parameters
         ----------
         image : 2D `~numpy.ndarray`
-            The image that is added to; start with zeros. Once every tile has
-            been added, it holds the blended image.
+            The image to which tiles are added; start with zeros. Once all tiles have
+            been added, it is the blended image.
         tiles : 3D `~numpy.ndarray`
             The tiles, of shape ``(len(indices), h, w)``.
         indices : iterable of int
@@ -104,15 +104,15 @@ class TileLayout:
         Parameters
         ----------
         rows, columns : slice, optional
-            Which rows and columns of tiles.
+            The rows and columns of tiles.
 
         Returns
         -------
         layout : `TileLayout`
-            Tiles and windows are those of the whole layout. What all parts blend adds
-            up to the blended image.
+            A layout with the tiles and windows of the whole layout. The blended parts
+            add up to the blended image.
         place : tuple of 2 slice
-            Where the rectangle lies in the image.
+            The location of the rectangle in the image.
         """
         starts, place = [], []
         axes = (self.y_starts[rows], self.x_starts[columns])
@@ -143,14 +143,14 @@ def make_layout(shape, tile_size, overlap, multiple):
         The shape ``(ny, nx)`` of the image; each at least 1.
     tile_size : int
         The largest side of a tile in pixels, a multiple of ``multiple``. Along each
-        axis tiles are as small as as many of them can be to cover the image.
+        axis, tiles are as small as possible for the number needed to cover the image.
     overlap : int
-        The least overlap of neighbouring tiles in pixels, from 0 to below
+        The minimum overlap of neighboring tiles in pixels, at least 0 and less than
         ``tile_size``; rounded up to ``multiple``.
     multiple : int
         The sides of tiles and the distances between them are multiples of
-        this many pixels, so that a network that halves its resolution several
-        times sees the same pixel grid in each tile.
+        this number of pixels, so that a network that halves its resolution several
+        times has the same pixel grid in all tiles.
 
     Returns
     -------
@@ -160,7 +160,7 @@ def make_layout(shape, tile_size, overlap, multiple):
     Raises
     ------
     ValueError
-        If a parameter is outside its range.
+        If a parameter is out of range.
     """
     if len(shape) != 2 or min(shape) < 1:
         msg = f'shape must be two positive integers, got {tuple(shape)}'
@@ -207,7 +207,7 @@ def split(image, tile_size, overlap, multiple):
     tiles : 3D `~numpy.ndarray`
         The tiles, of shape ``(n, h, w)`` and the image's dtype.
     layout : `TileLayout`
-        What `merge` needs to put them together again.
+        The layout, from which `merge` can join them again.
     """
     layout = make_layout(image.shape, tile_size, overlap, multiple)
     return layout.take(image, range(len(layout))), layout
@@ -215,7 +215,7 @@ def split(image, tile_size, overlap, multiple):
 
 def merge(tiles, layout):
     """
-    Blend tiles into an image: the inverse of `split`, to rounding.
+    Blend tiles into an image: the inverse of `split`, except for rounding.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def merge(tiles, layout):
     Raises
     ------
     ValueError
-        If the tiles are not those of the layout.
+        If the tiles do not match the layout.
     """
     expected = (len(layout), *layout.tile_shape)
     if tiles.shape != expected:
