@@ -1,11 +1,11 @@
 """
-An image seen a band of rows after the other, so that it need not be there as a whole.
+Measure an image in bands of rows, so that it need not be in memory as a whole.
 
-What belongs to the whole image is measured in stages. In each stage all bands are
-looked at, by a function of the band alone; what they show together says what is to be
-looked for in the next stage, or is the result. An image in memory and one in a file
-or on a cluster are measured by the same stages in the same bands. Several threads can
-look at a band each: numpy lets others compute while it sorts and adds. Numpy only.
+Properties of the whole image are measured in stages. In each stage, all bands are
+examined by a function that depends only on the band. Together, their results determine
+what is measured in the next stage, or are the final result. An image in memory and one
+in a file or on a cluster go through the same stages in the same bands. Several threads
+can each examine a band: numpy lets others compute while it sorts and adds. Numpy only.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -38,12 +38,12 @@ _n_threads = ContextVar('n_threads', default=1)
 @contextmanager
 def use_threads(n_threads):
     """
-    Let `each_band` use so many threads meanwhile, in this thread and context.
+    Let `each_band` use several threads meanwhile, in this thread and context.
 
     Parameters
     ----------
     n_threads : int
-        The number; 1 is none but the thread itself.
+        The number of threads; 1 is the thread itself and no others.
     """
     token = _n_threads.set(n_threads)
     try:
@@ -59,19 +59,19 @@ def each_band(function, bands):
     Parameters
     ----------
     function : callable
-        Takes a band. What it returns, or writes, depends on no other band.
+        Called with a band. What it returns, or writes, depends on no other band.
     bands : sequence
         The bands.
 
     Returns
     -------
     results : list
-        One for each band, in their order, whatever the number of threads.
+        The results, in the order of the bands for any number of threads.
 
     Notes
     -----
-    The threads end before this returns, so that a fork waits for none of them. Within
-    the function there are no further threads.
+    The threads end before this function returns, so that a fork does not wait for them.
+    The function itself uses no further threads.
     """
     return list(_over_bands(function, bands))
 
@@ -114,30 +114,30 @@ def _over_bands(function, bands):
 
 
 class NeedsWhole(Exception):
-    """What an image holds cannot be told from its bands; the text says what it is."""
+    """The image cannot be measured in bands; the text says why."""
 
 
 class Measurement:
     """
-    What is known of an image while it is measured, stage by stage.
+    The state of a measurement of an image, which is done in stages.
 
-    Subclasses have for each stage ``x`` a method ``_see_x(rows, *images)``, which says
-    what a band shows, and ``_learn_x(seen)``, which makes of what all bands show what
-    the image is like, and sets the next stage.
+    For each stage ``x``, subclasses have a method ``_see_x(rows, *images)``, which
+    measures a band, and a method ``_learn_x(seen)``, which combines the results of all
+    bands and sets the next stage.
 
     Attributes
     ----------
     shape : tuple of 2 int
         The shape of the image.
     stage : str or `None`
-        What is looked for next; `None` once all is known.
+        The next stage; `None` once the measurement is complete.
     margin : int
-        The rows beyond a band on either side that are seen with it, as far as there
-        are any.
+        The number of rows on each side of a band that are needed with it, as far as
+        there are any.
     most_stages : int
-        After so many all is known.
+        The maximum number of stages.
     n_pixels : int or `None`
-        Of a band; `None` are two millions.
+        The number of pixels of a band; `None` means two million.
     """
 
     stage = None
@@ -157,40 +157,40 @@ class Measurement:
 
     def see(self, rows, *images):
         """
-        Look at a band.
+        Measure a band.
 
         Parameters
         ----------
         rows : slice
             The rows of the band in the image.
         *images : 2D `~numpy.ndarray`
-            What the measurement takes, in these rows and the margin.
+            The images that the measurement uses, in these rows and the margin.
 
         Returns
         -------
         seen : object
-            What the band shows, to be pickled; `None` where all is known.
+            The result, which can be pickled; `None` if the measurement is complete.
         """
         return self.stage and _own(getattr(self, f'_see_{self.stage}')(rows, *images))
 
     def learn(self, seen):
         """
-        Take in what the bands show.
+        Combine the results of the bands.
 
         Parameters
         ----------
         seen : iterable
-            Of all bands in their order, from `see`.
+            The results of `see` for all bands, in order.
 
         Returns
         -------
         measurement : `Measurement`
-            A new one, for the next stage.
+            A new measurement, for the next stage.
 
         Raises
         ------
         NeedsWhole
-            If bands do not tell enough.
+            If the image cannot be measured in bands.
         """
         if self.stage is None:
             return self
@@ -214,19 +214,19 @@ def measure(measurement, read):
     Parameters
     ----------
     measurement : `Measurement`
-        What is known before.
+        The initial state.
     read : callable
-        Takes rows (a slice) and returns the images that the measurement takes.
+        Called with rows (a slice); returns the images that the measurement uses.
 
     Returns
     -------
     measurement : `Measurement`
-        With all that there is to know.
+        The complete measurement.
 
     Raises
     ------
     NeedsWhole
-        If bands do not tell enough.
+        If the image cannot be measured in bands.
     """
     while measurement.stage is not None:
         see = partial(_see, measurement, read)
@@ -241,16 +241,16 @@ def _see(measurement, read, rows):
 
 def widen(rows, margin, n_rows):
     """
-    Return rows and those beside them, as far as there are any.
+    Return rows and those on each side of them, as far as there are any.
 
     Parameters
     ----------
     rows : slice
         The rows.
     margin : int
-        How many more on either side.
+        The number of rows to add on each side.
     n_rows : int
-        The rows of the image.
+        The number of rows of the image.
 
     Returns
     -------
@@ -261,21 +261,21 @@ def widen(rows, margin, n_rows):
 
 def split_rows(shape, edges=None, n_pixels=None):
     """
-    Cut an image into bands of rows.
+    Divide an image into bands of rows.
 
     Parameters
     ----------
     shape : tuple of 2 int
-        Its shape.
+        The shape of the image.
     edges : 1D `~numpy.ndarray` of int, optional
         Where a band may begin, and the end. Default: at multiples of 64 rows.
     n_pixels : int, optional
-        Of a band. Default: two millions.
+        The number of pixels of a band. Default: two million.
 
     Returns
     -------
     bands : list of slice
-        Each of about so many pixels.
+        Bands of about that number of pixels.
     """
     if edges is None:
         edges = [*range(0, shape[0], _MULTIPLE), shape[0]]

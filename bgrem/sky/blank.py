@@ -1,10 +1,9 @@
 """
-Pixels that hold a value and no measurement.
+Pixels that have a value but were not measured.
 
-The empty border of a mosaic, the corners of a rotated frame, the gap between two
-detectors are often filled with a number: zero, -999, the level of the sky. Such a
-number repeats itself exactly over patches, which noise never does. Numpy and scipy
-only.
+The empty border of a mosaic, the corners of a rotated frame and the gap between two
+detectors are often filled with a constant: zero, -999, the level of the sky. Such a
+number repeats exactly over whole areas, which noise never does. Numpy and scipy only.
 """
 
 import numpy as np
@@ -73,7 +72,7 @@ BLANK_MARGIN = 128
 
 def blank_pixels(data, unusable=None):
     """
-    Find the patches that were filled with a number.
+    Find the areas that were filled with a constant.
 
     Parameters
     ----------
@@ -85,13 +84,13 @@ def blank_pixels(data, unusable=None):
     Returns
     -------
     blank : 2D `~numpy.ndarray` of bool
-        `True` at patches of 3x3 px or more of exact zeros, and of any other number
-        that fills 100 such patches and is not far above the sky, or farther than any
-        star, or has edges that no saturated star has. Where zero counts are usual,
-        patches of zeros so large that chance does not leave them. Nowhere where zero
-        is a usual measurement of another kind (a cut-off at zero), nor where the rest
-        of the image has no noise of its own (models), nor where most pixels beside the
-        patches are one step of the data above or below (a sky whose noise is smaller).
+        `True` at areas of 3x3 px or more of exact zeros, and of any other number that
+        fills 100 such areas and is not far above the sky, or is farther above it than
+        any star, or whose areas have edges that no saturated star has. Where zero
+        counts are common, only areas of zeros that are too large for chance. Nowhere
+        if zero is a common measurement of another kind (a cutoff at zero), if the rest
+        of the image has no noise of its own (models), or if most pixels beside the
+        areas are one step of the data above or below (a sky whose noise is smaller).
     """
     blank = np.zeros(data.shape, dtype=bool)
     usable = np.isfinite(data)
@@ -121,10 +120,10 @@ def blank_pixels(data, unusable=None):
 
 class BlankMeasurement(Measurement):
     """
-    What fills the blank and wild pixels of an image, measured in bands.
+    The constants that fill the blank and wild pixels of an image, measured in bands.
 
-    It takes the images ``data`` and ``unusable``, which holds at all that is not
-    finite.
+    It uses the images ``data`` and ``unusable``; the latter must be True at all pixels
+    that are not finite.
 
     Parameters
     ----------
@@ -134,9 +133,9 @@ class BlankMeasurement(Measurement):
     Attributes
     ----------
     result : `BlankPixels` or `None`
-        Where they are.
+        What identifies these pixels.
     sample : 1D `~numpy.ndarray`
-        The values of usable pixels spread over the image, about 260000.
+        The values of about 260000 usable pixels spread over the image.
     largest : float
         The largest absolute value of a usable pixel.
     n_usable : int
@@ -220,20 +219,20 @@ class BlankMeasurement(Measurement):
 
 class BlankPixels:
     """
-    Which pixels of an image are blank or wild, for any band of it.
+    What identifies the blank and wild pixels of an image, in any band of it.
 
     Parameters
     ----------
     rules : list of tuple
-        The numbers that fill patches, and how these are told.
+        The numbers that fill areas, and how these areas are recognized.
     wild : tuple of 2 float or `None`
         A typical value and the median.
 
     Attributes
     ----------
     margin : int
-        So many rows beyond a band have to be seen with it. An area brighter than all
-        stars that reaches further is judged by what is seen of it.
+        The number of rows on each side of a band that are needed with it. An area
+        brighter than all stars that extends farther is judged by the part inside.
     """
 
     def __init__(self, rules, wild):
@@ -253,7 +252,7 @@ class BlankPixels:
         Returns
         -------
         blank : 2D `~numpy.ndarray` of bool
-            As of `blank_pixels` and `wild_pixels` together.
+            As from `blank_pixels` and `wild_pixels` combined.
         """
         blank, usable = np.zeros(data.shape, dtype=bool), ~unusable
         center = _patch_centers(data) & usable if self._rules else blank
@@ -366,19 +365,20 @@ def _filled(kind, same, patches, data, usable):
 
 def wild_pixels(data, unusable):
     """
-    Find the pixels that are farther from all others than anything is.
+    Find the pixels whose values are implausibly far from all others.
 
     Parameters
     ----------
     data : 2D `~numpy.ndarray` of float
         The image.
     unusable : 2D `~numpy.ndarray` of bool
-        `True` at pixels to ignore, among them all that are not finite.
+        `True` at pixels to ignore, including all that are not finite.
 
     Returns
     -------
     wild : 2D `~numpy.ndarray` of bool
-        `True` at pixels beyond 1e16 medians, or standard deviations from the quartiles.
+        `True` at pixels beyond 1e16 medians, or 1e16 standard deviations from the
+        quartiles.
     """
     usable = ~unusable
     values = data[usable] if unusable.any() else data.ravel()

@@ -1,12 +1,12 @@
 """
-The sky of an image without its sources, in boxes that the image itself chooses.
+The sky of an image without its sources, in boxes chosen from the image itself.
 
-Nobody knows how large the boxes should be in which a sky is measured: large enough for
-its noise, small enough for its structure. Here they begin at 4 px, and it is seen at
-each place which larger ones do better (`bgrem.sky.scales`). The level of a box is the
-mean of its pixels, which noise of any shape leaves right, without those that lie far
-off the medians around. Boxes beneath the light of a galaxy count little, as a tenth of
-it may be left over. Numpy and scipy only.
+Nobody knows the right size of the boxes in which a sky is measured: large enough for
+its noise, small enough for its structure. Here the smallest boxes are 4 px, and at each
+place it is determined how far larger ones do better (`bgrem.sky.scales`). The level of
+a box is the mean of its pixels, which is unbiased for noise of any shape, excluding
+pixels far from the medians around them. Boxes beneath the light of a galaxy have little
+weight, as a tenth of this light may be left over. Numpy and scipy only.
 """
 
 import math
@@ -76,18 +76,18 @@ class BoxSky:
     Attributes
     ----------
     box_size : int
-        The side of a box in pixels; the first one begins at the first pixel, the last
-        may reach beyond the image.
+        The side of a box in pixels. The first box begins at the first pixel; the last
+        may extend beyond the image.
     level : 2D `~numpy.ndarray` of float64
-        The sky at the centre of each box, in the unit of the image; to be interpolated
-        by `bgrem.sky.maps.interpolate_mesh`, straight on beyond the borders.
+        The sky at the center of each box, in the unit of the image, for
+        `bgrem.sky.maps.interpolate_mesh` with linear extrapolation at the borders.
     noise : 2D `~numpy.ndarray` of float64
         The standard deviation of the noise around each box, likewise.
     error : 2D `~numpy.ndarray` of float64
-        The standard error of ``level``, as far as noise makes it.
+        The standard error of ``level`` that is due to noise.
     beneath : 2D `~numpy.ndarray` of bool
-        True at pixels of the image beneath the light of a galaxy, where what is left
-        of it may be more than the error of a box.
+        True at pixels of the image beneath the light of a galaxy, where its residual
+        may exceed the error of a box.
     """
 
     box_size: int
@@ -98,21 +98,21 @@ class BoxSky:
 
     def meshes(self, unit, dtype, bounds=None):
         """
-        Return the sky as an image of a dtype can have it.
+        Convert the sky to the unit, dtype and range of an image.
 
         Parameters
         ----------
         unit : float
-            That of the sky, in the unit of the image.
+            The unit of the sky, in units of the image.
         dtype : dtype
-            That of the image.
+            The dtype of the image.
         bounds : tuple of 2 float, optional
-            The least and the largest value of the image, between which its sky is.
+            The lowest and the highest value of the image, to which the sky is limited.
 
         Returns
         -------
         level, noise, error : 2D `~numpy.ndarray`
-            In the unit of the image.
+            The meshes in the unit of the image.
         """
         largest = np.finfo(dtype).max
         level, noise, error = (
@@ -126,7 +126,7 @@ class BoxSky:
 
     def on_grid(self, shape):
         """
-        Return the sky on the finest boxes that any image has.
+        Return the sky on the finest boxes that any image can have.
 
         Parameters
         ----------
@@ -136,9 +136,9 @@ class BoxSky:
         Returns
         -------
         level : 2D `~numpy.ndarray` of float64
-            The sky at the centres of the boxes.
+            The sky at the centers of the boxes.
         size : int
-            Their side, 4 px.
+            The side of the boxes, 4 px.
         """
         n_boxes = self.box_size // _LEAST_BOX
         shape = [-(-n // _LEAST_BOX) for n in shape]
@@ -155,30 +155,31 @@ def measure_sky(data, source, usable, noise, quantum=0.0, binning=1):
     data : 2D `~numpy.ndarray` of float
         The image.
     source : 2D `~numpy.ndarray` of float
-        Its sources, in the same unit; they are taken out.
+        Its sources, in the same unit, which are subtracted.
     usable : 2D `~numpy.ndarray` of bool
         True at pixels with data, of which there is at least one; ``data`` is finite
         there.
     noise : 2D `~numpy.ndarray` of float
-        The standard deviation of the noise, in the same unit. Where it is 0 it is
-        taken to be as in the rest of the image.
+        The standard deviation of the noise, in the same unit. Where it is 0, that of
+        the rest of the image is assumed.
     quantum : float, optional
-        The step of discrete data (1 for counts), 0 for continuous ones.
+        The step of discrete data (1 for counts), 0 for continuous data.
     binning : int, optional
-        The side in pixels of the squares in which the sources were seen, default 1.
-        What is left of them within a square is no sky: boxes are not smaller.
+        The side, in pixels, of the squares into which the image was binned to find the
+        sources, default 1. Residuals of sources within a square are not sky, so boxes
+        are not smaller than this.
 
     Returns
     -------
     sky : `BoxSky`
-        The sky. It exists wherever the pixels are.
+        The sky, which is defined everywhere.
 
     Notes
     -----
-    Pixels count as one over their variance, those further than 4 standard deviations
-    and 4 steps from a first sky of medians not at all. Where neighbouring pixels share
-    their noise, or have few counts, the least boxes are of 8, 16 or 32 px. The image
-    without its sources is never there as a whole.
+    The weight of a pixel is one over its variance; pixels further than 4 standard
+    deviations and 4 steps from a first sky of medians are excluded. Where the noise of
+    neighboring pixels is correlated, or counts are few, the smallest boxes are 8, 16 or
+    32 px. The image without its sources is never in memory as a whole.
     """
 
     def read(rows):
@@ -195,8 +196,8 @@ class SkyMeasurement(Measurement):
     """
     The sky of an image without its sources, measured in bands (see `measure_sky`).
 
-    It takes the images ``residual``, which is the data without the sources, ``usable``,
-    ``noise`` and ``source``, as those of `measure_sky`.
+    It uses the images ``residual``, which is the data without the sources, ``usable``,
+    ``noise`` and ``source``, as for `measure_sky`.
 
     Parameters
     ----------
@@ -208,7 +209,7 @@ class SkyMeasurement(Measurement):
     Attributes
     ----------
     result : `BoxSky` or `None`
-        The sky, without ``beneath``, which is a method here.
+        The sky, without ``beneath``, which is a method of this class.
     """
 
     stage = 'sample'
@@ -233,7 +234,7 @@ class SkyMeasurement(Measurement):
         Returns
         -------
         beneath : 2D `~numpy.ndarray` of bool
-            As of `BoxSky`, in these rows.
+            As in `BoxSky`, in these rows.
         """
         start, stop, _ = rows.indices(self.shape[0])
         some = slice(start // self._box, -(-stop // self._box))

@@ -1,5 +1,5 @@
 """
-What is chosen where the caller of a background leaves the choice to the image.
+The options that are chosen from the image if they are not given.
 """
 
 import warnings
@@ -36,7 +36,7 @@ def is_automatic(box_size):
     Parameters
     ----------
     box_size : object
-        What the caller gave.
+        The box size that was given.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def is_automatic(box_size):
     Raises
     ------
     ValueError
-        If it is another text.
+        If it is any other string.
     """
     if isinstance(box_size, str):
         if box_size != 'auto':
@@ -58,7 +58,7 @@ def is_automatic(box_size):
 
 def chosen_estimators():
     """
-    Return what measures a box where that is left to the image (dict of options).
+    Return the estimators for automatic boxes (dict of options).
     """
     return {
         'sigma_clip': SigmaClip(sigma=CLIP, maxiters=10),
@@ -69,7 +69,7 @@ def chosen_estimators():
 
 def choose_one_box(sky, shape, options, count_boxes):
     """
-    Choose one size of boxes for a whole image, and the options that were not given.
+    Choose a single box size for a whole image, and the options that were not given.
 
     Parameters
     ----------
@@ -80,23 +80,23 @@ def choose_one_box(sky, shape, options, count_boxes):
     options : dict
         The options of `~photutils.background.Background2D` that were given.
     count_boxes : callable
-        Takes a box size and options and returns how many boxes can be measured.
+        Called with a box size and options; returns how many boxes can be measured.
 
     Returns
     -------
     box_size : int
-        Of 8, 16, 32, 64 and 128 px (no larger than the image) the one that follows
-        ``sky`` best, its structure and noise together; less where none of these can
+        The size of 8, 16, 32, 64 and 128 px (no larger than the image) that best
+        follows ``sky``, considering structure and noise; smaller if none of these can
         be measured.
     options : dict
-        Those given, and what was chosen for ``filter_size``, ``exclude_percentile``,
-        ``sigma_clip`` and the estimators: the last three only where none was given.
+        Those given, and the choices for ``filter_size``, ``exclude_percentile``,
+        ``sigma_clip`` and the estimators: the last three only if none was given.
 
     Warns
     -----
     `~astropy.utils.exceptions.AstropyUserWarning`
-        If the ``exclude_percentile`` that was given leaves no box of 8 px or more, in
-        which there is a sky to be seen.
+        If the ``exclude_percentile`` that was given leaves no box of 8 px or more in
+        which sky is visible.
     """
     given = given_options(options)
     options = {n: v for n, v in options.items() if n in given or v is not None}
@@ -127,8 +127,8 @@ def choose_one_box(sky, shape, options, count_boxes):
     if choice['exclude_percentile'] != percentile or size < min(sizes):
         msg = (
             f'exclude_percentile={percentile} leaves no box that shows a sky: '
-            f'boxes of {size} px and {choice["exclude_percentile"]} are used. Give a '
-            'higher one.'
+            f'boxes of {size} px and {choice["exclude_percentile"]} are used. Use a '
+            'higher value.'
         )
         warnings.warn(msg, AstropyUserWarning, stacklevel=3)
     return size, choice

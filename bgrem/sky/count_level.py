@@ -1,10 +1,10 @@
 """
 The expected level of a map of counts, and its sky from the network.
 
-A level is known before any source: a mean (a median of few photons is 0 or 1) of what
-lies in coarse boxes, without what stands out, over the exposure. The network turns it
-into a sky with structure; what the photons say against that sky, they say more surely
-the more there are of them. Numpy and scipy only.
+The level is determined before any source: it is the mean in coarse boxes (the median of
+a few photons is 0 or 1), without anything that stands out, divided by the exposure. The
+network converts it to a sky with structure. This sky is then corrected by the photons,
+the more reliably the more of them there are. Numpy and scipy only.
 """
 
 import numpy as np
@@ -65,22 +65,22 @@ def expected_level(counts, unusable, exposure=None):
     counts : 2D `~numpy.ndarray` of float
         Photons, or expected counts.
     unusable : 2D `~numpy.ndarray` of bool
-        True at pixels to ignore, among them all that are not finite.
+        True at pixels to ignore, including all that are not finite.
     exposure : 2D `~numpy.ndarray` of float, optional
-        The exposure of each pixel, of any unit; where it is not positive, the pixel
-        must be unusable. Default: the same everywhere.
+        The exposure of each pixel in any unit; pixels where it is not positive must be
+        unusable. Default: the same everywhere.
 
     Returns
     -------
     level : 2D `~numpy.ndarray` of float64
-        Expected counts of the sky in each pixel, positive; where the pixel is unusable,
-        as its surroundings have it. Tiny where there are no photons at all.
+        Expected counts of the sky in each pixel, positive; at unusable pixels, that of
+        the surroundings. Tiny if there are no photons at all.
 
     Notes
     -----
-    The rate is a mean in boxes of about 32 px, interpolated linearly. Squares of 5 px
-    count as no more than three times what is found there, and 3 standard deviations
-    and 2 photons, again and again.
+    The rate is a mean in boxes of about 32 px, interpolated linearly. Iteratively,
+    squares of 5 px are limited to three times this rate, plus 3 standard deviations
+    and 2 photons.
     """
     usable = ~unusable
     exposure = np.ones(counts.shape) if exposure is None else exposure.astype(float)
@@ -143,32 +143,32 @@ def _smooth_rate(photons, seen, axes):
 
 def continue_sky(source, sky, level, unusable):
     """
-    Continue the sky beneath very wide sources from what lies around them.
+    Continue the sky beneath very wide sources from their surroundings.
 
     Parameters
     ----------
     source, sky : 2D `~numpy.ndarray` of float
         Expected counts of sources and sky, from the network.
     level : 2D `~numpy.ndarray` of float
-        What the network was told, of `expected_level`.
+        The level given to the network, from `expected_level`.
     unusable : 2D `~numpy.ndarray` of bool
         True at pixels to ignore.
 
     Returns
     -------
     sky : 2D `~numpy.ndarray` of float64
-        The same but for where, within a box of light that is mostly of such a source,
-        the level is more than 1.2 times the sky, in windows of 8 px. Where it is twice
-        the sky, the mean of the sky about there, weighted by a Gaussian of 32 px and by
-        the part of the photons that are the sky's; between the two something in
-        between.
+        The same sky, except where, within a box whose light is mostly that of such a
+        source, the level is more than 1.2 times the sky, in windows of 8 px. Where it
+        is twice the sky, the mean of the surrounding sky, weighted by a Gaussian of 32
+        px and by the fraction of the photons that belong to the sky; in between, a
+        value between the two.
 
     Notes
     -----
-    The network gives the sky as a multiple of the level. Where that holds the light of
-    a remnant, the multiple is a small one, and errs by much of the sky. Such a source
-    has several times the light of the sky in the whole box, and lifts the level more
-    than three times above the sky.
+    The network returns the sky as a multiple of the level. If the level contains the
+    light of a supernova remnant, the multiple is small, and its error is large compared
+    with the sky. Such a source has several times the light of the sky in the whole box,
+    and raises the level to more than three times the sky.
     """
     source = np.maximum(source.astype(float), 0)
     sky = np.maximum(sky.astype(float), _LEAST)
@@ -205,17 +205,17 @@ def hold_light(source, sky, counts, level, unusable):
     counts : 2D `~numpy.ndarray` of float
         The data.
     level : 2D `~numpy.ndarray` of float
-        What the network was told, of `expected_level`.
+        The level given to the network, from `expected_level`.
     unusable : 2D `~numpy.ndarray` of bool
         True at pixels to ignore.
 
     Returns
     -------
     source : 2D `~numpy.ndarray` of float64
-        The same where the level is less than three times the sky, in windows of 8 px.
-        Where it is more than six times the sky, the light is the mean of what the
-        network says, with an error of 20%, and of the data less the sky, with that of
-        the photons; between the two something in between.
+        The same light where the level is less than three times the sky, in windows of
+        8 px. Where it is more than six times the sky, the weighted mean of the light
+        from the network, with an error of 20%, and of the data minus the sky, with the
+        error of the photons; in between, a value between the two.
     """
     window = _WINDOWS[-1]
     source, sky = (np.maximum(one.astype(float), 0) for one in (source, sky))
@@ -243,26 +243,26 @@ def _lift(level, sky, unusable, limits, window=_WINDOWS[-1]):
 
 def likely_light(source, sky, probability):
     """
-    Tell the light of likely sources from a glow that belongs to the sky.
+    Distinguish the light of likely sources from a glow that belongs to the sky.
 
     Parameters
     ----------
     source, sky : 2D `~numpy.ndarray` of float
         Expected counts of sources and sky, from the network.
     probability : 2D `~numpy.ndarray` of float
-        That a source has its centre at a pixel.
+        The probability that a source center lies at each pixel.
 
     Returns
     -------
     share : 2D `~numpy.ndarray` of float64
-        The part of ``source`` that is a source's: less than half where no centre
+        The fraction of ``source`` that belongs to sources: less than half if no center
         within 6 px has a probability above 0.7%, unless the light outshines the sky.
 
     Notes
     -----
-    What may be a cloud, or any of many sources too faint to be told apart, is
-    light of some sources on average and of none in particular. In sums over images of
-    few sources it is more than there is.
+    Light that may be a cloud, or one of many sources too faint to be distinguished,
+    belongs to sources on average but to none in particular. Summed over images with few
+    sources, it exceeds their light.
     """
     y, x = np.mgrid[-_REACH : _REACH + 1, -_REACH : _REACH + 1]
     near = ndimage.maximum_filter(probability, footprint=x**2 + y**2 <= _REACH**2)
@@ -277,7 +277,7 @@ def likely_light(source, sky, probability):
 
 def lone_photons(counts):
     """
-    Tell where there are too few photons for a source.
+    Find the pixels around which there are too few photons for a source.
 
     Parameters
     ----------
@@ -287,8 +287,8 @@ def lone_photons(counts):
     Returns
     -------
     lone : 2D `~numpy.ndarray` of bool
-        True where a square of 13 px holds one photon or none. In an image of next to
-        none the network takes each for a source, as nothing says that there is a sky.
+        True where a square of 13 px holds one photon or none. In an almost empty image,
+        the network takes each photon for a source, as nothing indicates a sky.
     """
     side = 2 * _REACH + 1
     n_photons = ndimage.uniform_filter(counts.astype(float), side, mode='constant')
@@ -313,16 +313,16 @@ def adjust_sky(sky, counts, source, unusable):
     Returns
     -------
     sky : 2D `~numpy.ndarray` of float64
-        The sky, times a smooth factor.
+        The sky, multiplied by a smooth factor.
     error : 2D `~numpy.ndarray` of float64
         Its relative standard error.
 
     Notes
     -----
-    The network is right to some per cent, as if it had seen 8000 photons in each
-    window. Where a window holds many more of them the factor is what they say, so that
-    no light is lost in sums; where it holds fewer it is near one (the posterior mean of
-    a gamma distribution). So it is, first, for the image as a whole.
+    The network is accurate to a few percent, as if it had seen 8000 photons in each
+    window. Where a window holds many more, the factor is determined by them, so that
+    no light is lost in sums; where it holds fewer, it is near one (the posterior mean
+    of a gamma distribution). The same is first done for the image as a whole.
     """
     sky = np.maximum(sky.astype(float), _LEAST)
     source = np.maximum(source.astype(float), 0)
@@ -373,7 +373,7 @@ def counts_sky(sky, error):
     Returns
     -------
     boxes : `~bgrem.sky.boxes.BoxSky`
-        Means in boxes of 4 px, whose noise is that of their counts.
+        Means in boxes of 4 px, with the noise of their counts.
     """
     more = [(0, -n % _SKY_BOX) for n in sky.shape]
     level, error = (

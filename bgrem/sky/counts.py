@@ -1,10 +1,10 @@
 """
 The sky of single counts.
 
-Where a pixel holds a few photons or none, a median is 0 or 1, clipping at three
-standard deviations takes away every photon, and the network takes what is left between
-the photons for a glow. What holds then is the mean, and that no light is where no
-photons are. Numpy, scipy and photutils only.
+Where a pixel holds a few photons or none, the median is 0 or 1, clipping at three
+standard deviations removes every photon, and the network takes the remainder between
+the photons for a glow. Then the mean is right, and there is no light where there are no
+photons. Numpy, scipy and photutils only.
 """
 
 import math
@@ -47,22 +47,22 @@ _TOLERANCE = 0.5
 
 def sparse_step(data, unusable, noise):
     """
-    Tell whether an image holds single counts.
+    Tell whether an image consists of single counts.
 
     Parameters
     ----------
     data : 2D `~numpy.ndarray`
         The image.
     unusable : 2D `~numpy.ndarray` of bool
-        True at pixels to ignore, among them all that are not finite.
+        True at pixels to ignore, including all that are not finite.
     noise : 2D `~numpy.ndarray`
         The standard deviation of the noise of each pixel; 0 where there is none.
 
     Returns
     -------
     step : float
-        The value of one count where that is more than half the typical noise, as it is
-        of less than four counts in a pixel; else 0.
+        The value of one count if it is more than half the typical noise, as is the case
+        for fewer than four counts per pixel; else 0.
     """
     every = max(1, math.isqrt(data.size // _SAMPLE))
     some = np.s_[::every, ::every]
@@ -174,11 +174,11 @@ def draw_photons(level, step, seed=0):
 
 class CountsClip:
     """
-    Clip the pixels of a box that hold more than a sky of counts does.
+    Clip the pixels of a box that are too bright for a sky of counts.
 
-    It takes the place of `~astropy.stats.SigmaClip`: at 3 standard deviations about the
-    mean, and 1.9 counts more, by which so high a quantile of photons is above that of
-    a normal distribution.
+    It replaces `~astropy.stats.SigmaClip` and clips at 3 standard deviations from the
+    mean plus 1.9 counts, by which such a high quantile of photons exceeds that of a
+    normal distribution.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ class CountsClip:
 
     def __call__(self, data, axis=None, masked=False, copy=True):  # noqa: ARG002
         """
-        Clip.
+        Clip values.
 
         Parameters
         ----------
@@ -203,13 +203,13 @@ class CountsClip:
         axis : int or `None`, optional
             The axis along which they are clipped together.
         masked, copy : bool, optional
-            For the sake of `~astropy.stats.SigmaClip`; the result is always a new plain
-            array.
+            For compatibility with `~astropy.stats.SigmaClip`; the result is always a
+            new plain array.
 
         Returns
         -------
         clipped : `~numpy.ndarray` of float
-            NaN at what was clipped.
+            The values, with NaN for those that were clipped.
         """
         finite = np.isfinite(data)
         ordered = np.sort(np.where(finite, data, np.inf), axis)
@@ -244,7 +244,7 @@ class CountsClip:
 
 class CountsLevel(MeanBackground):
     """
-    The mean of the pixels of a box, or 0 where it is negative: there are no less than
+    The mean of the pixels of a box, or 0 if it is negative: there cannot be fewer than
     no counts.
     """
 
@@ -253,7 +253,7 @@ class CountsLevel(MeanBackground):
 
     def calc_background(self, data, axis=None, masked=False):
         """
-        Measure the level, as `~photutils.background.MeanBackground` has it.
+        Measure the level like `~photutils.background.MeanBackground`.
 
         Parameters
         ----------
@@ -274,21 +274,21 @@ class CountsLevel(MeanBackground):
 
 def counts_estimators(step, options):
     """
-    Choose what measures the sky of an image of single counts.
+    Choose the estimators of the sky for an image of single counts.
 
     Parameters
     ----------
     step : float
-        The value of one count, as of `sparse_step`; 0 for any other image.
+        The value of one count, from `sparse_step`; 0 for any other image.
     options : dict
-        The options of `~photutils.background.Background2D` that the caller gave.
+        The options of `~photutils.background.Background2D` that were given.
 
     Returns
     -------
     options : dict
-        ``sigma_clip``, ``bkg_estimator`` and ``bkg_rms_estimator``: those for an image
-        of single counts. Empty where it is no such image, or the caller has
-        given one of the three.
+        ``sigma_clip``, ``bkg_estimator`` and ``bkg_rms_estimator`` for an image of
+        single counts. Empty for any other image, or if one of the three has been
+        given.
     """
     estimators = ('bkg_estimator', 'bkg_rms_estimator', 'bkgrms_estimator')
     if 'sigma_clip' in options or any(options.get(name) for name in estimators):
@@ -304,7 +304,7 @@ def counts_estimators(step, options):
 
 def limit_light(source, data, unusable, center, noise, step):
     """
-    Hold the light of a denoised image of counts to what the data hold.
+    Limit the light of a denoised image of counts to that in the data.
 
     Parameters
     ----------
@@ -313,21 +313,21 @@ def limit_light(source, data, unusable, center, noise, step):
     data : 2D `~numpy.ndarray` of float
         The image.
     unusable : 2D `~numpy.ndarray` of bool
-        True at pixels to ignore, among them all that are not finite.
+        True at pixels to ignore, including all that are not finite.
     center, noise : 2D `~numpy.ndarray` of float
         The sky level and the standard deviation of the noise of each pixel.
     step : float
-        The value of one count, as of `sparse_step`.
+        The value of one count, from `sparse_step`.
 
     Returns
     -------
     source : 2D `~numpy.ndarray` of float
-        Not negative. In windows of 144 px its sum is not above that of the data, and
-        over the whole image neither; where a single photon stands 4.5 standard
-        deviations above the sky, not above that of the data without their sky by more
-        than half the noise of both. What is too much is taken off as an even glow, as
-        far as there is light: the nearest image that holds less (a projection onto a
-        simplex).
+        The light, which is not negative. In windows of 144 px and over the whole image,
+        its sum does not exceed that of the data. If a single photon is 4.5 standard
+        deviations above the sky, the sum does not exceed that of the data without the
+        sky by more than half the noise of both. Any excess is subtracted as an even
+        glow, as far as there is light; this gives the nearest image with that sum (a
+        projection onto a simplex).
     """
     source = np.maximum(source, 0)
     source[unusable] = 0

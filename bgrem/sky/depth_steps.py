@@ -1,9 +1,9 @@
 """
-The noise of a mosaic, whose depth changes in steps.
+The noise of a mosaic whose depth changes in steps.
 
-A mesh of boxes shows a step as a ramp two boxes wide. Along it the noise of the deep
-side passes for sources, and the sources of the shallow side for noise. Numpy and scipy
-only.
+A mesh of boxes turns a step into a ramp two boxes wide. Along it, the noise of the deep
+side is taken for sources, and the sources of the shallow side for noise. Numpy and
+scipy only.
 """
 
 import numpy as np
@@ -38,34 +38,35 @@ _FLOOR = 0.05
 
 class DepthSteps:
     """
-    The steps in a map of the noise, drawn where they are.
+    The steps in a map of the noise, at their exact positions.
 
     Parameters
     ----------
     noise : 2D `~numpy.ndarray`
         The noise of each box, positive or zero.
     edges : tuple of 2 1D `~numpy.ndarray` of int
-        The edges of the boxes, as of `bgrem.sky.mesh.Mesh`.
+        The edges of the boxes, as in `bgrem.sky.mesh.Mesh`.
     lag : int, optional
-        The distance of the second differences in pixels, as of the mesh. Default 3.
+        The distance of the second differences in pixels, as for the mesh. Default 3.
 
     Attributes
     ----------
     margin : int
-        As far from a pixel in rows the image tells of its noise; 0 without steps.
+        How far from a pixel, in rows, the image is used for its noise; 0 without steps.
 
     Notes
     -----
-    Only where the noise of neighbouring boxes differs by a quarter is anything done:
-    most images are left as they are, and cost nothing. There each pixel takes the
-    weighted geometric mean of the noise of the boxes around. The weight falls with the
-    distance and with what the logarithms of the second differences in a window of 11 px
-    say against it (a joint bilateral upsampling, Kopf et al. 2007).
+    Only where the noise of neighboring boxes differs by a quarter is anything done:
+    most images are left as they are, at no cost. There, each pixel gets the weighted
+    geometric mean of the noise of the surrounding boxes. The weight decreases with the
+    distance, and with the disagreement between this noise and the logarithms of the
+    second differences in a window of 11 px (a joint bilateral upsampling, Kopf et al.
+    2007).
 
-    Whether these are steps is said by all windows of the image together: half of them
-    must agree with that noise within their error, and all must be explained better by
-    it than by the interpolation. In a crowd or a nebula what a window sees is the noise
-    of no box around.
+    Whether these are steps is decided by all windows of the image together: half of
+    them must agree with that noise within their error, and it must explain all of them
+    better than the interpolation does. In a crowded field or a nebula, the noise in a
+    window is that of none of the surrounding boxes.
     """
 
     def __init__(self, noise, edges, lag=LAG):
@@ -84,13 +85,13 @@ class DepthSteps:
     @staticmethod
     def most_margin(lag=LAG):
         """
-        Return the `margin` where there are steps.
+        Return the `margin` that is used if there are steps.
         """
         return _WINDOW // 2 + lag
 
     def judge(self, scale, rows, data, unusable):
         """
-        Ask the windows in some rows of boxes whether there are steps.
+        Test whether there are steps, using the windows in some rows of boxes.
 
         Parameters
         ----------
@@ -100,7 +101,7 @@ class DepthSteps:
         Returns
         -------
         votes : 1D `~numpy.ndarray` of float
-            For `are_real`, summed over all rows of the image.
+            For `are_real`, after summing over all rows of the image.
         """
         votes = np.zeros(4)
         for _, seen, ramp, steps in self._draw(scale, rows, data, unusable):
@@ -117,12 +118,12 @@ class DepthSteps:
     @staticmethod
     def are_real(votes):
         """
-        Return whether what differs between the boxes are steps.
+        Return whether the differences between the boxes are steps.
 
         Parameters
         ----------
         votes : 1D `~numpy.ndarray` of float
-            Of all windows, from `judge`.
+            The sum of the votes of all windows, from `judge`.
 
         Returns
         -------
@@ -138,15 +139,16 @@ class DepthSteps:
         Parameters
         ----------
         scale : 2D `~numpy.ndarray`
-            The noise of each pixel of these rows as interpolated between the boxes;
+            The noise of each pixel of these rows, interpolated between the boxes;
             changed in place.
         rows : slice
             The rows of the image, from edge to edge of boxes.
         data : 2D `~numpy.ndarray`
-            The image in these rows and `margin` more on either side, as far as there
+            The image in these rows and `margin` more on each side, as far as there
             are any.
         unusable : 2D `~numpy.ndarray` of bool
-            True at pixels to ignore, among them all that are not finite; likewise.
+            True at pixels to ignore, including all that are not finite, in the same
+            rows.
         """
         for place, _, _, steps in self._draw(scale, rows, data, unusable):
             scale[place] = np.exp(steps)

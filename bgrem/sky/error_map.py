@@ -1,10 +1,10 @@
 """
-The part of a pipeline's error map that the sky alone would have.
+The part of a pipeline's error map that is due to the sky.
 
-The network wants the noise of the sky. The total error of a pipeline holds the photons
-of the sources too: divided by it, stars would be flattened. But it knows what a mesh
-of boxes cannot: a border that fewer exposures cover, a noisy column. Numpy and scipy
-only.
+The network needs the noise of the sky. The total error from a pipeline includes the
+photon noise of the sources: dividing by it would flatten stars. But it contains
+information that a mesh of boxes cannot have: a border with fewer exposures, a noisy
+column. Numpy and scipy only.
 """
 
 from functools import partial
@@ -45,38 +45,39 @@ _MIN_GAIN = 10.0  # of the logarithm of the likelihood
 
 def sky_error(error, deviation, scale, constants=None):
     """
-    Take the photons of the sources out of a total error.
+    Remove the photon noise of the sources from a total error.
 
     Parameters
     ----------
     error : 2D `~numpy.ndarray` of float
         The total error of each pixel; 0 where it is not known.
     deviation : 2D `~numpy.ndarray` of float
-        The image less its local sky level; NaN where it cannot be used.
+        The image minus its local sky level; NaN where it cannot be used.
     scale : 2D `~numpy.ndarray` of float
         The noise as measured on the image, which need not be right everywhere; 0
         where there is none.
     constants : dict, optional
-        What is the same all over an image, if this is a part of it: what is missing is
-        measured here, and added.
+        Values that are the same for a whole image, if this is a part of it. Those that
+        are missing are measured here and added.
 
     Returns
     -------
     error : 2D `~numpy.ndarray` of float
         The error that each pixel would have without its source, up to a factor;
-        positive. All 1 where nothing can be said.
+        positive. All 1 if it cannot be determined.
 
     Notes
     -----
-    In bright pixels the ratio of the variance to the geometric mean of the clean ones
-    around rises with the light, if the photons of the sources are in it. That part is
-    taken off; where it is most of the variance that of the clean pixels takes its
-    place. So it does where the two are nearly the same, as around faint sources.
+    If the photon noise of the sources is included, the ratio of the variance of bright
+    pixels to the geometric mean of that of the clean pixels around them increases with
+    the light. This part is subtracted. Where it is most of the variance, or where the
+    two are nearly the same, as around faint sources, the variance of the clean pixels
+    is used instead.
 
-    Some pipelines take the photon noise from the pixel's own counts: then variance and
-    noise are correlated, pixels with positive noise seem to be noisier. The slope ``k``
-    of ``error**2 = variance * (1 + k * deviation)`` is fitted to the clean pixels, and
-    the variance divided by the bracket.
+    Some pipelines determine the photon noise from the counts of the pixel itself.
+    Variance and noise are then correlated, and pixels with positive noise seem to be
+    noisier. The slope ``k`` of ``error**2 = variance * (1 + k * deviation)`` is fitted
+    to the clean pixels, and the variance is divided by the term in parentheses.
     """
     constants = {} if constants is None else constants
 
@@ -120,20 +121,20 @@ def sky_error(error, deviation, scale, constants=None):
 
 def explains_better(scale, other, deviation):
     """
-    Tell which of two maps of the noise explains an image better.
+    Tell whether one of two noise maps explains an image better than the other.
 
     Parameters
     ----------
     scale, other : 2D `~numpy.ndarray` of float
         The maps.
     deviation : 2D `~numpy.ndarray` of float
-        The image less its local sky level; NaN where it cannot be used.
+        The image minus its local sky level; NaN where it cannot be used.
 
     Returns
     -------
     better : bool
-        Whether the logarithm of the Gaussian likelihood is higher by 10 with the first
-        than with the second, over the pixels within 5 standard deviations of both.
+        Whether the logarithm of the Gaussian likelihood with the first map is higher by
+        10 than with the second, over the pixels within 5 standard deviations of both.
     """
     usable = np.isfinite(deviation) & (scale > 0) & (other > 0)
     usable &= np.abs(np.where(usable, deviation, 0)) < _COST_CLIP * np.minimum(

@@ -1,8 +1,8 @@
 """
-The sky in boxes that the caller gives, where a sky of finer boxes is known.
+The sky in boxes given by the user, if a sky in finer boxes is known.
 
-Beneath galaxies there is nothing to measure, and a mode misses the mean of a skewed
-noise. The sky in boxes that the image itself chooses (`bgrem.sky.boxes`) tells what is
+Beneath galaxies there is nothing to measure, and for skewed noise a mode differs from
+the mean. The sky in boxes chosen from the image (`bgrem.sky.boxes`) provides what is
 missing. Numpy only.
 """
 
@@ -32,9 +32,9 @@ class SkyInBoxes:
     Attributes
     ----------
     measured : 2D `~numpy.ndarray` of float64
-        Its mean over the usable pixels of each box; where there are none, over all.
+        Its mean over the usable pixels of each box; if there are none, over all pixels.
     whole : 2D `~numpy.ndarray` of float64
-        Its mean over the whole of each box, beyond the image too.
+        Its mean over the whole box, including pixels beyond the image.
     beneath : 2D `~numpy.ndarray` of bool
         True for boxes with a pixel beneath a galaxy.
     """
@@ -46,7 +46,7 @@ class SkyInBoxes:
 
 def sky_in_boxes(sky, usable, box_size):
     """
-    Return what the boxes of a mesh should show of a sky.
+    Return the values that the boxes of a mesh should have for a given sky.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def sky_in_boxes(sky, usable, box_size):
 
 def correct_levels(mesh, noise, measured, boxes):
     """
-    Correct the boxes of the caller by what their estimator makes of the noise.
+    Correct the boxes given by the user for the bias of their estimator.
 
     Parameters
     ----------
@@ -92,15 +92,15 @@ def correct_levels(mesh, noise, measured, boxes):
     measured : 2D `~numpy.ndarray` of bool
         The boxes that were measured, not filled from others.
     boxes : `SkyInBoxes`
-        What a sky of means has there.
+        A sky of means in these boxes.
 
     Returns
     -------
     mesh : 2D `~numpy.ndarray` of float
-        Where galaxies left too few pixels, the sky of means. The others are raised by
-        the mean of what all boxes are too low by, in units of their noise, if that is
-        significant and no more than a mode can miss, and no box by more than it is too
-        low itself, or further above the sky than boxes scatter.
+        Where galaxies left too few pixels, the sky of means. The other boxes are raised
+        by the mean amount, in units of their noise, by which all boxes are too low, if
+        this is significant and not more than a mode can miss; but no box is raised to
+        more than the scatter of the boxes above the sky of means.
     """
     hidden = boxes.beneath & ~measured
     known = measured & (noise > 0)

@@ -1,11 +1,11 @@
 """
-Rows and columns with levels of their own, as the network must not see them.
+Rows and columns with offsets, which are removed for the network.
 
-Detectors write them: the bias of each column, the 1/f noise of each row, the offset of
-an amplifier. Beside them faint sources are lost. No sky is like that: it does not
-change from one line of pixels to the next along the whole side of an image, whatever is
-beside. So an image is looked at in strips one box wide, and what they have in common
-there is no light. Numpy only.
+Detectors produce them: the bias of each column, the 1/f noise of each row, the offset
+of an amplifier. Beside them, faint sources are lost. No sky is like that: it does not
+change from one line of pixels to the next along the whole side of an image, whatever
+lies beside it. So an image is examined in strips one box wide, and what all of them
+have in common is not light. Numpy only.
 """
 
 import numpy as np
@@ -45,17 +45,17 @@ _MOST_SEEN = 0.75
 
 def strips_of(n_boxes):
     """
-    Choose the strips in which lines are looked at.
+    Choose the strips in which lines are examined.
 
     Parameters
     ----------
     n_boxes : int
-        Of an image along one axis.
+        The number of boxes of an image along one axis.
 
     Returns
     -------
     chosen : 1D `~numpy.ndarray` of int
-        At most 12 of them, evenly spread.
+        At most 12 of them, evenly spaced.
     """
     return np.arange(0, n_boxes, -(-n_boxes // _MOST_STRIPS))
 
@@ -69,9 +69,9 @@ def profiles(data, unusable, edges, rows):
     data : 2D `~numpy.ndarray` of float
         The image in these rows.
     unusable : 2D `~numpy.ndarray` of bool
-        True at pixels to ignore, among them all that are not finite.
+        True at pixels to ignore, including all that are not finite.
     edges : tuple of 2 1D `~numpy.ndarray` of int
-        Of the boxes of the image, as of `bgrem.sky.mesh.Mesh`.
+        The edges of the boxes of the image, as in `bgrem.sky.mesh.Mesh`.
     rows : slice
         These rows, from edge to edge of boxes.
 
@@ -79,10 +79,10 @@ def profiles(data, unusable, edges, rows):
     -------
     of_rows : 2D `~numpy.ndarray` of float
         The median of each row in each chosen column of boxes, shape (strips, rows); NaN
-        where less than half of its pixels are usable.
+        if less than half of its pixels are usable.
     of_columns : 2D `~numpy.ndarray` of float
-        That of each column in those chosen rows of boxes that are there, (strips,
-        columns).
+        The median of each column in the chosen rows of boxes that are among these rows,
+        shape (strips, columns).
     """
     y_edges, x_edges = edges
     dtype = data.dtype if data.dtype in (np.float32, np.float64) else np.float64
@@ -103,19 +103,19 @@ def profiles(data, unusable, edges, rows):
 
 def find_lines(levels, noise):
     """
-    Tell whether lines have levels of their own.
+    Tell whether lines have offsets.
 
     Parameters
     ----------
     levels : 2D `~numpy.ndarray` of float
-        Of all rows or of all columns, from `profiles`.
+        The levels of all rows or of all columns, from `profiles`.
     noise : float
         The standard deviation of a pixel.
 
     Returns
     -------
     found : bool
-        Whether there are stripes, or borders along the whole side of the image.
+        Whether there are stripes, or steps along the whole side of the image.
     """
     if len(levels) < _MIN_STRIPS or levels.shape[1] < 4 * _SIDE:
         return False
@@ -124,24 +124,25 @@ def find_lines(levels, noise):
 
 def common_levels(levels, edges=None, box_levels=None):
     """
-    Return what all strips have in common.
+    Return the offsets that all strips have in common.
 
     Parameters
     ----------
     levels : 2D `~numpy.ndarray` of float
         From `profiles`.
     edges : 1D `~numpy.ndarray` of int, optional
-        Those of the boxes along the lines' axis.
+        The edges of the boxes along the axis of the lines.
     box_levels : 2D `~numpy.ndarray` of float, optional
-        The levels of the boxes of each strip, (strips, boxes): the smooth sky, which is
-        taken off first. Default: none is.
+        The levels of the boxes of each strip, shape (strips, boxes): the smooth sky,
+        which is subtracted first. Default: nothing is subtracted.
 
     Returns
     -------
     common : 1D `~numpy.ndarray` of float
-        Of each line, about the median of all; 0 where less than three strips have it.
-        Where the strips differ far more than elsewhere, little more than what a quarter
-        of them does not exceed: the rest is light, as of a galaxy along the lines.
+        The offset of each line from the median of all; 0 if fewer than three strips
+        have a level. Where the strips differ far more than elsewhere, little more than
+        their lower quartile: the rest is light, for example of a galaxy along the
+        lines.
     """
     if box_levels is not None:
         pixels, centers = np.arange(levels.shape[1]), box_centers(edges)

@@ -2,8 +2,8 @@
 The local maps of the sky level and of the noise, from a mesh.
 
 They are measured in bands, so that an image in memory, in a file or on a cluster has
-the same maps: `NormalizationMeasurement` goes over the bands, `LocalMaps` make any
-rows of the maps. Numpy and scipy only.
+the same maps: `NormalizationMeasurement` processes the bands, and `LocalMaps` computes
+any rows of the maps. Numpy and scipy only.
 """
 
 from copy import copy
@@ -35,14 +35,14 @@ class NormalizationMeasurement(Measurement):
     """
     The local level and noise of an image, measured in bands.
 
-    It takes the images ``data`` and ``unusable``, which holds at blank pixels too.
+    It uses the images ``data`` and ``unusable``, which is also True at blank pixels.
 
     Parameters
     ----------
     shape : tuple of 2 int
         The shape of the image.
     dtype : dtype
-        That of the maps.
+        The dtype of the maps.
     lag, lines : optional
         As for `bgrem.sky.normalize.estimate_normalization`.
 
@@ -73,7 +73,7 @@ class NormalizationMeasurement(Measurement):
     @property
     def most_margin(self):
         """
-        The margin that `LocalMaps` have at most (int).
+        The largest possible margin of `LocalMaps` (int).
         """
         return self.margin + int(np.diff(self._edges[0]).max())
 
@@ -171,26 +171,26 @@ def _without_lines(data, start, lines):
 
 class LocalMaps:
     """
-    The local level and noise of an image, of which any rows can be had by themselves.
+    The local level and noise of an image, which can be computed for any rows.
 
     Parameters
     ----------
     level, noise : 2D `~numpy.ndarray`
-        Of the boxes of an image, as of `bgrem.sky.mesh.Mesh`.
+        Those of the boxes of an image, as in `bgrem.sky.mesh.Mesh`.
     edges : tuple of 2 1D `~numpy.ndarray` of int
         The edges of the boxes.
     dtype : dtype
-        That of the maps.
+        The dtype of the maps.
     lag : int, optional
         As for `bgrem.sky.normalize.estimate_normalization`.
     lines : dict of int to 1D `~numpy.ndarray`, optional
-        The levels of all rows (0) and of all columns (1), if they have any: what is
-        left without them are the boxes of.
+        The offsets of all rows (0) and of all columns (1), if there are any. The boxes
+        are those of the image without these offsets.
 
     Attributes
     ----------
     margin : int
-        So many rows beyond a part have to be read for it.
+        The number of rows on each side of a part that are needed with it.
     """
 
     def __init__(self, level, noise, edges, dtype, lag=LAG, lines=None):
@@ -214,7 +214,7 @@ class LocalMaps:
 
     def judge_steps(self, rows, data, unusable):
         """
-        Ask some rows of boxes whether the noise changes in steps.
+        Test whether the noise changes in steps, in some rows of boxes.
 
         Parameters
         ----------
@@ -224,7 +224,7 @@ class LocalMaps:
         Returns
         -------
         votes : 1D `~numpy.ndarray` of float
-            As of `bgrem.sky.depth_steps.DepthSteps.judge`.
+            As from `bgrem.sky.depth_steps.DepthSteps.judge`.
         """
         start = max(rows.start - self._steps.margin, 0)
         data = _without_lines(data, start, self._lines)
@@ -251,17 +251,17 @@ class LocalMaps:
         Parameters
         ----------
         rows : slice
-            Which rows of the image.
+            The rows of the image.
         data, unusable : 2D `~numpy.ndarray`
             The image and its unusable pixels, in these rows and at least `margin` more
-            on either side, as far as there are any.
+            on each side, as far as there are any.
         start : int, optional
-            The first row of the image that is in them. Default 0.
+            The first row of ``data`` and ``unusable`` in the image. Default 0.
 
         Returns
         -------
         maps : `Normalization`
-            The maps, the same to rounding whatever the part.
+            The maps, which do not depend on the part, except for rounding.
         """
         return Normalization(self.level(rows), self.noise(rows, data, unusable, start))
 
@@ -277,7 +277,7 @@ class LocalMaps:
         Returns
         -------
         noise : 2D `~numpy.ndarray`
-            Its ``scale``.
+            The ``scale`` of `part`.
         """
         y_edges, x_edges = self._edges
         # whole boxes: their steps are drawn together
@@ -304,7 +304,7 @@ class LocalMaps:
         Parameters
         ----------
         rows : slice
-            Which rows of the image.
+            The rows of the image.
 
         Returns
         -------
