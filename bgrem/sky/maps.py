@@ -1,10 +1,10 @@
 """
 From the mesh of boxes to a map of the image.
 
-`photutils.background.Background2D` enlarges its meshes by `scipy.ndimage.zoom`. That
-loses a thousandth of a constant where an axis has two or three boxes (the spline's
-first coefficient, in scipy before 1.18), so that its maps depend on the pedestal of
-the image; here they do not. Numpy and scipy only.
+`photutils.background.Background2D` enlarges its meshes with `scipy.ndimage.zoom`. If an
+axis has two or three boxes, this loses a thousandth of a constant (the first
+coefficient of the spline, in scipy before 1.18), so the maps depend on the pedestal of
+the image. Here they do not. Numpy and scipy only.
 """
 
 import numpy as np
@@ -27,30 +27,30 @@ def interpolate_mesh(mesh, shape, box_size, dtype=None, *, edges='reflect'):
     Parameters
     ----------
     mesh : 2D array_like of float
-        The values at the centres of the boxes, all finite.
+        The values at the centers of the boxes, all finite.
     shape : tuple of 2 int
-        The shape ``(ny, nx)`` of the map; boxes may reach beyond its far borders.
+        The shape ``(ny, nx)`` of the map; boxes may extend beyond its far borders.
     box_size : sequence of 2 int
         The size ``(ny, nx)`` of a box; the first one begins at the first pixel.
     dtype : dtype, optional
         The dtype of the map. Default: that of ``mesh``.
     edges : {'reflect', 'linear'}, optional
-        How the mesh goes on beyond the outer centres: by reflection about the outer
-        edges of its boxes, as the parent has it, which flattens a slope there; or
-        straight on, and then as far as ``shape`` reaches.
+        How the mesh is continued beyond the outermost centers: by reflection at the
+        outer edges of its boxes, as in the parent class, which flattens a slope there;
+        or linearly, as far as ``shape`` extends.
 
     Returns
     -------
     image : 2D `~numpy.ndarray`
-        The map, a new array. It never leaves the range of the mesh, with 'linear'
-        that of the mesh continued by one box more than the map needs.
+        The map, a new array. It never leaves the range of the mesh; with 'linear',
+        that of the mesh continued by one more box than the map needs.
 
     Notes
     -----
-    The cubic spline through the values, clipped to their range. Continued by
-    reflection it is what Background2D's default interpolation is (``zoom`` with
-    ``order=3``, ``mode='reflect'``, ``grid_mode=True``), in double precision whatever
-    the dtype; straight on, the natural spline.
+    This is the cubic spline through the values, clipped to their range. With
+    reflection, it is the default interpolation of Background2D (``zoom`` with
+    ``order=3``, ``mode='reflect'``, ``grid_mode=True``), in double precision for any
+    dtype; with linear continuation, the natural spline.
     """
     ny, nx = (int(n) for n in shape)
     surface = MeshMap(mesh, shape, box_size, dtype, edges=edges)
@@ -67,7 +67,7 @@ def interpolate_mesh(mesh, shape, box_size, dtype=None, *, edges='reflect'):
 
 class MeshMap:
     """
-    The map of a mesh, of which any part can be had by itself.
+    The map of a mesh, which can be computed for any part of the image.
 
     Parameters
     ----------
@@ -113,12 +113,12 @@ class MeshMap:
         Parameters
         ----------
         rows, columns : slice, optional
-            Which rows and columns, without a step. Default: all.
+            Rows and columns, without a step. Default: all.
 
         Returns
         -------
         image : 2D `~numpy.ndarray`
-            The part, a new array, the same to rounding whatever the part.
+            A new array, which does not depend on the part, except for rounding.
         """
         slices = [
             slice(*(slice(None) if one is None else one).indices(n)[:2])

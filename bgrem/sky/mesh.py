@@ -1,8 +1,8 @@
 """
 Measure sky level and noise on a coarse mesh.
 
-The estimators stand sources, gradients, correlated noise, discrete counts and
-missing data. Numpy and scipy only.
+The estimators are robust against sources, gradients, correlated noise, discrete counts
+and missing data. Numpy and scipy only.
 """
 
 from dataclasses import dataclass
@@ -57,14 +57,14 @@ class Mesh:
     Attributes
     ----------
     level : 2D `~numpy.ndarray`
-        The sky level of each box; NaN where it has too few usable pixels.
+        The sky level of each box; NaN if it has too few usable pixels.
     noise : 2D `~numpy.ndarray`
-        The standard deviation of the noise; 0 where the box is exactly smooth,
-        NaN where it cannot be measured.
+        The standard deviation of the noise; 0 if the box is perfectly smooth,
+        NaN if it cannot be measured.
     y_edges, x_edges : 1D `~numpy.ndarray` of int
         The first row (column) of each row (column) of boxes, and the end.
     quantum : float
-        The step of discrete data (1 for counts), 0 for continuous ones.
+        The step of discrete data (1 for counts), 0 for continuous data.
     """
 
     level: np.ndarray
@@ -83,9 +83,9 @@ def measure_mesh(data, unusable=None, box_size=_BOX_SIZE, lag=LAG):
     data : 2D `~numpy.ndarray`
         The image.
     unusable : 2D `~numpy.ndarray` of bool, optional
-        `True` at pixels to ignore; must hold at all that are not finite.
+        `True` at pixels to ignore; must include all that are not finite.
     box_size : int, optional
-        The side aimed at, in pixels; each axis is cut into
+        The desired side in pixels; each axis is divided into
         ``max(1, round(n / box_size))`` nearly equal parts.
     lag : int, optional
         The distance of the second differences in pixels. Default 3.
@@ -98,15 +98,15 @@ def measure_mesh(data, unusable=None, box_size=_BOX_SIZE, lag=LAG):
     Notes
     -----
     The level is the mode as SExtractor estimates it, 2.5 median - 1.5 mean of the
-    values left by clipping at 3 standard deviations (the median where the two
-    differ by more than 0.3 standard deviations), and the clipped mean for discrete
-    data with steps of the order of the noise, where a median has no meaning.
+    values left after clipping at 3 standard deviations (the median if the two
+    differ by more than 0.3 standard deviations). For discrete data with steps of the
+    order of the noise, for which a median has no meaning, it is the clipped mean.
 
-    The noise of single counts (steps of more than half of it) is the standard deviation
-    of the same values. Else it is that, clipped too, of the second differences
-    ``d[i-lag] - 2 d[i] + d[i+lag]`` along both axes, divided by sqrt(6): gradients
-    cancel, sources are clipped, and the distance of 3 px makes it see nearly all
-    of a noise that neighbouring pixels share.
+    The noise of single counts (steps of more than half the noise) is the standard
+    deviation of the same values. Otherwise, it is the clipped standard deviation of the
+    second differences ``d[i-lag] - 2 d[i] + d[i+lag]`` along both axes, divided by
+    sqrt(6): gradients cancel, sources are clipped, and the distance of 3 px makes it
+    sensitive to nearly all of the noise shared by neighboring pixels.
     """
     if unusable is None:
         unusable = ~np.isfinite(data)
@@ -118,7 +118,7 @@ def measure_mesh(data, unusable=None, box_size=_BOX_SIZE, lag=LAG):
 
 def mesh_edges(shape, box_size=_BOX_SIZE):
     """
-    Cut an image into boxes.
+    Divide an image into boxes.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def mesh_edges(shape, box_size=_BOX_SIZE):
     Returns
     -------
     y_edges, x_edges : 1D `~numpy.ndarray` of int
-        As of `Mesh`.
+        As in `Mesh`.
     """
     return tuple(_edges(n, box_size) for n in shape)
 
@@ -142,7 +142,7 @@ def measure_boxes(data, unusable, edges, quantum, lag=LAG, rows=None):
     Parameters
     ----------
     data, unusable : 2D `~numpy.ndarray`
-        As for `measure_mesh`, in the rows of the boxes and ``lag`` more on either side,
+        As for `measure_mesh`, in the rows of the boxes and ``lag`` more on each side,
         as far as there are any.
     edges : tuple of 2 1D `~numpy.ndarray` of int
         From `mesh_edges`.
@@ -156,7 +156,7 @@ def measure_boxes(data, unusable, edges, quantum, lag=LAG, rows=None):
     Returns
     -------
     level, noise : 2D `~numpy.ndarray`
-        As of `Mesh`, of these boxes.
+        As in `Mesh`, for these boxes.
     """
     levels, spreads, (noises,) = _measure(data, unusable, edges, quantum, (lag,), rows)
     return levels, _finish_noise(noises, levels, spreads, quantum, data.dtype)
@@ -178,7 +178,7 @@ def measure_noise(data, unusable, lags, box_size=_BOX_SIZE):
     Returns
     -------
     noises : list of 2D `~numpy.ndarray`
-        As of `Mesh`, for each lag.
+        As in `Mesh`, for each lag.
     """
     quantum = find_quantum(data[~unusable])
     levels, spreads, noises = _measure(
@@ -261,17 +261,17 @@ def _finish_noise(noise, level, spread, quantum, dtype):
 
 def box_centers(edges):
     """
-    Return the centres of boxes along one axis.
+    Return the centers of boxes along one axis.
 
     Parameters
     ----------
     edges : 1D `~numpy.ndarray` of int
-        The first pixel of each box, and the end, as of `Mesh`.
+        The first pixel of each box, and the end, as in `Mesh`.
 
     Returns
     -------
     centers : 1D `~numpy.ndarray` of float
-        In pixels.
+        The centers in pixels.
     """
     return 0.5 * (edges[:-1] + edges[1:] - 1)
 
@@ -283,7 +283,7 @@ def find_quantum(values):
     Parameters
     ----------
     values : 1D `~numpy.ndarray`
-        Finite values; at most about 65536 of them are looked at.
+        Finite values; at most about 65536 of them are used.
 
     Returns
     -------

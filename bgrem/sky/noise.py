@@ -1,5 +1,5 @@
 """
-What the noise of an image is like where it has no sources.
+The properties of the noise of an image where it has no sources.
 
 Numpy and scipy only.
 """
@@ -41,7 +41,7 @@ MAX_SIDE = 1024
 
 def away_from_sources(source, noise):
     """
-    Return where the residual holds nothing but noise.
+    Return where the residual contains only noise.
 
     Parameters
     ----------
@@ -62,22 +62,22 @@ def away_from_sources(source, noise):
 
 def noise_correlation(residual, clean):
     """
-    Return the correlation of the noise of neighbouring pixels.
+    Return the correlation of the noise of neighboring pixels.
 
     Parameters
     ----------
     residual : 2D `~numpy.ndarray` of float
         The image without its sources, in units of the noise.
     clean : 2D `~numpy.ndarray` of bool
-        True where it holds nothing else, see `away_from_sources`; finite there.
+        True where it contains nothing else, see `away_from_sources`; finite there.
 
     Returns
     -------
     correlation : float
         The mean over rows and columns of the autocorrelation, at one pixel, of the
-        second differences of pixels 3 px apart: 0 of white noise, whatever the sky does
-        on larger scales, 0.60 of a noise that was smoothed with a kernel of sigma 1 px;
-        0 where there are no two clean neighbours.
+        second differences of pixels 3 px apart: 0 for white noise, whatever the sky
+        does on larger scales, 0.60 for noise smoothed with a kernel of sigma 1 px; 0 if
+        there are no two neighboring clean pixels.
     """
     correlations = []
     for axis in (0, 1):
@@ -109,16 +109,16 @@ def noise_covariance(residual, clean, reach):
     residual : 2D `~numpy.ndarray` of float
         The image without its sources, in units of the noise.
     clean : 2D `~numpy.ndarray` of bool
-        True where it holds nothing else, see `away_from_sources`; finite there.
+        True where it contains nothing else, see `away_from_sources`; finite there.
     reach : int
         The largest distance along an axis, in pixels.
 
     Returns
     -------
     covariance : 2D `~numpy.ndarray` of float64
-        Of shape ``(2 reach + 1, 2 reach + 1)``, the variance in the middle; 0 where
-        there are no two clean pixels that far apart. About zero: there is no mean to be
-        taken off.
+        Of shape ``(2 reach + 1, 2 reach + 1)``, with the variance in the center; 0 if
+        there are no two clean pixels at that distance. It is relative to zero: no mean
+        is subtracted.
     """
     middle = middle_of(residual.shape, MAX_SIDE)
     clean = clean[middle]
@@ -148,14 +148,14 @@ def noise_skewness(residual, clean):
     residual : 2D `~numpy.ndarray` of float
         The image without its sources, in units of the noise.
     clean : 2D `~numpy.ndarray` of bool
-        True where it holds nothing else, see `away_from_sources`; finite there.
+        True where it contains nothing else, see `away_from_sources`; finite there.
 
     Returns
     -------
     skewness : float
-        Of the pixels within 5 standard deviations of the mean, between -2 and 2; 0
-        where there are none, or all are the same. Of images of more than 4
-        megapixels only as many are taken, evenly spread.
+        That of the pixels within 5 standard deviations of the mean, between -2 and 2;
+        0 if there are none, or all are equal. Of images of more than 4 megapixels, only
+        that number of pixels is used, evenly spread.
     """
     # Of a large image some pixels say enough, and sorting them out takes memory.
     step = math.ceil(math.sqrt(residual.size / _MAX_PIXELS))

@@ -1,5 +1,5 @@
 """
-What a network sees of an image: ``(data - center) / scale``.
+The image as the network sees it: ``(data - center) / scale``.
 
 Numpy and scipy only.
 """
@@ -23,13 +23,13 @@ MARGIN = 8
 
 class Normalization:
     """
-    The centre and the scale of an image.
+    The center and the scale of an image.
 
     Parameters
     ----------
     center : 2D `~numpy.ndarray` or callable
-        The local sky level, in the unit of the data; or what makes it in some rows (a
-        slice) whenever it is needed, so that it is not held.
+        The local sky level, in the unit of the data; or a callable that computes it for
+        some rows (a slice) when it is needed, so that it is not kept in memory.
     scale : 2D `~numpy.ndarray`
         The local standard deviation of the noise, in the unit of the data; 0
         where none can be measured (a constant image).
@@ -57,13 +57,13 @@ class Normalization:
 
     def with_scale(self, scale):
         """
-        Return the same centre with another scale (`Normalization`).
+        Return the same center with another scale (`Normalization`).
         """
         return Normalization(self._center, scale)
 
     def forward(self, data, mask=None, first_row=0):
         """
-        Normalise an image.
+        Normalize an image.
 
         Parameters
         ----------
@@ -73,20 +73,21 @@ class Normalization:
             `True` at pixels to hide.
         first_row : int, optional
             The number of the first row in a larger image of which this is a part. Its
-            pixels are as in the whole one but for the outer `MARGIN` rows. Default 0.
+            pixels are as in the whole image, except for the outer `MARGIN` rows.
+            Default 0.
 
         Returns
         -------
         image : 2D `~numpy.ndarray` of float32
             ``(data - center) / scale``. Where the data are masked or not finite, and
             where the scale is 0, it does not depend on them: the mean of the visible
-            pixels around single pixels, rows and columns (0 if they are too few),
+            pixels around single pixels, rows and columns (0 if there are too few), and
             noise of unit variance in areas of 3x3 px or more.
 
         Notes
         -----
-        Beside an area of exact zeros a network takes the noise of what is left for
-        light. The noise is a function of the position of the pixel alone.
+        Beside an area of exact zeros, a network takes the noise of the other pixels for
+        light. The noise depends only on the position of the pixel.
         """
         visible = np.isfinite(data)
         visible &= self.scale > 0
@@ -121,20 +122,20 @@ class Normalization:
 
     def inverse(self, source, out=None):
         """
-        Give a normalised source image the unit of the data again.
+        Convert a normalized source image to the unit of the data.
 
         Parameters
         ----------
         source : 2D `~numpy.ndarray`
-            A source image in units of the noise. Sources stand on the sky, so
-            the centre is not added.
+            A source image in units of the noise. Sources are relative to the sky, so
+            the center is not added.
         out : 2D `~numpy.ndarray`, optional
             Where the result is written; may be ``source`` itself.
 
         Returns
         -------
         source : 2D `~numpy.ndarray`
-            ``source * scale``, of the scale's dtype; exactly 0 where the scale
+            ``source * scale``, in the dtype of the scale; exactly 0 where the scale
             is 0.
         """
         return np.multiply(source, self.scale, out=out)

@@ -1,13 +1,12 @@
 """
-Centre and scale an image so that its noise has unit standard deviation.
+Center and scale an image such that its noise has unit standard deviation.
 
-The network sees ``(data - center) / scale``. How well it works depends as much
-on these two maps as on its weights: a pedestal hides faint sources in the flat
-part of its response, and a noise scale that is too small (correlated noise seen
-by a high-pass estimator) fills the image with false sources. Both maps are
-therefore measured on a coarse mesh, with estimators that stand sources,
-gradients, correlated noise, discrete counts and missing data. Numpy and scipy
-only.
+The network sees ``(data - center) / scale``. How well it works depends as much on these
+two maps as on its weights: a pedestal moves faint sources to the flat part of its
+response, and a noise scale that is too small (correlated noise measured by a high-pass
+estimator) fills the image with false sources. Both maps are therefore measured on a
+coarse mesh, with estimators that are robust against sources, gradients, correlated
+noise, discrete counts and missing data. Numpy and scipy only.
 """
 
 from numbers import Real
@@ -39,35 +38,35 @@ def estimate_normalization(
     data, mask=None, method='local', error=None, lag=LAG, *, lines=True
 ):
     """
-    Measure the centre and the scale of an image.
+    Measure the center and the scale of an image.
 
     Parameters
     ----------
     data : 2D `~numpy.ndarray`
-        The image, of any real dtype. Values that are not finite are ignored.
+        The image, of any real dtype. Non-finite values are ignored.
     mask : 2D `~numpy.ndarray` of bool, optional
         `True` at pixels to ignore.
     method : {'local', 'global'}, float or 2D array_like, optional
         ``'local'`` (default): sky level and noise from a mesh of boxes of about
         48 px, interpolated bilinearly; steps of the noise, as between the panels of
-        a mosaic, are drawn where they are (`bgrem.sky.depth_steps.DepthSteps`).
-        Patches of exact zeros (the empty border of a mosaic) count as no data and get
-        the scale 0. Where rows or columns have levels of their own, these are part of
-        the centre (`bgrem.sky.lines`).
-        ``'global'``: the median of all pixels and the one scale of arXiv 2510.04718,
-        the standard deviation of the pixels below the 90th percentile, zeros ignored. A
-        float is that paper's normalisation factor: the median is subtracted and the
-        image is multiplied by it. A 2D array is such a factor for each pixel, with the
-        local sky level as the centre; where it is 0 or not finite the scale is 0.
+        a mosaic, are placed at their exact positions
+        (`bgrem.sky.depth_steps.DepthSteps`). Areas of exact zeros (the empty border of
+        a mosaic) are treated as missing data and have the scale 0. Offsets of rows or
+        columns are part of the center (`bgrem.sky.lines`).
+        ``'global'``: the median of all pixels and the single scale of arXiv 2510.04718,
+        the standard deviation of the pixels below the 90th percentile, ignoring zeros.
+        A float is the normalization factor of that paper: the median is subtracted and
+        the image is multiplied by the factor. A 2D array gives a factor for each pixel,
+        with the local sky level as the center; where it is 0 or not finite, the scale
+        is 0.
     error : 2D `~numpy.ndarray` of float, optional
-        The total error of each pixel as a pipeline gives it, sources and all; 0 where
-        it is not known. Only ``'local'`` uses it, see Notes.
+        The total error of each pixel, as a pipeline provides it, including sources; 0
+        where it is not known. Only ``'local'`` uses it, see Notes.
     lag : int, optional
-        Of the mesh, in pixels, see `bgrem.sky.mesh.measure_mesh`: so far apart the
-        noise is independent. Default 3.
+        The lag of the mesh in pixels, see `bgrem.sky.mesh.measure_mesh`: the distance
+        at which the noise is independent. Default 3.
     lines : bool, optional
-        Whether rows and columns with levels of their own are looked for. Default
-        `True`.
+        Whether to look for offsets of rows and columns. Default `True`.
 
     Returns
     -------
@@ -83,12 +82,12 @@ def estimate_normalization(
     -----
     Time and memory grow linearly with the number of pixels.
 
-    Of ``error`` the sky part is taken (`bgrem.sky.error_map.sky_error`), and scaled by
-    the noise that the image itself shows in units of it, as a map of boxes: a factor
-    does no harm. Fine structure, as at a dithered border or in a noisy column, is that
-    of the error map. It is not used where it explains the image less well than the
-    noise measured without it (`bgrem.sky.error_map.explains_better`), nor for data in
-    steps larger than their noise: counts so few have no error each.
+    The sky part of ``error`` (`bgrem.sky.error_map.sky_error`) is scaled, with a map of
+    boxes, by the noise of the image itself in units of it, so a constant factor does no
+    harm. Fine structure, as at a dithered border or in a noisy column, is that of the
+    error map. The map is not used if it explains the image less well than the noise
+    measured without it (`bgrem.sky.error_map.explains_better`), nor for data in steps
+    larger than their noise: with so few counts, single pixels have no errors.
     """
     data = np.asarray(data)
     unusable = ~np.isfinite(data)
@@ -139,16 +138,16 @@ def estimate_normalization(
 
 def check_factor(maps, data, unusable):
     """
-    Refuse a factor for which the whole image is nothing beside its noise.
+    Refuse a factor that makes the whole image negligible compared with the noise.
 
     Parameters
     ----------
     maps : `Normalization`
-        What the factor makes of the image.
+        The result of the factor.
     data : 2D `~numpy.ndarray` of float
         The image.
     unusable : 2D `~numpy.ndarray` of bool
-        `True` at pixels to ignore, among them all that are not finite.
+        `True` at pixels to ignore, including all that are not finite.
 
     Raises
     ------
@@ -205,12 +204,12 @@ def _use_error(maps, data, unusable, error, lag):
 
 def learn_error(maps, data, unusable, error):
     """
-    Learn what an error map means for the noise of the sky.
+    Determine what an error map means for the noise of the sky.
 
     Parameters
     ----------
     maps : `Normalization`
-        The maps of the image without it.
+        The maps of the image without the error map.
     data, unusable : 2D `~numpy.ndarray`
         The image, or the middle of it, and its unusable pixels.
     error : 2D `~numpy.ndarray` of float
@@ -219,7 +218,7 @@ def learn_error(maps, data, unusable, error):
     Returns
     -------
     constants : dict or `None`
-        For `relative_error`; `None` where the error map is of no use.
+        For `relative_error`; `None` if the error map is of no use.
     """
     if not _has_error(maps, data, unusable):
         return None
@@ -238,21 +237,21 @@ def _has_error(maps, data, unusable):
 
 def relative_error(maps, data, unusable, error, constants):
     """
-    Return the noise of the sky that an error map tells, up to a factor.
+    Return the noise of the sky according to an error map, up to a factor.
 
     Parameters
     ----------
     maps, data, unusable, error
         As for `learn_error`.
     constants : dict
-        From there.
+        From `learn_error`.
 
     Returns
     -------
     relative : 2D `~numpy.ndarray` of float
-        The noise, but for the outer `bgrem.sky.error_map.MARGIN` pixels of a part.
+        The noise, except for the outer `bgrem.sky.error_map.MARGIN` pixels of a part.
     deviation : 2D `~numpy.ndarray` of float
-        The image less its level; NaN where it cannot be used.
+        The image minus its level; NaN where it cannot be used.
     """
     scale = maps.scale
     visible = ~unusable & (scale > 0)

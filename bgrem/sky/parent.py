@@ -1,5 +1,5 @@
 """
-What the class of this package shares with its parent in photutils.
+What `bgrem.DiffusionBackground` shares with its parent class in photutils.
 """
 
 import inspect
@@ -54,7 +54,7 @@ NOTHING_MEASURED = {
 
 def check_values(box_size, options):
     """
-    Raise an error that names it for an option of a type that the parent stumbles over.
+    Check the types of options that the parent class does not check itself.
     """
     for name in ('box_size', 'filter_size'):
         value = box_size if name == 'box_size' else options.get(name, 1)
@@ -80,7 +80,7 @@ def check_values(box_size, options):
 
 def check_options(image, options):
     """
-    Raise the parent's errors, and give its warnings, where it has no box size yet.
+    Raise the errors and issue the warnings of the parent class without a box size.
     """
     percentile = options.get('exclude_percentile', 100.0)
     if not 0 <= percentile <= 100:
@@ -98,11 +98,11 @@ def check_options(image, options):
 
 def check_as_parent(image, box_size, options, *, clip=False):
     """
-    Raise the parent's errors and give its warnings before the long work begins.
+    Raise the errors and issue the warnings of the parent class before the long work.
 
-    The parent runs on the data with estimators that do nothing, and clips no pixel
-    unless ``clip``. The number of boxes that it uses is returned. Where it refuses a
-    parameter, its message is followed by the value.
+    The parent class runs on the data with estimators that do nothing, and clips no
+    pixels unless ``clip``. The number of boxes that it uses is returned. If it refuses
+    a parameter, the value is appended to its message.
     """
     given = {'box_size': box_size, **options}
     options = {k: v for k, v in options.items() if k not in _DEPRECATED_OPTIONS}
@@ -138,7 +138,7 @@ def count_boxes(mask, image, box_size, options, *, clip=False):
 
 def silent_mask(image):
     """
-    Return the mask with blank pixels, and those of whose values the parent has warned.
+    Return the mask with blank pixels, and those whose values the parent warned about.
     """
     hidden = ~np.isfinite(image.data)
     if image.blank is not None:
@@ -150,11 +150,11 @@ def silent_mask(image):
 
 def measured_boxes(background):
     """
-    Return which boxes the parent measured, and did not fill from others (2D bool).
+    Return the boxes that the parent measured, and did not fill from others (2D bool).
 
-    It tells the pixels that it used, and fills the boxes with less than
-    ``exclude_percentile`` asks for. (photutils 3.0 fills those with exactly that
-    number too.)
+    It reports the pixels that it used, and fills the boxes that have fewer than
+    ``exclude_percentile`` requires. (photutils 3.0 also fills those with exactly that
+    number.)
     """
     n_pixels = background.n_pixels_mesh
     least = (1 - background.exclude_percentile / 100) * np.prod(background.box_size)
@@ -163,7 +163,7 @@ def measured_boxes(background):
 
 def filtered_boxes(background, sky, mask, options):
     """
-    Return to which boxes the parent applied its median filter (2D bool).
+    Return the boxes to which the parent applied its median filter (2D bool).
 
     These are the ones with an unfiltered level above ``filter_threshold``.
     """
@@ -183,9 +183,9 @@ def filtered_boxes(background, sky, mask, options):
 
 def levels_as_parent(image, mask, background, options):
     """
-    Return the mesh that the parent makes of an image without noise.
+    Return the mesh that the parent would make of an image without noise.
 
-    The mean of the pixels of each box, with the boxes, the mask and the median filter
+    This is the mean of the pixels of each box, with the boxes, mask and median filter
     of ``background``.
     """
     options = {k: v for k, v in options.items() if k not in _DEPRECATED_OPTIONS}
@@ -206,9 +206,9 @@ def levels_as_parent(image, mask, background, options):
 
 def given_options(options):
     """
-    Return the options by which the caller says how boxes are measured and combined.
+    Return the options that define how boxes are measured and combined.
 
-    `None` says nothing, but for ``sigma_clip``.
+    `None` means that an option is not given, except for ``sigma_clip``.
     """
     return {
         name: options[name]
@@ -226,7 +226,7 @@ def describe(background, image):
     """
     Return the parameters of the parent with the values that an instance has.
 
-    A list of pairs of name and value, with arrays in words, for ``repr``.
+    The result is a list of pairs of name and value, with arrays in words, for ``repr``.
     """
     array = f'<array; shape={image.data.shape}>'
     arrays = {

@@ -1,11 +1,11 @@
 """
 How finely the pixels of an image sample its PSF and its noise.
 
-Networks know the widths and the correlations of their training. An image that was
-drizzled or interpolated to finer pixels, matched to a broader PSF, or out of focus is
-broader and smoother. Averaged over squares of pixels it is like any other, and next to
-nothing is lost as long as the PSF stays wider than two of the squares. Where the noise
-is as smooth as the sources, the image can be sharpened as well. Numpy and scipy only.
+Networks are trained on certain widths and correlations. An image that was drizzled or
+interpolated to finer pixels, matched to a broader PSF, or out of focus is broader and
+smoother. Averaged over squares of pixels, it is like any other, and next to nothing is
+lost as long as the PSF stays wider than two squares. If the noise is as smooth as the
+sources, the image can also be sharpened. Numpy and scipy only.
 """
 
 import math
@@ -75,37 +75,36 @@ _MIN_USABLE = 0.5
 
 def choose_sampling(data, unusable, seen_width=math.nan):
     """
-    Choose how a network sees an image at its best.
+    Choose the pixels in which a network sees an image best.
 
     Parameters
     ----------
     data : 2D `~numpy.ndarray` of float
         The image.
     unusable : 2D `~numpy.ndarray` of bool
-        True at pixels to ignore; must hold at all that are not finite.
+        True at pixels to ignore; must include all that are not finite.
     seen_width : float, optional
-        The width of the sources that a network is sure of in the image as it is,
-        in pixels. Default NaN: of none.
+        The width, in pixels, of the sources of which a network is sure in the image as
+        it is. Default NaN: there are none.
 
     Returns
     -------
     binning : int or float
-        The side in pixels of the squares in which the network is to see the image; 1
-        leaves it its pixels. Of a sharpened one it can be a whole number and a half.
+        The side, in pixels, of the squares into which the image should be binned for
+        the network; 1 keeps its pixels. For a sharpened image, it can be half-integer.
     sharpening : float
-        The standard deviation in pixels of the Gaussian to be taken out of it first;
-        0 leaves it as it is.
+        The standard deviation, in pixels, of the Gaussian to be deconvolved from it
+        first; 0 keeps the image as it is.
 
     Notes
     -----
-    The middle of an image tells it, see
-    `bgrem.sky.windows.middle_of`.
+    The middle of an image is used, see `bgrem.sky.windows.middle_of`.
 
-    Bright sources of more than 8.5 px, or of more than 4.3 px on noise that
-    neighbouring pixels share, shall be about 2 squares wide. Where the noise is nearly
-    as smooth as they are, they are first made a third narrower, to be about
-    3 squares wide. Without any, squares are as large as makes smooth noise rough
-    enough.
+    If bright sources are wider than 8.5 px, or than 4.3 px on noise shared by
+    neighboring pixels, they should be about 2 squares wide. If the noise is nearly as
+    smooth as they are, they are first made narrower by a third, and should be about 3
+    squares wide. If there are none, the squares are just large enough to make smooth
+    noise rough enough.
     """
     middle = middle_of(data.shape)
     data, unusable = data[middle], unusable[middle]
@@ -144,10 +143,10 @@ def bin_image(data, unusable, binning):
     data : 2D `~numpy.ndarray` of float
         The image.
     unusable : 2D `~numpy.ndarray` of bool
-        True at pixels to leave out; must hold at all that are not finite.
+        True at pixels to exclude; must include all that are not finite.
     binning : int or float
-        The side of the squares in pixels, whole or a whole number and a half. The first
-        one begins at the first pixel; the last ones may reach beyond the image.
+        The side of the squares in pixels, an integer or half-integer. The first square
+        begins at the first pixel; the last ones may extend beyond the image.
 
     Returns
     -------
@@ -166,17 +165,17 @@ def bin_image(data, unusable, binning):
 
 def split_pixels(binning):
     """
-    Cut pixels so that squares hold whole parts of them.
+    Divide pixels such that squares contain whole parts of them.
 
     Parameters
     ----------
     binning : int or float
-        The side of the squares in pixels, whole or a whole number and a half.
+        The side of the squares in pixels, an integer or half-integer.
 
     Returns
     -------
     n_parts, side : int
-        The parts of a pixel along each axis, and those of a square.
+        The number of parts of a pixel along each axis, and that of a square.
     """
     n_parts = 1 if binning == int(binning) else 2
     return n_parts, int(n_parts * binning)
@@ -195,7 +194,7 @@ def _sum_squares(image, binning):
 
 def spread_squares(binned, binning, shape):
     """
-    Give each pixel the value of its square, or the mean of those that share it.
+    Give each pixel the value of its square, or the mean of the squares that share it.
 
     Parameters
     ----------
@@ -223,7 +222,7 @@ def spread_squares(binned, binning, shape):
 
 def refine_source(binned, binning, shape):
     """
-    Bring an image of sources from squares back to pixels.
+    Convert an image of sources from squares back to pixels.
 
     Parameters
     ----------
@@ -238,7 +237,7 @@ def refine_source(binned, binning, shape):
     -------
     source : 2D `~numpy.ndarray`
         The image, smooth from square to square, dtype of ``binned``. Its mean in each
-        square is that of ``binned``, very nearly where squares share pixels.
+        square is that of ``binned``, or very nearly if squares share pixels.
     """
     source = np.zeros(shape)
     count = _sum_squares(np.ones(shape), binning)
@@ -259,7 +258,7 @@ def refine_source(binned, binning, shape):
 
 def noise_smoothness(data, unusable):
     """
-    Measure how much of its noise a pixel shares with its neighbours.
+    Measure how much of its noise a pixel shares with its neighbors.
 
     Parameters
     ----------
@@ -271,10 +270,10 @@ def noise_smoothness(data, unusable):
     Returns
     -------
     smoothness : float
-        One minus the ratio of the noise seen in second differences of neighbouring
-        pixels to that of pixels 3 px apart: 0 of white noise, whatever the sky does
-        on larger scales, 0.6 of a noise that was smoothed with a kernel of sigma 1 px;
-        0 where it cannot be measured.
+        One minus the ratio of the noise measured from second differences of neighboring
+        pixels to that from pixels 3 px apart: 0 for white noise, whatever the sky does
+        on larger scales, 0.6 for noise smoothed with a kernel of sigma 1 px; 0 if it
+        cannot be measured.
     """
     for side in _SIDES:
         middle = middle_of(data.shape, side)
@@ -299,14 +298,14 @@ def bright_widths(data, unusable):
     Returns
     -------
     widths : list of float
-        Of each bright source the diameter in pixels of the circle with the area that
-        exceeds half of its maximum; empty where there are less than four.
+        For each bright source, the diameter in pixels of the circle with the area that
+        exceeds half of its maximum; empty if there are fewer than four.
 
     Notes
     -----
-    The image is looked at in squares of 1, 2, 4 and 8 px, the first of these in which
-    four sources exceed 12 standard deviations of the noise and are resolved, 2.5
-    squares wide in every direction and most not more than 8.
+    The image is examined in squares of 1, 2, 4 and 8 px. The first size is used for
+    which four sources exceed 12 standard deviations of the noise and are resolved: at
+    least 2.5 squares wide in every direction, and most not more than 8.
     """
     found = []
     for scale in _SCALES:

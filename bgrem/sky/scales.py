@@ -1,12 +1,12 @@
 """
 A smooth surface through noisy means of boxes, as detailed as the image allows.
 
-From scale to scale, coarse to fine, the rest of the means about the surface so far is
-smoothed by local straight lines. How much of that is added is decided place by place,
-by how well it tells means that it has not seen. Where there is nothing to see nothing
-is added, so that the error is that of the whole image; at a step all is, down to the
-boxes; what was not measured keeps the surface of the scale before. Numpy and scipy
-only.
+From scale to scale, coarse to fine, the residuals of the means from the current surface
+are smoothed with local linear fits. How much of this is added is decided place by
+place, by how well it predicts means that were not used. Where no structure is seen,
+nothing is added, so that the error is that of the whole image; at a step, everything is
+added, down to the boxes; where nothing was measured, the surface of the previous scale
+is kept. Numpy and scipy only.
 """
 
 from dataclasses import dataclass
@@ -51,11 +51,11 @@ class BoxMeans:
     Attributes
     ----------
     mean : 2D `~numpy.ndarray` of float64
-        The mean of each box; any finite value where there is none.
+        The mean of each box; any finite value if there is none.
     weight : 2D `~numpy.ndarray` of float64
-        One over the variance of the mean; 0 where there is none.
+        The inverse variance of the mean; 0 if there is none.
     y, x : 2D `~numpy.ndarray` of float
-        Where the pixels of a box are on average, in boxes from its own centre.
+        The mean position of the pixels of a box relative to its center, in boxes.
     """
 
     mean: np.ndarray
@@ -94,11 +94,11 @@ class Surface:
     Attributes
     ----------
     level : 2D `~numpy.ndarray` of float64
-        The surface at the centres of the boxes.
+        The surface at the centers of the boxes.
     variance : 2D `~numpy.ndarray` of float64
-        What the scatter of the means makes of it, in the unit of one over their weight.
+        Its variance due to the scatter of the means, in units of their inverse weight.
     factor : int
-        The size of these boxes in those of the means, a power of two.
+        The size of these boxes in units of those of the means, a power of two.
     """
 
     level: np.ndarray
@@ -138,9 +138,9 @@ def fit_surface(means, correlation):
     means : `BoxMeans`
         The means. At least one has a weight; typical weights are near one.
     correlation : callable
-        Takes a number of boxes ``n`` and returns the correlation coefficients
-        ``(y, x)`` of the noise of two neighbours ``n`` boxes wide, so that what they
-        have in common for that reason is not taken for sky.
+        Called with a number of boxes ``n``; returns the correlation coefficients
+        ``(y, x)`` of the noise of two neighbors that are ``n`` boxes wide, so that
+        what they share for this reason is not taken for sky.
 
     Returns
     -------
@@ -149,16 +149,16 @@ def fit_surface(means, correlation):
 
     Notes
     -----
-    The coarsest scale, of four boxes along the longer axis (of up to ten in one line or
-    two), is a plane. On each scale, of half the boxes of the one before, a straight
-    line in y and x is fitted to the rest of the means about each box, weighted by a
-    triangle of half width 4 (on the finest scale then one of 2). With ``p`` what it
-    predicts for a box from the others and ``r`` the rest, the part of the line that is
-    added is ``(sum(w p r) - 3.5 sqrt(sum(w p^2) v)) / sum(w p^2)``, clipped to 0 ... 1.
-    The sums go over windows of half width 16, ``v`` is the variance of ``w^1/2 (r -
-    p)`` there, and ``w`` the weight, less for boxes that ``p`` misses by far. A scale
-    that nowhere moves the surface by more than the standard error of its lines is left
-    out.
+    The coarsest scale, with four boxes along the longer axis (up to ten if they are in
+    one or two lines), is a plane. On each following scale, with boxes of half the size
+    of the previous one, a linear function of y and x is fitted to the residuals of the
+    means around each box, weighted by a triangle of half width 4 (on the finest scale,
+    followed by one of 2). With its prediction ``p`` for a box from the others and the
+    residual ``r``, the fraction of the fit that is added is ``(sum(w p r) - 3.5
+    sqrt(sum(w p^2) v)) / sum(w p^2)``, clipped to 0 ... 1. The sums are over windows of
+    half width 16, ``v`` is the variance of ``w^1/2 (r - p)`` there, and ``w`` is the
+    weight, reduced for boxes that ``p`` misses by far. A scale that nowhere changes the
+    surface by more than the standard error of its fits is left out.
     """
     pyramid = [means]
     while not _is_coarse(pyramid[-1].mean.shape):

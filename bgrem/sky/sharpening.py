@@ -1,8 +1,8 @@
 """
-Sharpen an image that was smoothed, noise and all, as far as its noise allows.
+Sharpen an image whose noise was smoothed with it, as far as the noise allows.
 
-The noise of an image that was matched to a broader PSF is as smooth as its sources, so
-that next to nothing is lost: a Gaussian can be taken out of both. Numpy and scipy only.
+If an image was matched to a broader PSF, its noise is as smooth as its sources, so next
+to nothing is lost: both can be deconvolved with a Gaussian. Numpy and scipy only.
 """
 
 import math
@@ -25,28 +25,28 @@ _MAX_STEPS = 40
 
 def sharpen(image, hidden, sigma):
     """
-    Take a Gaussian out of an image.
+    Deconvolve an image with a Gaussian.
 
     Parameters
     ----------
     image : 2D `~numpy.ndarray` of float
         The image without its sky.
     hidden : 2D `~numpy.ndarray` of bool
-        True at pixels whose values must not matter.
+        True at pixels whose values must not be used.
     sigma : float
         The standard deviation of the Gaussian in pixels.
 
     Returns
     -------
     sharp : 2D `~numpy.ndarray`
-        The image, dtype of ``image``, that smoothed with the Gaussian comes nearest to
-        what is visible, where no structure is enhanced by more than a factor of 20
-        (Wiener's filter, if nothing is hidden). Its sum is that of ``image``. Beyond
-        the border it is continued as in a mirror.
+        The image, dtype of ``image``, which after smoothing with the Gaussian is
+        closest to what is visible, with no structure enhanced by more than a factor of
+        20 (the Wiener filter, if nothing is hidden). Its sum is that of ``image``. It
+        is continued beyond the border by reflection.
 
     Notes
     -----
-    With the Gaussian G and the mask M the least squares are (G M G + e) x = G M y.
+    With the Gaussian G and the mask M, the least squares are (G M G + e) x = G M y.
     """
     shape, usable = image.shape, ~hidden
     floor = (0.5 / _MAX_GAIN) ** 2
@@ -78,14 +78,14 @@ def sharpen(image, hidden, sigma):
 
 def smooth(image, hidden, sigma):
     """
-    Smooth an image with a Gaussian, which `sharpen` has taken out of it.
+    Smooth an image with the Gaussian of `sharpen`.
 
     Parameters
     ----------
     image : 2D `~numpy.ndarray` of float
         The image.
     hidden : 2D `~numpy.ndarray` of bool
-        True at pixels whose values must not matter.
+        True at pixels whose values must not be used.
     sigma : float
         The standard deviation of the Gaussian in pixels.
 
@@ -102,7 +102,7 @@ def smooth(image, hidden, sigma):
 
 def gaussian_smoothness(sigma):
     """
-    Return how smooth white noise is once it is smoothed with a Gaussian.
+    Return the smoothness of white noise after smoothing with a Gaussian.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """
 Rows and columns that are brighter or darker along their whole length.
 
-Detectors write them: the 1/f noise of an infrared array, the bias of each column. To
+Detectors produce them: the 1/f noise of an infrared array, the bias of each column. To
 the network they are faint lines of light. Numpy and scipy only.
 """
 
@@ -39,21 +39,22 @@ def measure_stripes(data, unusable):
     data : 2D `~numpy.ndarray` of float
         The image.
     unusable : 2D `~numpy.ndarray` of bool
-        True at pixels to ignore, among them all that are not finite.
+        True at pixels to ignore, including all that are not finite.
 
     Returns
     -------
     rows, columns : 1D `~numpy.ndarray` of float
-        What is to be subtracted from each row and each column, in the unit of the data.
+        The levels to subtract from each row and each column, in the unit of the data.
 
     Notes
     -----
-    The smooth sky is taken off, then the levels are medians, first of the rows, then
-    of the columns of what is left; and all this once more without the stripes found,
-    and leaving out what is bright, as far as that can be told in windows of 5 px. What
-    rows have in common over the 48 px of a box is left to the sky. A median has
-    an error of its own: all are multiplied by the part of their variance that is more
-    than that (the filter of Wiener), which is none in an image without stripes.
+    The smooth sky is subtracted. The levels are then medians, first of the rows, then
+    of the columns of what is left. All this is done once more, without the stripes
+    found and without bright pixels, as far as these can be recognized in windows of 5
+    px. What rows have in common over the 48 px of a box is left to the sky. A median
+    has an error of its own, so all levels are multiplied by the fraction of their
+    variance that exceeds it (the Wiener filter), which is zero in an image without
+    stripes.
     """
     rows, columns = (np.zeros(n) for n in data.shape)
     usable = ~unusable
@@ -81,7 +82,7 @@ def measure_stripes(data, unusable):
 
 def find_stripes(rest, usable):
     """
-    Find rows and columns with levels of their own, if an image has any.
+    Find stripes: rows and columns with offsets.
 
     Parameters
     ----------
@@ -93,12 +94,13 @@ def find_stripes(rest, usable):
     Returns
     -------
     rows, columns : 1D `~numpy.ndarray` of float
-        The mean of each row and column; 0 where they are no stripes.
+        The mean of each row and column; 0 if they are not stripes.
 
     Notes
     -----
-    Stripes differ from the next ones as roughly as from those a few further on, and do
-    so alike in both halves of the image. A step, an even slope or fringes do not.
+    Stripes differ as much from their neighbors as from lines a few pixels further on,
+    and in the same way in both halves of the image. A step, an even slope or fringes do
+    not.
     """
     rows = slice(0, len(rest))
     return stripes_of_sums([sum_lines(rest, usable, rows, len(rest))])
@@ -120,8 +122,8 @@ def sum_lines(rest, usable, rows, n_rows):
     Returns
     -------
     sums : tuple of 2 3D `~numpy.ndarray` of float64
-        For each row of the band, and for each column, the sums of the pixels and their
-        numbers (first axis) in both halves of its length (second axis).
+        For each row of the band and for each column, the sums and the numbers of pixels
+        (first axis) in both halves of its length (second axis).
     """
     rest = np.where(usable, rest, 0)
     usable = usable.astype(np.float32)
@@ -142,17 +144,17 @@ def sum_lines(rest, usable, rows, n_rows):
 
 def stripes_of_sums(sums):
     """
-    Find the stripes of an image whose bands have been summed.
+    Find the stripes of an image from the sums of its bands.
 
     Parameters
     ----------
     sums : list
-        Of all bands in their order, from `sum_lines`.
+        The results of `sum_lines` for all bands, in order.
 
     Returns
     -------
     rows, columns : 1D `~numpy.ndarray` of float
-        As of `find_stripes`.
+        As from `find_stripes`.
     """
     found = []
     of_rows = np.concatenate([one for one, _ in sums], axis=-1)

@@ -85,7 +85,7 @@ class SkyTrend:
 
     def mesh(self, n_boxes, box_size):
         """
-        Evaluate the trend at the centres of boxes.
+        Evaluate the trend at the centers of boxes.
 
         Parameters
         ----------
@@ -106,24 +106,24 @@ class SkyTrend:
 
 def find_trend(sky, shape, box_size):
     """
-    Find the trend of a sky, if that is what the sky is.
+    Find the trend of a sky, if the sky consists of little else.
 
     Parameters
     ----------
     sky : `~bgrem.sky.boxes.BoxSky`
-        The sky in boxes that the image chose, which follow any structure.
+        The sky in boxes chosen from the image, which follow any structure.
     shape : tuple of 2 int
         The shape of the image.
     box_size : int or array_like of 2 int
-        The size ``(ny, nx)`` of the boxes of the caller. Along an axis with one box
-        there is no trend, with two at most a linear one.
+        The size ``(ny, nx)`` of the boxes given by the user. Along an axis with one
+        box, there is no trend; with two, it is at most linear.
 
     Returns
     -------
     trend : `SkyTrend` or `None`
-        The polynomial that is nearest to the sky (least squares). `None` where it spans
-        less than 0.3 times the noise, or explains less than 95% of the variance of the
-        sky: to take off a trend that is none does more harm than good.
+        The polynomial nearest to the sky (least squares). `None` if it spans less than
+        0.3 times the noise, or explains less than 95% of the variance of the sky:
+        subtracting such a trend does more harm than good.
     """
     n_powers = np.minimum(-(-np.array(shape) // np.asarray(box_size)), 3)
     terms = tuple((i, j) for i, j in np.ndindex(*n_powers) if i + j <= 2)

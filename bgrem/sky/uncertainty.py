@@ -1,7 +1,7 @@
 """
-The standard error of a sky that was measured in the boxes of a mesh.
+The standard error of a sky measured in the boxes of a mesh.
 
-Numpy and scipy only; nothing here knows the denoiser.
+Numpy and scipy only; nothing here depends on the denoiser.
 """
 
 import numpy as np
@@ -46,7 +46,7 @@ def mesh_standard_error(
     noise : 2D `~numpy.ndarray` of float
         The noise of the image in units of its standard deviation.
     usable : 2D `~numpy.ndarray` of bool
-        Which of its pixels are noise alone.
+        The pixels that are noise alone.
     background_rms_mesh : 2D `~numpy.ndarray` of float
         The standard deviation of the noise in each box.
     n_pixels_mesh : 2D `~numpy.ndarray` of int
@@ -63,8 +63,8 @@ def mesh_standard_error(
     Returns
     -------
     standard_error : 2D `~numpy.ndarray` of float
-        The standard error, in the unit of ``background_rms_mesh``. Boxes that
-        were filled have that of the nearest measured one.
+        The standard error, in the unit of ``background_rms_mesh``. Boxes that were
+        filled have that of the nearest measured box.
     """
     variance = box_variance(
         noise_autocorrelation(noise, usable),
@@ -83,7 +83,7 @@ def mesh_standard_error(
 
 def noise_autocorrelation(noise, usable):
     """
-    Measure the correlation between the noise of neighbouring pixels.
+    Measure the correlation between the noise of neighboring pixels.
 
     Parameters
     ----------
@@ -97,14 +97,14 @@ def noise_autocorrelation(noise, usable):
     -------
     correlation : 2D `~numpy.ndarray` of float
         The correlation coefficient at lags of -8 to 8 pixels along each axis (less
-        in smaller images), lag zero, with 1, in the middle. Where it is less than
-        3 times its own standard deviation it is 0.
+        in smaller images), with lag zero, where it is 1, in the center. Where it is
+        less than 3 times its own standard deviation, it is set to 0.
 
     Notes
     -----
     Products of the pixels at each lag are summed by Fourier transforms of at most
-    64 tiles of 256 px, spread evenly, so that cost and memory do not grow with the
-    image. Values beyond 4 standard deviations are left out.
+    64 tiles of 256 px, evenly spread, so time and memory do not increase with the
+    size of the image. Values beyond 4 standard deviations are excluded.
     """
     max_lag = [min(_MAX_LAG, n - 1) for n in noise.shape]
     shape = [2 * lag + 1 for lag in max_lag]
@@ -132,7 +132,7 @@ def box_variance(correlation, box_size, sigma_clip, bkg_estimator, bkg_rms_estim
     Parameters
     ----------
     correlation : 2D `~numpy.ndarray` of float
-        As `noise_autocorrelation` returns it.
+        From `noise_autocorrelation`.
     box_size : sequence of 2 int
         The size ``(ny, nx)`` of a box.
     sigma_clip, bkg_estimator, bkg_rms_estimator : callable
@@ -142,18 +142,18 @@ def box_variance(correlation, box_size, sigma_clip, bkg_estimator, bkg_rms_estim
     -------
     variance : float
         The variance of the sky of a box in units of the variance of a pixel, both
-        as the estimators give them, times the number of pixels that clipping
-        leaves: 1 for the mean of independent pixels.
+        according to the estimators, times the number of pixels left after clipping:
+        1 for the mean of independent pixels.
 
     Notes
     -----
-    The estimators run on 512 boxes of Gaussian noise that has this correlation.
-    For large boxes of independent pixels the results are known: 1 for the mean,
-    pi / 2 for the median, 25 pi / 8 - 21 / 4 = 4.57 for the mode of SExtractor,
-    2.5 median - 1.5 mean. Where pixels are correlated the three come closer to
-    each other, as ``25 / 4 sum(arcsin(r)) - 21 / 4 sum(r)`` for the mode, which no
-    number of effective pixels common to all estimators can express. Boxes larger
-    than 32 px are simulated at 32 px.
+    The estimators run on 512 boxes of Gaussian noise with this correlation. For large
+    boxes of independent pixels, the results are known: 1 for the mean, pi / 2 for the
+    median, 25 pi / 8 - 21 / 4 = 4.57 for the mode of SExtractor, 2.5 median - 1.5 mean.
+    If pixels are correlated, the three are closer to each other, as in ``25 / 4
+    sum(arcsin(r)) - 21 / 4 sum(r)`` for the mode, which cannot be expressed by an
+    effective number of pixels common to all estimators. Boxes larger than 32 px are
+    simulated at 32 px.
     """
     rng = np.random.default_rng(_SEED)
     box_shape = [min(int(n), _MAX_BOX_SIZE) for n in box_size]
@@ -176,22 +176,22 @@ def filtered_standard_error(standard_error, measured, filter_size):
     standard_error : 2D `~numpy.ndarray` of float
         The standard error of each box, independent of those of other boxes.
     measured : 2D `~numpy.ndarray` of bool
-        The boxes that count; filled ones bring nothing new.
+        The boxes that count; filled boxes add no information.
     filter_size : sequence of 2 int
         The size ``(ny, nx)`` of the window.
 
     Returns
     -------
     filtered : 2D `~numpy.ndarray` of float
-        The standard error after the filter; infinite where no box of the window
-        was measured.
+        The standard error after the filter; infinite if no box of the window was
+        measured.
 
     Notes
     -----
-    The median of m independent normal values of the same mean has, for large m, the
+    The median of m independent normal values with the same mean has, for large m, the
     variance ``pi / 2 * m / sum(1 / standard_error)**2``. For small m, pi / 2 becomes
-    ``pi / 2 * m / (n + pi / 2 - 1)``, with n the next odd number from m on: the
-    standard error is exact for one value and right to 6% from there on.
+    ``pi / 2 * m / (n + pi / 2 - 1)``, with n the smallest odd number that is at least
+    m: the standard error is exact for one value, and accurate to 6% for more.
     """
     window = np.ones(np.asarray(filter_size, dtype=int))
     n_values = np.rint(

@@ -1,5 +1,5 @@
 """
-Images of any size in numbers that can be squared.
+Convert images of any magnitude to numbers that can be squared.
 
 Numpy and astropy only.
 """
@@ -33,21 +33,21 @@ _ROUNDING, _ROUNDED_PART = 4.0, 1e-3
 
 def binary_unit(data, unusable):
     """
-    Choose the unit in which an image is of the order of one.
+    Choose the unit in which the values of an image are of order one.
 
     Parameters
     ----------
     data : 2D `~numpy.ndarray` of float
         The image.
     unusable : 2D `~numpy.ndarray` of bool
-        True at pixels to ignore, among them all that are not finite.
+        True at pixels to ignore, including all that are not finite.
 
     Returns
     -------
     unit : float
-        A power of two, so that nothing is rounded by it; 1 for images whose typical
-        pixel is between 3e-8 and 3e7, or 0, and none is larger than 1e15. Larger where
-        a pixel would be beyond 1e15 else.
+        A power of two, so that it causes no rounding; 1 for images whose typical
+        pixel is between 3e-8 and 3e7, or 0, and which have no pixel above 1e15. Larger
+        if a pixel would otherwise exceed 1e15.
     """
     sizes = np.abs(data[~unusable] if unusable.any() else data.ravel())
     largest = float(sizes.max(initial=0))
@@ -65,7 +65,7 @@ def binary_unit(data, unusable):
 
 def in_unit(values, unit):
     """
-    Return values in the unit of `binary_unit`: themselves where that is 1.
+    Return values in the unit of `binary_unit`; unchanged if it is 1.
     """
     if unit == 1:
         return values
@@ -75,9 +75,9 @@ def in_unit(values, unit):
 
 def error_in_unit(error, unit):
     """
-    Return an error, or `None`, in another unit, as far as it can be one.
+    Return an error, or `None`, in another unit, limited to useful values.
 
-    What is beyond a bound is of no use, and what is less than rounding not known (0).
+    Values above a limit are of no use, and those below the rounding are not known (0).
     """
     if error is None:
         return None
@@ -127,7 +127,7 @@ def is_count(unit):
 
 def warn_of_rounding(values):
     """
-    Warn where an image without noise differs by no more than its rounding.
+    Warn if an image without noise varies by no more than its rounding.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def warn_of_rounding(values):
     Warns
     -----
     `~astropy.utils.exceptions.AstropyUserWarning`
-        If one pixel in a thousand is a few steps of float32 from the median.
+        If one pixel in a thousand differs from the median by a few steps of float32.
     """
     middle = np.median(values).astype(float)
     away = np.abs(values - middle)

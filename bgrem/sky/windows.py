@@ -1,5 +1,5 @@
 """
-Windows that say in little what a large image is like. Numpy only.
+Windows that represent a large image. Numpy only.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ _PIXELS = 2**21  # that are read at once
 
 def spread_windows(shape, side):
     """
-    Cut an image into windows, of which the first ones are spread over all of it.
+    Divide an image into windows, the first of which are spread over all of it.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ def spread_windows(shape, side):
     Returns
     -------
     windows : list of tuple of slice
-        Each pixel of the image is in one of them. They differ by at most one pixel in
-        size.
+        Windows that contain each pixel of the image once. Their sizes differ by at most
+        one pixel.
     """
     edges = [np.arange(-(-n // side) + 1) * n // -(-n // side) for n in shape]
     y, x = (np.arange(len(edge) - 1) for edge in edges)
@@ -62,19 +62,19 @@ def middle_of(shape, side=_MAX_VIEW):
 
 def read_middle(read, shape):
     """
-    Read the middle of a large image, some rows at a time.
+    Read the middle of a large image in bands of rows.
 
     Parameters
     ----------
     read : callable
-        Takes rows (a slice) and returns images in these rows, of all columns.
+        Called with rows (a slice); returns images in these rows, with all columns.
     shape : tuple of 2 int
         The shape of the image.
 
     Returns
     -------
     images : list of 2D `~numpy.ndarray`
-        The images in its middle, as of `middle_of`.
+        The images in its middle, as given by `middle_of`.
     """
     rows, columns = middle_of(shape)
     start, stop, _ = rows.indices(shape[0])
