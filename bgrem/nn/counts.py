@@ -1,10 +1,10 @@
 """
-What a network sees of photon counts, and what its output means.
+The input of a network for photon counts, and the meaning of its output.
 
-A pixel of the data is a number of photons; its expected level, from a mean over many
-pixels, is known beforehand. By how much the photons deviate is divided by the noise at
-that level, and the level itself is an input, so that one network serves from one photon
-in hundreds of pixels to thousands in each.
+A pixel of the data is a number of photons; its expected level, a mean over many pixels,
+is known beforehand. The deviation of the photons from it is divided by the noise at
+that level, and the level itself is an input. So one network works from one photon in
+hundreds of pixels to thousands of photons per pixel.
 """
 
 import torch
@@ -32,14 +32,14 @@ def count_features(counts, level):
         Photons, or expected counts, shape (B, 1, H, W).
 
     level : `~torch.Tensor`
-        The expected counts of the sky there, not negative; same shape.
+        The expected counts of the sky at each pixel, not negative; same shape.
 
     Returns
     -------
     features : `~torch.Tensor`
-        Shape (B, `N_FEATURES`, H, W): the deviation in units of the noise, linear where
-        it is small, as a matched filter wants it even of single photons, and
-        logarithmic where it is large; and the logarithm of the level.
+        Shape (B, `N_FEATURES`, H, W): the deviation in units of the noise (linear where
+        it is small, as a matched filter requires even for single photons, and
+        logarithmic where it is large) and the logarithm of the level.
     """
     noise = torch.sqrt(level + _LEAST_VARIANCE)
     deviation = torch.arcsinh((counts - level) / (_SOFTENING * noise)) * _SOFTENING
@@ -49,7 +49,7 @@ def count_features(counts, level):
 
 def expected_counts(counts, level, maps):
     """
-    Turn the maps of a network into expected counts.
+    Convert the maps of a network to expected counts.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def expected_counts(counts, level, maps):
         As for `count_features`.
 
     maps : `~torch.Tensor`
-        Gate and offset of the source and the logarithm of the sky over the level, shape
-        (B, 3, H, W).
+        Gate and offset of the source, and the logarithm of the sky divided by the
+        level, shape (B, 3, H, W).
 
     Returns
     -------

@@ -1,5 +1,5 @@
 """
-What the U-Net sees beside the image itself.
+Additional inputs of the U-Net, besides the image itself.
 """
 
 import math
@@ -15,7 +15,7 @@ _LARGE = 1e9
 
 def compress(x):
     """
-    Return arcsinh(x), to rounding.
+    Return arcsinh(x), except for rounding.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def compress(x):
     Returns
     -------
     compressed : `~torch.Tensor`
-        The same shape. Torch computes its own one number at a time on CPUs.
+        The same shape. Torch's own arcsinh computes one number at a time on CPUs.
     """
     size = x.abs()
     near = size.clamp(max=_LARGE)
@@ -67,14 +67,13 @@ def sinusoidal_embedding(values, n_channels, max_frequency):
 
 def noise_bands(x, n_bands):
     """
-    The finest details of an image, in ever higher bands of frequency, each
-    in units of its own noise.
+    Return the finest details of an image in bands of increasing frequency, each in
+    units of its own noise.
 
-    Where noise is correlated nearly all of its power is in low frequencies, and
-    a source as sharp as its pixels stands out in the high ones, but with
-    amplitudes that are lost beside the rest of the image. To give each band the same
-    noise is to whiten the noise, which is the first thing that the best linear
-    detector does.
+    If noise is correlated, nearly all of its power is in low frequencies. A source as
+    sharp as its pixels stands out in the high ones, but with amplitudes that are
+    negligible beside the rest of the image. Giving each band the same noise whitens the
+    noise, which is the first thing that the best linear detector does.
 
     Parameters
     ----------
@@ -88,8 +87,8 @@ def noise_bands(x, n_bands):
     Returns
     -------
     bands : `~torch.Tensor`
-        Each band over its noise, the latter from the median absolute value of
-        each image; shape (B, n_bands, H, W), clipped at -6 and 6.
+        Each band divided by its noise, which is measured from the median absolute value
+        of each image; shape (B, n_bands, H, W), clipped at -6 and 6.
     """
     bands = []
     for k in range(n_bands):

@@ -26,8 +26,8 @@ def pixel_norm(x):
     Divide each pixel by the root mean square of its channels (Karras et al.
     2018, arXiv 1710.10196).
 
-    Unlike batch or group normalisation it looks at one pixel only, so the result
-    depends neither on the batch nor on where tiles are cut.
+    Unlike batch or group normalization, it depends on one pixel only, so the result
+    depends neither on the batch nor on the borders of tiles.
 
     Parameters
     ----------
@@ -37,14 +37,14 @@ def pixel_norm(x):
     Returns
     -------
     x : `~torch.Tensor`
-        The normalised features.
+        The normalized features.
     """
     return x * pixel_gain(x).to(x.dtype)
 
 
 def pixel_gain(x):
     """
-    Return what `pixel_norm` multiplies each pixel by.
+    Return the factor by which `pixel_norm` multiplies each pixel.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def pixel_gain(x):
 
 def lay_out(parts, padding, *, changes=None, normalize=False):
     """
-    Lay features side by side, with a border for a 3x3 convolution.
+    Concatenate features, with a border for a 3x3 convolution.
 
     Parameters
     ----------
@@ -71,10 +71,10 @@ def lay_out(parts, padding, *, changes=None, normalize=False):
         Features of shape (B, C, H, W), each with its own C.
 
     padding : {'symmetric', 'zeros'}
-        What is on the border: the pixel beside it, or zeros.
+        The values of the border: the adjacent pixel, or zeros.
 
     changes : tuple of `~torch.Tensor`, optional
-        A gain and an offset for each channel of all the parts, of shape (B, C, 1, 1).
+        A gain and an offset for each channel of all parts, of shape (B, C, 1, 1).
 
     normalize : bool, optional
         Whether to apply `pixel_norm`, after the changes. Default `False`.
@@ -86,8 +86,8 @@ def lay_out(parts, padding, *, changes=None, normalize=False):
 
     Notes
     -----
-    Without gradients all is written into one new tensor. On a CPU, memory that is
-    asked for at every step takes a quarter of the time of the convolutions.
+    Without gradients, everything is written into one new tensor. On a CPU, allocating
+    memory at each step would take a quarter of the time of the convolutions.
     """
     dtype = parts[0].dtype
     if changes is not None:
@@ -138,7 +138,7 @@ def _lay_out_at_once(parts, padding, changes, normalize):
 
 def pointwise(conv, x, gain=None):
     """
-    Apply a 1x1 convolution as the product of matrices that it is.
+    Apply a 1x1 convolution as a matrix product.
 
     Parameters
     ----------
@@ -149,8 +149,8 @@ def pointwise(conv, x, gain=None):
         Features of shape (B, C, H, W), channels last in memory.
 
     gain : `~torch.Tensor`, optional
-        What each pixel is multiplied by first, of shape (B, 1, H, W). Such a factor
-        can be applied to the fewer channels that come out.
+        A factor by which each pixel is first multiplied, of shape (B, 1, H, W). It is
+        applied to the output, which has fewer channels.
 
     Returns
     -------
@@ -165,16 +165,16 @@ def pointwise(conv, x, gain=None):
 
 def unfold(x, factor):
     """
-    Do what `torch.nn.functional.pixel_shuffle` does, to features channels last.
+    Apply `torch.nn.functional.pixel_shuffle` to features with channels last.
 
     Parameters
     ----------
     x : `~torch.Tensor`
         Features of shape (B, C factor**2, H, W), channels last in memory, for which
-        torch's own takes twice the time.
+        the function of torch takes twice as long.
 
     factor : int
-        By how much height and width grow.
+        The factor by which height and width increase.
 
     Returns
     -------
@@ -194,10 +194,10 @@ class DoubleConv(nn.Module):
     Parameters
     ----------
     n_in, n_out : int
-        The channels in and out.
+        The numbers of input and output channels.
 
     padding : {'symmetric', 'zeros'}
-        How the convolutions see past the border.
+        How the convolutions treat pixels beyond the border.
 
     normalize : bool
         Whether to apply `pixel_norm` to the input.
@@ -219,13 +219,13 @@ class DoubleConv(nn.Module):
         Parameters
         ----------
         parts : list of `~torch.Tensor`
-            What it sees, side by side: features of shape (B, C, H, W).
+            The input, to be concatenated: features of shape (B, C, H, W).
 
         changes : tuple of `~torch.Tensor`, optional
             A gain and an offset for each of their channels, see `lay_out`.
 
         weight : `~torch.Tensor`, optional
-            What stands for the weight of the first convolution.
+            Replaces the weight of the first convolution.
 
         Returns
         -------
@@ -247,7 +247,7 @@ class UpSample(nn.Module):
     Parameters
     ----------
     n_in, n_out : int
-        The channels in and out.
+        The numbers of input and output channels.
     """
 
     def __init__(self, n_in, n_out):
@@ -266,7 +266,7 @@ class UpSample(nn.Module):
 
 class AttentionGate(nn.Module):
     """
-    Additive attention gate: weighs a skip by what the decoder looks for.
+    Additive attention gate: weights a skip connection by what the decoder needs.
 
     1x1 convolutions with batch normalisation on the gate and the skip, ReLU of
     their sum, a 1x1 convolution to one map and a sigmoid, which multiplies the
@@ -275,7 +275,7 @@ class AttentionGate(nn.Module):
     Parameters
     ----------
     width : int
-        Channels of the skip and of the gate.
+        The number of channels of the skip and of the gate.
     """
 
     def __init__(self, width):
@@ -286,7 +286,7 @@ class AttentionGate(nn.Module):
 
     def forward(self, skip, gate):
         """
-        Weigh ``skip`` by ``gate``, both of shape (B, width, H, W).
+        Weight ``skip`` by ``gate``, both of shape (B, width, H, W).
         """
         combined = functional.relu(self.skip(skip) + self.gate(gate))
         return skip * torch.sigmoid(self.score(combined))
@@ -294,22 +294,22 @@ class AttentionGate(nn.Module):
 
 class Context(nn.Module):
     """
-    What an image is like as a whole, for the decoder to know.
+    The properties of a whole image, as an input of the decoder.
 
-    How wide the PSF is and how the noise is correlated can be told from a whole image
-    but hardly from what surrounds one faint source. Of the normalised features of
-    every level of the encoder four weighted means over the image are taken, with
-    weights that are learnt, as bright stars say more than empty sky. A small
-    perceptron makes of them a gain and an offset for each channel that the decoder
-    merges (Perez et al. 2018, arXiv 1709.07871).
+    The width of the PSF and the correlation of the noise can be measured on a whole
+    image but hardly on the surroundings of one faint source. Four weighted means over
+    the image are taken of the normalized features of each level of the encoder. The
+    weights are learned, as bright stars contain more information than empty sky. A
+    small perceptron converts the means to a gain and an offset for each channel that
+    the decoder merges (Perez et al. 2018, arXiv 1709.07871).
 
     Parameters
     ----------
     widths : tuple of int
-        Channels of each level from the finest to the bottleneck.
+        The number of channels of each level, from the finest to the bottleneck.
 
     n_channels : int
-        The channels between the two layers of the perceptron.
+        The number of channels between the two layers of the perceptron.
     """
 
     _N_MEANS = 4
@@ -336,12 +336,12 @@ class Context(nn.Module):
         Parameters
         ----------
         levels : list of `~torch.Tensor`
-            The features of each level from the finest to the bottleneck.
+            The features of each level, from the finest to the bottleneck.
 
         Returns
         -------
         changes : list of tuple of `~torch.Tensor`
-            Gain and offset, each of shape (B, C, 1, 1), from the deepest step on.
+            Gain and offset, each of shape (B, C, 1, 1), from the deepest step up.
         """
         means = []
         # In bf16 a mean over an image would not be exact.

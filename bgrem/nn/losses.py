@@ -27,12 +27,13 @@ def difference_loss(predicted, true, *, kind='mae', delta=1.0, valid=None):
 
     kind : {'mae', 'mse', 'huber'}, optional
         Mean absolute error (whose minimum is the median), mean squared error
-        (the mean), or Huber's loss, which is quadratic for errors up to ``delta``
-        and the absolute error less ``delta / 2`` beyond.
+        Mean absolute error (minimized by the median), mean squared error (minimized
+        by the mean), or Huber's loss, which is quadratic for errors up to ``delta``
+        and the absolute error minus ``delta / 2`` beyond.
 
     delta : float or `~torch.Tensor`, optional
-        That transition, positive; a tensor of the same shape has one of its own for
-        every pixel.
+        The error at this transition, positive; a tensor of the same shape gives a
+        value for every pixel.
 
     valid : `~torch.Tensor`, optional
         Boolean tensor of the same shape; other pixels do not count.
@@ -72,7 +73,7 @@ def difference_loss(predicted, true, *, kind='mae', delta=1.0, valid=None):
 
 def center_cross_entropy(logit, target, *, valid=None):
     """
-    Binary cross-entropy between the centre logit and a map of source centres.
+    Binary cross-entropy between the center logit and a map of source centers.
 
     Parameters
     ----------
@@ -111,13 +112,13 @@ def _mean(loss, valid):
 
 def counts_deviance(predicted, true, level, *, valid=None):
     """
-    Difference between expected counts, whose minimum is the mean of what they may be.
+    Difference between expected counts that is minimized by their mean.
 
-    The deviance of a negative binomial distribution (a Bregman divergence, Banerjee et
-    al. 2005, of which the mean is the minimum whatever the weights) about the level of
-    the sky: to a faint source it is the likelihood of its photons, and for a bright one
-    a fifth of its light counts as much as its noise. In sums it is without bias, as the
-    median of a mean absolute error is not.
+    This is the deviance of a negative binomial distribution (a Bregman divergence,
+    Banerjee et al. 2005, which is minimized by the mean for any weights) about the
+    level of the sky. For a faint source it is the likelihood of its photons; for a
+    bright source, a fifth of its light has the weight of its noise. Sums are unbiased,
+    unlike with a mean absolute error, which is minimized by the median.
 
     Parameters
     ----------
@@ -125,7 +126,7 @@ def counts_deviance(predicted, true, level, *, valid=None):
         Expected counts of the sources, not negative.
 
     level : `~torch.Tensor`
-        The expected counts of the sky, positive, as the network was told.
+        The expected counts of the sky, positive, as given to the network.
 
     valid : `~torch.Tensor`, optional
         Boolean tensor of the same shape; other pixels do not count.
@@ -154,7 +155,7 @@ def counts_deviance(predicted, true, level, *, valid=None):
 
 def ratio_deviance(predicted, true, *, valid=None):
     """
-    The deviance of Poisson's distribution between two positive ratios.
+    The deviance of the Poisson distribution between two positive ratios.
 
     Parameters
     ----------

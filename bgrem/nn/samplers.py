@@ -11,7 +11,7 @@ __all__ = ['SampleOutput', 'sample']
 
 class SampleOutput(NamedTuple):
     """
-    What a sampler returns; every tensor has the shape of its input.
+    The output of a sampler; every tensor has the shape of the input.
     """
 
     source: torch.Tensor
@@ -40,10 +40,10 @@ def sample(network, x, schedule, n_steps, callback=None):
         The observed, normalised images of shape (B, 1, H, W).
 
     schedule : `CosineSchedule`
-        The schedule; only its ``noise_rate`` is used.
+        The schedule, of which only ``noise_rate`` is used.
 
     n_steps : int
-        The number of steps K >= 1. The cost is linear in it.
+        The number of steps K >= 1. The cost is proportional to it.
 
     callback : callable, optional
         Called after each step with the step number and the current source
@@ -52,9 +52,9 @@ def sample(network, x, schedule, n_steps, callback=None):
     Returns
     -------
     output : `SampleOutput`
-        The source and background of the last step, and the centre logit of
-        the first one, whose input is the observed image (`None` when the
-        network has no such head).
+        The source and background of the last step, and the center logit of the first
+        one, whose input is the observed image (`None` if the network has no such
+        head).
 
     Raises
     ------

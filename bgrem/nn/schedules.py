@@ -64,7 +64,7 @@ class CosineSchedule(Configuration):
 
     def signal_rate(self, time):
         """
-        The signal rate at diffusion time ``time``.
+        Return the signal rate at diffusion time ``time``.
 
         Parameters
         ----------
@@ -80,7 +80,7 @@ class CosineSchedule(Configuration):
 
     def noise_rate(self, time):
         """
-        The noise rate at diffusion time ``time``: the fraction of the
+        Return the noise rate at diffusion time ``time``: the fraction of the
         background left in the image.
 
         Parameters

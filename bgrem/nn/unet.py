@@ -29,7 +29,7 @@ __all__ = ['AttentionUNet', 'CountsOutput', 'NetworkOutput', 'UNetConfig']
 
 class NetworkOutput(NamedTuple):
     """
-    What the network predicts; each tensor has shape (B, 1, H, W).
+    The predictions of the network; each tensor has shape (B, 1, H, W).
     """
 
     background: torch.Tensor
@@ -38,7 +38,7 @@ class NetworkOutput(NamedTuple):
 
 class CountsOutput(NamedTuple):
     """
-    What a network of counts predicts; each tensor has shape (B, 1, H, W).
+    The predictions of a network for counts; each tensor has shape (B, 1, H, W).
     """
 
     source: torch.Tensor
@@ -49,7 +49,7 @@ class CountsOutput(NamedTuple):
 @dataclass(frozen=True)
 class UNetConfig(Configuration):
     """
-    The shape of an `AttentionUNet`; stored in every weights file.
+    The architecture of an `AttentionUNet`; stored in every weights file.
 
     The defaults are the released optical network of BGRem (arXiv
     2510.04718).
@@ -57,19 +57,19 @@ class UNetConfig(Configuration):
     Parameters
     ----------
     widths : tuple of int, optional
-        Channels of each level from the finest to the bottleneck.
+        The number of channels of each level, from the finest to the bottleneck.
 
     image_channels : int, optional
-        Channels of the 1x1 convolution applied to the image.
+        The number of channels of the 1x1 convolution applied to the image.
 
     embedding_dim : int, optional
-        Channels of the sinusoidal embedding of the noise variance; even.
+        The number of channels of the sinusoidal embedding of the noise variance; even.
 
     max_frequency : float, optional
         Highest frequency of the embedding, in cycles per unit noise variance.
 
     attention_gates : int, optional
-        How many skips, counted from the deepest, pass an attention gate.
+        The number of skips, counted from the deepest, that pass an attention gate.
 
     unshuffle : int, optional
         Factor by which the image is folded into channels at the input and
@@ -83,23 +83,23 @@ class UNetConfig(Configuration):
         counts of sources and sky (`bgrem.nn.counts`).
 
     center_head : bool, optional
-        Whether to predict the logit of a source centre in each pixel.
+        Whether to predict the logit of a source center in each pixel.
 
     padding : {'symmetric', 'zeros'}, optional
-        How 3x3 convolutions see past the border.
+        How 3x3 convolutions treat pixels beyond the border.
 
     normalize : bool, optional
-        Whether to normalise the features of each pixel before each pair of
-        convolutions but the first, and before the last one. Without it the
+        Whether to normalize the features of each pixel before each pair of
+        convolutions except the first, and before the last convolution. Without it, the
         compressed network trains only at low learning rates, or not at all.
 
     bands : int, optional
-        How many `~bgrem.nn.inputs.noise_bands` of the image the first layer sees
-        beside it.
+        The number of `~bgrem.nn.inputs.noise_bands` that are inputs of the first layer
+        besides the image.
 
     context : int, optional
-        Channels of the `~bgrem.nn.layers.Context` of an image, by which the
-        decoder learns what PSF and what noise it is dealing with; 0 for none.
+        The number of channels of the `~bgrem.nn.layers.Context` of an image, from which
+        the decoder learns about its PSF and noise; 0 for none.
 
     Raises
     ------
@@ -157,19 +157,19 @@ class UNetConfig(Configuration):
     @property
     def size_multiple(self):
         """
-        The image height and width must be multiples of this.
+        The number of which image height and width must be multiples.
         """
         return self.unshuffle * 2 ** (len(self.widths) - 1)
 
 
 class AttentionUNet(nn.Module):
     """
-    The attention U-Net of BGRem (arXiv 2510.04718) and our variant of it.
+    The attention U-Net of BGRem (arXiv 2510.04718) and the variant of this package.
 
     Parameters
     ----------
     config : `UNetConfig`
-        The shape of the network.
+        The architecture of the network.
 
     Examples
     --------
@@ -227,7 +227,7 @@ class AttentionUNet(nn.Module):
 
     def forward(self, x, noise_variance):
         """
-        Predict the background (and the source centres) of noisy images.
+        Predict the background (and the source centers) of noisy images.
 
         Parameters
         ----------
@@ -243,9 +243,9 @@ class AttentionUNet(nn.Module):
         -------
         output : `NetworkOutput` or `CountsOutput`
             The predicted background, scaled such that the source is
-            ``x - sqrt(noise_variance) * background``, and the centre logit or
-            `None`; float32. With the transfer 'counts' the expected counts of
-            sources and sky.
+            ``x - sqrt(noise_variance) * background``, and the center logit or `None`;
+            float32. With the transfer 'counts', the expected counts of sources and
+            sky.
         """
         config = self.config
         if config.transfer == 'counts':

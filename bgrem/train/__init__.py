@@ -1,5 +1,5 @@
 """
-Training: fresh simulated scenes, one loop, resumable at any moment.
+Training: new simulated scenes at each step, one loop, resumable at any time.
 """
 
 from .config import TrainingConfig, fine_tuning_config, load_config

@@ -1,5 +1,5 @@
 """
-What a training run is made of; one TOML file per run.
+The configuration of a training run; one TOML file per run.
 """
 
 import tomllib
@@ -41,7 +41,7 @@ class TrainingConfig(Configuration):
         The name of the weights.
 
     network : `bgrem.nn.UNetConfig`
-        The shape of the network.
+        The architecture of the network.
 
     schedule : `bgrem.nn.CosineSchedule`
         The diffusion schedule.
@@ -50,34 +50,33 @@ class TrainingConfig(Configuration):
         The training scenes.
 
     counts : `bgrem.simulate.CountsConfig` or `None`
-        Fields of photon counts, which take the place of the scenes. With a network
-        whose transfer is 'counts' they are seen as such, and the loss is that of
-        `bgrem.train.count_examples.counts_loss`; with any other as images.
+        Fields of photon counts, which replace the scenes. For a network with transfer
+        'counts', they are input as counts, and the loss is
+        `bgrem.train.count_examples.counts_loss`; for any other network, as images.
 
     family_fraction : float
-        The fraction of steps whose scenes are of one of `bgrem.simulate.FAMILIES`,
-        drawn at random, instead of ``scene``. In ``scene`` nearly every image has
-        several things that are difficult; most real ones have none or one. Not with
+        The fraction of steps whose scenes belong to one of `bgrem.simulate.FAMILIES`,
+        drawn at random, instead of ``scene``. In ``scene``, nearly every image has
+        several difficulties; most real images have none or one. Not with
         ``noise_frames``.
 
     inference_schedule : `bgrem.nn.CosineSchedule` or `None`
-        The schedule of the released weights; `None` is the one of the training.
+        The schedule of the released weights; `None` is that of the training.
 
     min_peak : float
-        Crops whose brightest source pixel is fainter are dropped, and others
-        drawn in their place; in counts.
+        Crops whose brightest source pixel is fainter are replaced by others; in
+        counts.
 
     noise_frames : str or `None`
-        A folder of FITS images of blank sky. Their pixels then take the place of
-        the simulated sky, noise and defects; of ``scene`` only the sources are
-        used.
+        A folder of FITS images of blank sky. Their pixels then replace the simulated
+        sky, noise and defects; of ``scene``, only the sources are used.
 
     noise_gain : float or `None`
-        Electrons per count of these images; `None` takes the keyword GAIN of
-        each. Without either the light of the sources has no photon noise there.
+        Electrons per count of these images; `None` uses the keyword GAIN of each.
+        If there is neither, the light of the sources has no photon noise.
 
     bank_psfs : int
-        PSFs in the stamp bank.
+        The number of PSFs in the stamp bank.
 
     bank_gaussian_fraction : float
         The fraction of them that are Gaussian.
@@ -86,16 +85,16 @@ class TrainingConfig(Configuration):
         Seed of the stamp bank.
 
     n_steps : int
-        Optimiser steps.
+        The number of optimizer steps.
 
     batch_size : int
-        Crops per step.
+        The number of crops per step.
 
     crop_size : int
-        Height and width of a crop in pixels.
+        The height and width of a crop in pixels.
 
     optimizer : {'adamw', 'muon'}
-        'muon' trains the 3x3 convolutions with Muon and the rest with AdamW.
+        'muon' trains the 3x3 convolutions with Muon and everything else with AdamW.
 
     learning_rate : float
         The highest learning rate of AdamW.
@@ -104,10 +103,10 @@ class TrainingConfig(Configuration):
         The highest learning rate of Muon.
 
     warmup_steps : int
-        Steps of linear warm-up.
+        The number of steps of linear warm-up.
 
     decay : {'cosine', 'exponential'}
-        'cosine' falls to one hundredth of the learning rate at the last step;
+        'cosine' decreases to one hundredth of the learning rate at the last step;
         'exponential' multiplies it by ``decay_rate`` every ``decay_steps``.
 
     decay_rate : float
@@ -117,73 +116,72 @@ class TrainingConfig(Configuration):
         See ``decay``.
 
     weight_decay : float
-        Decoupled weight decay, of both optimisers.
+        Decoupled weight decay of both optimizers.
 
     clip : float
-        Largest norm of the gradient.
+        The largest norm of the gradient.
 
     ema : float
-        Decay per step of the moving average of the weights, which is what is
+        The decay per step of the moving average of the weights. This average is
         validated and released.
 
     loss : {'mae', 'mse', 'huber'}
-        The kind of difference loss. Huber's is quadratic for errors below one
-        noise sigma, so that faint light is the mean of what it may be, and
-        absolute above.
+        The kind of difference loss. Huber's loss is quadratic for errors below one
+        noise sigma, so that faint light is predicted by its mean, and absolute above.
 
     loss_space : {'background', 'arcsinh'}
         'background' compares backgrounds (the paper's Eq. 5), 'arcsinh' the
         arcsinh of the sources in noise units.
 
     center_weight : float
-        Weight of the centre cross-entropy.
+        The weight of the center cross-entropy.
 
     blob_sigma : float
-        Width in pixels of the blobs that mark source centres.
+        The width, in pixels, of the blobs that mark source centers.
 
     observed_fraction : float
         The fraction of crops shown at diffusion time one, as observed; the
-        others at a uniform time.
+        others are at a uniformly distributed time.
 
     seed : int
-        Seed of everything random but the bank.
+        The seed of everything random except the bank.
 
     validate_every : int
-        Steps between validations, which also write a checkpoint.
+        The number of steps between validations, which also write a checkpoint.
 
     validation_scenes : int
-        Scenes of each family of the validation.
+        The number of scenes of each family in the validation.
 
     patience : int
-        Validations without a lower loss, on scenes like those of the training,
-        after which it stops; 0 never stops.
+        The number of validations without a lower loss, on scenes like those of the
+        training, after which it stops; 0 never stops.
 
     inference_steps : int
         The default number of diffusion steps of the released weights.
 
     normalization : {'local', 'global'}
-        Their default normalisation. With 'global' the training crops are
-        normalised by it too; with 'local' they are by the truth and the errors
+        The default normalization of the released weights. With 'global', the training
+        crops are normalized in the same way; with 'local', by the truth with the errors
         that its estimator would make.
 
     tile_size, tile_overlap : int
-        Their tiles, in pixels.
+        The tiles of the released weights, in pixels.
 
     teacher : str or `None`
-        Weights, by name or file, whose answers are learnt beside the truth. Not with
+        Weights, by name or file, whose answers are learned besides the truth. Not with
         ``counts``.
 
     teacher_fraction : float
-        The part of the teacher in what is learnt.
+        The fraction of the teacher in the target; the rest is the truth.
 
     teacher_symmetries : {1, 2, 4, 8}
-        Over how many symmetries of the square its answers are averaged.
+        The number of symmetries of the square over which its answers are averaged.
 
     teacher_uses : int
-        How often each crop is learnt from, about.
+        The approximate number of times that each crop is used.
 
     teacher_crops : int
-        How many crops are kept for that, with the answers, in memory: 11 bytes a pixel.
+        The number of crops kept in memory for this, with the answers: 11 bytes a pixel.
 
     Raises
     ------
@@ -298,12 +296,12 @@ class TrainingConfig(Configuration):
 
     def to_dict(self):
         """
-        The configuration as a plain nested `dict`.
+        Return the configuration as a plain nested `dict`.
 
         Returns
         -------
         values : dict
-            Every field by name.
+            All fields by name.
         """
         return super().to_dict() | {
             'network': self.network.to_dict(),
@@ -320,7 +318,7 @@ class TrainingConfig(Configuration):
         Parameters
         ----------
         values : dict
-            Fields by name; missing ones take their default.
+            Fields by name; missing ones have their default values.
 
         Returns
         -------
@@ -358,9 +356,9 @@ def load_config(path):
     Parameters
     ----------
     path : str or `~pathlib.Path`
-        The file. Top-level keys are the fields of `TrainingConfig`; the
-        tables ``network``, ``schedule``, ``inference_schedule``, ``scene`` and
-        ``counts`` hold theirs.
+        The file. Top-level keys are the fields of `TrainingConfig`; the tables
+        ``network``, ``schedule``, ``inference_schedule``, ``scene`` and ``counts``
+        contain those of the corresponding classes.
 
     Returns
     -------
@@ -370,7 +368,7 @@ def load_config(path):
     Raises
     ------
     ValueError
-        If the file is not TOML or holds a bad key or value.
+        If the file is not TOML or contains an invalid key or value.
 
     OSError
         If the file cannot be read.
@@ -395,7 +393,7 @@ def load_config(path):
 
 def fine_tuning_config(init):
     """
-    The configuration of a short training that adapts weights.
+    Return the configuration of a short training that adapts weights.
 
     Parameters
     ----------
@@ -405,14 +403,14 @@ def fine_tuning_config(init):
     Returns
     -------
     config : `TrainingConfig`
-        That of their own training, with the name NAME-tuned and 1000 steps of
-        AdamW at a learning rate of 3e-4 that falls as a cosine; no noise frames,
-        no scenes but those of its ``scene``, and a bank of at most 32 PSFs.
+        That of their original training, with the name NAME-tuned and 1000 steps of
+        AdamW at a learning rate of 3e-4 with cosine decay; no noise frames, no scenes
+        except those of its ``scene``, and a bank of at most 32 PSFs.
 
     Raises
     ------
     ValueError
-        If the weights do not say how they were trained.
+        If the weights do not record how they were trained.
 
     Examples
     --------

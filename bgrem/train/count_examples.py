@@ -1,5 +1,5 @@
 """
-From fields of photons to what a network of counts is shown and asked.
+From fields of photons to the inputs and targets of a network for counts.
 """
 
 from dataclasses import replace
@@ -53,12 +53,12 @@ class CountsExamples(NamedTuple):
 
 class CountsImages:
     """
-    Makes fields of counts into scenes, for networks that know nothing of counts.
+    Makes fields of counts into scenes, for networks that are not for counts.
 
     Parameters
     ----------
     composer : `bgrem.simulate.CountsComposer`
-        Makes the fields.
+        The composer of the fields.
     """
 
     def __init__(self, composer):
@@ -76,7 +76,7 @@ class CountsImages:
         Returns
         -------
         batch : `bgrem.simulate.SceneBatch`
-            The fields; their noise is that of the photons of their sky.
+            The fields; their noise is the photon noise of their sky.
         """
         return as_scenes(self._composer.compose(n_fields, size, generator))
 
@@ -93,7 +93,7 @@ def as_scenes(batch):
     Returns
     -------
     scenes : `bgrem.simulate.SceneBatch`
-        The same, without their PSF.
+        The same fields, without their PSF.
     """
     return SceneBatch(
         image=batch.counts,
@@ -115,10 +115,10 @@ def draw_counts_examples(composer, config, generator):
     Parameters
     ----------
     composer : `bgrem.simulate.CountsComposer`
-        Makes the fields.
+        The composer of the fields.
 
     config : `TrainingConfig`
-        Gives the number and the size of the crops and the width of the blobs.
+        Provides the number and the size of the crops and the width of the blobs.
 
     generator : `~torch.Generator`
         The source of randomness.
@@ -126,7 +126,7 @@ def draw_counts_examples(composer, config, generator):
     Returns
     -------
     examples : `CountsExamples`
-        ``config.batch_size`` of them, or as many pixels in wide crops.
+        ``config.batch_size`` examples, or the same number of pixels in wide crops.
     """
     number, size = config.batch_size, config.crop_size
     wide = config.counts.wide_fraction
@@ -141,10 +141,11 @@ def draw_counts_examples(composer, config, generator):
 
 def make_counts_examples(batch, blob_sigma, generator):
     """
-    Give fields the level that will be known of them.
+    Add to fields the level that is known at inference.
 
-    It is measured as at inference (`bgrem.sky.count_level.expected_level`), from the
-    photons; of half of the fields the exposure is known.
+    It is measured on the photons, as at inference
+    (`bgrem.sky.count_level.expected_level`); the exposure is known for half of the
+    fields.
 
     Parameters
     ----------
@@ -182,18 +183,18 @@ def make_counts_examples(batch, blob_sigma, generator):
 
 def counts_loss(output, examples, center_weight):
     """
-    The training loss.
+    Return the training loss.
 
     Parameters
     ----------
     output : `bgrem.nn.CountsOutput`
-        Of the network.
+        The output of the network.
 
     examples : `CountsExamples`
         The truth.
 
     center_weight : float
-        Weight of the centre cross-entropy.
+        The weight of the center cross-entropy.
 
     Returns
     -------
@@ -214,10 +215,10 @@ class CountsValidation:
     Parameters
     ----------
     config : `TrainingConfig`
-        Gives the fields; their number is 16 times its ``validation_scenes``.
+        Provides the fields; their number is 16 times its ``validation_scenes``.
 
     device : `~torch.device`
-        Where they live.
+        The device of the fields.
     """
 
     def __init__(self, config, device):
@@ -256,13 +257,13 @@ class CountsValidation:
             The network, in evaluation mode.
 
         loss : callable
-            ``loss(network, examples)`` and the map in which sources are looked for.
+            ``loss(network, examples)`` and the map in which sources are searched for.
 
         Returns
         -------
         metrics : dict of float
-            ``loss``, and the sources above S/N 3 found at 5% contamination in fields of
-            few, some and many photons.
+            ``loss``, and the number of sources above S/N 3 found at 5% contamination
+            in fields of few, some and many photons.
         """
         total, scores = 0.0, []
         examples, n_fields = self._examples, len(self._batch.counts)

@@ -1,5 +1,5 @@
 """
-From scenes to what the network is shown and asked.
+From scenes to the inputs and targets of the network.
 """
 
 from typing import NamedTuple
@@ -36,11 +36,11 @@ def draw_examples(composer, config, generator):
     Parameters
     ----------
     composer : `bgrem.simulate.SceneComposer` or `FrameComposer`
-        Makes the scenes.
+        The composer of the scenes.
 
     config : `TrainingConfig`
-        Gives the number and the size of the crops, the peak that they must have,
-        and how they are normalised.
+        Provides the number and the size of the crops, the peak that they must have,
+        and their normalization.
 
     generator : `~torch.Generator`
         The source of randomness.
@@ -48,7 +48,7 @@ def draw_examples(composer, config, generator):
     Returns
     -------
     examples : `Examples`
-        ``config.batch_size`` of them.
+        ``config.batch_size`` examples.
 
     Raises
     ------
@@ -85,13 +85,13 @@ def make_examples(
     measured_fraction=0.0,
 ):
     """
-    Normalise scenes as they will be at inference, errors included.
+    Normalize scenes as at inference, errors included.
 
-    At inference the centre and the scale are estimated on a mesh. So they are
-    here in a part of the scenes. In the others they are the truth seen through
-    such a mesh, with the errors an estimator makes: light of crowded fields and
-    large galaxies leaks into the centre, scales are off by some 15%, and in one
-    scene of eight the centre is one number for the whole scene.
+    At inference, the center and the scale are estimated on a mesh. This is also done
+    here for a part of the scenes. For the others, they are the truth as seen by such a
+    mesh, with the errors of an estimator: light of crowded fields and large galaxies
+    leaks into the center, scales are off by some 15%, and in one scene of eight the
+    center is a single number for the whole scene.
 
     Parameters
     ----------
@@ -105,13 +105,13 @@ def make_examples(
         The width in pixels of the blobs in ``centers``.
 
     jitter : bool, optional
-        Whether to make the errors and to apply a random symmetry.
+        Whether to add the errors and to apply a random symmetry.
 
     method : {'local', 'global'}, optional
         The method of `~bgrem.sky.normalize.estimate_normalization`.
 
     measured_fraction : float, optional
-        The fraction of the scenes, drawn at random, that it normalises.
+        The fraction of the scenes, drawn at random, that are normalized by it.
 
     Returns
     -------
@@ -166,7 +166,7 @@ def _measured_maps(batch, k, method):
 
 def center_blobs(catalog, shape, sigma):
     """
-    A map of source centres: a Gaussian blob of unit peak at each.
+    Return a map of source centers: a Gaussian blob of unit peak at each.
 
     Parameters
     ----------

@@ -34,21 +34,20 @@ class FrameComposer:
     """
     Makes scenes whose sky, noise and defects are those of real images.
 
-    A scene is a random crop of a random frame, to which the light of simulated
-    sources is added, in units of the noise measured in the crop, with its photon
-    noise where the gain is known. Sources that the frame shows already count as
-    background.
+    A scene is a random crop of a random frame. The light of simulated sources is added,
+    in units of the noise measured in the crop, with its photon noise if the gain is
+    known. Sources already in the frame count as background.
 
     Parameters
     ----------
     bank : `bgrem.simulate.StampBank`
-        The stamps, on the device on which scenes are to be made.
+        The stamps, on the device on which the scenes are made.
 
     scene : `bgrem.simulate.SceneConfig`
-        The sources; what it says of the background is left out.
+        The sources; its background is not used.
 
     frames : list
-        What `read_frames` returned.
+        From `read_frames`.
     """
 
     def __init__(self, bank, scene, frames):
@@ -132,7 +131,7 @@ def read_frames(config):
     Parameters
     ----------
     config : `TrainingConfig`
-        Gives ``noise_frames``, ``noise_gain`` and the smallest frame
+        Provides ``noise_frames``, ``noise_gain`` and the smallest size of a frame
         (``crop_size``).
 
     Returns
@@ -144,7 +143,7 @@ def read_frames(config):
     Raises
     ------
     ValueError
-        If the folder holds no FITS image, or one that is damaged, smaller than
+        If the folder contains no FITS images, or one that is damaged, smaller than
         a crop or constant.
     """
     folder = Path(config.noise_frames)

@@ -63,12 +63,11 @@ def train(
     stop_after=None,
 ):
     """
-    Train a network; go on where an earlier call in ``folder`` stopped.
+    Train a network, or continue where a previous call with this ``folder`` stopped.
 
-    Every step draws its scenes from a seed made of ``config.seed`` and the
-    step number, so a run that was stopped and resumed sees the same scenes as
-    one that was not; with a teacher, whose crops are used several times, these are
-    drawn anew.
+    Every step draws its scenes from a seed made of ``config.seed`` and the step number,
+    so a run that was stopped and resumed sees the same scenes as one that was not. With
+    a teacher, however, whose crops are used several times, these are drawn anew.
 
     Parameters
     ----------
@@ -83,21 +82,21 @@ def train(
 
     init : str, `~pathlib.Path` or `None`, optional
         Weights from which a new run starts, by name or path, of the same network or
-        of a narrower one (`bgrem.train.widening.widen`); a run that is resumed has
-        its own. `None` starts from random ones.
+        of a narrower one (`bgrem.train.widening.widen`). A resumed run has its own
+        weights. `None` starts from random ones.
 
     device : str, optional
-        As for `bgrem.denoise.run.denoise`: 'auto' is the GPU where there is one.
+        As for `bgrem.denoise.run.denoise`: 'auto' is the GPU if there is one.
 
     n_workers : int, optional
-        Processes that draw the stamp bank.
+        The number of processes that draw the stamp bank.
 
     progress : bool, optional
         Whether to show progress bars.
 
     stop_after : float or `None`, optional
-        Stop, with a checkpoint, after this many seconds of training. Drawing the
-        stamps comes before and does not count.
+        Stop, with a checkpoint, after this many seconds of training. The time needed
+        to draw the stamps before does not count.
 
     Returns
     -------
@@ -107,15 +106,15 @@ def train(
     Raises
     ------
     ValueError
-        If the state in ``folder`` belongs to another configuration, or
-        ``init`` to a network of another kind, or to a wider one.
+        If the state in ``folder`` belongs to another configuration, or ``init`` to
+        another kind of network or to a wider one.
 
     Notes
     -----
     The default network trains at about half a megapixel per second on two cores with
     native bf16 (``python benchmarks/speed.py --what training``).
 
-    Started by ``torchrun`` in several processes, each draws its own scenes, so that a
+    If ``torchrun`` starts several processes, each draws its own scenes, so that a
     step learns from ``config.batch_size`` crops of each. The first process validates
     and writes.
 

@@ -11,10 +11,10 @@ class Optimizers:
     """
     AdamW for all parameters, or Muon for the convolutions and AdamW for the rest.
 
-    Muon (Jordan et al. 2024) makes every step of a weight matrix orthogonal, so
-    that rare features are learnt as fast as common ones. It takes the 3x3
-    convolutions, as matrices of output channels by inputs; the first and the last
-    layer and the biases stay with AdamW, as its authors advise.
+    Muon (Jordan et al. 2024) makes every step of a weight matrix orthogonal, so that
+    rare features are learned as fast as common ones. It is used for the 3x3
+    convolutions, as matrices of output channels by inputs; the first and the last layer
+    and the biases stay with AdamW, as recommended by its authors.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class Optimizers:
         The network whose parameters are trained in place.
 
     config : `TrainingConfig`
-        Gives ``optimizer``, ``learning_rate``, ``muon_learning_rate`` and
+        Provides ``optimizer``, ``learning_rate``, ``muon_learning_rate`` and
         ``weight_decay``.
     """
 
@@ -59,7 +59,7 @@ class Optimizers:
         Parameters
         ----------
         factor : float
-            The learning rates are multiplied by it.
+            Factor for the learning rates.
         """
         for parameter, matrix in self._matrices:
             gradient = parameter.grad.permute(0, 2, 3, 1)
@@ -70,7 +70,7 @@ class Optimizers:
 
     def state_dict(self):
         """
-        The state of the optimisers.
+        Return the state of the optimizers.
 
         Returns
         -------
@@ -81,7 +81,7 @@ class Optimizers:
 
     def load_state_dict(self, state):
         """
-        Take up an earlier state.
+        Restore a state.
 
         Parameters
         ----------

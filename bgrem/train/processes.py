@@ -19,14 +19,14 @@ class Processes:
     Parameters
     ----------
     device : `torch.device`
-        The device of this process; of several GPUs each process takes its own.
+        The device of this process; if there are several GPUs, each process has its own.
 
     Attributes
     ----------
     rank : int
         The number of this process, from 0.
     n_processes : int
-        How many there are.
+        The number of processes.
     """
 
     def __init__(self, device):
@@ -54,12 +54,12 @@ class Processes:
         Parameters
         ----------
         network : `torch.nn.Module`
-            The network of this process. It gets the values of the first one's.
+            The network of this process. It gets the values of the first one.
 
         Returns
         -------
         network : `torch.nn.Module`
-            The same if there is one process.
+            The same network if there is only one process.
         """
         return network if self.n_processes == 1 else DistributedDataParallel(network)
 
@@ -70,12 +70,12 @@ class Processes:
         Parameters
         ----------
         value : float
-            That of this process.
+            The number of this process.
 
         Returns
         -------
         mean : float
-            The same in all of them.
+            The mean, which is the same in all processes.
         """
         if self.n_processes == 1:
             return value
@@ -85,17 +85,17 @@ class Processes:
 
     def of_first(self, value):
         """
-        Return what the first process has.
+        Return the value of the first process.
 
         Parameters
         ----------
         value : float
-            That of this process.
+            The value of this process.
 
         Returns
         -------
         value : float
-            That of the first one.
+            The value of the first process.
         """
         if self.n_processes == 1:
             return value
@@ -103,7 +103,7 @@ class Processes:
 
     @contextmanager
     def first_alone(self):
-        """Let the first process do what the others then find done."""
+        """Let the first process do the block before the others."""
         if not self.is_first:
             distributed.barrier()
         yield
@@ -111,6 +111,6 @@ class Processes:
             distributed.barrier()
 
     def close(self):
-        """Leave the others."""
+        """Leave the other processes."""
         if self.n_processes > 1:
             distributed.destroy_process_group()

@@ -1,8 +1,8 @@
 """
 A teacher: trained weights whose answers a smaller network learns.
 
-The truth of a scene says where its sources are, also those that nobody could see in
-it. A trained network answers with what can be known.
+The truth of a scene includes sources that nobody could detect. A trained network
+answers with what can be known.
 """
 
 from typing import NamedTuple
@@ -25,7 +25,7 @@ _FIRST = 16
 
 class Lesson(NamedTuple):
     """
-    Examples and what the teacher makes of them; tensors of shape (B, 1, H, W).
+    Examples and the teacher's answers to them; tensors of shape (B, 1, H, W).
     """
 
     examples: Examples
@@ -34,22 +34,22 @@ class Lesson(NamedTuple):
 
     def targets(self, fraction, observed):
         """
-        What is asked of the student.
+        Return the targets of the student.
 
         Parameters
         ----------
         fraction : float
-            The part of the teacher in it; the rest is the truth.
+            The fraction of the teacher in the targets; the rest is the truth.
 
         observed : `~torch.Tensor`
-            Whether each image is shown as it was observed, which is how the teacher saw
-            it, of shape (B, 1, 1, 1); what is asked of others is the truth.
+            Whether each image is shown as observed, which is how the teacher saw it, of
+            shape (B, 1, 1, 1). The targets of other images are the truth.
 
         Returns
         -------
         source, centers : `~torch.Tensor`
             Means of truth and teacher: of the arcsinh of the sources, and of the
-            probability of a centre, for which the cross-entropy with the mean is the
+            probability of a center, for which the cross-entropy with the mean is the
             mean of the cross-entropies.
         """
         weight = fraction * observed.float()
@@ -61,19 +61,19 @@ class Lesson(NamedTuple):
 
 class Teacher:
     """
-    Gives lessons, each of them several times.
+    Provides lessons, each of them several times.
 
-    The answers of a teacher cost more than a step of a small student. So the crops of
-    the last batches are kept with them, and each step learns from some drawn at random,
-    each in one of the eight symmetries of the square.
+    The answers of a teacher take longer than a step of a small student. So the crops of
+    the last batches are kept with their answers, and each step learns from some of them
+    drawn at random, each in one of the eight symmetries of the square.
 
     Parameters
     ----------
     config : `TrainingConfig`
-        Names the teacher and says how it is asked.
+        Names the teacher and its options.
 
     device : `~torch.device`
-        Where to compute.
+        The device of the computation.
 
     Raises
     ------
@@ -99,8 +99,8 @@ class Teacher:
         Parameters
         ----------
         draw : callable
-            Draws the `Examples` of a batch; called in one step of
-            ``config.teacher_uses``, and first until there are some batches.
+            Draws the `Examples` of a batch; called once in ``config.teacher_uses``
+            steps, and at first until there are some batches.
 
         step : int
             The number of the step.
@@ -111,7 +111,7 @@ class Teacher:
         Returns
         -------
         lesson : `Lesson`
-            As many crops as are in a batch.
+            As many crops as in a batch.
         """
         n_missing = _FIRST if self._kept is None else 0
         for _ in range(max(n_missing, step % self.config.teacher_uses == 0)):
@@ -120,7 +120,7 @@ class Teacher:
 
     def answer(self, image):
         """
-        Ask the teacher.
+        Return the answers of the teacher.
 
         Parameters
         ----------
@@ -130,7 +130,7 @@ class Teacher:
         Returns
         -------
         source, center_logit : `~torch.Tensor`
-            As `bgrem.denoise.run.denoise` has them, float32.
+            As from `bgrem.denoise.run.denoise`, float32.
         """
 
         def run(x):

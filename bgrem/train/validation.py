@@ -1,5 +1,5 @@
 """
-Validation on fixed scenes: the loss, and what counts, detections.
+Validation on fixed scenes: the loss and, more importantly, detections.
 """
 
 import torch
@@ -28,14 +28,14 @@ class Validation:
         The stamps.
 
     config : `TrainingConfig`
-        Gives the number of scenes, the width of the blobs and how to normalise;
-        if it names noise frames, detections are counted on them too.
+        Provides the number of scenes, the width of the blobs and the normalization.
+        If it names noise frames, detections are also counted on them.
 
     device : `~torch.device`
-        Where the scenes live.
+        The device of the scenes.
 
     composer : `bgrem.simulate.SceneComposer` or `FrameComposer`
-        Makes the scenes of the training.
+        The composer of the training scenes.
     """
 
     def __init__(self, bank, config, device, composer):
@@ -79,8 +79,9 @@ class Validation:
         Returns
         -------
         metrics : dict of float
-            ``loss`` on scenes like those of the training, ``family_loss``, the mean of
-            the families, and for each of these the true positives at 5% contamination.
+            ``loss`` on scenes like those of the training, ``family_loss``, the mean
+            over the families, and for each family the true positives at 5%
+            contamination.
         """
         losses, found = {}, {}
         with torch.no_grad():
@@ -100,7 +101,7 @@ class Validation:
 
 def find_score_peaks(score):
     """
-    List the peaks of score maps.
+    Find the peaks of score maps.
 
     Parameters
     ----------
@@ -110,7 +111,7 @@ def find_score_peaks(score):
     Returns
     -------
     peaks : list of tuple
-        For each map the rows and columns, shape (N, 2), and the scores of its highest
+        For each map, the rows and columns (shape (N, 2)) and the scores of its highest
         peaks, at most 2000, highest first.
     """
     highest = functional.max_pool2d(score, 3, 1, 1)

@@ -1,5 +1,5 @@
 """
-A wider network that begins with what a narrower one has learnt.
+A wider network that starts with what a narrower one has learned.
 """
 
 from dataclasses import replace
@@ -16,11 +16,11 @@ def widen(state, narrow, network):
     """
     Give a network the weights of a narrower one.
 
-    Channels that both have keep their weights, and see nothing of the new channels at
-    first; the new ones keep what they were drawn with (Chen et al. 2016, arXiv
-    1511.05641, do the same with copies). Without normalisation and context the result
-    is the narrower network, to rounding; with them nearly so, as both are means over
-    all channels.
+    Channels that both networks have keep their weights, and at first get no input from
+    the new channels. The new ones keep their initial weights (Chen et al. 2016, arXiv
+    1511.05641, do the same with copies). Without normalization and context, the result
+    is the narrower network, except for rounding; with them, it is nearly so, as both
+    are means over all channels.
 
     Parameters
     ----------
@@ -28,10 +28,10 @@ def widen(state, narrow, network):
         The ``state_dict`` of the narrower network.
 
     narrow : `bgrem.nn.UNetConfig`
-        Its shape.
+        Its architecture.
 
     network : `bgrem.nn.AttentionUNet`
-        The network that is changed in place, with the weights that it was drawn with.
+        The network, with its initial weights, which is changed in place.
 
     Raises
     ------
