@@ -1,5 +1,5 @@
 """
-Simulated images with known truth: exact GalSim stamps, composed on the fly.
+Simulated images with known truth: exact GalSim stamps, combined when needed.
 
 GalSim is imported only when a stamp bank is built.
 """

@@ -25,10 +25,10 @@ def main(argv=None):
     """
     Write a simulated image of a named family, with its truth, to a FITS file.
 
-    With ``meerlicht`` as the first argument it is a full frame modelled on
+    With ``meerlicht`` as the first argument, the image is a full frame modeled on
     MeerLICHT instead, drawn exactly by GalSim; its options are the fields of
-    `~bgrem.simulate.meerlicht_config.MeerLICHTConfig`. With ``gamma`` it is a patch of
-    the gamma-ray sky, with ``counts`` any field of counted photons.
+    `~bgrem.simulate.meerlicht_config.MeerLICHTConfig`. With ``gamma``, it is a patch of
+    the gamma-ray sky; with ``counts``, any field of counted photons.
 
     Parameters
     ----------

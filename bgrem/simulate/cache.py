@@ -1,5 +1,5 @@
 """
-Stamp banks that are drawn once and kept in the user's cache.
+Stamp banks that are drawn once and kept in the cache of the user.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ _VERSION = 1
 
 def cached_stamp_bank(n_psf, *, folder=None, n_workers=1, progress=False, **options):
     """
-    Return a stamp bank from the cache, and draw it if it is not there.
+    Return a stamp bank from the cache; draw it if it is not there.
 
     Parameters
     ----------
@@ -28,20 +28,20 @@ def cached_stamp_bank(n_psf, *, folder=None, n_workers=1, progress=False, **opti
         The number of PSFs.
 
     folder : path-like or `None`, optional
-        Where banks are kept. By default ``bgrem`` in ``$XDG_CACHE_HOME``, or in
-        ``~/.cache``. A folder that cannot be written is no error: the bank is drawn
-        again the next time.
+        The folder of the banks. By default, ``bgrem`` in ``$XDG_CACHE_HOME``, or in
+        ``~/.cache``. If the folder cannot be written to, there is no error, and the
+        bank is drawn again the next time.
 
     n_workers, progress
         As for `build_stamp_bank`.
 
     **options
-        The parameters of `build_stamp_bank` that make another bank.
+        The parameters of `build_stamp_bank` that change the bank.
 
     Returns
     -------
     bank : `StampBank`
-        That of `build_stamp_bank`. A file that is damaged is drawn again.
+        As from `build_stamp_bank`. If its file is damaged, it is drawn again.
     """
     path = _folder(folder) / f'stamps-{_key(n_psf=n_psf, **options)}.safetensors'
     try:

@@ -1,5 +1,5 @@
 """
-What a simulated scene may contain.
+The contents of a simulated scene.
 """
 
 from dataclasses import dataclass, fields
@@ -15,7 +15,7 @@ class SceneConfig(Configuration):
     The ingredients of a scene; every scene draws its own values.
 
     A range is a pair (low, high) from which each scene draws uniformly, or
-    log-uniformly where said. An ingredient with a probability is present in
+    log-uniformly where indicated. An ingredient with a probability is present in
     that fraction of the scenes. "Noise sigma" is the standard deviation of the
     noise of the scene's mean sky.
 
@@ -23,24 +23,24 @@ class SceneConfig(Configuration):
     ----------
     density : tuple of float
         Sources per pixel with S/N above ``snr_min``; log-uniform, but at most 0.7 per
-        square FWHM of the PSF, beyond which nothing can be told apart.
+        square FWHM of the PSF, beyond which nothing can be resolved.
 
     snr_min : float
-        The lowest S/N of the flux law; the S/N is the one of a matched filter
+        The lowest S/N of the flux law; the S/N is that of a matched filter
         in the sky noise.
 
     bright_probability : float
         The fraction of scenes without faint sources, as in clusters and galactic
-        centres: the lowest S/N of their flux law is log-uniform up to the lower
-        bound of ``snr_max``, and the structure of their sky is as many times
-        brighter as that is above ``snr_min``.
+        centers: the lowest S/N of their flux law is log-uniform up to the lower
+        bound of ``snr_max``, and the structure of their sky is brighter by the
+        ratio of this S/N to ``snr_min``.
 
     snr_max : tuple of float
         The highest S/N of the flux law; log-uniform.
 
     flux_slope : tuple of float
-        The slope a of the flux law N(>F) ~ F**-a; below zero bright sources are
-        the most common.
+        The slope a of the flux law N(>F) ~ F**-a; if it is negative, bright sources
+        are the most common.
 
     star_fraction : tuple of float
         The fraction of sources that are stars.
@@ -59,14 +59,14 @@ class SceneConfig(Configuration):
         The range of S/N of the large galaxies; log-uniform.
 
     clustering : float
-        The fraction of scenes whose sources gather in clumps.
+        The fraction of scenes whose sources are clustered.
 
     fwhm : tuple of float
         The range of the FWHM of the PSF in pixels, up to 8.
 
     spikes : bool or `None`
-        `True` for PSFs with diffraction spikes only, `False` for none of
-        them, `None` for any.
+        `True` for PSFs with diffraction spikes only, `False` for PSFs without them,
+        `None` for any.
 
     sky : tuple of float
         The mean sky in electrons per pixel; log-uniform.
@@ -78,7 +78,7 @@ class SceneConfig(Configuration):
         The fraction of scenes without read noise and with a faint sky.
 
     photon_counting_sky : tuple of float
-        The mean sky of those, in electrons per pixel; log-uniform.
+        The mean sky of these scenes, in electrons per pixel; log-uniform.
 
     gain : tuple of float
         Electrons per count; log-uniform.

@@ -1,8 +1,8 @@
 """
-Fields of photon counts for the training: patches drawn once, and what is made of them.
+Fields of photon counts for training, made from patches that are drawn once.
 
-The expected counts of sources and of sky are known everywhere; photons are drawn anew
-each time that a patch is looked at, on the CPU or a GPU.
+The expected counts of sources and of sky are known everywhere. Photons are drawn anew
+each time that a patch is used, on the CPU or a GPU.
 """
 
 from concurrent.futures import ProcessPoolExecutor
@@ -42,24 +42,25 @@ class CountsConfig(Configuration):
     Parameters
     ----------
     n_patches : int
-        How many there are; each is seen many times, another part of it, turned and
-        with other photons.
+        The number of patches. Each is used many times, with a different part of it,
+        rotated and with other photons.
     patch_size : int
-        Height and width in pixels.
+        The height and width in pixels.
     lat : tuple of `~bgrem.simulate.gamma.LatConfig`
-        Patches of the gamma-ray sky; each kind is as frequent. Their ``shape`` and
-        ``poisson`` are not used.
+        Patches of the gamma-ray sky; all kinds are equally frequent. Their ``shape``
+        and ``poisson`` are not used.
     lat_fraction : float
-        The part of the patches that are such; the others are fields of any kind.
+        The fraction of the patches that are of this kind; the others are fields of any
+        kind.
     field : `~bgrem.simulate.gamma.FieldConfig`
-        Those fields; the same holds.
+        These fields; their ``shape`` and ``poisson`` are not used either.
     expected_fraction : float
-        The part of the looks that see expected counts, without Poisson noise.
+        The fraction of the views with expected counts, without Poisson noise.
     wide_fraction : float
-        The part of the steps whose crops are half as wide again, and fewer: so that
+        The fraction of the steps whose crops are fewer and half as wide again, so that
         there are sources as wide as a crop with some sky around them.
     seed : int
-        Of the patches.
+        The seed of the patches.
 
     Raises
     ------
@@ -92,7 +93,7 @@ class CountsConfig(Configuration):
         Returns
         -------
         values : dict
-            Every field by name.
+            All fields by name.
         """
         return super().to_dict() | {
             'lat': [one.to_dict() for one in self.lat],
@@ -117,7 +118,7 @@ class CountsConfig(Configuration):
         Raises
         ------
         ValueError
-            If ``values`` holds an unknown key or a value out of range.
+            If ``values`` contains an unknown key or a value out of range.
         """
         values = dict(values)
         if 'lat' in values:
@@ -135,14 +136,16 @@ class CountsBank:
     Parameters
     ----------
     source, sky : `~torch.Tensor` of float32
-        The expected counts of the sources of S/N 1 or more, and of all the rest.
+        The expected counts of the sources of S/N 1 or more, and of everything else.
     exposure : `~torch.Tensor` of float16
-        The exposure over that of the best pixel of the patch; 0 where there is none.
+        The exposure divided by that of the best pixel of the patch; 0 where there is
+        none.
     fwhm : `~torch.Tensor`
-        Of the PSF in pixels, shape (N,).
+        The FWHM of the PSF in pixels, shape (N,).
     catalog : `~torch.Tensor`
         Position, flux in counts and S/N of all sources, shape (M, 4).
     start : `~torch.Tensor` of int64
+        The index of the first source of each patch, and the end; shape (N + 1,).
         Where the sources of each patch begin, and the end; shape (N + 1,).
     """
 
@@ -175,7 +178,7 @@ class CountsBank:
     @classmethod
     def load(cls, path):
         """
-        Read what `save` wrote.
+        Read a bank written by `save`.
 
         Parameters
         ----------
@@ -208,17 +211,17 @@ def draw_counts_bank(config, *, n_workers=1, progress=False):
     Parameters
     ----------
     config : `CountsConfig`
-        What they are.
+        The configuration of the patches.
     n_workers : int, optional
-        Processes that draw them. The patches do not depend on it.
+        The number of processes that draw them. The patches do not depend on it.
     progress : bool, optional
         Whether to show a progress bar.
 
     Returns
     -------
     bank : `CountsBank`
-        The patches. Drawing takes about 20 ms for each, and its images 10 bytes for
-        each pixel.
+        The patches. Drawing takes about 20 ms for each patch, and 10 bytes of memory
+        for each pixel.
     """
     sizes = [_CHUNK] * (config.n_patches // _CHUNK)
     sizes += [config.n_patches % _CHUNK] * (config.n_patches % _CHUNK > 0)
@@ -266,19 +269,19 @@ class CountsBatch:
     Parameters
     ----------
     counts : `~torch.Tensor`
-        Photons, or the expected counts where a field has no Poisson noise. 0 in gaps.
+        Photons, or the expected counts if a field has no Poisson noise. 0 in gaps.
     source : `~torch.Tensor`
         The expected counts of all sources of S/N 1 or more.
     sky : `~torch.Tensor`
-        The expected counts of all the rest.
+        The expected counts of everything else.
     exposure : `~torch.Tensor`
         The relative exposure, 0 in gaps.
     fwhm : `~torch.Tensor`
-        Of the PSF in pixels, shape (B,).
+        The FWHM of the PSF in pixels, shape (B,).
     catalog : dict of `~torch.Tensor`
-        One entry per source whose centre is inside its field: ``scene`` (number),
-        ``x``, ``y`` (pixels, 0 at the centre of the first one), ``flux`` (expected
-        counts) and ``snr`` (as `bgrem.simulate.gamma` has it).
+        One entry per source whose center is inside its field: ``scene`` (number),
+        ``x``, ``y`` (pixels, 0 at the center of the first one), ``flux`` (expected
+        counts) and ``snr`` (as defined in `bgrem.simulate.gamma`).
     """
 
     counts: torch.Tensor
@@ -299,7 +302,7 @@ class CountsComposer:
         The patches.
 
     expected_fraction : float, optional
-        The part of the fields without Poisson noise.
+        The fraction of the fields without Poisson noise.
 
     Examples
     --------
@@ -316,12 +319,12 @@ class CountsComposer:
 
     def compose(self, n_fields, size, generator):
         """
-        Make fields: each a part of a patch, turned and flipped, with its own photons.
+        Make fields: parts of patches, rotated and flipped, with their own photons.
 
         Parameters
         ----------
         n_fields : int
-            How many.
+            The number of fields.
         size : int
             Height and width in pixels.
         generator : `~torch.Generator`
@@ -335,7 +338,7 @@ class CountsComposer:
         Raises
         ------
         ValueError
-            If ``size`` is more than that of the patches.
+            If ``size`` is larger than that of the patches.
         """
         bank, device = self._bank, generator.device
         patch_size = bank.sky.shape[-1]

@@ -1,11 +1,11 @@
 """
-Exact full frames modelled on MeerLICHT, every source drawn by GalSim.
+Exact full frames modeled on MeerLICHT, with every source drawn by GalSim.
 
 MeerLICHT is a 65 cm telescope at Sutherland with one CCD of 10560 x 10560
 pixels of 0.56 arcsec (2.7 square degrees). Scenes for training come from a stamp
-bank (`bgrem.simulate.SceneComposer`), which is thousands of times faster; here
-each source has its own point-spread function, its own pixel phase and a stamp as
-large as its light reaches.
+bank (`bgrem.simulate.SceneComposer`), which is thousands of times faster. Here,
+each source has its own point-spread function, its own subpixel position and a stamp
+large enough for its light.
 """
 
 from dataclasses import asdict, dataclass
@@ -37,7 +37,7 @@ _TRUNCATION = 8.0
 @dataclass(frozen=True)
 class MeerLICHTFrame:
     """
-    A simulated frame and the truth about it; images are float32 of one shape.
+    A simulated frame and its truth; all images are float32 and of the same shape.
 
     Parameters
     ----------
@@ -116,15 +116,15 @@ class _Conditions(NamedTuple):
 
 def simulate_meerlicht(config=None, *, seed=0, progress=False):
     """
-    Simulate one frame, every source drawn by GalSim.
+    Simulate one frame, with every source drawn by GalSim.
 
     Parameters
     ----------
     config : `MeerLICHTConfig`, optional
-        What the frame is made of.
+        The properties of the frame.
 
     seed : int, optional
-        The frame is a pure function of ``config`` and ``seed``.
+        The frame depends only on ``config`` and ``seed``.
 
     progress : bool, optional
         Whether to show a progress bar.
@@ -143,11 +143,11 @@ def simulate_meerlicht(config=None, *, seed=0, progress=False):
 
     Notes
     -----
-    GalSim draws 220 to 330 sources per second of one core: the 1000 x 1000 pixels
-    of ``bgrem simulate meerlicht --size 1000 1000`` hold 690 sources, with those
-    just outside, and took 2.1 and 3.1 s of processor time with two seeds. A full
-    frame has 60000 sources: from that, 3 to 5 minutes. Its noise and its file take
-    half a minute more, and 3.8 GB of memory (measured on a full frame with
+    GalSim draws 220 to 330 sources per second on one core: the 1000 x 1000 pixels
+    of ``bgrem simulate meerlicht --size 1000 1000`` contain 690 sources, including
+    those just outside, and took 2.1 and 3.1 s of processor time with two seeds. A full
+    frame has 60000 sources, which would take 3 to 5 minutes. Its noise and its file
+    take half a minute more, and 3.8 GB of memory (measured on a full frame with
     ``--star-density 3 --galaxy-density 1``).
     """
     try:

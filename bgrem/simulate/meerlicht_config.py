@@ -1,5 +1,5 @@
 """
-What a full frame modelled on MeerLICHT is made of.
+The properties of a full frame modeled on MeerLICHT.
 """
 
 from dataclasses import dataclass, field, fields
@@ -16,7 +16,7 @@ def _option(default, unit):
 @dataclass(frozen=True)
 class MeerLICHTConfig:
     """
-    What a frame modelled on MeerLICHT is made of.
+    The properties of a frame modeled on MeerLICHT.
 
     A range is a pair (low, high) from which each frame draws uniformly; equal
     ends fix the value. The defaults of the detector and the zero point are those
@@ -45,10 +45,11 @@ class MeerLICHTConfig:
 
     dark_current : float
         Electrons per second and pixel; its mean is part of the sky of the frame.
-        A choice for a CCD cooled to about 170 K, hardly visible in a minute.
+        The default is a choice for a CCD cooled to about 170 K, hardly visible in a
+        minute.
 
     zero_point : float
-        The AB magnitude, above the atmosphere or not as you like, that gives one
+        The AB magnitude, above the atmosphere or not as you prefer, of one
         electron per second.
 
     saturation : float
@@ -62,7 +63,7 @@ class MeerLICHTConfig:
         as a fraction of the mean; its direction is random.
 
     sky_curvature : tuple of float
-        The range of the fraction by which the sky falls from the centre to the
+        The range of the fraction by which the sky decreases from the center to the
         corners, as after an imperfect correction of the vignetting.
 
     seeing : tuple of float
@@ -76,15 +77,15 @@ class MeerLICHTConfig:
         its direction is random.
 
     corner_ellipticity : tuple of float
-        The range of the ellipticity, pointing to the centre, that is added in the
-        corners; it grows as the square of the distance from the centre.
+        The range of the ellipticity, pointing to the center, that is added in the
+        corners; it increases with the square of the distance from the center.
 
     corner_broadening : tuple of float
-        The range of the fraction by which the PSF is wider in the corners; grows
+        The range of the fraction by which the PSF is wider in the corners; it increases
         likewise.
 
     star_density, galaxy_density : float
-        Stars, galaxies per square degree brighter than magnitude 20.
+        Stars and galaxies per square degree brighter than magnitude 20.
 
     star_slope, galaxy_slope : float
         The slope a of the counts, N(< m) ~ 10**(a m).
@@ -94,7 +95,7 @@ class MeerLICHTConfig:
 
     galaxy_radius : float
         The median half-light radius of galaxies of magnitude 20, in arcsec. It
-        falls by 0.12 dex per magnitude and scatters by 0.2 dex.
+        decreases by 0.12 dex per magnitude and has a scatter of 0.2 dex.
 
     disc_fraction : float
         The fraction of galaxies with Sersic index 0.8-1.5 and axis ratio 0.2-1;
@@ -181,7 +182,7 @@ class MeerLICHTConfig:
 
     def counts(self, magnitude):
         """
-        The counts that a magnitude gives in the whole exposure.
+        Return the counts of a magnitude in the whole exposure.
 
         Parameters
         ----------

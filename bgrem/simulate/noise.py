@@ -25,18 +25,18 @@ _N_TRACK = 64
 
 def correlate(noise, sigma):
     """
-    Correlate white noise with a Gaussian kernel and keep its variance, as
-    resampling an image does.
+    Correlate white noise with a Gaussian kernel, keeping its variance, as when an
+    image is resampled.
 
     Parameters
     ----------
     noise : `~torch.Tensor`
         White noise, shape (B, 1, H + 8, W + 8): 4 px more at each side than
-        is returned, because the kernel ends there.
+        is returned, as the kernel ends there.
 
     sigma : `~torch.Tensor`
         The standard deviation of the kernel in pixels, shape (B, 1, 1, 1);
-        zero leaves a scene alone.
+        zero leaves a scene unchanged.
 
     Returns
     -------

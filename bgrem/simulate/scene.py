@@ -1,5 +1,5 @@
 """
-Composes scenes from a stamp bank, on the CPU or a GPU, on the fly.
+Compose scenes from a stamp bank during training, on the CPU or a GPU.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class SceneBatch:
         The light of the sources without noise, up to saturation.
 
     background : `~torch.Tensor`
-        All the rest: sky, noise and defects.
+        Everything else: sky, noise and defects.
 
     sky : `~torch.Tensor`
         The true sky without noise.
@@ -38,7 +38,7 @@ class SceneBatch:
         The standard deviation of the noise of the sky.
 
     mask : `~torch.Tensor`
-        `True` where there is no data.
+        `True` where there are no data.
 
     psf : `~torch.Tensor`
         The PSF of each scene, unit sum, shape (B, 33, 33).
@@ -71,7 +71,7 @@ class SceneComposer:
     Parameters
     ----------
     bank : `StampBank`
-        The stamps, on the device on which scenes are to be made.
+        The stamps, on the device on which the scenes are made.
 
     config : `SceneConfig`
         The ingredients.
@@ -79,7 +79,7 @@ class SceneComposer:
     Raises
     ------
     ValueError
-        If the bank holds no PSF that ``config`` allows.
+        If the bank contains no PSF that ``config`` allows.
 
     Examples
     --------

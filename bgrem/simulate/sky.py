@@ -1,5 +1,5 @@
 """
-Sky structure: gradients, nebulosity, mosaics. In units of the noise.
+Sky structure (gradients, nebulosity, mosaics) in units of the noise.
 """
 
 import torch
@@ -38,7 +38,7 @@ def uniform(bounds, n_scenes, generator, *, log=False):
 
 def gradient(n_scenes, shape, amplitude, curvature, generator):
     """
-    A tilt in a random direction, plus a curvature.
+    Return a tilt in a random direction, plus a curvature.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def gradient(n_scenes, shape, amplitude, curvature, generator):
 
 def nebulosity(n_scenes, shape, slope, smallest, generator):
     """
-    Random fields of unit variance: Gaussian, clumpy (lognormal) and ridged.
+    Return random fields of unit variance: Gaussian, clumpy (lognormal) and ridged.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def _standardise(field):
 
 def depth_map(n_scenes, shape, ratio, generator):
     """
-    The noise of a mosaic relative to its deepest panel: steps at one or two
+    Return the noise of a mosaic relative to its deepest panel: steps at one or two
     straight edges.
 
     Parameters
@@ -170,7 +170,7 @@ def depth_map(n_scenes, shape, ratio, generator):
 
 def low_pass(image, box):
     """
-    The mesh view of an image: means of boxes, interpolated linearly.
+    Return an image as seen by a mesh: means of boxes, interpolated linearly.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ def draw_sources(bank, config, psf, lowest_snr, shape, generator):
         The number of the PSF of each scene, shape (B,).
 
     lowest_snr : `~torch.Tensor`
-        Where the flux law of each scene begins, shape (B, 1, 1, 1).
+        The lowest S/N of the flux law of each scene, shape (B, 1, 1, 1).
 
     shape : tuple of int
         Height and width of the scenes.
@@ -193,7 +193,7 @@ def paste_sources(bank, sources, n_scenes, shape):
         The stamps.
 
     sources : dict of `~torch.Tensor`
-        What `draw_sources` returned.
+        From `draw_sources`.
 
     n_scenes : int
         The number of images.

@@ -1,9 +1,9 @@
 """
 A bank of exact, PSF-convolved star and galaxy stamps drawn with GalSim.
 
-GalSim is exact but needs about 0.25 s per core for a crowded 256 px scene; a
-bank is drawn once, and scenes are composed from it thousands of times faster.
-The bank itself needs only torch to be used.
+GalSim is exact but needs about 0.25 s per core for a crowded scene of 256 px. A bank
+is drawn once, and scenes are composed from it thousands of times faster. Using a bank
+requires only torch.
 """
 
 import hashlib
@@ -151,7 +151,7 @@ class StampBank:
         Parameters
         ----------
         path : str or `~pathlib.Path`
-            The file to write; its directory is made when missing.
+            The file to write; its directory is created if it does not exist.
         """
         tensors = {'fwhm': self.fwhm, 'spikes': self.spikes, 'psf': self.psf}
         for field in ('stamps', 'scale', 'offset', 'half_light_radius', 'norm'):
@@ -184,7 +184,7 @@ class StampBank:
             If the file cannot be read.
 
         ValueError
-            If it is not a stamp bank of this version, or damaged.
+            If it is not a stamp bank of this version, or is damaged.
         """
         try:
             with safe_open(path, framework='pt') as handle:
@@ -259,11 +259,11 @@ def build_stamp_bank(
     """
     Draw a stamp bank with GalSim.
 
-    The FWHM of the PSFs is log-uniform and stratified. A part is Gaussian; of the
-    others 7 of 16 are Moffat (beta 2.5-5), 5 of 16 Kolmogorov, and 4 of 16 an obscured
-    Airy disc with four struts convolved with a little seeing, which has diffraction
-    spikes. All are sheared by up to 0.1. Stars and Sersic galaxies (n from 0.5 to 4.5,
-    axis ratio from 0.25) are drawn at random sub-pixel offsets.
+    The FWHM of the PSFs is log-uniform and stratified. A fraction of them is Gaussian;
+    of the others, 7 of 16 are Moffat (beta 2.5-5), 5 of 16 Kolmogorov, and 4 of 16 an
+    obscured Airy disk with four struts, convolved with a little seeing, which has
+    diffraction spikes. All are sheared by up to 0.1. Stars and Sersic galaxies (n from
+    0.5 to 4.5, axis ratio from 0.25) are drawn at random subpixel offsets.
 
     Parameters
     ----------
@@ -271,14 +271,14 @@ def build_stamp_bank(
         The number of PSFs. The bank takes about 0.3 MB for each.
 
     fwhm : tuple of float, optional
-        The range of the FWHM of the PSFs in pixels, before the light is gathered by
-        the pixels. The stamps are large enough for PSFs up to 8 px.
+        The range of the FWHM of the PSFs in pixels, before integration over the
+        pixels. The stamps are large enough for PSFs up to 8 px.
 
     gaussian_fraction : float, optional
         The fraction of the PSFs that are Gaussian, which have no wings.
 
     seed : int, optional
-        The bank is a pure function of this and the parameters above.
+        The bank depends only on this and the parameters above.
 
     n_workers : int, optional
         The number of processes. One PSF takes about two seconds of one core.
@@ -294,7 +294,7 @@ def build_stamp_bank(
     Raises
     ------
     ValueError
-        If ``n_psf`` is less than one, ``fwhm`` is no ascending pair of positive
+        If ``n_psf`` is less than one, ``fwhm`` is not an ascending pair of positive
         numbers, or ``gaussian_fraction`` is not between 0 and 1.
     """
     if n_psf < 1:

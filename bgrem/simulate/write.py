@@ -1,4 +1,4 @@
-"""Simulated scenes as FITS files."""
+"""Write simulated scenes to FITS files."""
 
 import numpy as np
 from astropy.io import fits
@@ -24,18 +24,18 @@ _PIXEL_SCALE = 0.2
 
 def write_scene(path, batch, index=0, *, overwrite=False):
     """
-    Write one scene and the truth about it to a FITS file.
+    Write one scene and its truth to a FITS file.
 
     Parameters
     ----------
     path : path-like
-        The file to make.
+        The file to write.
 
     batch : `bgrem.simulate.SceneBatch`
         Scenes.
 
     index : int, optional
-        The one to write.
+        The number of the scene to write.
 
     overwrite : bool, optional
         Whether an existing file may be replaced.
@@ -69,12 +69,12 @@ def write_scene(path, batch, index=0, *, overwrite=False):
 
 def write_frame(path, frame, *, overwrite=False):
     """
-    Write a frame modelled on MeerLICHT, and the truth about it, to a FITS file.
+    Write a frame modeled on MeerLICHT, and its truth, to a FITS file.
 
     Parameters
     ----------
     path : path-like
-        The file to make; 1.8 GB for a full frame.
+        The file to write; 1.8 GB for a full frame.
 
     frame : `bgrem.simulate.meerlicht.MeerLICHTFrame`
         The frame.
@@ -89,9 +89,9 @@ def write_frame(path, frame, *, overwrite=False):
 
     Notes
     -----
-    The extensions are those of `write_scene`. The header of the images holds the
-    detector, the conditions and the seed, and TRUTH has the further columns of
-    the catalog of the frame.
+    The extensions are those of `write_scene`. The header of the images contains the
+    detector, the conditions and the seed, and TRUTH has the additional columns of the
+    catalog of the frame.
     """
     names = ('source', 'sky', 'sigma')
     images = {'sci': frame.image, **{name: getattr(frame, name) for name in names}}
@@ -137,7 +137,7 @@ def write_hdus(path, images, psf, fwhm, table, *, overwrite=False):
     Parameters
     ----------
     path : path-like
-        The file to make.
+        The file to write.
 
     images : list of `~astropy.io.fits.ImageHDU`
         The first extensions.
@@ -176,10 +176,10 @@ def image_hdus(images, header):
     Parameters
     ----------
     images : dict of str to 2D `~numpy.ndarray`
-        By name, in small letters.
+        The images by their names in lower case.
 
     header : `~astropy.io.fits.Header`
-        Goes into each of them.
+        The header of each of them.
 
     Returns
     -------

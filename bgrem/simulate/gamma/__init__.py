@@ -1,8 +1,8 @@
 """
 Simulated photon counts: the gamma-ray sky, and fields as X-ray telescopes see them.
 
-Nothing here needs more than numpy and scipy. One patch of 64 pixels takes some
-milliseconds: they are made while training runs.
+Only numpy and scipy are needed. A patch of 64 pixels takes a few milliseconds, so the
+patches are made during training.
 """
 
 from .field import FieldConfig, simulate_field

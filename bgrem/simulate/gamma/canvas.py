@@ -39,8 +39,8 @@ class Canvas:
         Pixels around the image from which light reaches in.
 
     padded : tuple of int
-        Height and width of the canvas. It is wrapped: what leaves at one side comes
-        back at the other, which the margin keeps away from the image.
+        Height and width of the canvas. It is periodic: light that leaves it at one side
+        returns at the other, and the margin keeps this light away from the image.
     """
 
     def __init__(self, shape, psf):
@@ -56,7 +56,7 @@ class Canvas:
 
     @property
     def kernel(self):
-        """The PSF on the canvas, unit sum, centred on pixel (0, 0)."""
+        """The PSF on the canvas, with unit sum, centered on pixel (0, 0)."""
         return self._optics.kernel
 
     @property
@@ -91,7 +91,7 @@ class Canvas:
         Parameters
         ----------
         number : int
-            How many.
+            The number of positions.
 
         rng : `~numpy.random.Generator`
             The source of randomness.
@@ -99,7 +99,7 @@ class Canvas:
         Returns
         -------
         x, y : 1D `~numpy.ndarray` of float
-            In pixels of the image.
+            The positions in pixels of the image.
         """
         y, x = (
             rng.uniform(-0.5, size - 0.5, number) - self.margin for size in self.padded
@@ -113,12 +113,12 @@ class Canvas:
         Parameters
         ----------
         image : 2D `~numpy.ndarray`
-            Of the shape of the canvas.
+            An image of the shape of the canvas.
 
         Returns
         -------
         smooth : 2D `~numpy.ndarray` of float
-            Not negative where the image is not.
+            The convolved image, which is not negative if the image is not.
         """
         smooth = irfft2(rfft2(image) * self._optics.smooth, self.padded)
         return np.maximum(smooth, image.min())
@@ -130,19 +130,19 @@ class Canvas:
         Parameters
         ----------
         image : 2D `~numpy.ndarray`
-            Of the shape of the canvas.
+            An image of the shape of the canvas.
 
         Returns
         -------
         smooth : 2D `~numpy.ndarray` of float
-            The mean of the image as a matched filter weights it.
+            The mean of the image with the weights of a matched filter.
         """
         smooth = irfft2(rfft2(image) * self._optics.squared, self.padded)
         return np.maximum(smooth, 0.0)
 
     def paint(self, x, y, light):
         """
-        Paint point sources, each where it is within its pixel.
+        Paint point sources at their subpixel positions.
 
         Parameters
         ----------
@@ -150,12 +150,12 @@ class Canvas:
             Positions in pixels of the image.
 
         light : 1D `~numpy.ndarray` of float
-            What each of them sums up to.
+            The sum of the light of each source.
 
         Returns
         -------
         image : 2D `~numpy.ndarray` of float
-            Of the shape of the canvas, not negative.
+            An image of the shape of the canvas, not negative.
         """
         n = self._oversample
         height, width = (n * size for size in self.padded)
@@ -177,8 +177,9 @@ class Canvas:
         """
         Add light to the pixels around each position, without the PSF.
 
-        A thousand times faster than `paint`, and as good for light that nobody can
-        place to a pixel. To be smoothed with all the rest.
+        This is a thousand times faster than `paint`, and just as good for light that
+        need not be placed to a fraction of a pixel. The result is to be smoothed with
+        everything else.
 
         Parameters
         ----------
@@ -188,7 +189,7 @@ class Canvas:
         Returns
         -------
         image : 2D `~numpy.ndarray` of float
-            Of the shape of the canvas.
+            An image of the shape of the canvas.
         """
         x, y = np.asarray(x) + self.margin, np.asarray(y) + self.margin
         column, row = np.floor(x).astype(int), np.floor(y).astype(int)
@@ -203,7 +204,7 @@ class Canvas:
 
     def significance(self, counts, ratio):
         """
-        Return the S/N of point sources, as `point_significance`.
+        Return the S/N of point sources, as from `point_significance`.
 
         Parameters
         ----------
@@ -211,12 +212,12 @@ class Canvas:
             The expected counts of each source.
 
         ratio : 1D `~numpy.ndarray` of float
-            Those over the counts of the sky in one pixel.
+            These counts divided by those of the sky in one pixel.
 
         Returns
         -------
         snr : 1D `~numpy.ndarray` of float
-            0 where a source has no counts.
+            The S/N; 0 for a source without counts.
         """
         return point_significance(self._optics.table, counts, ratio)
 
@@ -227,7 +228,7 @@ class Canvas:
         Parameters
         ----------
         image : 2D `~numpy.ndarray`
-            Of the shape of the canvas.
+            An image of the shape of the canvas.
 
         x, y : 1D `~numpy.ndarray` of float
             Positions in pixels of the image.
@@ -235,7 +236,7 @@ class Canvas:
         Returns
         -------
         values : 1D `~numpy.ndarray`
-            One for each position.
+            The value at each position.
         """
         row, column = (
             (np.round(v).astype(int) + self.margin) % size

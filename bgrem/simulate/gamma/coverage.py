@@ -10,7 +10,7 @@ __all__ = ['draw_coverage', 'draw_vignetting']
 
 def draw_coverage(shape, rng, *, gaps, border):
     """
-    Draw what part of the time each pixel was on a detector.
+    Draw the fraction of the time that each pixel was on a detector.
 
     Parameters
     ----------
@@ -21,17 +21,16 @@ def draw_coverage(shape, rng, *, gaps, border):
         The source of randomness.
 
     gaps : bool
-        Whether there are gaps between detectors, along the pixels or turned; a
-        dithered field sees something in them.
+        Whether there are gaps between detectors, along the pixels or rotated; in a
+        dithered field, they have some exposure.
 
     border : bool
-        Whether the field of view ends within the image, at a straight or at a round
-        edge.
+        Whether the field of view ends within the image, at a straight or a round edge.
 
     Returns
     -------
     coverage : 2D `~numpy.ndarray` of float
-        Between 0 and 1; 1 somewhere.
+        The fraction, between 0 and 1; 1 somewhere.
     """
     coverage = np.ones(shape)
     side = max(shape)
@@ -66,7 +65,7 @@ def draw_coverage(shape, rng, *, gaps, border):
 
 def draw_vignetting(shape, loss, rng):
     """
-    Draw the fall of the exposure with the distance from the axis.
+    Draw the decrease of the exposure with the distance from the axis.
 
     Parameters
     ----------
@@ -74,7 +73,7 @@ def draw_vignetting(shape, loss, rng):
         Height and width in pixels.
 
     loss : float
-        The part that is lost at the far corner.
+        The fraction that is lost at the far corner.
 
     rng : `~numpy.random.Generator`
         The source of randomness.
@@ -82,7 +81,7 @@ def draw_vignetting(shape, loss, rng):
     Returns
     -------
     vignetting : 2D `~numpy.ndarray` of float
-        1 on the axis, which is anywhere near the image, or at its best pixel.
+        1 on the axis, which is anywhere near the image, or at the best pixel.
     """
     cy, cx = (size * rng.uniform(-0.3, 1.3) for size in shape)
     y, x = np.ogrid[: shape[0], : shape[1]]

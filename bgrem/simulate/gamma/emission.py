@@ -1,8 +1,8 @@
 """
 The diffuse gamma-ray sky at 1-2 GeV: interstellar and isotropic emission.
 
-All intensities are means over the sky of what the LAT has seen from 2008 on, in
-photons per cm2, s and sr.
+All intensities are means over the sky, as observed by the LAT from 2008 on, in photons
+per cm2, s and sr.
 """
 
 import numpy as np
@@ -41,7 +41,7 @@ _SLOPE = -4.5
 
 def scale_to_band(energy, slope=_SPECTRUM):
     """
-    Return the photons of a band over those at 1-2 GeV.
+    Return the ratio of the photons of a band to those at 1-2 GeV.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def scale_to_band(energy, slope=_SPECTRUM):
     Returns
     -------
     ratio : float
-        1 for (1, 2).
+        The ratio; 1 for (1, 2).
     """
     low, high = energy
     power = 1 - slope
@@ -73,7 +73,7 @@ def interstellar(lon, lat):
     Returns
     -------
     intensity : `~numpy.ndarray` of float
-        At 1-2 GeV.
+        The intensity at 1-2 GeV.
     """
     run = longitude_run(lon)
     lon = np.abs((np.asarray(lon) + 180) % 360 - 180)
@@ -87,7 +87,7 @@ def interstellar(lon, lat):
 
 def longitude_run(lon):
     """
-    Return how bright the plane of the Galaxy is along it.
+    Return how the brightness of the Galactic plane varies along it.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def longitude_run(lon):
     Returns
     -------
     ratio : float or `~numpy.ndarray`
-        Over its mean.
+        The brightness divided by its mean.
     """
     return np.interp(np.abs((np.asarray(lon) + 180) % 360 - 180), _LONGITUDE, _RUN)
 
@@ -109,7 +109,7 @@ def power_law_field(shape, slope, rng):
     Parameters
     ----------
     shape : tuple of int
-        Height and width; the field is wrapped.
+        Height and width; the field is periodic.
 
     slope : float
         The exponent of its power spectrum.
@@ -120,7 +120,7 @@ def power_law_field(shape, slope, rng):
     Returns
     -------
     field : 2D `~numpy.ndarray` of float
-        Zero mean, unit standard deviation.
+        A field with zero mean and unit standard deviation.
     """
     noise = rfft2(rng.standard_normal(shape))
     fy, fx = np.fft.fftfreq(shape[0]), np.fft.rfftfreq(shape[1])
@@ -132,10 +132,10 @@ def power_law_field(shape, slope, rng):
 
 def interstellar_structure(canvas, pixel_size, latitude, rng):
     """
-    Draw what the gas adds to the smooth emission.
+    Draw the structure that gas adds to the smooth emission.
 
-    A quadratic surface, a Gaussian field, and on top of them clouds with edges and
-    thin arcs, all in the logarithm of the intensity.
+    This is a quadratic surface, a Gaussian field, and on top of them clouds with edges
+    and thin arcs, all in the logarithm of the intensity.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def interstellar_structure(canvas, pixel_size, latitude, rng):
     Returns
     -------
     factor : 2D `~numpy.ndarray` of float
-        To be multiplied with the intensity; its mean over the image is 1.
+        A factor for the intensity; its mean over the image is 1.
     """
     shape, inner = canvas.padded, canvas.inner
     extent = pixel_size * max(canvas.shape)

@@ -27,7 +27,7 @@ _MOST_PER_FWHM2 = 0.4
 @dataclass(frozen=True)
 class FieldConfig(Ranges):
     """
-    What a field may be; each one draws its own values.
+    The properties of a field; each field draws its own values.
 
     Parameters
     ----------
@@ -42,10 +42,11 @@ class FieldConfig(Ranges):
         The mean sky where the exposure is best, in counts per pixel; log-uniform.
 
     particles : tuple of float
-        The part of that which no telescope focuses: it knows no vignetting.
+        The fraction of this sky that is not focused by the telescope, and has no
+        vignetting.
 
     particle_probability : float
-        The fraction of the fields that have it.
+        The fraction of the fields with such a component.
 
     structure : tuple of float
         The fractional standard deviation of the sky; log-uniform.
@@ -57,7 +58,7 @@ class FieldConfig(Ranges):
         The fraction of the fields whose sky has structure.
 
     gradient : tuple of float
-        By how much the logarithm of the sky changes from edge to edge.
+        The change of the logarithm of the sky from edge to edge.
 
     gradient_probability : float
         The fraction of the fields whose sky has a gradient.
@@ -70,17 +71,17 @@ class FieldConfig(Ranges):
         The lowest S/N of the flux law, on the mean sky.
 
     snr_max : tuple of float
-        The highest; log-uniform.
+        The highest S/N of the flux law; log-uniform.
 
     flux_slope : tuple of float
         The slope a of the flux law N(>F) ~ F**-a.
 
     empty_probability : float
-        The fraction of the fields without any source.
+        The fraction of the fields without any sources.
 
     extended : tuple of float
-        The mean number of clusters of galaxies and supernova remnants in a field that
-        has them.
+        The mean number of clusters of galaxies and supernova remnants in fields with
+        such sources.
 
     extended_snr : tuple of float
         Their S/N; log-uniform.
@@ -89,7 +90,7 @@ class FieldConfig(Ranges):
         The fraction of the fields that may have them.
 
     vignetting : tuple of float
-        The part of the exposure that is lost at the far corner.
+        The fraction of the exposure that is lost at the far corner.
 
     vignetting_probability : float
         The fraction of the fields with vignetting.
@@ -101,7 +102,7 @@ class FieldConfig(Ranges):
         The fraction of the fields that end within the image.
 
     poisson : bool
-        Whether photons are drawn; else the counts are the expected ones.
+        Whether photons are drawn; if not, the counts are the expected ones.
 
     Raises
     ------
@@ -152,16 +153,16 @@ def simulate_field(rng, config=None):
     Parameters
     ----------
     rng : `~numpy.random.Generator`
-        The source of all randomness: with the same state the field is the same.
+        The source of all randomness: with the same state, the field is the same.
 
     config : `FieldConfig`, optional
-        What it may be.
+        The properties of the field.
 
     Returns
     -------
     patch : `bgrem.simulate.gamma.CountsPatch`
-        Fluxes are in counts at the best exposure, which is 1. ``meta`` holds
-        ``level`` and ``psf`` (its kind).
+        The field. Fluxes are in counts at the best exposure, which is 1. ``meta``
+        contains ``level`` and ``psf`` (its kind).
 
     Examples
     --------

@@ -35,7 +35,7 @@ _RESOLVED = 1.0
 @dataclass(frozen=True)
 class LatConfig(Ranges):
     """
-    What a patch of the gamma-ray sky may be; each patch draws its own values.
+    The properties of a patch of the gamma-ray sky; each patch draws its own values.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ class LatConfig(Ranges):
         Side of a pixel in degrees.
 
     latitude : tuple of float
-        The range of the absolute galactic latitude of the centre in degrees, in which
-        the centres are uniform on the sphere.
+        The range of the absolute galactic latitude of the center in degrees, within
+        which the centers are uniform on the sphere.
 
     longitude : tuple of float
         The range of the galactic longitude of the centre in degrees.
@@ -65,24 +65,24 @@ class LatConfig(Ranges):
         The range of the time of observation in years; log-uniform.
 
     psf_widening : tuple of float
-        By what factor the PSF is wider than it should be.
+        The factor by which the PSF is wider than nominal.
 
     diffuse_scale : tuple of float
-        By what factor the interstellar emission is brighter; log-uniform.
+        The factor by which the interstellar emission is brighter; log-uniform.
 
     source_scale : tuple of float
-        By what factor there are more sources; log-uniform.
+        The factor by which there are more sources; log-uniform.
 
     pulsars : bool
         Whether there are galactic sources besides those that are the same everywhere.
 
     remnants : tuple of float
-        By what factor there are more remnants of supernovae and nebulae of pulsars,
-        with radii of 0.02 to 1.5 degrees and spectra of E**-2.2, than above 10 GeV are
-        catalogued near the plane (`bgrem.simulate.gamma.sources`). 0 is none.
+        The factor by which there are more supernova remnants and pulsar wind nebulae,
+        with radii of 0.02 to 1.5 degrees and spectra of E**-2.2, than are cataloged
+        near the plane above 10 GeV (`bgrem.simulate.gamma.sources`). 0 means none.
 
     poisson : bool
-        Whether photons are drawn; else the counts are the expected ones.
+        Whether photons are drawn; if not, the counts are the expected ones.
 
     Raises
     ------
@@ -132,21 +132,21 @@ def simulate_lat_patch(rng, config=None, *, diffuse=None):
     Parameters
     ----------
     rng : `~numpy.random.Generator`
-        The source of all randomness: with the same state the patch is the same.
+        The source of all randomness: with the same state, the patch is the same.
 
     config : `LatConfig`, optional
-        What it may be.
+        The properties of the patch.
 
     diffuse : callable, optional
-        Takes galactic longitudes and latitudes in degrees and returns the
+        Called with galactic longitudes and latitudes in degrees; returns the
         interstellar emission there, in photons per cm2, s and sr in the band of the
         patch, before the PSF. By default it is drawn.
 
     Returns
     -------
     patch : `bgrem.simulate.gamma.CountsPatch`
-        Fluxes are in photons per cm2 and s, the exposure in cm2 s. ``meta`` holds
-        ``lon`` and ``lat`` of the centre, and ``years``.
+        The patch. Fluxes are in photons per cm2 and s, the exposure in cm2 s. ``meta``
+        contains ``lon`` and ``lat`` of the center, and ``years``.
 
     Examples
     --------
@@ -203,8 +203,8 @@ def sky_coordinates(y, x, center, config):
     Returns
     -------
     lon, lat : `~numpy.ndarray` of float
-        In degrees; north is up and longitude grows to the left, as in the WCS of
-        `bgrem simulate gamma`.
+        Coordinates in degrees; north is up and longitude increases to the left, as in
+        the WCS of `bgrem simulate gamma`.
     """
     height, width = config.shape
     scale = np.radians(config.pixel_size)

@@ -17,7 +17,7 @@ FAINTEST = 1.0
 @dataclass(frozen=True)
 class PointSources:
     """
-    Sources that nobody can resolve.
+    Unresolved sources.
 
     Parameters
     ----------
@@ -59,26 +59,26 @@ class ExtendedSource:
 @dataclass(frozen=True)
 class CountsPatch:
     """
-    Counted photons and what was expected; images are float32 of one shape.
+    Counted photons and expected counts; all images are float32 and of the same shape.
 
-    A position is in pixels, 0 at the centre of the first one.
+    Positions are in pixels, 0 at the center of the first one.
 
     Parameters
     ----------
     counts : 2D `~numpy.ndarray`
-        The photons, or the expected ones where none were drawn. 0 where the exposure
-        is.
+        The photons, or the expected counts if none were drawn. 0 where the exposure
+        is 0.
 
     source : 2D `~numpy.ndarray`
         The expected counts of the sources of S/N above 1.
 
     sky : 2D `~numpy.ndarray`
-        The expected counts of all the rest: diffuse emission, particles, and the
+        The expected counts of everything else: diffuse emission, particles, and the
         sources below S/N 1.
 
     exposure : 2D `~numpy.ndarray`
-        Counts per unit of flux: cm2 s for a gamma-ray flux in photons per cm2 and s,
-        relative to the best pixel otherwise. 0 where there is no data.
+        Counts per unit of flux: in cm2 s for a gamma-ray flux in photons per cm2 and s,
+        otherwise relative to the best pixel. 0 where there are no data.
 
     psf : 2D `~numpy.ndarray`
         The PSF, of unit sum and an odd number of pixels to a side.
@@ -87,18 +87,19 @@ class CountsPatch:
         Its full width at half maximum in pixels.
 
     catalog : dict of 1D `~numpy.ndarray`
-        The sources of ``source`` whose centre is in the patch: ``x``, ``y``,
+        The sources of ``source`` whose centers are in the patch: ``x``, ``y``,
         ``flux`` (counts per unit of exposure), ``counts`` (expected, with the mean
         exposure under the core of the PSF), ``snr`` (see
-        `bgrem.simulate.gamma.significance`; in the noise of the sky alone, other
-        sources left out), ``extent`` (the radius that holds half of the light before
+        `bgrem.simulate.gamma.significance`; in the noise of the sky alone, without
+        other sources), ``extent`` (the radius that holds half of the light before
         the PSF, in pixels; 0 for point sources).
 
     outside : dict of 1D `~numpy.ndarray`
-        The same of those whose centre is beyond the border, and whose light reaches in.
+        The same for sources whose centers are outside but whose light reaches the
+        patch.
 
     meta : dict
-        What else the patch has drawn: numbers and strings.
+        All other random values of the patch: numbers and strings.
     """
 
     counts: np.ndarray
@@ -113,14 +114,14 @@ class CountsPatch:
 
     @property
     def mask(self):
-        """True where there is no data."""
+        """True where there are no data."""
         return self.exposure <= 0
 
 
 def compose_patch(canvas, emission, exposure, points, extended, rng, *,
                   particles=0.0, meta=None):  # fmt: skip
     """
-    Put a patch together.
+    Compose a patch.
 
     Parameters
     ----------
@@ -132,7 +133,7 @@ def compose_patch(canvas, emission, exposure, points, extended, rng, *,
         PSF; without sources.
 
     exposure : 2D `~numpy.ndarray` of float
-        On the image, not on the canvas.
+        The exposure on the image, not on the canvas.
 
     points : `PointSources`
         Sources of any flux, on the canvas.
@@ -141,10 +142,10 @@ def compose_patch(canvas, emission, exposure, points, extended, rng, *,
         Sources with a shape.
 
     rng : `~numpy.random.Generator` or `None`
-        Draws the photons; with `None` the counts are the expected ones.
+        Draws the photons; with `None`, the counts are the expected ones.
 
     particles : float or 2D `~numpy.ndarray` of float, optional
-        Counts per pixel of what no telescope focuses, on the image.
+        Counts per pixel that are not focused by the telescope, on the image.
 
     meta : dict, optional
         Kept with the patch.

@@ -30,7 +30,7 @@ _SPECTRUM = 2.4
 @dataclass(frozen=True, eq=False)
 class RadialPSF:
     """
-    A round PSF in pixels, as a table.
+    A round PSF in pixels, given as a table.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class RadialPSF:
         Radii in pixels, ascending from 0.
 
     density : 1D `~numpy.ndarray` of float
-        Light per square pixel there, of any normalisation.
+        Light per square pixel at these radii, with any normalization.
     """
 
     radius: np.ndarray
@@ -71,13 +71,13 @@ class RadialPSF:
         Returns
         -------
         radius : float
-            In pixels.
+            The radius in pixels.
         """
         return float(np.interp(fraction, self._cumulative(), self.radius))
 
     def kernel(self, shape, oversample=1):
         """
-        Integrate over the pixels of an array.
+        Integrate the PSF over the pixels of an array.
 
         Parameters
         ----------
@@ -85,14 +85,14 @@ class RadialPSF:
             Height and width of the array.
 
         oversample : int, optional
-            How many pixels of the array make one pixel of the PSF's units, along an
-            axis.
+            The number of pixels of the array, along an axis, in one pixel of the units
+            of the PSF.
 
         Returns
         -------
         kernel : 2D `~numpy.ndarray` of float
-            Unit sum, centred on pixel (0, 0) and wrapped, as a Fourier transform
-            wants it.
+            The integrals, with unit sum, centered on pixel (0, 0) and periodic, as
+            required for a Fourier transform.
         """
         # Where the PSF is wide in pixels, the middle of a pixel is enough.
         n = max(1, int(np.ceil(9 / (self.fwhm * oversample)))) | 1
@@ -116,8 +116,8 @@ def lat_psf(energy=(1.0, 2.0), event_type='ALL', pixel_size=10 / 64, widening=1.
     """
     Return the PSF of the Fermi-LAT (P8R3) in an energy band.
 
-    The scaling with energy is that of each event type; the shape of the scaled
-    profile is the one at 2 GeV for all of them, widened to agree with the mission's
+    The scaling with energy is that of each event type. The shape of the scaled
+    profile is that at 2 GeV for all of them, widened to agree with the mission's
     livetime-weighted PSF.
 
     Parameters
@@ -132,12 +132,12 @@ def lat_psf(energy=(1.0, 2.0), event_type='ALL', pixel_size=10 / 64, widening=1.
         Side of a pixel in degrees.
 
     widening : float, optional
-        Makes the PSF wider than that by this factor.
+        A factor by which the PSF is wider than this.
 
     Returns
     -------
     psf : `RadialPSF`
-        In pixels.
+        The PSF in pixels.
 
     Raises
     ------
@@ -189,7 +189,7 @@ def analytic_psf(kind, fwhm):
     Returns
     -------
     psf : `RadialPSF`
-        In pixels.
+        The PSF in pixels.
 
     Raises
     ------

@@ -11,10 +11,10 @@ __all__ = ['Ranges', 'log_uniform']
 
 class Ranges(Configuration):
     """
-    What the configurations of patches have in common.
+    The base class of the configurations of patches.
 
-    A field whose default is a pair is a range, one whose name ends in
-    ``probability`` lies within 0 and 1, and ``shape`` is the height and width of the
+    A field whose default is a pair is a range; one whose name ends in
+    ``probability`` is between 0 and 1; and ``shape`` is the height and width of the
     patch in pixels.
     """
 
@@ -46,12 +46,12 @@ class Ranges(Configuration):
 
     def to_dict(self):
         """
-        The configuration as a plain `dict` that JSON and TOML can hold.
+        Return the configuration as a plain `dict` for JSON and TOML.
 
         Returns
         -------
         values : dict
-            Every field by name that is not `None`.
+            All fields that are not `None`, by name.
         """
         values = super().to_dict()
         return {name: value for name, value in values.items() if value is not None}
@@ -59,7 +59,7 @@ class Ranges(Configuration):
 
 def log_uniform(bounds, rng):
     """
-    Draw from a range.
+    Draw from a range log-uniformly.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def log_uniform(bounds, rng):
     Returns
     -------
     value : float
-        Log-uniform.
+        The value.
     """
     low, high = bounds
     return float(low * (high / low) ** rng.random())

@@ -13,7 +13,7 @@ __all__ = ['beta_model', 'draw_extended', 'draw_remnant', 'shell']
 
 def beta_model(radius, core, beta):
     """
-    The surface brightness of hot gas in a cluster of galaxies.
+    Return the surface brightness of hot gas in a cluster of galaxies.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def beta_model(radius, core, beta):
 
 def shell(radius, outer, thickness):
     """
-    The projection of a sphere that is hollow.
+    Return the projection of a hollow sphere.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def shell(radius, outer, thickness):
         The radius of the sphere, in the same unit.
 
     thickness : float
-        The part of it that shines: 1 is a full sphere.
+        The fraction of the radius that shines: 1 is a full sphere.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def draw_extended(canvas, level, snr, rng):
         The mean sky in counts per pixel.
 
     snr : float
-        The S/N that the source has there, had it the whole canvas.
+        The S/N that the source would have with the whole canvas as the image.
 
     rng : `~numpy.random.Generator`
         The source of randomness.
@@ -82,7 +82,7 @@ def draw_extended(canvas, level, snr, rng):
     Returns
     -------
     source : `bgrem.simulate.gamma.patch.ExtendedSource`
-        Its centre is on the image.
+        The source, whose center is on the image.
     """
     cy, cx = (rng.uniform(-0.5, size - 0.5) for size in canvas.shape)
     y, x = canvas.grid()
@@ -128,7 +128,7 @@ def draw_remnant(canvas, x, y, outer, rng):
     Returns
     -------
     source : `bgrem.simulate.gamma.patch.ExtendedSource`
-        Its light sums up to 1.
+        The source, whose light sums up to 1.
     """
     radius, along = _ellipse(canvas, x, y, rng)
     if rng.random() < 0.5:

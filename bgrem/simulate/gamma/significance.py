@@ -19,15 +19,15 @@ def template_significance(source, sky):
         The expected counts of the source in each pixel.
 
     sky : `~numpy.ndarray` of float
-        Those of all the rest; pixels without sky do not count.
+        The expected counts of everything else; pixels without sky are not used.
 
     Returns
     -------
     snr : float
         The square root of the likelihood ratio of the expected counts with and
-        without the source, ``2 sum((b + s) ln(1 + s/b) - s)`` (Cash 1979): the S/N of
-        a matched filter, ``sqrt(sum(s**2 / b))``, where the sky is bright, and no
-        more than the photons themselves allow where it is faint.
+        without the source, ``2 sum((b + s) ln(1 + s/b) - s)`` (Cash 1979). Where the
+        sky is bright, this is the S/N of a matched filter, ``sqrt(sum(s**2 / b))``;
+        where it is faint, it is no larger than the photons themselves allow.
     """
     seen = (sky > 0) & (source > 0)
     b, ratio = sky[seen], source[seen] / sky[seen]
@@ -36,7 +36,7 @@ def template_significance(source, sky):
 
 def significance_table(kernel):
     """
-    Tabulate the S/N of point sources on a sky that is flat around them.
+    Tabulate the S/N of point sources on a locally flat sky.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def significance_table(kernel):
     Returns
     -------
     table : 1D `~numpy.ndarray` of float
-        To be given to `point_significance`.
+        For `point_significance`.
     """
     light = kernel[kernel > 1e-6 * kernel.max()]
     # Pixels of the same light to 2% are counted together.
@@ -65,18 +65,18 @@ def point_significance(table, counts, ratio):
     Parameters
     ----------
     table : 1D `~numpy.ndarray` of float
-        As of `significance_table`.
+        From `significance_table`.
 
     counts : 1D `~numpy.ndarray` of float
         The expected counts of each source.
 
     ratio : 1D `~numpy.ndarray` of float
-        Those over the counts of the sky in one pixel.
+        These counts divided by those of the sky in one pixel.
 
     Returns
     -------
     snr : 1D `~numpy.ndarray` of float
-        As `template_significance`.
+        As from `template_significance`.
     """
     per_count = np.exp(np.interp(np.log(ratio), np.log(_RATIOS), table))
     return np.sqrt(counts * per_count)

@@ -52,7 +52,7 @@ def number_above(flux):
     Returns
     -------
     number : float or `~numpy.ndarray`
-        Sources per sr between it and the highest flux there is.
+        Sources per sr between this flux and the highest flux.
     """
     flux = np.asarray(flux, float)
     low, high = np.minimum(flux, _BREAK), np.maximum(flux, _BREAK)
@@ -67,7 +67,7 @@ def draw_fluxes(area, rng):
     Parameters
     ----------
     area : float
-        In sr.
+        The area in sr.
 
     rng : `~numpy.random.Generator`
         The source of randomness.
@@ -75,7 +75,7 @@ def draw_fluxes(area, rng):
     Returns
     -------
     flux : 1D `~numpy.ndarray` of float
-        A Poisson number of them, between `FLUX_LIMITS`.
+        The fluxes of a Poisson number of sources, between `FLUX_LIMITS`.
     """
     total = float(number_above(FLUX_LIMITS[0]))
     n = total * (1 - rng.random(rng.poisson(area * total)))
@@ -98,7 +98,7 @@ def pulsar_density(lat):
     Returns
     -------
     density : float or `~numpy.ndarray`
-        Per sr.
+        The density per sr.
     """
     return _PULSARS + _PULSARS_PLANE * np.exp(-np.abs(lat) / _PLANE_SCALE)
 
@@ -110,7 +110,7 @@ def draw_pulsar_fluxes(number, rng):
     Parameters
     ----------
     number : int
-        How many.
+        The number of pulsars.
 
     rng : `~numpy.random.Generator`
         The source of randomness.
@@ -118,7 +118,7 @@ def draw_pulsar_fluxes(number, rng):
     Returns
     -------
     flux : 1D `~numpy.ndarray` of float
-        At most the brightest flux there is.
+        The fluxes, limited to the highest flux.
     """
     flux = _PULSAR_MEDIAN * np.exp(_PULSAR_WIDTH * rng.standard_normal(number))
     return np.minimum(flux, FLUX_LIMITS[1])
@@ -126,7 +126,7 @@ def draw_pulsar_fluxes(number, rng):
 
 def pulsar_scale(energy):
     """
-    Return the photons of pulsars in a band over those at 1-2 GeV.
+    Return the ratio of the photons of pulsars in a band to those at 1-2 GeV.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def pulsar_scale(energy):
     Returns
     -------
     ratio : float
-        1 for (1, 2).
+        The ratio; 1 for (1, 2).
     """
     slope, end, power = _PULSAR_SPECTRUM
 
@@ -150,7 +150,7 @@ def pulsar_scale(energy):
 
 def remnant_density(lon, lat):
     """
-    Return the density of remnants of supernovae and nebulae of pulsars.
+    Return the density of supernova remnants and pulsar wind nebulae.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def remnant_density(lon, lat):
     Returns
     -------
     density : float or `~numpy.ndarray`
-        Per sr, of all that `draw_remnant_fluxes` draws.
+        The density per sr of all sources that `draw_remnant_fluxes` draws.
     """
     low, known, high = _REMNANT_FLUX
     number = (low**-_REMNANT_SLOPE - high**-_REMNANT_SLOPE) / (
@@ -172,12 +172,12 @@ def remnant_density(lon, lat):
 
 def draw_remnant_fluxes(number, rng):
     """
-    Draw the fluxes of remnants and nebulae, of a power law.
+    Draw the fluxes of remnants and nebulae from a power law.
 
     Parameters
     ----------
     number : int
-        How many.
+        The number of sources.
 
     rng : `~numpy.random.Generator`
         The source of randomness.
@@ -185,7 +185,7 @@ def draw_remnant_fluxes(number, rng):
     Returns
     -------
     flux : 1D `~numpy.ndarray` of float
-        At 1-2 GeV.
+        The fluxes at 1-2 GeV.
     """
     low, _, high = (one**-_REMNANT_SLOPE for one in _REMNANT_FLUX)
     return (low - rng.random(number) * (low - high)) ** (-1 / _REMNANT_SLOPE)
@@ -198,7 +198,7 @@ def draw_remnant_radii(number, rng):
     Parameters
     ----------
     number : int
-        How many.
+        The number of sources.
 
     rng : `~numpy.random.Generator`
         The source of randomness.
@@ -206,7 +206,7 @@ def draw_remnant_radii(number, rng):
     Returns
     -------
     radius : 1D `~numpy.ndarray` of float
-        In degrees.
+        The radii in degrees.
     """
     low, high = _REMNANT_RADIUS
     return low * (high / low) ** rng.random(number)

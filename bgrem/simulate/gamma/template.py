@@ -33,10 +33,10 @@ def read_diffuse(path, energy=(1.0, 2.0)):
     ----------
     path : path-like
         A FITS file: a HEALPix table, or an image with a WCS (CAR or any other) that
-        holds the part of the sky that is asked for. A map is in photons per cm2, s
-        and sr in the band; a cube has a table ``ENERGIES`` in MeV, one for each
-        plane (or column), and is in photons per cm2, s, sr and MeV, as the
-        ``gll_iem`` files of the mission are.
+        covers the required part of the sky. A map is in photons per cm2, s and sr in
+        the band; a cube has a table ``ENERGIES`` in MeV, one for each plane (or
+        column), and is in photons per cm2, s, sr and MeV, like the ``gll_iem`` files
+        of the mission.
 
     energy : tuple of float, optional
         The band in GeV in which a cube is integrated.
@@ -44,7 +44,7 @@ def read_diffuse(path, energy=(1.0, 2.0)):
     Returns
     -------
     diffuse : callable
-        Takes galactic longitudes and latitudes in degrees and returns the emission
+        Called with galactic longitudes and latitudes in degrees; returns the emission
         there in photons per cm2, s and sr, interpolated linearly.
 
     Raises
@@ -52,7 +52,7 @@ def read_diffuse(path, energy=(1.0, 2.0)):
     ImportError
         If a HEALPix map is given and astropy-healpix is not installed.
     OSError, ValueError
-        If the file cannot be read, holds no map, or does not reach the band or
+        If the file cannot be read, contains no map, or does not cover the band or
         the positions.
     """
     if not Path(path).exists():

@@ -19,14 +19,14 @@ def write_patch(path, patch, wcs=None, *, overwrite=False):
     Parameters
     ----------
     path : path-like
-        The file to make.
+        The file to write.
 
     patch : `bgrem.simulate.gamma.CountsPatch`
         The patch.
 
     wcs : `~astropy.wcs.WCS`, optional
-        Where it is; with it, TRUTH gets the columns ``glon`` and ``glat`` (degrees),
-        and fluxes are photons per cm2 and s.
+        Its WCS. With it, TRUTH has the columns ``glon`` and ``glat`` (degrees), and
+        fluxes are photons per cm2 and s.
 
     overwrite : bool, optional
         Whether an existing file may be replaced.
@@ -40,7 +40,7 @@ def write_patch(path, patch, wcs=None, *, overwrite=False):
     -----
     The extensions are SCI (the counts, float32; NaN where there is no exposure),
     SOURCE and SKY (expected counts), EXPOSURE, PSF, and TRUTH: the catalog of the
-    patch. What the patch has drawn stands in the header of SCI.
+    patch. The random values of the patch are in the header of SCI.
     """
     header = fits.Header() if wcs is None else wcs.to_header()
     counts = np.where(patch.mask, np.nan, patch.counts).astype('f4')
@@ -71,7 +71,7 @@ def galactic_wcs(config, center):
     Parameters
     ----------
     config : `bgrem.simulate.gamma.LatConfig`
-        Its pixels.
+        The pixels.
 
     center : tuple of float
         Galactic longitude and latitude of the centre of the image in degrees.
@@ -79,7 +79,7 @@ def galactic_wcs(config, center):
     Returns
     -------
     wcs : `~astropy.wcs.WCS`
-        Galactic, in the tangent plane.
+        The WCS in galactic coordinates, in the tangent plane.
     """
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ['GLON-TAN', 'GLAT-TAN']
