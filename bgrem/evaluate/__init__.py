@@ -1,8 +1,8 @@
 """
 Judge detections, sky and photometry against a known truth.
 
-Every method gets the same images in the same run and is compared at equal
-contamination, never at a threshold of its own choosing.
+Every method gets the same images in the same run. Methods are compared at equal
+contamination, never at thresholds of their own choosing.
 """
 
 from importlib import import_module

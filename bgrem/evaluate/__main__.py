@@ -1,4 +1,4 @@
-"""``bgrem evaluate``: measure how good weights are, beside their peers."""
+"""``bgrem evaluate``: measure the quality of weights, compared with their peers."""
 
 import argparse
 import sys

@@ -1,5 +1,5 @@
 """
-The sky that a tool measures by itself, against the best box that the truth can choose.
+The sky that a tool measures by default, compared with the best box chosen by the truth.
 """
 
 import warnings
@@ -25,18 +25,17 @@ _PARENT = 'Background2D'
 
 class BoxSurvey:
     """
-    Measure the sky by itself, and with each of ten choices, on the same scenes.
+    Measure the sky by default, and with each of ten choices, on the same scenes.
 
     The choices are boxes of 8, 16, 32, 64 and 128 px, with a median filter of 1 or 3
-    boxes; bgrem has ten with each of `bgrem.evaluate.sky.BGREM_ESTIMATORS`. The best
-    is the one choice that has the least rms error over all scenes of a family: nobody
-    who does not know the truth can make it. Where a tool refuses a scene, that is
-    counted.
+    boxes; bgrem has ten with each of `bgrem.evaluate.sky.BGREM_ESTIMATORS`. The best is
+    the choice with the smallest rms error over all scenes of a family, which can only
+    be made with the truth. Scenes that a tool refuses are counted.
 
     Parameters
     ----------
     separator : `~bgrem.evaluate.separator.Separator`
-        What separates the scenes.
+        The separator of the scenes.
     """
 
     def __init__(self, separator):
@@ -52,7 +51,7 @@ class BoxSurvey:
         Parameters
         ----------
         scene : `~bgrem.evaluate.scenes.Scene`
-            Nothing is kept of it but sums.
+            The scene, of which only sums are kept.
         """
         self._n_scenes += 1
         ours = self.separator.background_with
@@ -84,7 +83,7 @@ class BoxSurvey:
 
     def result(self):
         """
-        Summarise all scenes added so far.
+        Summarize all scenes added so far.
 
         Returns
         -------
@@ -93,12 +92,13 @@ class BoxSurvey:
             ``Background2D given``: boxes of 32 px; ``bgrem best``, ``bgrem, mean
             best`` and ``Background2D best``, which have ``box_size`` and
             ``filter_size``; ``choices``, the rms of each of them. For each: ``bias``
-            (mean error, the mean of the scenes), ``worst_bias`` (of the scene where
+            (mean error, averaged over the scenes), ``worst_bias`` (of the scene where
             it is farthest from 0) and ``rms``, in units of the noise, and
-            ``n_failed``, the scenes that it refused, with the ``first_error``. With
-            the best of bgrem stands the ``ratio`` of the rms by itself to theirs, of
-            the scenes that both took, and ``is_near``, whether it is within
-            ``ALLOWANCE`` and took as many. `None` stands where there is no value.
+            ``n_failed``, the number of scenes that it refused, with the
+            ``first_error``. The best choices of bgrem also have the ``ratio`` of the
+            rms by default to theirs, for the scenes that both accepted, and
+            ``is_near``, whether it is within ``ALLOWANCE`` and as many scenes were
+            accepted. `None` means that there is no value.
         """
         tools = [*BGREM_ESTIMATORS, _PARENT]
         result = {

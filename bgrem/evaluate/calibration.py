@@ -1,11 +1,11 @@
 """
-From the network's logit to a probability that keeps its promise.
+From the logit of the network to a probability that keeps its promise.
 
-``python -m bgrem.evaluate.calibration --weights FILE`` measures, on simulated
-scenes like those of the training, how often a peak of a given logit is a true
-source, and how that depends on what the image itself says: what the detector finds in
-its sign-flipped residual, the correlation and the skewness of its noise and the width
-of its sources. It writes all of that into the header of the weights file.
+``python -m bgrem.evaluate.calibration --weights FILE`` measures, on simulated scenes
+like those of the training, how often a peak with a given logit is a true source, and
+how this depends on properties of the image itself: what the detector finds in its
+sign-flipped residual, the correlation and skewness of its noise, and the width of its
+sources. It writes the result to the header of the weights file.
 """
 
 import argparse
@@ -65,7 +65,7 @@ _MAX_ROUNDS = 5
 
 def reliability(probability, is_true):
     """
-    Compare promised with observed probability in bins.
+    Compare promised with observed probabilities in bins.
 
     Parameters
     ----------
@@ -77,9 +77,9 @@ def reliability(probability, is_true):
     Returns
     -------
     rows : list of dict
-        For each bin that is not empty, in rising order: the mean
-        ``promised`` probability, the ``observed`` fraction and the number
-        ``n`` of peaks. The bins are equally wide.
+        For each bin that is not empty, in ascending order: the mean ``promised``
+        probability, the ``observed`` fraction and the number ``n`` of peaks. The bins
+        have equal widths.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def reliability(probability, is_true):
 
 def fit_table(center_logit, is_true, n_knots=N_KNOTS):
     """
-    Fit the monotone table from logit to probability.
+    Fit the monotonic table from logit to probability.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def fit_table(center_logit, is_true, n_knots=N_KNOTS):
     is_true : 1D array_like of bool
         Whether each peak is matched to a true source.
     n_knots : int, optional
-        Most knots of the table.
+        The maximum number of knots of the table.
 
     Returns
     -------
@@ -124,14 +124,14 @@ def fit_table(center_logit, is_true, n_knots=N_KNOTS):
     Raises
     ------
     ValueError
-        If there are no true or no false peaks: nothing can be fitted then.
+        If there are no true or no false peaks, so that nothing can be fitted.
 
     Notes
     -----
-    The peaks are binned by rank, in bins that hold equal amounts of true and
-    false peaks together, and the fractions of the bins are made monotone by
-    isotonic regression. Each bin's fraction is (n_true + 1/2) / (n + 1), so
-    that no probability is 0 or 1 because a bin is small.
+    The peaks are binned by rank, such that bins contain equal amounts of true and
+    false peaks together, and the fractions of the bins are made monotonic by
+    isotonic regression. The fraction of each bin is (n_true + 1/2) / (n + 1), so
+    that no probability is 0 or 1 merely because a bin is small.
     """
     center_logit = np.asarray(center_logit, dtype=float)
     is_true = np.asarray(is_true, dtype=bool)
@@ -194,10 +194,10 @@ def fit_calibration(
     Parameters
     ----------
     weights : `~bgrem.weights.Weights`
-        Loaded weights; a calibration that they have is not used.
+        Loaded weights; an existing calibration is not used.
     scenes : str or `~bgrem.simulate.SceneConfig`, optional
-        What the scenes hold, or the name of a family. By default
-        ``CALIBRATION_SCENES``: what the training holds, without defects.
+        The contents of the scenes, or the name of a family. By default
+        ``CALIBRATION_SCENES``: those of the training, without defects.
     n_scenes : int, optional
         Number of scenes.
     size : int, optional
@@ -212,16 +212,17 @@ def fit_calibration(
     Returns
     -------
     calibration : dict
-        As `fit_table`, with the further key ``correction``, as
-        `bgrem.evaluate.image_check.fit_correction`. That of weights of counts, on
-        patches of `bgrem.evaluate.count_calibration.draw_patches`, has none.
+        As from `fit_table`, with the additional key ``correction`` from
+        `bgrem.evaluate.image_check.fit_correction`. For weights for counts, which are
+        calibrated on patches of `bgrem.evaluate.count_calibration.draw_patches`, it has
+        no such key.
 
     Notes
     -----
-    The fit is repeated without the scenes that hold more false detections (of a
-    corrected probability above 0.5) than promised, by 5 standard deviations. In the end
-    the table and the ``offset`` are fitted to the scenes with less than 2 standard
-    deviations too many, the rest of the correction to all that are left.
+    The fit is repeated without the scenes with more false detections (of a corrected
+    probability above 0.5) than promised, by 5 standard deviations. Finally, the table
+    and the ``offset`` are fitted to the scenes with an excess of less than 2 standard
+    deviations, and the rest of the correction to all remaining scenes.
     """
     if weights.is_for_counts:
         return fit_table(*counts_peaks(weights, n_patches=n_scenes, progress=progress))
@@ -248,7 +249,7 @@ def fit_peaks(scenes):
     Returns
     -------
     calibration : dict
-        As `fit_calibration`.
+        As from `fit_calibration`.
     """
     used = scenes
     for _ in range(_MAX_ROUNDS):
@@ -351,16 +352,16 @@ def main(argv=None):
 
 def rewrite_header(weights, path, calibration):
     """
-    Save weights with another calibration, the tensors untouched.
+    Save weights with another calibration and unchanged tensors.
 
     Parameters
     ----------
     weights : `~bgrem.weights.Weights`
         Loaded weights.
     path : path-like
-        File to write; may be the one of ``weights``.
+        File to write; may be that of ``weights``.
     calibration : dict
-        As `fit_calibration`.
+        From `fit_calibration`.
     """
     import safetensors.torch
 

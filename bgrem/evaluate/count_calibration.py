@@ -1,5 +1,5 @@
 """
-The calibration of weights of counts.
+The calibration of weights for counts.
 """
 
 import json
@@ -31,13 +31,13 @@ _LATITUDES = ((0.0, 4.0), (4.0, 10.0), (10.0, 30.0), (30.0, 90.0))
 
 def draw_patches(n_patches, size, seed):
     """
-    Simulate patches that the training has not seen.
+    Simulate patches that were not part of the training.
 
     Parameters
     ----------
     n_patches : int
-        How many; of three, two are of the gamma-ray sky, at all latitudes, and one is a
-        field of counts of any kind.
+        The number of patches. Of three, two are of the gamma-ray sky, at all latitudes,
+        and one is a field of counts of any kind.
     size : int
         Their side in pixels.
     seed : int
@@ -46,7 +46,7 @@ def draw_patches(n_patches, size, seed):
     Yields
     ------
     patch : `~bgrem.simulate.gamma.CountsPatch`
-        The next one.
+        The next patch.
     """
     fields = FieldConfig(shape=(size, size))
     skies = [LatConfig(shape=(size, size), latitude=one) for one in _LATITUDES]
@@ -61,12 +61,12 @@ def draw_patches(n_patches, size, seed):
 
 def counts_peaks(weights, *, n_patches=600, size=64, seed=COUNTS_SEED, progress=False):
     """
-    Find the peaks of patches, and tell the true from the false.
+    Find the peaks of patches, and determine which are true.
 
     Parameters
     ----------
     weights : `~bgrem.weights.Weights`
-        Weights of counts; a calibration that they have is not used.
+        Weights for counts; an existing calibration is not used.
     n_patches, size, seed
         As for `draw_patches`.
     progress : bool, optional
@@ -75,9 +75,9 @@ def counts_peaks(weights, *, n_patches=600, size=64, seed=COUNTS_SEED, progress=
     Returns
     -------
     center_logit : 1D `~numpy.ndarray` of float
-        Of each peak but those that count neither way.
+        The logit of each peak, except for those that count neither way.
     is_true : 1D `~numpy.ndarray` of bool
-        Whether it is a source above S/N 3.
+        Whether each peak is a source above S/N 3.
     """
     header = {**weights.header, 'calibration': None}
     raw = replace(weights, header_json=json.dumps(header))

@@ -1,4 +1,4 @@
-"""Detection curves and what they give at equal contamination."""
+"""Detection curves, and the number of detections at equal contamination."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ CONTAMINATIONS = (0.01, 0.02, 0.05, 0.10, 0.20)
 
 def detection_curve(scores, is_true):
     """
-    Count true and false detections while the threshold falls.
+    Count true and false detections as the threshold decreases.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def detection_curve(scores, is_true):
     Returns
     -------
     thresholds : 1D `~numpy.ndarray` of float
-        The distinct scores in falling order. Detections of equal score
+        The distinct scores in descending order. Detections of equal score
         cannot be separated by a threshold and enter together.
     n_true, n_false : 1D `~numpy.ndarray` of int
         Number of true and false detections with a score at or above each
@@ -59,7 +59,7 @@ def detection_curve(scores, is_true):
 
 def true_positives_at(scores, is_true, contaminations=CONTAMINATIONS):
     """
-    Count the true detections that can be had at a given contamination.
+    Count the true detections that can be obtained at a given contamination.
 
     The contamination of a list of detections is its number of false
     detections divided by its length. The threshold is the lowest one at which
@@ -79,7 +79,7 @@ def true_positives_at(scores, is_true, contaminations=CONTAMINATIONS):
     Returns
     -------
     n_true : 1D `~numpy.ndarray` of int
-        Number of true detections, one per contamination; 0 where no
+        Number of true detections, one per contamination; 0 if no
         threshold is clean enough.
 
     Examples
@@ -107,7 +107,7 @@ def threshold_at(scores, is_true, contamination):
     Returns
     -------
     threshold : float
-        Keep the detections with a score at or above it; infinity where no
+        Keep the detections with a score at or above it; infinity if no
         threshold is clean enough.
 
     Examples

@@ -1,8 +1,8 @@
 """
 Figures of the evaluation. They need matplotlib.
 
-Where a figure answers one of the BGRem paper (arXiv 2510.04718), its docstring
-names that one.
+If a figure corresponds to one of the BGRem paper (arXiv 2510.04718), its docstring
+names it.
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ _SHOWN_SKIES = ('Background2D best', 'bgrem', 'bgrem best')
 
 def write_figures(results, folder, *, training_log=None):
     """
-    Write every figure that the results allow.
+    Write all figures that can be made from the results.
 
     Parameters
     ----------
@@ -40,16 +40,16 @@ def write_figures(results, folder, *, training_log=None):
         From `bgrem.evaluate.suite.run_suite` or
         `bgrem.evaluate.real.run_real`.
     folder : path-like
-        Existing folder.
+        An existing folder.
     training_log : path-like, optional
         The ``log.csv`` of a training, for the figure of its losses.
 
     Returns
     -------
     paths : list of `~pathlib.Path`
-        Of what was measured: ``curves.png``, ``without_false.png``,
-        ``reliability.png``, ``sky_error.png``, ``light_kept.png``,
-        ``flux_flux.png``, ``normalization.png``, ``steps.png``,
+        Of the following, those that were measured: ``curves.png``,
+        ``without_false.png``, ``reliability.png``, ``sky_error.png``,
+        ``light_kept.png``, ``flux_flux.png``, ``normalization.png``, ``steps.png``,
         ``pixel_histogram.png``, ``before_after.png``, ``means.png`` and
         ``training.png``.
     """
@@ -188,7 +188,7 @@ def plot_sky_error(sky):
     """
     Plot the rms error of the sky, one group of bars per family.
 
-    Of the boxes only the best are shown, and the default of bgrem.
+    Of the boxes, only the best are shown, and the default of bgrem.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ def plot_sky_error(sky):
 
 def plot_without_false(detection):
     """
-    Plot the most true positives with no false one.
+    Plot the largest number of true positives without a false one.
 
     As the paper's Fig. 7.
 
@@ -249,8 +249,8 @@ def plot_light_kept(sky):
     Returns
     -------
     figure : `~matplotlib.figure.Figure`
-        Left the mean sky error, right the fraction of their light that the
-        denoised image keeps; stars solid, galaxies dashed.
+        Left: the mean sky error; right: the fraction of the light of sources that the
+        denoised image keeps. Stars solid, galaxies dashed.
     """
     figure, axes = panels(2)
     styles = {'star': '-', 'galaxy': '--'}

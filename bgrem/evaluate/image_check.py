@@ -1,5 +1,5 @@
 """
-What an image itself says about its probabilities.
+What an image itself says about the reliability of its probabilities.
 """
 
 from dataclasses import dataclass
@@ -36,16 +36,16 @@ class ScenePeaks:
     flipped_logit : 1D `~numpy.ndarray` of float
         The logits of the peaks of the flipped residual.
     clean_fraction : float, optional
-        The part of the image where these were looked for. Default 1.
+        The fraction of the image where these were searched for. Default 1.
     correlation : float, optional
-        Of the noise of neighbouring pixels. Default 0.
+        The correlation of the noise of neighboring pixels. Default 0.
     skewness : float, optional
-        Of the noise. Default 0.
+        The skewness of the noise. Default 0.
     widths : 1D array_like of float or `None`, optional
-        The FWHM of each peak, NaN where it has none. Default `None`: none has.
+        The FWHM of each peak; NaN if it has none. Default `None`: none has.
     is_neutral : 1D `~numpy.ndarray` of bool or `None`, optional
-        Whether each counts neither way, see `bgrem.evaluate.matching.judge`: nothing is
-        fitted to these. Default `None`: none does.
+        Whether each peak counts neither way, see `bgrem.evaluate.matching.judge`. These
+        are not used in fits. Default `None`: none does.
     """
 
     center_logit: np.ndarray
@@ -60,7 +60,7 @@ class ScenePeaks:
     @property
     def counts(self):
         """
-        Which peaks are true or false (1D `~numpy.ndarray` of bool).
+        Whether each peak is true or false (1D `~numpy.ndarray` of bool).
         """
         if self.is_neutral is None:
             return np.ones(len(self.is_true), dtype=bool)
@@ -73,7 +73,7 @@ class ScenePeaks:
         Parameters
         ----------
         table : dict
-            As `fit_table`.
+            From `fit_table`.
 
         Returns
         -------
@@ -84,17 +84,17 @@ class ScenePeaks:
 
     def check(self, table):
         """
-        Compare the image with the promise.
+        Compare the image with the promised probabilities.
 
         Parameters
         ----------
         table : dict
-            As `fit_table`.
+            From `fit_table`.
 
         Returns
         -------
         check : `~bgrem.detect.discovery.ImageCheck`
-            As a user's image would have it.
+            The check, as for the image of a user.
         """
         probability = self.probability(table)
         listed = probability >= MIN_PROBABILITY
@@ -111,14 +111,14 @@ class ScenePeaks:
 
 def fit_correction(scenes, table):
     """
-    Fit what the images themselves say about the log-odds of their peaks.
+    Fit how properties of the images change the log-odds of their peaks.
 
     Parameters
     ----------
     scenes : sequence of `ScenePeaks`
         The scenes.
     table : dict
-        Their calibration, as `fit_table`.
+        Their calibration, from `fit_table`.
 
     Returns
     -------
@@ -129,9 +129,9 @@ def fit_correction(scenes, table):
     Notes
     -----
     Logistic regression: the log-odds of a peak are those of the table plus a linear
-    function of the `bgrem.detect.discovery.ImageCheck.terms` of its image. Of the
-    peaks, those of a probability above 0.5 count. One scene in twenty lies below the
-    ``lowest`` excess; one in fifty is narrower than the ``narrowest``, one wider than
+    function of the `bgrem.detect.discovery.ImageCheck.terms` of its image. Only peaks
+    with a probability above 0.5 are used. One scene in twenty is below the ``lowest``
+    excess; one in fifty is narrower than the ``narrowest``, and one in fifty wider than
     the ``widest``.
     """
     checks = [scene.check(table) for scene in scenes]
@@ -145,21 +145,21 @@ def fit_correction(scenes, table):
 
 def fit_offset(scenes, table, correction):
     """
-    Fit the offset of a correction anew, all else as it is.
+    Refit the offset of a correction, with everything else unchanged.
 
     Parameters
     ----------
     scenes : sequence of `ScenePeaks`
         The scenes.
     table : dict
-        Their calibration, as `fit_table`.
+        Their calibration, from `fit_table`.
     correction : dict
-        As `fit_correction`.
+        From `fit_correction`.
 
     Returns
     -------
     correction : dict
-        A new one, with another ``offset``.
+        A new correction, with another ``offset``.
     """
     shifts = [scene.check(table).log_odds_shift(correction) for scene in scenes]
     (change,) = _fit_log_odds(scenes, table, np.ones((len(scenes), 1)), shifts)

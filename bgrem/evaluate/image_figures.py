@@ -1,8 +1,8 @@
 """
 Figures of pixels, fluxes, sensitivity and training. They need matplotlib.
 
-Where a figure answers one of the BGRem paper (arXiv 2510.04718), its docstring
-names that one.
+If a figure corresponds to one of the BGRem paper (arXiv 2510.04718), its docstring
+names it.
 """
 
 from pathlib import Path
@@ -23,12 +23,12 @@ __all__ = [
 
 def panels(n_panels, **kwargs):
     """
-    Return a figure and a flat list of as many axes as wanted.
+    Return a figure and a flat list of the given number of axes.
 
     Parameters
     ----------
     n_panels : int
-        At most four stand side by side, six in two rows of three.
+        At most four are in one row; six are in two rows of three.
     **kwargs
         Passed to `~matplotlib.pyplot.subplots`.
 
@@ -56,7 +56,7 @@ def panels(n_panels, **kwargs):
 
 def plot_pixel_histogram(pixels):
     """
-    Plot the histograms of pixel values before and after.
+    Plot the histograms of pixel values before and after the background removal.
 
     As the paper's Fig. 5.
 
@@ -154,7 +154,7 @@ def plot_flux_flux(photometry):
 
 def plot_normalization(sensitivity):
     """
-    Plot detections and errors against a factor on the normalisation.
+    Plot detections and errors against a factor applied to the normalization.
 
     As the paper's Fig. 17.
 
@@ -166,7 +166,7 @@ def plot_normalization(sensitivity):
     Returns
     -------
     figure : `~matplotlib.figure.Figure`
-        Left the true positives at 5% contamination, right the mean absolute
+        Left: the true positives at 5% contamination; right: the mean absolute
         error of the denoised image.
     """
     figure, axes = _sensitivity(sensitivity, 'factors')
@@ -193,7 +193,7 @@ def plot_steps(sensitivity):
     Returns
     -------
     figure : `~matplotlib.figure.Figure`
-        Left the true positives at 5% contamination, right the mean absolute
+        Left: the true positives at 5% contamination; right: the mean absolute
         error of the denoised image.
     """
     figure, axes = _sensitivity(sensitivity, 'steps')

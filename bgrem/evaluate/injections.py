@@ -1,5 +1,5 @@
 """
-Stars injected into a real image, found again at an equal rate of false alarms.
+Stars injected into a real image and recovered at an equal rate of false alarms.
 """
 
 from dataclasses import replace
@@ -36,18 +36,18 @@ def judge_injections(scene, detectors, rng):
     """
     Measure the completeness of injected stars at equal false-alarm rate.
 
-    Stars with signal-to-noise ratios from 3 to 50, drawn log-uniformly, are
-    put where the image shows no source. The threshold of each detector is the
-    one at which it gives 25 false alarms per 10^6 pixels there, after the noise
-    has been redrawn: Gaussian, with the rms and the correlation of the image
-    (`bgrem.evaluate.surrogate`). The sources and everything around them stay in
-    place and the same stars are injected, so that a detector meets the same
-    crowding, and errs as much in the sky and the noise, as where they are to be
-    found. False alarms are counted 2 FWHM and more from the stars.
+    Stars with signal-to-noise ratios from 3 to 50, drawn log-uniformly, are placed
+    where the image shows no source. The threshold of each detector is the one at which
+    it gives 25 false alarms per 10^6 pixels there, after the noise has been redrawn:
+    Gaussian, with the rms and the correlation of the image
+    (`bgrem.evaluate.surrogate`). The sources and everything around them stay in place
+    and the same stars are injected, so that the detector is affected by the same
+    crowding, and by the same errors of sky and noise, as in the image itself. False
+    alarms are counted 2 FWHM and more from the stars.
 
-    The rate is one of noise alone: cosmic rays, hot pixels and skewed noise are not
-    in it. These are, with the real sources, among the detections in the image
-    without injections, which are counted at the same threshold.
+    This rate is that of noise alone: cosmic rays, hot pixels and skewed noise are not
+    included. These, and real sources, are among the detections in the image without
+    injections, which are counted at the same threshold.
 
     Parameters
     ----------
@@ -63,10 +63,10 @@ def judge_injections(scene, detectors, rng):
     result : dict
         ``fwhm`` (pixels), ``n_injected``, ``empty_megapixels`` (the area that
         shows no source), ``noise_megapixels`` (the area in which false alarms
-        were counted, all draws of the noise together), ``correlation`` (how much it
-        raises the noise of the matched filter) and ``methods``: for each detector
-        its ``threshold``, the ``false_alarms`` above it, its ``detections`` in the
-        whole image without injections and the ``completeness`` in each bin of
+        were counted, for all draws of the noise together), ``correlation`` (the factor
+        by which it increases the noise of the matched filter) and ``methods``: for each
+        detector its ``threshold``, the ``false_alarms`` above it, its ``detections`` in
+        the whole image without injections and the ``completeness`` in each bin of
         signal-to-noise ratio.
 
     Raises
@@ -76,11 +76,11 @@ def judge_injections(scene, detectors, rng):
 
     Notes
     -----
-    The signal-to-noise ratio is that of a matched filter in the noise of the
-    image, its correlation included. The stars' own photon noise is left out.
+    The signal-to-noise ratio is that of a matched filter in the noise of the image,
+    including its correlation, but without the photon noise of the stars.
 
-    The rate is as uncertain as the number N of its false alarms, by a part of
-    1 / sqrt(N): for 50 of them 14%, or 0.04 in the threshold of a matched filter.
+    The relative uncertainty of the rate is 1 / sqrt(N) for N false alarms: 14% for 50
+    of them, or 0.04 in the threshold of a matched filter.
     """
     noise = measure_noise(scene.image, scene.mask, scene.fwhm)
     filter_noise = noise.filter_noise(scene.psf)
@@ -128,12 +128,12 @@ def moffat_psf(fwhm, dx=0.0, dy=0.0):
     fwhm : float
         Full width at half maximum in pixels.
     dx, dy : float, optional
-        Centre, from the central pixel.
+        Center, relative to the central pixel.
 
     Returns
     -------
     psf : 2D `~numpy.ndarray` of float
-        33 x 33 px, each the mean over 5 x 5 points of it.
+        33 x 33 px, each the mean of the PSF over 5 x 5 points.
     """
     gamma = fwhm / (2 * np.sqrt(2 ** (1 / MOFFAT_BETA) - 1))
     n_side = 2 * PSF_HALF_SIZE + 1
@@ -146,7 +146,7 @@ def moffat_psf(fwhm, dx=0.0, dy=0.0):
 
 def is_near(positions, others, radius):
     """
-    Return which positions have another one near.
+    Return which positions have another one nearby.
 
     Parameters
     ----------

@@ -1,5 +1,5 @@
 """
-How well stars are told from galaxies.
+How well stars are distinguished from galaxies.
 """
 
 import itertools
@@ -20,13 +20,13 @@ def roc_area(star_score, galaxy_score):
     Parameters
     ----------
     star_score, galaxy_score : 1D array_like of float
-        The scores of stars and of galaxies, higher for what is more like a star.
+        The scores of stars and of galaxies, higher for objects more like a star.
 
     Returns
     -------
     area : float
-        The probability that a star has a higher score than a galaxy, ties counting
-        half; NaN without both.
+        The probability that a star has a higher score than a galaxy, with ties counted
+        as half; NaN without both.
     """
     stars, galaxies = np.sort(star_score), np.asarray(galaxy_score, dtype=float)
     if not (stars.size and galaxies.size):
@@ -38,21 +38,21 @@ def roc_area(star_score, galaxy_score):
 
 def summarize_kinds(table):
     """
-    Summarise a measure of stars and galaxies in bins of signal-to-noise ratio.
+    Summarize a measure of stars and galaxies in bins of signal-to-noise ratio.
 
     Parameters
     ----------
     table : dict of str to 1D `~numpy.ndarray`
         ``concentration``, ``snr`` and ``is_star`` of matched sources. Those without a
-        finite concentration are left out.
+        finite concentration are excluded.
 
     Returns
     -------
     rows : list of dict
         For each bin of `KIND_SNR_EDGES` with both kinds: ``snr_low``, ``snr_high``
         (`None`: no limit), ``n_stars``, ``n_galaxies``, their ``median_star`` and
-        ``median_galaxy``, the ``area`` under the ROC and ``stars_kept``, the part of
-        the stars above a limit that a tenth of the galaxies exceeds.
+        ``median_galaxy``, the ``area`` under the ROC and ``stars_kept``, the fraction
+        of the stars above a limit that a tenth of the galaxies exceeds.
     """
     rows = []
     known = np.isfinite(table['concentration'])

@@ -48,10 +48,10 @@ def match(x, y, score, true_x, true_y, true_snr, radius, *, min_snr=MIN_SNR):
     """
     Match detections to true sources, one to one.
 
-    The detections choose in order of falling score (and, at equal score, of
-    rising distance): each takes the nearest true source within ``radius``
+    The detections choose in order of descending score (and, at equal score, of
+    ascending distance): each takes the nearest true source within ``radius``
     that is still free. Only sources with a true signal-to-noise ratio above
-    ``min_snr`` can be taken; a detection that has only fainter ones near it
+    ``min_snr`` can be taken; a detection that has only fainter ones nearby
     counts as false.
 
     Parameters
@@ -59,7 +59,7 @@ def match(x, y, score, true_x, true_y, true_snr, radius, *, min_snr=MIN_SNR):
     x, y : 1D array_like of float, length N
         Positions of the detections in pixels.
     score : 1D array_like of float, length N
-        Rank of the detections, the most significant highest. Only the order
+        Scores of the detections, the most significant highest. Only their order
         matters.
     true_x, true_y : 1D array_like of float, length M
         Positions of the true sources in pixels.
@@ -79,12 +79,12 @@ def match(x, y, score, true_x, true_y, true_snr, radius, *, min_snr=MIN_SNR):
     Raises
     ------
     ValueError
-        If the arrays of one catalogue differ in length, or a position or a
+        If the arrays of one catalog differ in length, or a position or a
         score is not finite.
 
     Notes
     -----
-    Time grows as (N + M) log(N + M) for a limited number of sources per
+    The time is proportional to (N + M) log(N + M) for a limited number of sources per
     matching radius.
 
     Examples
@@ -114,7 +114,7 @@ def match(x, y, score, true_x, true_y, true_snr, radius, *, min_snr=MIN_SNR):
 
 def judge(x, y, score, catalog, radius, *, min_snr=MIN_SNR, neutral_snr=NEUTRAL_SNR):
     """
-    Tell true detections, and those that count neither way, from false ones.
+    Distinguish true detections, and those that count neither way, from false ones.
 
     Parameters
     ----------
@@ -125,9 +125,10 @@ def judge(x, y, score, catalog, radius, *, min_snr=MIN_SNR, neutral_snr=NEUTRAL_
     radius : float
         Largest distance of a matching pair in pixels.
     min_snr : float, optional
-        A detection matched to a source above it is true.
+        A detection that is matched to a source above this S/N is true.
     neutral_snr : float, optional
-        One that is not, but is matched to a source above this, counts neither way.
+        One that is not true, but is matched to a source above this S/N, counts neither
+        way.
 
     Returns
     -------
@@ -146,19 +147,19 @@ def judge(x, y, score, catalog, radius, *, min_snr=MIN_SNR, neutral_snr=NEUTRAL_
 
 def shift_positions(x, shape):
     """
-    Move detections to where they have no business, to see what chance matches.
+    Displace detections, to see how many are matched by chance.
 
     Parameters
     ----------
     x : 1D `~numpy.ndarray` of float
         Their columns in pixels.
     shape : tuple of int
-        Of the image.
+        The shape of the image.
 
     Returns
     -------
     x : 1D `~numpy.ndarray` of float
-        20 px further, on the other side where the image ends.
+        Columns displaced by 20 px, and wrapped around at the edge of the image.
     """
     return np.mod(x + _SHIFT + 0.5, shape[1]) - 0.5
 

@@ -1,14 +1,13 @@
 """
-The detectors that bgrem is compared with, and bgrem itself.
+The detectors with which bgrem is compared, and bgrem itself.
 
-Every detector takes a `~bgrem.evaluate.scenes.Scene` and returns the
-positions and the scores of its detections, down to a threshold low enough
-that most of the last ones are false. All see the same image, mask and
-point-spread function; only the oracle sees more. Nothing is tuned to a scene
-family. The sky boxes of all are 64 px. Thresholds and options of the
-segmenting peers are those that gave them the most true positives over all
-families together: lower thresholds merge neighbours, and sep's cleaning throws
-away more true sources than false ones.
+Every detector takes a `~bgrem.evaluate.scenes.Scene` and returns the positions and
+scores of its detections, down to a threshold low enough that most of the last ones are
+false. All of them see the same image, mask and point-spread function; only the oracle
+sees more. Nothing is tuned to a scene family. All use sky boxes of 64 px. Thresholds
+and options of the segmentation-based peers are those that gave them the most true
+positives over all families together: lower thresholds merge neighbors, and sep's
+cleaning removes more true sources than false ones.
 """
 
 import warnings
@@ -57,7 +56,7 @@ NO_PROGRESS_BAR = {} if minversion(photutils, '3.1') else {'progress_bar': False
 @dataclass(frozen=True)
 class Detections:
     """
-    What one detector found in one image.
+    The detections of one detector in one image.
 
     Parameters
     ----------
@@ -66,10 +65,10 @@ class Detections:
     score : 1D `~numpy.ndarray` of float
         The most significant detection has the highest score.
     log_odds_shift : float, optional
-        Where the score is a probability: by how much its log-odds are raised before
-        a threshold for a false-discovery rate is chosen. Default 0.
+        If the score is a probability, the shift added to its log-odds before a
+        threshold for a false discovery rate is chosen. Default 0.
     nearest : bool, optional
-        How that is chosen, see `choose_threshold`. Default `False`.
+        How the threshold is chosen, see `choose_threshold`. Default `False`.
     """
 
     x: np.ndarray
@@ -80,7 +79,7 @@ class Detections:
 
     def threshold(self, false_discovery_rate):
         """
-        Choose the threshold of the score, where it is a probability.
+        Choose the threshold of the score, if it is a probability.
 
         Parameters
         ----------
@@ -90,7 +89,7 @@ class Detections:
         Returns
         -------
         threshold : float
-            As `~bgrem.detect.discovery.choose_threshold` has it.
+            As from `~bgrem.detect.discovery.choose_threshold`.
         """
         return choose_threshold(
             self.score, false_discovery_rate, self.log_odds_shift, nearest=self.nearest
@@ -106,18 +105,18 @@ def matched_filter_snr(data, sigma, psf, mask=None):
     data : 2D `~numpy.ndarray` of float
         Image with the sky subtracted.
     sigma : float or 2D `~numpy.ndarray` of float
-        Noise of each pixel, taken as independent; pixels without noise (0)
-        carry no weight, as if masked.
+        Noise of each pixel, assumed to be independent; pixels without noise (0)
+        have no weight, as if masked.
     psf : 2D `~numpy.ndarray` of float
-        Point-spread function, centred in an array of odd sides.
+        Point-spread function, centered in an array with odd sides.
     mask : 2D `~numpy.ndarray` of bool, optional
-        True on pixels to leave out. Pixels outside the image are left out
-        too, so the result holds up to the borders.
+        True at pixels to exclude. Pixels outside the image are also excluded, so the
+        result is valid up to the borders.
 
     Returns
     -------
     snr : 2D `~numpy.ndarray` of float
-        0 where no pixel in reach carries weight.
+        The ratio; 0 if no pixel in reach has any weight.
     """
     sigma = np.broadcast_to(np.asarray(sigma, float), data.shape)
     good = np.isfinite(data) & np.isfinite(sigma) & (sigma > 0)
@@ -144,7 +143,7 @@ def oracle(scene):
     """
     Peaks of the matched filter with the true sky, noise and PSF.
 
-    The classical limit for one isolated source in independent noise.
+    This is the classical limit for one isolated source in independent noise.
     """
     data = scene.image - scene.sky
     return _peaks(
@@ -164,8 +163,8 @@ def matched_filter(scene):
     """
     Peaks of the matched filter after Background2D.
 
-    Sky and noise from `~photutils.background.Background2D` with its default
-    estimators, then the true PSF as filter.
+    Sky and noise come from `~photutils.background.Background2D` with its default
+    estimators; the filter is the true PSF.
     """
     data, rms = _background(scene)
     return _peaks(matched_filter_snr(data, rms, scene.psf, scene.mask), scene.mask)
@@ -173,7 +172,7 @@ def matched_filter(scene):
 
 def photutils_segments(scene):
     """
-    Segment a scene as photutils' own documentation does.
+    Segment a scene as in the documentation of photutils.
 
     Background2D, convolution with a Gaussian (here of the true FWHM),
     detect_sources at 2 sigma of the convolved noise, deblend_sources.
@@ -181,12 +180,12 @@ def photutils_segments(scene):
     Parameters
     ----------
     scene : `~bgrem.evaluate.scenes.Scene`
-        Only what an observer sees of it is used, and the FWHM.
+        The scene, of which only the observables and the FWHM are used.
 
     Returns
     -------
     segments : `~photutils.segmentation.SegmentationImage` or `None`
-        `None` where nothing is found.
+        `None` if nothing is found.
     """
     return _photutils_segments(scene, *_background(scene))
 
@@ -210,10 +209,10 @@ def _gaussian_kernel(fwhm):
 
 def photutils_segmentation(scene):
     """
-    Run the photutils pipeline of its own documentation.
+    Run the pipeline of the photutils documentation.
 
     The segments are those of `photutils_segments`. The score is the highest
-    matched-filter signal-to-noise ratio in the segment and the position is
+    matched-filter signal-to-noise ratio in the segment, and the position is
     where it is reached.
     """
     data, rms = _background(scene)
@@ -325,12 +324,12 @@ def list_peaks(peaks, correction=None, inspection=None):
     Parameters
     ----------
     peaks : structured `~numpy.ndarray`
-        As of `bgrem.detect.peaks.find_peaks`.
+        From `bgrem.detect.peaks.find_peaks`.
     correction : dict, optional
-        What the calibration makes of the check, see `bgrem.pipeline.Separation`.
+        How the calibration uses the check, see `bgrem.pipeline.Separation`.
     inspection : tuple, optional
-        What `bgrem.pipeline.inspect_image` returns for the image; needed with a
-        ``correction``, and only then.
+        From `bgrem.pipeline.inspect_image`; required with a ``correction``, and only
+        then.
 
     Returns
     -------

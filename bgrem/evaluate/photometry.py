@@ -1,5 +1,5 @@
 """
-Errors of fluxes and positions, against a known truth.
+Errors of fluxes and positions, compared with a known truth.
 """
 
 import warnings
@@ -58,7 +58,6 @@ def aperture_sums(data, x, y, radius, error=None):
 
     Returns
     -------
-    flux, flux_error : 1D `~numpy.ndarray` of float
         The sums over exact circles and their errors (`None` without
         ``error``).
     """
@@ -72,33 +71,31 @@ def aperture_sums(data, x, y, radius, error=None):
 
 class PhotometrySurvey:
     """
-    Measure flux bias, pulls and positions of catalogued sources.
+    Measure flux bias, pulls and positions of cataloged sources.
 
-    The aperture has a radius of 1.5 FWHM and is placed at the position that
-    the catalogue gives. The true flux is the sum of the noise-free source
-    image, neighbours and all, in the same aperture: only what sky subtraction
-    and denoising do to the flux is measured. Kron fluxes of the same segments,
-    and total ones (these with an aperture correction, and with and without a local
-    background from an annulus of 24 px), are compared with the true
-    total flux of the matched source, where that has no neighbour. The S/N that sorts
-    the fluxes is that of the *aperture*: true flux over the true noise in it.
-    Positions of isolated stars, the centroids and the first columns of the
-    catalogue's table, are compared with the Cramer-Rao limit.
+    The aperture has a radius of 1.5 FWHM and is placed at the position in the catalog.
+    The true flux is the sum of the noise-free source image, including neighbors, in the
+    same aperture, so only the effect of sky subtraction and denoising on the flux is
+    measured. Kron fluxes of the same segments, and total fluxes (with an aperture
+    correction, and with and without a local background from an annulus of 24 px), are
+    compared with the true total flux of the matched source, if that has no neighbor.
+    The S/N by which the fluxes are sorted is that of the *aperture*: true flux divided
+    by the true noise in it. Positions of isolated stars, the centroids and the first
+    columns of the table of the catalog, are compared with the Cramer-Rao limit.
 
-    Besides `DiffusionBackground` (``bgrem``; with another estimator of the sky
-    in its boxes ``bgrem, mean``; with the smallest of the boxes of the sky
-    survey ``bgrem 8`` and ``bgrem, mean 8``) its clipped denoised image
-    (``denoised, clipped``: the paper's output), ``Background2D`` with the same
-    box and the image less its ``true sky`` are measured in the same
-    apertures. The last one shows what no sky could mend: sources picked, and
-    apertures placed, where the noise is high.
+    Besides `DiffusionBackground` (``bgrem``; with another sky estimator in its boxes
+    ``bgrem, mean``; with the smallest of the boxes of the sky survey ``bgrem 8`` and
+    ``bgrem, mean 8``), its clipped denoised image (``denoised, clipped``: the output of
+    the paper), ``Background2D`` with the same box and the image minus its ``true sky``
+    are measured in the same apertures. The last one shows errors that no sky could
+    avoid: sources are selected, and apertures placed, where the noise is high.
 
     Parameters
     ----------
     separator : `~bgrem.evaluate.separator.Separator`
-        What separates the scenes.
+        The separator of the scenes.
     gain : float, optional
-        Electrons per count of the scenes, for the sources' photon noise.
+        Electrons per count of the scenes, for the photon noise of the sources.
     """
 
     def __init__(self, separator, gain=1.0):
@@ -116,7 +113,7 @@ class PhotometrySurvey:
         Parameters
         ----------
         scene : `~bgrem.evaluate.scenes.Scene`
-            Only the matched fluxes are kept of it.
+            The scene, of which only the matched fluxes are kept.
         """
         backgrounds = {
             bgrem_name(box, name): self.separator.background(scene, box, estimator)
@@ -239,14 +236,14 @@ class PhotometrySurvey:
 
     def result(self):
         """
-        Summarise all scenes added so far.
+        Summarize all scenes added so far.
 
         Returns
         -------
         result : dict
             ``aperture``, ``kron``, ``total`` and ``local``: for each method the rows
-            of `summarize_fluxes`. ``positions``: ``n_sources`` catalogued,
-            ``n_not_finite`` of them without finite positions and errors, and
+            of `summarize_fluxes`. ``positions``: ``n_sources`` in the catalog, the
+            number ``n_not_finite`` of those without finite positions and errors, and
             `summarize_positions` of the ``centroid`` and of the ``position``
             (``x``, ``y``) of isolated stars with S/N above 5, the latter with the
             ``pull_std``: the standard deviation of error / ``x_err``, with the farthest
@@ -315,14 +312,14 @@ def _pairs(table):
 
 def summarize_fluxes(table):
     """
-    Summarise fluxes in bins of true signal-to-noise ratio.
+    Summarize fluxes in bins of true signal-to-noise ratio.
 
     Parameters
     ----------
     table : dict of str to 1D `~numpy.ndarray`
         ``flux``, ``flux_error``, ``true_flux``, ``snr``, ``is_star`` and
         ``distance`` (from the true position, in pixels) of matched sources.
-        Sources without a finite flux and error are left out.
+        Sources without a finite flux and error are excluded.
 
     Returns
     -------

@@ -1,5 +1,5 @@
 """
-What denoising does to the values of the pixels.
+The effect of denoising on the values of the pixels.
 """
 
 import numpy as np
@@ -12,16 +12,16 @@ _CUTOUT = 96  # pixels
 
 class PixelSurvey:
     """
-    Count pixel values before and after, and keep a cutout to look at.
+    Count pixel values before and after, and keep a cutout for inspection.
 
-    All values are in units of the noise. ``data`` is the image less its true
-    sky, ``subtracted`` the image less the sky of bgrem, ``denoised`` its
+    All values are in units of the noise. ``data`` is the image minus its true
+    sky, ``subtracted`` the image minus the sky of bgrem, ``denoised`` its
     source image and ``truth`` the noise-free one.
 
     Parameters
     ----------
     separator : `~bgrem.evaluate.separator.Separator`
-        What separates the scenes.
+        The separator of the scenes.
     """
 
     def __init__(self, separator):
@@ -36,7 +36,7 @@ class PixelSurvey:
         Parameters
         ----------
         scene : `~bgrem.evaluate.scenes.Scene`
-            A cutout is kept of the first one.
+            The scene. A cutout of the first one is kept.
         """
         bkg = self.separator.background(scene)
         images = {
@@ -56,7 +56,7 @@ class PixelSurvey:
 
     def result(self):
         """
-        Summarise all scenes added so far.
+        Summarize all scenes added so far.
 
         Returns
         -------

@@ -1,5 +1,5 @@
 """
-Errors of the positions of stars, against the best that the noise allows.
+Errors of the positions of stars, compared with the limit set by the noise.
 """
 
 import numpy as np
@@ -27,12 +27,12 @@ def position_limit(psf, flux, sigma, gain=None):
         Noise of the sky in a pixel at each star, unit of ``flux``.
     gain : float, optional
         Electrons per unit of ``flux``; if given, the photon noise of the
-        stars counts too.
+        stars is included.
 
     Returns
     -------
     limit : 1D `~numpy.ndarray` of float
-        The least standard deviation of an unbiased position along one axis,
+        The smallest standard deviation of an unbiased position along one axis,
         the quadratic mean of both axes, in pixels.
 
     Notes
@@ -58,7 +58,7 @@ def position_limit(psf, flux, sigma, gain=None):
 
 def is_isolated(catalog, fwhm):
     """
-    Tell which true sources have no neighbour.
+    Tell which true sources are isolated.
 
     Parameters
     ----------
@@ -95,9 +95,9 @@ def summarize_positions(distance, limit):
     -------
     summary : dict
         ``n``, ``median_distance`` and ``ratio``: the median of distance /
-        limit, over what it is for errors that are normal along both axes
-        with the limit as standard deviation (sqrt(2 ln 2)). Both are `None`
-        without a star.
+        limit, divided by its value for normal errors along both axes with the limit as
+        standard deviation (sqrt(2 ln 2)). The last two are `None` if there are no
+        stars.
     """
     distance, limit = np.asarray(distance), np.asarray(limit)
     if not distance.size:

@@ -1,10 +1,10 @@
 """
 The evaluation on real images: a deep stack as truth, and injected stars.
 
-No real image comes with the truth. Two substitutes are used: for a single
-exposure, the sources of the deep stack of the same field; for the rest, stars
-put into the image itself, found again at an equal rate of false alarms on
-noise like its own.
+The truth is not known for any real image. Two substitutes are used: for a single
+exposure, the sources of the deep stack of the same field; for the other images, stars
+injected into the image itself and recovered at an equal rate of false alarms on noise
+like its own.
 """
 
 import warnings
@@ -51,25 +51,25 @@ def run_real(folder, weights=('optical',), *, seed=990_004, peers=None):
     Parameters
     ----------
     folder : path-like
-        Holds the files `STACK_IMAGE` and `INJECTION_IMAGES`; those missing
-        are left out.
+        Contains the files `STACK_IMAGE` and `INJECTION_IMAGES`; missing ones are left
+        out.
     weights : sequence of str or path-like, optional
-        Names of shipped weights or paths.
+        Names of weights in the package or paths.
     seed : int, optional
         Seed of the positions and fluxes of the injected stars.
     peers : dict of str to callable, optional
         Detectors to compare with; by default those of
-        `bgrem.evaluate.peers.PEERS` but the oracle.
+        `bgrem.evaluate.peers.PEERS` except the oracle.
 
     Returns
     -------
     results : dict
-        As `bgrem.evaluate.suite.run_suite`, an image in place of a family.
+        As from `bgrem.evaluate.suite.run_suite`, with images instead of families.
 
     Raises
     ------
     FileNotFoundError
-        If the folder holds none of the images.
+        If the folder contains none of the images.
 
     Examples
     --------
@@ -184,18 +184,17 @@ def judge_stack(exposure, stack, detectors):
     Parameters
     ----------
     exposure, stack : 2D `~numpy.ndarray` of float
-        Images on the same pixels. The truth is every peak of the stack above
-        6 sigma, in its matched filter or in one of half the width, which keeps
-        close pairs and faint neighbours of bright galaxies apart; the
-        signal-to-noise ratio of a source in the exposure is the one in the stack
-        times the ratio of their noise.
+        Images on the same pixel grid. The truth is every peak of the stack above
+        6 sigma, in its matched filter or in one of half the width, which separates
+        close pairs, and faint neighbors from bright galaxies. The signal-to-noise ratio
+        of a source in the exposure is that in the stack times the ratio of their noise.
     detectors : dict of str to callable
         As for `bgrem.evaluate.suite.DetectionSurvey`.
 
     Returns
     -------
     result : dict
-        As `bgrem.evaluate.suite.DetectionSurvey.result`.
+        As from `bgrem.evaluate.suite.DetectionSurvey.result`.
     """
     deep = _observed(stack)
     scene = _observed(exposure)

@@ -60,7 +60,7 @@ def write_report(results, folder):
         From `bgrem.evaluate.suite.run_suite` or
         `bgrem.evaluate.real.run_real`.
     folder : path-like
-        Folder to write into; made where it is missing.
+        Folder to write to; created if it does not exist.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def write_report(results, folder):
 
 def dated(results):
     """
-    Say when and by what results were made.
+    Add the date and the version to results.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def dated(results):
     Returns
     -------
     dated : dict
-        With ``date`` (UTC) and ``version``, that of bgrem.
+        The results with ``date`` (UTC) and ``version``, that of bgrem.
     """
     today = datetime.now(UTC).date()
     return {**results, 'date': today.isoformat(), 'version': version('bgrem')}

@@ -1,6 +1,5 @@
 """
-The scenes on which everything is judged: never seen in training, and the same
-for every method.
+The scenes of the evaluation: never used in training, and the same for every method.
 """
 
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ _BATCH = 4
 @dataclass(frozen=True)
 class Scene:
     """
-    One simulated image and the truth behind it.
+    One simulated image and its truth.
 
     Parameters
     ----------
@@ -31,21 +30,21 @@ class Scene:
         Observed image, noise-free sources, noise-free sky, and the standard
         deviation of the sky noise at each pixel.
     mask : 2D `~numpy.ndarray` of bool
-        True where there is no data.
+        True where there are no data.
     psf : 2D `~numpy.ndarray` of float
-        Point-spread function, centred in an array of odd sides.
+        Point-spread function, centered in an array with odd sides.
     fwhm : float
         Its full width at half maximum in pixels.
     catalog : dict of str to 1D `~numpy.ndarray`
         True sources: ``x``, ``y``, ``flux``, ``snr``, ``is_star``,
         ``half_light_radius``.
     judged : 2D `~numpy.ndarray` of bool, optional
-        True where the sky is judged; by default wherever there is data.
+        True where the sky is judged; by default wherever there are data.
     options : dict, optional
-        How `~photutils.background.Background2D` has to be called to give anything.
-        Clipped pixels count as excluded, and in a crowded field that is most of them.
+        Options with which `~photutils.background.Background2D` does not fail. Clipped
+        pixels count as excluded, and in a crowded field these are most of the pixels.
     min_snr : float, optional
-        The S/N that a source has to exceed to be expected in a catalogue.
+        The S/N that a source has to exceed to be expected in a catalog.
     """
 
     image: np.ndarray
@@ -77,24 +76,24 @@ def evaluation_bank(n_psf=BANK_N_PSF, *, cache=None, n_workers=1):
         Folder where the bank is kept. By default that of
         `bgrem.simulate.cached_stamp_bank`.
     n_workers : int, optional
-        Processes that build it.
+        Number of processes that build it.
 
     Returns
     -------
     bank : `~bgrem.simulate.StampBank`
-        Always the same for the same ``n_psf``.
+        The bank, which is always the same for the same ``n_psf``.
     """
     return cached_stamp_bank(n_psf, folder=cache, seed=BANK_SEED, n_workers=n_workers)
 
 
 def family_scenes(bank, family, n_scenes, size, seed):
     """
-    Make the scenes of one family, one after the other.
+    Make the scenes of one family one by one.
 
     Parameters
     ----------
     bank : `~bgrem.simulate.StampBank`
-        Stamps to compose the scenes of.
+        The stamps from which scenes are composed.
     family : str or `~bgrem.simulate.SceneConfig`
         Name in `bgrem.simulate.FAMILIES`, or a configuration.
     n_scenes : int
@@ -111,7 +110,7 @@ def family_scenes(bank, family, n_scenes, size, seed):
     Raises
     ------
     ValueError
-        If the family is not known.
+        If the family is unknown.
     """
     if isinstance(family, str):
         if family not in FAMILIES:
@@ -127,7 +126,7 @@ def family_scenes(bank, family, n_scenes, size, seed):
 
 def split_batch(batch):
     """
-    Take a batch of scenes apart.
+    Split a batch of scenes.
 
     Parameters
     ----------

@@ -37,9 +37,8 @@ def detection_counts(truth, segments, image):
     """
     Match segments one to one with true ones by their brightest pixels.
 
-    A segment is a candidate for every true one whose brightest pixel it
-    covers, and is given to the one among them whose brightest pixel is the
-    brightest.
+    A segment is a candidate for every true segment whose brightest pixel it
+    covers, and is assigned to the one whose brightest pixel is the brightest.
 
     Parameters
     ----------
@@ -48,12 +47,12 @@ def detection_counts(truth, segments, image):
     segments : 2D `~numpy.ndarray` of int
         Detected segments, 0 for the sky.
     image : 2D `~numpy.ndarray` of float
-        The image in which brightness is looked up; best without noise.
+        The image in which brightness is measured, preferably without noise.
 
     Returns
     -------
     n_true_positive, n_false_positive, n_false_negative : int
-        Segments matched, segments left over, true segments left over.
+        Segments matched, other segments, other true segments.
 
     Raises
     ------
@@ -90,7 +89,7 @@ def f_score(n_true_positive, n_false_positive, n_false_negative):
     -------
     score : float
         2 P R / (P + R) with P = TP / (TP + FP) and R = TP / (TP + FN),
-        between 0 and 1; 0 where nothing is matched.
+        between 0 and 1; 0 if nothing is matched.
     """
     total = 2 * n_true_positive + n_false_positive + n_false_negative
     return 2 * n_true_positive / total if n_true_positive else 0.0
@@ -108,8 +107,8 @@ def merging_errors(truth, segments):
     Returns
     -------
     under_merging, over_merging : float
-        Between 0 and 1. A true segment that is broken in pieces (or partly
-        lost to the sky) is under-merged, a detected one that holds more than
+        Between 0 and 1. A true segment that is broken into pieces (or partly
+        lost to the sky) is under-merged; a detected segment that contains more than
         one true segment is over-merged.
 
     Raises
@@ -119,10 +118,10 @@ def merging_errors(truth, segments):
 
     Notes
     -----
-    Each detected segment is compared with the true one that it overlaps most,
+    Each detected segment is compared with the true one with which it overlaps most,
     of area A, in c pixels: the under-merging error is the sum of (A - c) c / A
-    over the detected segments, by the area of the image. The over-merging error is
-    the same with detected and true segments exchanged.
+    over the detected segments, divided by the area of the image. The over-merging error
+    is the same with detected and true segments exchanged.
     """
     if truth.shape != segments.shape:
         msg = (
@@ -167,7 +166,7 @@ def area_score(under_merging, over_merging):
 
 def combined_scores(f, under_merging, over_merging):
     """
-    Return the two scores that weigh detections and areas together.
+    Return the two scores that combine detections and areas.
 
     Parameters
     ----------
@@ -203,14 +202,13 @@ def true_segments(scene, threshold=TRUTH_SIGMA):
     -------
     segments : 2D `~numpy.ndarray` of int32
         One label for each true source with S/N above 2 that reaches the
-        threshold at its centre, 0 elsewhere.
+        threshold at its center, 0 elsewhere.
 
     Notes
     -----
-    In the paper a pixel belongs to the source that contributes most light.
-    Here only the sum of all sources is known, and a watershed of it from the
-    true centres takes the place of that. Two centres in one pixel are one
-    source.
+    In the paper, a pixel belongs to the source that contributes most light.
+    Here, only the sum of all sources is known, and a watershed of it from the
+    true centers is used instead. Two centers in one pixel are one source.
     """
     # Takes a second to import.
     from skimage.segmentation import watershed
@@ -230,14 +228,14 @@ class SegmentationSurvey:
     Judge the segments of bgrem and of photutils on the same scenes.
 
     ``bgrem`` is `bgrem.DiffusionBackground.detect` with its defaults, ``bgrem, 20%``
-    the same with a ``false_discovery_rate`` of 0.2, and ``photutils`` what
-    `bgrem.evaluate.peers.photutils_segments` finds. The scores are those of all scenes
-    together: of the sums of the counts and of the mean merging errors.
+    the same with a ``false_discovery_rate`` of 0.2, and ``photutils`` is
+    `bgrem.evaluate.peers.photutils_segments`. The scores are those of all scenes
+    together: from the sums of the counts and the mean merging errors.
 
     Parameters
     ----------
     separator : `~bgrem.evaluate.separator.Separator`
-        What separates the scenes.
+        The separator of the scenes.
     """
 
     def __init__(self, separator):
@@ -252,7 +250,7 @@ class SegmentationSurvey:
         Parameters
         ----------
         scene : `~bgrem.evaluate.scenes.Scene`
-            Nothing is kept of it but the numbers.
+            The scene, of which only the numbers are kept.
         """
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', AstropyWarning)
@@ -272,7 +270,7 @@ class SegmentationSurvey:
 
     def result(self):
         """
-        Summarise all scenes added so far.
+        Summarize all scenes added so far.
 
         Returns
         -------

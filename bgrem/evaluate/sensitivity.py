@@ -1,5 +1,5 @@
 """
-What the number of steps and the normalisation do to detections and images.
+The effect of the number of steps and the normalization on detections and images.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ _MIN_SOURCE_SNR = 0.1  # of a peak of the denoised image, in units of the noise
 
 class SensitivitySurvey:
     """
-    Run weights with other numbers of steps and other normalisations.
+    Run weights with other numbers of steps and other normalizations.
 
     Only the first four scenes of a family are used: each takes 36 steps of
     the network for `STEPS` and one default run for each of `FACTORS`.
@@ -32,8 +32,8 @@ class SensitivitySurvey:
     steps : sequence of int, optional
         Numbers of diffusion steps.
     factors : sequence of float, optional
-        Factors with which the normalised image is multiplied; 1 is the local
-        normalisation itself.
+        Factors by which the normalized image is multiplied; 1 is the local
+        normalization itself.
     """
 
     def __init__(self, weights, steps=STEPS, factors=FACTORS):
@@ -49,7 +49,7 @@ class SensitivitySurvey:
         Parameters
         ----------
         scene : `~bgrem.evaluate.scenes.Scene`
-            Only the matched detections are kept of it.
+            The scene, of which only the matched detections are kept.
         """
         from bgrem.pipeline import separate
         from bgrem.sky.normalize import estimate_normalization
@@ -75,7 +75,7 @@ class SensitivitySurvey:
 
     def result(self):
         """
-        Summarise all scenes added so far.
+        Summarize all scenes added so far.
 
         Returns
         -------
@@ -84,7 +84,7 @@ class SensitivitySurvey:
             ``value`` (number of steps, or factor), ``mean_absolute_error`` of
             the denoised image in units of the noise, and the true positives
             at 5% contamination by the ``probability`` and by the peaks of the
-            ``denoised`` image over the noise.
+            ``denoised`` image divided by the noise.
         """
         result = {'n_scenes': self._n_scenes, 'steps': [], 'factors': []}
         for (kind, value), run in self._runs.items():

@@ -1,5 +1,5 @@
 """
-The denoiser, run once for each scene on behalf of all that is measured there.
+The denoiser, which runs once for each scene, for all measurements on it.
 """
 
 import warnings
@@ -21,8 +21,8 @@ class Separator:
     """
     Separate scenes with given weights, each scene once.
 
-    Whatever is asked of the same scene shares one run of the network, and one more
-    on the sign-flipped residual. Only the results of the last scene are kept.
+    All measurements on a scene share one run of the network, and one more on the
+    sign-flipped residual. Only the results of the last scene are kept.
 
     Parameters
     ----------
@@ -60,12 +60,12 @@ class Separator:
         Parameters
         ----------
         scene : `~bgrem.evaluate.scenes.Scene`
-            Only image and mask are used.
+            The scene, of which only image and mask are used.
 
         Returns
         -------
         separation : `~bgrem.pipeline.Separation`
-            Shared by all: its arrays must not be changed.
+            The result, which is shared: its arrays must not be changed.
         """
         return self._once(
             scene, 'separation', separate, scene.image, scene.mask, **self.options
@@ -83,14 +83,14 @@ class Separator:
         Returns
         -------
         peaks : structured `~numpy.ndarray`
-            As of `bgrem.detect.peaks.find_peaks`.
+            From `bgrem.detect.peaks.find_peaks`.
         """
         probability = self.separate(scene).probability
         return self._once(scene, 'peaks', find_peaks, probability, scene.mask)
 
     def inspect(self, scene):
         """
-        Measure what a scene itself says about the promise of its probabilities.
+        Measure what a scene itself says about the reliability of its probabilities.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ class Separator:
         Returns
         -------
         inspection : tuple
-            As of `bgrem.pipeline.inspect_image`.
+            From `bgrem.pipeline.inspect_image`.
         """
         return self._once(
             scene,
@@ -126,7 +126,7 @@ class Separator:
         Returns
         -------
         detections : `~bgrem.evaluate.peers.Detections`
-            As of `bgrem.evaluate.peers.probability_peaks`.
+            As from `bgrem.evaluate.peers.probability_peaks`.
         """
         found = self.separate(scene)
         inspection = None if found.correction is None else self.inspect(scene)
@@ -141,14 +141,14 @@ class Separator:
         scene : `~bgrem.evaluate.scenes.Scene`
             Only image and mask are used.
         box_size : int or str, optional
-            The box in pixels, or ``'auto'``, bgrem's default.
+            The box in pixels, or ``'auto'``, the default of bgrem.
         bkg_estimator : callable, optional
             As for `~photutils.background.Background2D`.
 
         Returns
         -------
         background : `~bgrem.DiffusionBackground`
-            In boxes that are given, with the ``options`` of the scene.
+            The background; with a given box size, with the ``options`` of the scene.
         """
         options = {} if bkg_estimator is None else {'bkg_estimator': bkg_estimator}
         if box_size != BGREM_BOX_SIZE:
@@ -164,7 +164,7 @@ class Separator:
         scene : `~bgrem.evaluate.scenes.Scene`
             Only image and mask are used.
         **options
-            Of `~bgrem.DiffusionBackground`, hashable; by default its own.
+            Options of `~bgrem.DiffusionBackground`, hashable; by default its own.
 
         Returns
         -------

@@ -1,5 +1,5 @@
 """
-Errors of the sky, and the light that denoising keeps, against a known truth.
+Errors of the sky, and the light kept by denoising, compared with a known truth.
 """
 
 import warnings
@@ -52,20 +52,20 @@ class SkySurvey:
     """
     Measure the sky error of bgrem and of Background2D on the same scenes.
 
-    Beside the error over the whole scene stands the one in rings around true
-    sources with S/N above 10, and the fraction of their light that the
-    denoised image keeps there. The rings are in units of a source's size: the
-    FWHM for stars, the FWHM and twice the half-light radius, added in
-    quadrature, for galaxies. Neighbours in a ring are not taken out.
+    Besides the error over the whole scene, the error in rings around true sources with
+    S/N above 10 is measured, and the fraction of their light that the denoised image
+    keeps there. The rings are in units of the size of a source: the FWHM for stars;
+    the FWHM and twice the half-light radius, added in quadrature, for galaxies.
+    Neighbors in a ring are not removed.
 
     Parameters
     ----------
     separator : `~bgrem.evaluate.separator.Separator`
-        What separates the scenes.
+        The separator of the scenes.
     box_sizes : sequence of int, optional
-        Boxes in pixels with which Background2D and bgrem are run, to compare
-        the best of each, bgrem with each of `BGREM_ESTIMATORS`; its default,
-        boxes that it chooses itself, is run besides.
+        Boxes in pixels with which Background2D and bgrem are run, to compare the best
+        of each (for bgrem, with each of `BGREM_ESTIMATORS`). The default of bgrem,
+        automatic boxes, is also run.
     """
 
     def __init__(self, separator, box_sizes=BOX_SIZES):
@@ -81,7 +81,7 @@ class SkySurvey:
         Parameters
         ----------
         scene : `~bgrem.evaluate.scenes.Scene`
-            Nothing is kept of it but sums.
+            The scene, of which only sums are kept.
         """
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', AstropyWarning)
@@ -135,7 +135,7 @@ class SkySurvey:
 
     def result(self):
         """
-        Summarise all scenes added so far.
+        Summarize all scenes added so far.
 
         Returns
         -------
@@ -144,10 +144,10 @@ class SkySurvey:
             ``median_rms`` (the median scene) and ``bias`` (mean error), in
             units of the noise, and ``profiles``: for stars and for galaxies
             ``radius`` (the outer edge of each ring, in sizes), ``bias`` and
-            ``rms`` in it. ``bgrem`` has ``light_kept`` besides, denoised over
-            true light in each ring. `None` stands where there is no pixel.
+            ``rms`` in it. ``bgrem`` also has ``light_kept``, denoised divided by
+            true light in each ring. `None` means that there are no pixels.
             ``Background2D best``, ``bgrem best`` and ``bgrem, mean best`` repeat
-            the box of least ``rms`` among the ``box_sizes``, with its
+            the box with the smallest ``rms`` among the ``box_sizes``, with its
             ``box_size``.
         """
         summary = {}
@@ -178,19 +178,19 @@ def _parent(box_size):
 
 def bgrem_name(box_size, method='bgrem'):
     """
-    Name the sky that bgrem measures in boxes of a given size.
+    Return the name of the sky that bgrem measures in boxes of a given size.
 
     Parameters
     ----------
     box_size : int or str
         The box in pixels, or ``'auto'``.
     method : str, optional
-        Its name in `BGREM_ESTIMATORS`.
+        The name of the method in `BGREM_ESTIMATORS`.
 
     Returns
     -------
     name : str
-        That of the method for the default, else with the size.
+        The name of the method, with the size unless it is the default.
     """
     return method if box_size == BGREM_BOX_SIZE else f'{method} {box_size}'
 

@@ -66,12 +66,12 @@ class DetectionSurvey:
         Each takes a `~bgrem.evaluate.scenes.Scene` and returns
         `~bgrem.evaluate.peers.Detections`.
     probabilistic : collection of str, optional
-        Names of the detectors whose scores are probabilities: for them the
-        reliability and the false-discovery rates are measured too.
+        Names of the detectors whose scores are probabilities; for these, the
+        reliability and the false discovery rates are also measured.
 
     Notes
     -----
-    `~bgrem.evaluate.matching.judge` has the rule: detections of sources with an S/N
+    `~bgrem.evaluate.matching.judge` defines the rule: detections of sources with an S/N
     between 1 and the limit of the scene count neither way.
     """
 
@@ -94,7 +94,7 @@ class DetectionSurvey:
         Parameters
         ----------
         scene : `~bgrem.evaluate.scenes.Scene`
-            Only the matched detections are kept of it.
+            The scene, of which only the matched detections are kept.
         """
         truth, radius = scene.catalog, match_radius(scene.fwhm)
         self._n_true += int(np.sum(truth['snr'] > scene.min_snr))
@@ -209,14 +209,14 @@ def _false_discovery(scores, are_true, are_neutral, thresholds):
 
 def noise_false_alarms(weights, *, megapixels=1.0, size=512, seed=DEFAULT_SEED):
     """
-    Count false alarms on images that hold nothing but sky and noise.
+    Count false alarms on images that contain nothing but sky and noise.
 
     Parameters
     ----------
     weights : `~bgrem.weights.Weights`
         Loaded weights.
     megapixels : float, optional
-        Least area of each kind of noise.
+        Minimum area of each kind of noise.
     size : int, optional
         Side of the images in pixels.
     seed : int, optional
@@ -251,17 +251,17 @@ def noise_false_alarms(weights, *, megapixels=1.0, size=512, seed=DEFAULT_SEED):
 
 def check_choices(**choices):
     """
-    Refuse names that are not known.
+    Refuse unknown names.
 
     Parameters
     ----------
     **choices
-        By the name of a parameter: the names that were given, and those known.
+        For each parameter, the names that were given and those that are known.
 
     Raises
     ------
     ValueError
-        If a given name is not known.
+        If a given name is unknown.
     """
     for name, (given, known) in choices.items():
         if unknown := sorted(set(given) - set(known)):
@@ -289,19 +289,19 @@ def run_suite(
     Parameters
     ----------
     weights : sequence of str or path-like, optional
-        Names of shipped weights or paths; all parts but ``'detection'`` and
+        Names of weights in the package or paths; all parts except ``'detection'`` and
         ``'noise'`` are measured with the first.
     families : sequence of str, optional
         Names in `bgrem.simulate.FAMILIES`; all by default.
     n_scenes : int, optional
-        Scenes of each family.
+        Number of scenes of each family.
     size : int, optional
         Side of the scenes in pixels.
     seed : int, optional
         Seed of the scenes. Each family has its own, which does not depend
-        on the other families asked for.
+        on the other families requested.
     parts : collection of str, optional
-        What to measure, of ``'detection'``, ``'sky'``, ``'boxes'``, ``'photometry'``,
+        What to measure: ``'detection'``, ``'sky'``, ``'boxes'``, ``'photometry'``,
         ``'segmentation'``, ``'sensitivity'``, ``'pixels'`` and ``'noise'``.
     peers : dict of str to callable, optional
         Detectors to compare with; `bgrem.evaluate.peers.PEERS` by default.
@@ -318,12 +318,12 @@ def run_suite(
     Returns
     -------
     results : dict
-        Everything measured, of plain Python types only.
+        All measurements, as plain Python types.
 
     Raises
     ------
     ValueError
-        If a part or a family is not known.
+        If a part or a family is unknown.
 
     Examples
     --------

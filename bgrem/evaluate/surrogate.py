@@ -1,9 +1,8 @@
 """
-Noise drawn anew into the empty parts of a real image.
+Redraw the noise in the empty parts of a real image.
 
-The false alarms of a detector on a real image cannot be told from its faint
-sources, but on noise made like that of the image they can. Nothing here uses
-bgrem.
+The false alarms of a detector on a real image cannot be distinguished from its faint
+sources, but on noise made like that of the image they can. Nothing here uses bgrem.
 """
 
 import warnings
@@ -41,7 +40,7 @@ MAX_DEVIATION = 4.0
 @dataclass(frozen=True, eq=False)
 class ImageNoise:
     """
-    The sky and the noise of an image, where it shows no source.
+    The sky and the noise of an image where it shows no source.
 
     Parameters
     ----------
@@ -50,7 +49,7 @@ class ImageNoise:
     empty : 2D `~numpy.ndarray` of bool
         True away from all sources and masked pixels.
     covariance : 2D `~numpy.ndarray` of float
-        As `noise_covariance`, in units of ``rms**2``.
+        From `noise_covariance`, in units of ``rms**2``.
     """
 
     sky: np.ndarray
@@ -65,14 +64,14 @@ class ImageNoise:
         Parameters
         ----------
         image : 2D `~numpy.ndarray` of float
-            The image that was measured.
+            The image on which the noise was measured.
         rng : `~numpy.random.Generator`
-            Draws the noise.
+            The source of randomness.
 
         Returns
         -------
         surrogate : 2D `~numpy.ndarray` of float32
-            The image around its sources; elsewhere ``sky`` plus Gaussian noise of
+            The image around its sources; elsewhere, ``sky`` plus Gaussian noise of
             the same rms and covariance.
         """
         noise = self.rms * draw_noise(self.covariance, image.shape, rng)
@@ -91,7 +90,7 @@ class ImageNoise:
         -------
         noise : 2D `~numpy.ndarray` of float
             The standard deviation of ``sum(psf * noise) / sum(psf**2)`` around
-            each pixel, in the unit of the image. With independent pixels it is
+            each pixel, in the unit of the image. For independent pixels, it is
             ``rms / sqrt(sum(psf**2))``; correlated noise makes it higher.
         """
         power = np.sum(psf**2)
@@ -104,25 +103,25 @@ def measure_noise(image, mask, fwhm):
     Measure the noise of an image where it shows no source.
 
     Sky and rms are those of `~photutils.background.Background2D` outside of the
-    sources: what exceeds 3 times the noise in 5 connected pixels of the image
-    smoothed with its PSF, and 2 FWHM around it. The noise of the smoothed image is
+    sources: pixels that exceed 3 times the noise in 5 connected pixels of the image
+    smoothed with its PSF, and 2 FWHM around them. The noise of the smoothed image is
     measured on it, so that it is right for correlated noise. As the sources left
-    in one pass raise the rms, there are three passes.
+    in one pass increase the rms, there are three passes.
 
     Parameters
     ----------
     image : 2D `~numpy.ndarray` of float
-        Finite everywhere.
+        The image, finite everywhere.
     mask : 2D `~numpy.ndarray` of bool
-        True where there is no data.
+        True where there are no data.
     fwhm : float
         The full width at half maximum of the PSF in pixels.
 
     Returns
     -------
     noise : `ImageNoise`
-        ``sky`` is such that the mean of the empty pixels is right, and ``rms`` that
-        their variance is.
+        ``sky`` is such that the mean of the empty pixels is right, and ``rms`` such
+        that their variance is right.
 
     Raises
     ------
@@ -131,10 +130,10 @@ def measure_noise(image, mask, fwhm):
 
     Notes
     -----
-    What it keeps are the level, the rms and the correlation up to 16 px. It does not
-    keep what is not Gaussian (cosmic rays, hot pixels, skewed noise), nor
-    correlations of a longer range. Sources too faint to be masked count as noise:
-    in a crowded image they are most of it.
+    The level, the rms and the correlation up to 16 px are preserved. Non-Gaussian
+    features (cosmic rays, hot pixels, skewed noise) and correlations of longer range
+    are not. Sources too faint to be masked count as noise: in a crowded image they are
+    most of it.
     """
     hidden = mask
     for _ in range(N_MASKINGS):
@@ -184,13 +183,13 @@ def noise_covariance(noise, good):
     noise : 2D `~numpy.ndarray` of float
         Noise of zero mean.
     good : 2D `~numpy.ndarray` of bool
-        True on the pixels to use.
+        True at the pixels to use.
 
     Returns
     -------
     covariance : 2D `~numpy.ndarray` of float
-        33 x 33 px, with lag (0, 0) in the middle: the mean product of all usable
-        pairs of pixels, brought smoothly to 0 between 8 and 16 px. 0 where there
+        33 x 33 px, with lag (0, 0) in the center: the mean product of all usable
+        pairs of pixels, reduced smoothly to 0 between 8 and 16 px. 0 if there
         is no pair.
 
     Raises
@@ -225,17 +224,17 @@ def draw_noise(covariance, shape, rng):
     Parameters
     ----------
     covariance : 2D `~numpy.ndarray` of float
-        As `noise_covariance`.
+        From `noise_covariance`.
     shape : tuple of int
         Shape of the noise.
     rng : `~numpy.random.Generator`
-        Draws it.
+        The source of randomness.
 
     Returns
     -------
     noise : 2D `~numpy.ndarray` of float
-        Zero mean and the variance of the covariance. Where chance has given the
-        covariance a negative spectrum, that of the noise is zero.
+        Noise with zero mean and the variance of the covariance. Where the spectrum of
+        the covariance is negative by chance, that of the noise is zero.
     """
     half = MAX_LAG
     padded = _padded(shape)

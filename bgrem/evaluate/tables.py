@@ -1,5 +1,5 @@
 """
-Results of the suite ``optical`` as tables: names of columns, and rows of cells.
+Results of the suite ``optical`` as tables: column names, and rows of cells.
 """
 
 __all__ = [
@@ -29,11 +29,11 @@ def detection_table(parts, contaminations, ours):
     Parameters
     ----------
     parts : dict of str to dict
-        What was measured of detection, by family.
+        Measurements of detection, by family.
     contaminations : sequence of float
         False / all detections at each count.
     ours : sequence of str
-        The methods that are no peers.
+        The methods that are not peers.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def detection_table(parts, contaminations, ours):
         The names of the columns.
     rows : list of list of str
         Their cells; one row for each family and method, then the
-        ratios to the best peer (at each contamination by itself) and to the oracle.
+        ratios to the best peer (at each contamination separately) and to the oracle.
     """
     header = ['family', 'method', *(f'{c:.0%}' for c in contaminations), 'Mpix/s']
     rows = []
@@ -66,19 +66,19 @@ def detection_table(parts, contaminations, ours):
 
 def best_peer(found, ours):
     """
-    Find the most true positives of any peer, at each contamination by itself.
+    Find the most true positives of any peer, at each contamination separately.
 
     Parameters
     ----------
     found : dict of str to sequence of int
         True positives of every method.
     ours : collection of str
-        The methods that are no peers; the oracle is none either.
+        The methods that are not peers; neither is the oracle.
 
     Returns
     -------
     counts : list of int
-        Empty where there is no peer.
+        The numbers; empty if there is no peer.
     """
     peers = [counts for name, counts in found.items() if name not in (*ours, _ORACLE)]
     return [max(counts) for counts in zip(*peers, strict=True)]
@@ -96,7 +96,7 @@ def ratios(counts, reference):
     Returns
     -------
     cells : list of str
-        Two decimals; a dash where the reference found nothing.
+        Ratios with two decimals; a dash if the reference found nothing.
     """
     return [
         f'{n / m:.2f}' if m else '-' for n, m in zip(counts, reference, strict=True)
@@ -105,14 +105,14 @@ def ratios(counts, reference):
 
 def promise_table(parts, ours):
     """
-    Set promised beside observed false-discovery rates.
+    Compare promised with observed false discovery rates.
 
     Parameters
     ----------
     parts : dict of str to dict
-        What was measured of detection, by family.
+        Measurements of detection, by family.
     ours : sequence of str
-        The weights of which the rates were measured.
+        The weights for which the rates were measured.
 
     Returns
     -------
@@ -142,14 +142,14 @@ def sky_table(parts):
     Parameters
     ----------
     parts : dict of str to dict
-        What was measured of the sky, by family.
+        Measurements of the sky, by family.
 
     Returns
     -------
     header : list of str
         The names of the columns.
     rows : list of list of str
-        Their cells; with the best box of a method stands its size.
+        Their cells; the best box of a method is given with its size.
     """
     first = next(iter(parts.values()))
     rows = [
@@ -167,12 +167,12 @@ def _with_box(method):
 
 def profile_table(parts):
     """
-    List the bias of the sky, and the light that is kept, around bright sources.
+    List the bias of the sky, and the fraction of light kept, around bright sources.
 
     Parameters
     ----------
     parts : dict of str to dict
-        What was measured of the sky, by family.
+        Measurements of the sky, by family.
 
     Returns
     -------
@@ -199,9 +199,9 @@ def aperture_table(parts, fluxes):
     Parameters
     ----------
     parts : dict of str to dict
-        What was measured of fluxes, by family.
+        Measurements of fluxes, by family.
     fluxes : {'aperture', 'kron', 'total', 'local'}
-        Which of them.
+        The kind of flux.
 
     Returns
     -------
@@ -234,12 +234,12 @@ def aperture_table(parts, fluxes):
 
 def kind_table(parts):
     """
-    Tell how well stars and galaxies are told apart.
+    List how well stars and galaxies are distinguished.
 
     Parameters
     ----------
     parts : dict of str to dict
-        What was measured of photometry, by family.
+        Measurements of photometry, by family.
 
     Returns
     -------
@@ -274,7 +274,7 @@ def position_table(parts):
     Parameters
     ----------
     parts : dict of str to dict
-        What was measured of photometry, by family.
+        Measurements of photometry, by family.
 
     Returns
     -------
@@ -309,7 +309,7 @@ def position_table(parts):
 
 def snr_range(row):
     """
-    Name a bin of signal-to-noise ratio.
+    Return the name of a bin of signal-to-noise ratio.
 
     Parameters
     ----------
@@ -331,7 +331,7 @@ def segmentation_table(parts):
     Parameters
     ----------
     parts : dict of str to dict
-        What was measured of segments, by family.
+        Measurements of segments, by family.
 
     Returns
     -------
@@ -353,12 +353,12 @@ def segmentation_table(parts):
 
 def sensitivity_table(parts):
     """
-    List what other numbers of steps and other factors give.
+    List the results with other numbers of steps and other factors.
 
     Parameters
     ----------
     parts : dict of str to dict
-        What was measured of sensitivity, by family.
+        Measurements of sensitivity, by family.
 
     Returns
     -------
@@ -393,15 +393,15 @@ def injection_table(parts):
     Parameters
     ----------
     parts : dict of str to dict
-        What was measured of injections, by image.
+        Measurements of injections, by image.
 
     Returns
     -------
     header : list of str
         The names of the columns.
     rows : list of list of str
-        Their cells, beside the false alarms that the same threshold has in all
-        redrawn noise, and the detections in the image without injections.
+        Their cells, with the number of false alarms at the same threshold in all
+        redrawn noise, and of detections in the image without injections.
     """
     rows = []
     for image, part in parts.items():
@@ -418,13 +418,12 @@ def injection_table(parts):
 
 def noise_table(false_alarms):
     """
-    Set the false alarms of several weights beside each other.
+    Compare the false alarms of several weights.
 
     Parameters
     ----------
     false_alarms : dict of str to dict
-        Of each weights, what
-        `bgrem.evaluate.suite.noise_false_alarms` counts.
+        For each weights, the result of `bgrem.evaluate.suite.noise_false_alarms`.
 
     Returns
     -------

@@ -1,5 +1,5 @@
 """
-Figures of the suite ``gamma`` alone. They need matplotlib.
+Figures for the suite ``gamma`` only. They need matplotlib.
 """
 
 from bgrem.evaluate.image_figures import panels

@@ -1,5 +1,5 @@
 """
-Patches of the gamma-ray sky to be judged on.
+Patches of the gamma-ray sky for the evaluation.
 """
 
 import zlib
@@ -50,17 +50,17 @@ _NORM_LATITUDE = 10.0
 @dataclass(frozen=True, kw_only=True)
 class GammaScene(Scene):
     """
-    A patch with all that the suite ``gamma`` asks of it.
+    A patch with everything that the suite ``gamma`` needs.
 
     Parameters
     ----------
     exposure : 2D `~numpy.ndarray` of float
-        In cm2 s.
+        The exposure in cm2 s.
     wrong_model : 3D `~numpy.ndarray` of float
-        What an analyst takes for the sky, in counts and up to a factor for each
-        plane: interstellar emission of another shape, and isotropic emission.
+        The sky as modeled by an analyst, in counts and up to a factor for each plane:
+        interstellar emission of another shape, and isotropic emission.
     latitude : float
-        Of the centre, in degrees.
+        The latitude of the center in degrees.
     """
 
     exposure: np.ndarray
@@ -71,13 +71,13 @@ class GammaScene(Scene):
 @dataclass(frozen=True)
 class Templates:
     """
-    Interstellar emission: as it is, and as an analyst believes it to be.
+    Interstellar emission: the true one, and the one assumed by an analyst.
 
     Parameters
     ----------
     true, wrong : callable
-        Each takes galactic longitudes and latitudes in degrees and returns photons
-        per cm2, s and sr.
+        Each is called with galactic longitudes and latitudes in degrees and returns
+        photons per cm2, s and sr.
     """
 
     true: object
@@ -97,7 +97,7 @@ def read_templates(path):
     Returns
     -------
     templates : `Templates`
-        The first map is the sky, the sum of the next two what is believed; each has
+        The first map is the true sky, the sum of the next two the assumed one; each has
         the mean brightness of the sky at latitudes above 10 degrees.
 
     Raises
@@ -140,13 +140,13 @@ def read_templates(path):
 
 def gamma_scenes(family, n_scenes, size, seed, templates=None):
     """
-    Make the patches of one family, one after the other.
+    Make the patches of one family one by one.
 
     Parameters
     ----------
     family : str
-        A name in `GAMMA_FAMILIES`. One that ends in ``_expected`` has the same
-        patches as the one that does not, without the noise of the photons.
+        A name in `GAMMA_FAMILIES`. A family that ends in ``_expected`` has the same
+        patches as the one without this ending, but no photon noise.
     n_scenes : int
         Number of patches.
     size : int
@@ -154,7 +154,7 @@ def gamma_scenes(family, n_scenes, size, seed, templates=None):
     seed : int
         Another seed gives other patches.
     templates : `Templates`, optional
-        Interstellar emission; by default it is drawn, and half of it is believed.
+        Interstellar emission; by default it is drawn, and half of it is assumed.
 
     Yields
     ------
@@ -206,7 +206,7 @@ def _wrong_model(patch, config, templates):
 
 def judged_catalog(patch):
     """
-    Return the truth about a patch, as detections are judged by it.
+    Return the truth about a patch by which detections are judged.
 
     Parameters
     ----------
@@ -216,9 +216,8 @@ def judged_catalog(patch):
     Returns
     -------
     catalog : dict of 1D `~numpy.ndarray`
-        Its sources, in counts. Those just beyond the border are seen at it, by
-        everybody, and are none to be found: they are put there with an S/N that counts
-        neither way.
+        Its sources, in counts. Sources just beyond the border are visible at it, but
+        need not be found: they are placed there with an S/N that counts neither way.
     """
     height, width = patch.counts.shape
     inside, outside = patch.catalog, patch.outside

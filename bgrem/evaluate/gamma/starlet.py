@@ -1,5 +1,5 @@
 """
-Sources in a starlet transform whose coefficients have a stable variance (MS-VSTS).
+Sources in a starlet transform with stabilized variance (MS-VSTS).
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ def starlet(scene):
     Parameters
     ----------
     scene : `~bgrem.evaluate.scenes.Scene`
-        Only its counts and mask are used.
+        The scene, of which only counts and mask are used.
 
     Returns
     -------
@@ -44,12 +44,12 @@ def starlet_significance(counts, n_scales=_N_SCALES):
     counts : 2D `~numpy.ndarray` of float
         The image.
     n_scales : int, optional
-        Scales of 1, 2, 4, ... pixels.
+        The number of scales of 1, 2, 4, ... pixels.
 
     Returns
     -------
     significance : 2D `~numpy.ndarray` of float
-        Of the same shape; normal where the sky is flat.
+        An image of the same shape; normally distributed where the sky is flat.
     """
     smooth = np.asarray(counts, float)
     kernel = np.ones(1)

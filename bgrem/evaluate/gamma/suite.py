@@ -58,21 +58,21 @@ def run_gamma(
     Parameters
     ----------
     weights : sequence of str or path-like, optional
-        Names of shipped weights or paths; ``'catalog'`` is measured with the first.
-        The weights ``optical`` are run on the Anscombe transform of the counts too, as
-        a peer.
+        Names of weights in the package or paths; ``'catalog'`` is measured with the
+        first. The weights ``optical`` are also run on the Anscombe transform of the
+        counts, as a peer.
     families : sequence of str, optional
         Names in `bgrem.evaluate.gamma.scenes.GAMMA_FAMILIES`; all by default.
     n_scenes : int, optional
-        Patches of each family.
+        Number of patches of each family.
     size : int, optional
         Side of the patches in pixels of 10/64 degrees.
     seed : int, optional
         Seed of the patches.
     parts : collection of str, optional
-        What to measure, of ``'detection'``, ``'means'`` (of the source image),
-        ``'diffuse'`` (the sky), ``'fluxes'``, ``'catalog'`` (what the promise of 5%
-        gives) and ``'completeness'``.
+        What to measure: ``'detection'``, ``'means'`` (of the source image),
+        ``'diffuse'`` (the sky), ``'fluxes'``, ``'catalog'`` (detections at a false
+        discovery rate of 5%) and ``'completeness'``.
     peers : dict of str to callable, optional
         Detectors to compare with; ``GAMMA_PEERS`` by default, and the weights
         ``optical`` on the Anscombe transform.
@@ -85,14 +85,14 @@ def run_gamma(
     Returns
     -------
     results : dict
-        Everything measured, of plain Python types only.
+        All measurements, as plain Python types.
 
     Raises
     ------
     ImportError, OSError
         If the templates cannot be read.
     ValueError
-        If a part or a family is not known.
+        If a part or a family is unknown.
     """
     families = list(GAMMA_FAMILIES if families is None else families)
     check_choices(parts=(parts, GAMMA_PARTS), families=(families, GAMMA_FAMILIES))

@@ -1,5 +1,5 @@
 """
-What the suite ``gamma`` measures beside the detections.
+The measurements of the suite ``gamma`` besides detections.
 """
 
 import warnings
@@ -36,7 +36,7 @@ class MeansSurvey:
     Parameters
     ----------
     observers : dict of str to `~bgrem.evaluate.wild.survey.Observer`
-        What observes the scenes.
+        The observers of the scenes.
     """
 
     def __init__(self, observers):
@@ -50,7 +50,7 @@ class MeansSurvey:
         Parameters
         ----------
         scene : `~bgrem.evaluate.gamma.scenes.GammaScene`
-            Nothing is kept of it but means.
+            The scene, of which only means are kept.
         """
         for name, observer in self.observers.items():
             bkg = observer.observe(scene)['background']
@@ -68,7 +68,7 @@ class MeansSurvey:
 
     def result(self):
         """
-        Summarise all scenes added so far.
+        Summarize all scenes added so far.
 
         Returns
         -------
@@ -76,7 +76,7 @@ class MeansSurvey:
             For each observer: ``slope`` and ``intercept`` of a line through measured
             against true means (counts per pixel), ``ratios`` of their sums in thirds
             of the true mean, ``mae`` and ``mse`` of the pixels, and the ``points``.
-            `None` where there are fewer than three scenes.
+            `None` if there are fewer than three scenes.
         """
         return {
             name: _line(np.array(rows)) if len(rows) >= 3 else None
@@ -102,13 +102,13 @@ class DiffuseSurvey:
     """
     Measure the error of the sky, in units of its mean.
 
-    Beside bgrem stand ``Background2D`` with boxes of 16 px, and the wrong model with
-    its norms fitted while its search for sources goes on.
+    bgrem is compared with ``Background2D`` with boxes of 16 px, and with the wrong
+    model, whose norms are fitted during its search for sources.
 
     Parameters
     ----------
     observers : dict of str to `~bgrem.evaluate.wild.survey.Observer`
-        What observes the scenes.
+        The observers of the scenes.
     """
 
     def __init__(self, observers):
@@ -122,7 +122,7 @@ class DiffuseSurvey:
         Parameters
         ----------
         scene : `~bgrem.evaluate.gamma.scenes.GammaScene`
-            Nothing is kept of it but moments.
+            The scene, of which only moments are kept.
         """
         skies = {
             name: observer.observe(scene)['background']
@@ -145,13 +145,13 @@ class DiffuseSurvey:
 
     def result(self):
         """
-        Summarise all scenes added so far.
+        Summarize all scenes added so far.
 
         Returns
         -------
         result : dict
-            For each sky the ``rms`` and the mean (``bias``) of its error over the mean
-            of the true sky, the mean of the scenes, and the ``worst`` rms.
+            For each sky, the ``rms`` and the mean (``bias``) of its error divided by
+            the mean of the true sky, averaged over the scenes, and the ``worst`` rms.
         """
         summary = {}
         for name, rows in self._rows.items():
@@ -166,17 +166,17 @@ class DiffuseSurvey:
 
 class FluxSurvey:
     """
-    Measure bias and pulls of the fluxes of what is detected at a promise of 5%.
+    Measure bias and pulls of the fluxes of detections at a false discovery rate of 5%.
 
-    The flux is the sum of the counts less the background in a circle of 1.5 FWHM about
-    the detection, against the expected counts of all sources in the same circle. Its
-    error is ``background_rms`` and the photon noise of the source, and the sum of
-    ``background_uncertainty``, as in a catalogue of counts.
+    The flux is the sum of the counts minus the background in a circle of 1.5 FWHM
+    around the detection, compared with the expected counts of all sources in the same
+    circle. Its error consists of ``background_rms``, the photon noise of the source,
+    and the sum of ``background_uncertainty``, as in a catalog of counts.
 
     Parameters
     ----------
     observers : dict of str to `~bgrem.evaluate.wild.survey.Observer`
-        What observes the scenes.
+        The observers of the scenes.
     """
 
     def __init__(self, observers):
@@ -190,7 +190,7 @@ class FluxSurvey:
         Parameters
         ----------
         scene : `~bgrem.evaluate.gamma.scenes.GammaScene`
-            Only the matched fluxes are kept of it.
+            The scene, of which only the matched fluxes are kept.
         """
         first = next(iter(self.observers))
         for name, observer in self.observers.items():
@@ -226,15 +226,15 @@ class FluxSurvey:
 
     def result(self):
         """
-        Summarise all scenes added so far.
+        Summarize all scenes added so far.
 
         Returns
         -------
         result : dict
             For each observer, and for the true sky at the positions of the first, a
             list of bins of S/N (``low``, ``high``, ``n``): the ``bias`` (ratio of the
-            sums of measured and true fluxes less 1), the ``median`` of the ratio less
-            1, and the mean and half the central 68% of the ``pull``.
+            sums of measured and true fluxes, minus 1), the ``median`` of the ratio
+            minus 1, and the mean and half the central 68% of the ``pull``.
         """
         return {name: _bins(rows) for name, rows in self._rows.items() if rows}
 
@@ -265,12 +265,12 @@ def _bins(rows):
 
 class CompletenessSurvey:
     """
-    Count what a promise of 5% finds, by the flux of the sources, and its purity.
+    Count detections at a false discovery rate of 5% by source flux, and their purity.
 
     Parameters
     ----------
     observers : dict of str to `~bgrem.evaluate.wild.survey.Observer`
-        What observes the scenes.
+        The observers of the scenes.
     """
 
     def __init__(self, observers):
@@ -285,7 +285,7 @@ class CompletenessSurvey:
         Parameters
         ----------
         scene : `~bgrem.evaluate.gamma.scenes.GammaScene`
-            Nothing is kept of it but sums.
+            The scene, of which only sums are kept.
         """
         truth, radius = scene.catalog, match_radius(scene.fwhm)
         for name, observer in self.observers.items():
@@ -306,13 +306,13 @@ class CompletenessSurvey:
 
     def result(self):
         """
-        Summarise all scenes added so far.
+        Summarize all scenes added so far.
 
         Returns
         -------
         result : dict
             For each observer: ``bins`` with ``low``, ``high``, ``n_found`` and
-            ``n_true``, and the ``purity`` (`None` where nothing is found).
+            ``n_true``, and the ``purity`` (`None` if nothing is found).
         """
         summary = {}
         for name, sums in self._sums.items():

@@ -1,5 +1,5 @@
 """
-Tables of what is measured by the suite ``gamma`` alone.
+Tables of the measurements for the suite ``gamma`` only.
 """
 
 __all__ = ['completeness_table', 'diffuse_table', 'flux_table', 'means_table']
@@ -7,12 +7,12 @@ __all__ = ['completeness_table', 'diffuse_table', 'flux_table', 'means_table']
 
 def means_table(parts):
     """
-    Set the mean of the source image against that of the true sources.
+    Compare the mean of the source image with that of the true sources.
 
     Parameters
     ----------
     parts : dict of str to dict
-        Of `bgrem.evaluate.gamma.survey.MeansSurvey`, by family.
+        Results of `bgrem.evaluate.gamma.survey.MeansSurvey`, by family.
 
     Returns
     -------
@@ -34,18 +34,18 @@ def means_table(parts):
 
 def diffuse_table(parts):
     """
-    Set the error of the sky beside those of others.
+    Compare the error of the sky with those of others.
 
     Parameters
     ----------
     parts : dict of str to dict
-        Of `bgrem.evaluate.gamma.survey.DiffuseSurvey`, by family.
+        Results of `bgrem.evaluate.gamma.survey.DiffuseSurvey`, by family.
 
     Returns
     -------
     header : list of str
     rows : list of list of str
-        Rms over mean, with the mean error over mean in brackets.
+        Rms divided by mean, with the mean error divided by the mean in parentheses.
     """
     names = list(dict.fromkeys(name for part in parts.values() for name in part))
     rows = [
@@ -70,7 +70,7 @@ def flux_table(parts):
     Parameters
     ----------
     parts : dict of str to dict
-        Of `bgrem.evaluate.gamma.survey.FluxSurvey`, by family.
+        Results of `bgrem.evaluate.gamma.survey.FluxSurvey`, by family.
 
     Returns
     -------
@@ -108,12 +108,12 @@ def flux_table(parts):
 
 def completeness_table(parts):
     """
-    List what a promise of 5% finds, by the flux of the sources.
+    List detections at a false discovery rate of 5%, by source flux.
 
     Parameters
     ----------
     parts : dict of str to dict
-        Of `bgrem.evaluate.gamma.survey.CompletenessSurvey`, by family.
+        Results of `bgrem.evaluate.gamma.survey.CompletenessSurvey`, by family.
 
     Returns
     -------

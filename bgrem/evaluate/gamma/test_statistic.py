@@ -34,7 +34,7 @@ def ts_true(scene):
 
 def ts_wrong(scene):
     """
-    Search with a model of the sky that has another shape, its norms fitted.
+    Search with a sky model of another shape, with fitted norms.
 
     Parameters
     ----------
@@ -51,16 +51,16 @@ def ts_wrong(scene):
 
 def search(counts, components, psf, *, fit=False):
     """
-    Add the most significant source to the model, again and again.
+    Add the most significant source to the model repeatedly.
 
     Parameters
     ----------
     counts : 2D `~numpy.ndarray` of float
         The image.
     components : 3D `~numpy.ndarray` of float
-        What the model of the sky is the sum of, in counts.
+        The components of the sky model, in counts.
     psf : 2D `~numpy.ndarray` of float
-        Unit sum, centred in an array of odd sides.
+        The PSF, with unit sum, centered in an array with odd sides.
     fit : bool, optional
         Whether the norms of the components are fitted, again after each source.
 
@@ -93,25 +93,25 @@ def search(counts, components, psf, *, fit=False):
 
 def fit_norms(counts, components, norms, fixed, n_steps=100):
     """
-    Fit the norms of a model to counts, by the expectation-maximisation algorithm.
+    Fit the norms of a model to counts, by the expectation-maximization algorithm.
 
     Parameters
     ----------
     counts : 2D `~numpy.ndarray` of float
         The image.
     components : 3D `~numpy.ndarray` of float
-        What the model is the sum of.
+        The components of the model.
     norms : 1D `~numpy.ndarray` of float
-        Where to begin, positive.
+        Initial values, positive.
     fixed : 2D `~numpy.ndarray` of float
-        What else is in the image.
+        Everything else in the image.
     n_steps : int, optional
-        Steps to take.
+        The number of steps.
 
     Returns
     -------
     norms : 1D `~numpy.ndarray` of float
-        Those of the highest Poisson likelihood; not negative.
+        The norms with the highest Poisson likelihood; not negative.
     """
     flat = components.reshape(len(components), -1)
     total = flat.sum(axis=1)

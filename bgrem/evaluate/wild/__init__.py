@@ -1,8 +1,8 @@
 """
-The suite ``wild``: images that look like nothing the weights were trained on.
+The suite ``wild``: images unlike anything in the training data.
 
-Its scenes share no code with `bgrem.simulate`, and are never part of a training or
-a calibration. Everything about them is known: the sources, the sky and the noise.
+Its scenes share no code with `bgrem.simulate`, and are never part of a training or a
+calibration. Their sources, sky and noise are known.
 """
 
 __all__ = []

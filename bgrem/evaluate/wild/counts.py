@@ -1,5 +1,5 @@
 """
-Wild scenes that count photons, down to one in a hundred pixels.
+Wild scenes of photon counts, down to one photon in a hundred pixels.
 """
 
 import numpy as np
@@ -52,7 +52,7 @@ def _count(rng, painted, level, psf, judged=None):
 
 def make_blank(level):
     """
-    Return the family of blank skies of a mean number of counts in a pixel.
+    Return the family of blank skies with a given mean number of counts per pixel.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def make_blank(level):
     Returns
     -------
     family : callable
-        As the others.
+        Like the other families.
     """
 
     def blank(rng, size, index):
@@ -75,7 +75,7 @@ def make_blank(level):
 
 def poisson_stars(rng, size, index):
     """
-    Stars of 3 to 400 photons on a sky of 0.01 to 5.
+    Stars of 3 to 400 photons on a sky of 0.01 to 5 photons per pixel.
     """
     level = STAR_LEVELS[index % len(STAR_LEVELS)]
     psf = moffat(_FWHM)

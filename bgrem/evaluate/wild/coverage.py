@@ -44,7 +44,7 @@ def _field(rng, size, density=_DENSITY, **options):
 
 def source_mask(rng, size, index):
     """
-    A dilated mask of all true sources, as users of Background2D give it: 36 to 90%.
+    A dilated mask of all true sources, as passed to Background2D: 36 to 90%.
     """
     painted, psf = _field(rng, size, density=3e-3, snr=(3, 1000))
     away = ndimage.distance_transform_edt(painted[0] < SIGMA)
@@ -101,7 +101,7 @@ def gaps(rng, size, index):
 
 def nan_stripes(rng, size, index):
     """
-    Stripes of data, 2 to 32 px wide, between stripes of NaN as wide.
+    Stripes of data, 2 to 32 px wide, between equally wide stripes of NaN.
     """
     painted, psf = _field(rng, size)
     width = STRIPE_WIDTHS[index % len(STRIPE_WIDTHS)]
@@ -155,21 +155,21 @@ def _rotated(rng, size, index, blank):
 
 def rotated_on_zeros(rng, size, index):
     """
-    A frame turned by 10 to 40 degrees, zeros in the corners.
+    A frame rotated by 10 to 40 degrees, zeros in the corners.
     """
     return _rotated(rng, size, index, 0.0)
 
 
 def rotated_on_nan(rng, size, index):
     """
-    A frame turned by 10 to 40 degrees, NaN in the corners.
+    A frame rotated by 10 to 40 degrees, NaN in the corners.
     """
     return _rotated(rng, size, index, np.nan)
 
 
 def dithered_border(rng, size, index):
     """
-    Sixteen dithered exposures, one alone at the border: fourfold noise; error map.
+    Sixteen dithered exposures; only one at the border: fourfold noise; error map.
     """
     painted, psf = _field(rng, size, density=3e-3)
     y, x = grid(size)

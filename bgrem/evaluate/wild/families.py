@@ -47,7 +47,7 @@ STRIPED_FAMILIES = ('one_over_f', 'bias_stripes')
 
 def wild_scenes(family, n_scenes, size, seed):
     """
-    Make the scenes of one family, one after the other.
+    Make the scenes of one family one by one.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ def wild_scenes(family, n_scenes, size, seed):
     n_scenes : int
         Number of scenes.
     size : int
-        Side of each scene in pixels; resampled and broad images have more.
+        Side of each scene in pixels; resampled and broad images are larger.
     seed : int
-        The same seed gives the same scenes, whatever else is made.
+        The same seed gives the same scenes, independently of other families.
 
     Yields
     ------
@@ -67,7 +67,7 @@ def wild_scenes(family, n_scenes, size, seed):
     Raises
     ------
     ValueError
-        If the family is not known.
+        If the family is unknown.
     """
     if family not in WILD_FAMILIES:
         msg = f'family must be one of {", ".join(WILD_FAMILIES)}, got {family!r}'

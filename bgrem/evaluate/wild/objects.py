@@ -1,5 +1,5 @@
 """
-Wild scenes with objects that no stamp bank holds.
+Wild scenes with objects that are in no stamp bank.
 """
 
 import numpy as np
@@ -46,8 +46,8 @@ def _extended(light, center, half_light_radius):
 
 def filling_galaxy(rng, size, index):
     """
-    A disc that reaches the borders of a frame twice as wide as the others, larger than
-    a network sees at once; the sky is judged in its corners.
+    A disk that reaches the borders of a frame twice as wide as the others, larger than
+    what the network sees at once; the sky is judged in its corners.
     """
     size = 2 * size
     psf = _psf(rng)
@@ -66,7 +66,7 @@ def filling_galaxy(rng, size, index):
 
 def intracluster(rng, size, index):
     """
-    A cluster of galaxies, crowded to its centre, in intracluster light.
+    A cluster of galaxies, crowded toward its center, in intracluster light.
     """
     psf = _psf(rng)
     center = size * rng.uniform(0.4, 0.6, 2)
@@ -130,7 +130,7 @@ def spirals(rng, size, index):
 
 def globular(rng, size, index):
     """
-    A globular cluster, unresolved in its centre.
+    A globular cluster, unresolved in its center.
     """
     psf = _psf(rng)
     n = int((1, 2, 3, 4)[index % 4] * 0.008 * size**2)
@@ -148,7 +148,7 @@ def globular(rng, size, index):
 
 def comet(rng, size, index):
     """
-    A comet: its nucleus, a coma that falls as the distance, and a tail.
+    A comet: its nucleus, a coma that falls off as 1/distance, and a tail.
     """
     psf = _psf(rng)
     center = size * rng.uniform(0.3, 0.7, 2)

@@ -1,5 +1,5 @@
 """
-What the wild scenes are painted with: stars and small galaxies.
+The ingredients of the wild scenes: stars and small galaxies.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ class Psf:
     profile : callable
         Its surface brightness, in any unit, at an array of distances in pixels.
     fwhm : float
-        The full width at half maximum in pixels; of a ring, its diameter.
+        The full width at half maximum in pixels; for a ring, its diameter.
     reach : int
         Half the side of its stamps in pixels.
     n_sub : int, optional
@@ -58,12 +58,12 @@ class Psf:
         Parameters
         ----------
         dy, dx : float, optional
-            How far off the middle of the stamp its centre lies, in pixels.
+            The offset of its center from the middle of the stamp, in pixels.
 
         Returns
         -------
         stamp : 2D `~numpy.ndarray` of float
-            Of ``2 * reach + 1`` pixels on each side.
+            A stamp of ``2 * reach + 1`` pixels on each side.
         """
         axis = np.arange(-self.reach, self.reach + 1, dtype=float)
         sub = (np.arange(self.n_sub) + 0.5) / self.n_sub - 0.5
@@ -81,7 +81,7 @@ def moffat(fwhm, beta=3.0):
     Parameters
     ----------
     fwhm : float
-        The full width at half maximum in pixels, before the light is gathered by the
+        The full width at half maximum in pixels, before integration over the
         pixels.
     beta : float, optional
         The exponent of its wings.
@@ -98,14 +98,14 @@ def moffat(fwhm, beta=3.0):
 
 def ring(outer, inner, seeing=1.0):
     """
-    Make the point-spread function of a telescope out of focus: its pupil.
+    Make the point-spread function of a telescope that is out of focus: its pupil.
 
     Parameters
     ----------
     outer, inner : float
         The radii of the pupil and of its obstruction, in pixels.
     seeing : float, optional
-        Over how many pixels the edges are blurred.
+        The width, in pixels, over which the edges are blurred.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def equivalent_fwhm(stamp):
     Returns
     -------
     fwhm : float
-        In pixels.
+        The diameter in pixels.
     """
     # Only part of the pixels at the edge of the circle belongs to it.
     fine = np.kron(stamp, np.ones((8, 8)))
@@ -161,14 +161,14 @@ def grid(size):
 
 def add_stamp(image, stamp, y, x):
     """
-    Add a stamp to an image, in place; what is outside is lost.
+    Add a stamp to an image, in place; parts outside the image are lost.
 
     Parameters
     ----------
     image, stamp : 2D `~numpy.ndarray` of float
         The stamp has odd sides.
     y, x : int
-        The pixel of the image on which the middle of the stamp comes to lie.
+        The pixel of the image at the middle of the stamp.
     """
     to, of = [], []
     for center, n, side in zip((y, x), image.shape, stamp.shape, strict=True):
@@ -190,7 +190,7 @@ def power_law(rng, n, low, high, slope=1.0):
     rng : `~numpy.random.Generator`
         The source of all randomness.
     n : int
-        How many values.
+        The number of values.
     low, high : float
         The limits.
     slope : float, optional
@@ -225,9 +225,9 @@ def paint_points(shape, psf, x, y, flux):
     Parameters
     ----------
     shape : tuple of int
-        Of the image.
+        The shape of the image.
     psf : `Psf`
-        What each looks like.
+        The PSF of the sources.
     x, y, flux : 1D array_like of float
         Positions in pixels, and total light.
 
@@ -254,17 +254,17 @@ def paint_field(rng, shape, psf, n, snr=(1.0, 1000.0), *, slope=1.0, galaxies=0.
     rng : `~numpy.random.Generator`
         The source of all randomness.
     shape : tuple of int
-        Of the image.
+        The shape of the image.
     psf : `Psf`
-        What a star looks like.
+        The PSF of the stars.
     n : int
         The number of sources.
     snr : tuple of float, optional
         The range of the S/N of a matched filter in white noise of ``SIGMA``.
     slope : float, optional
-        Of their law, see `power_law`.
+        The slope of the flux law, see `power_law`.
     galaxies : float, optional
-        The fraction of galaxies, of half-light radii of 1 to 5 px.
+        The fraction of galaxies, with half-light radii of 1 to 5 px.
 
     Returns
     -------
@@ -289,7 +289,7 @@ def paint_field(rng, shape, psf, n, snr=(1.0, 1000.0), *, slope=1.0, galaxies=0.
 
 def catalog_of(x, y, flux, norm, half_light_radius=0.0):
     """
-    Make a catalogue; `~bgrem.evaluate.wild.scene.make_scene` adds the S/N.
+    Make a catalog; `~bgrem.evaluate.wild.scene.make_scene` adds the S/N.
 
     Parameters
     ----------
@@ -298,7 +298,7 @@ def catalog_of(x, y, flux, norm, half_light_radius=0.0):
     norm : float or 1D array_like of float
         The root of the sum of the squares of a source of unit flux.
     half_light_radius : float or 1D array_like of float, optional
-        In pixels; 0 for stars.
+        Half-light radii in pixels; 0 for stars.
 
     Returns
     -------
@@ -320,12 +320,12 @@ def catalog_of(x, y, flux, norm, half_light_radius=0.0):
 
 def merge(*painted):
     """
-    Put pairs of a source image and its catalogue together.
+    Combine pairs of a source image and its catalog.
 
     Parameters
     ----------
     *painted : tuple
-        Each of a source image and a catalogue.
+        Pairs of a source image and a catalog.
 
     Returns
     -------

@@ -1,5 +1,5 @@
 """
-Wild scenes whose pixels are not those of the detector, and those with broad images.
+Wild scenes with resampled pixels, and with broad images.
 """
 
 import numpy as np
@@ -143,7 +143,7 @@ def interpolated(rng, size, index):
 
 def psf_matched(rng, size, index):
     """
-    An image convolved so that its Gaussian PSF has a sigma of 3 px, noise and all.
+    An image convolved, with its noise, to a Gaussian PSF with a sigma of 3 px.
     """
     sigma_psf, target = 1.2, 3.0
     psf = Psf(lambda r: np.exp(-0.5 * (r / sigma_psf) ** 2), 2.355 * sigma_psf, 8, 3)
@@ -172,7 +172,7 @@ def _isolated(rng, size, n):
 
 def broad_scene(rng, size, psf):
     """
-    Forty lone stars of S/N 60 to 1000 in an image half as wide again.
+    Forty isolated stars of S/N 60 to 1000 in an image half as wide again.
     """
     size = size * 3 // 2
     n = min(_N_BROAD, max(1, int(size / psf.fwhm / 2) ** 2))

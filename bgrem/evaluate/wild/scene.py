@@ -1,5 +1,5 @@
 """
-A wild scene: sources, sky, noise and missing data put together, with the truth.
+A wild scene: sources, sky, noise and missing data, with the truth.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ __all__ = ['WildScene', 'finish_catalog', 'make_scene']
 @dataclass(frozen=True, kw_only=True)
 class WildScene(Scene):
     """
-    A scene with all that the suite ``wild`` asks of it.
+    A scene with everything that the suite ``wild`` needs.
 
     Parameters
     ----------
     error : 2D `~numpy.ndarray` of float, optional
         The total error of each pixel, sources included, as a pipeline writes it.
     native : `WildScene`, optional
-        The same field as the detector saw it, before it was resampled.
+        The same field as seen by the detector, before it was resampled.
     is_counts : bool, optional
         Whether the pixels are counts of photons.
     stripes : 2D `~numpy.ndarray` of float, optional
@@ -51,28 +51,28 @@ def make_scene(
     **more,
 ):
     """
-    Put sky, noise and missing data to the sources, and keep the truth.
+    Add sky, noise and missing data to sources, and keep the truth.
 
     Parameters
     ----------
     rng : `~numpy.random.Generator`
         The source of the noise.
     painted : tuple
-        The source image in electrons, and its catalogue.
+        The source image in electrons, and its catalog.
     sky : float or 2D `~numpy.ndarray` of float
         The true sky.
     psf : `Psf`
-        What a star looks like.
+        The PSF of a star.
     sigma : float or 2D `~numpy.ndarray` of float, optional
-        The noise of the sky. The photon noise of the sources comes on top.
+        The noise of the sky, to which the photon noise of the sources is added.
     valid : 2D `~numpy.ndarray` of bool, optional
-        False where the image is ``blank``: not masked, unless that is NaN.
+        False where the image is ``blank``, which is not masked unless it is NaN.
     mask : 2D `~numpy.ndarray` of bool, optional
-        The mask that the tools are given.
+        The mask that is passed to the tools.
     blank : float, optional
-        The value where there is no data.
+        The value where there are no data.
     judged : 2D `~numpy.ndarray` of bool, optional
-        True where the sky is judged; by default ``valid``, under a mask too.
+        True where the sky is judged; by default ``valid``, also under a mask.
     stripes : 2D `~numpy.ndarray` of float, optional
         Added to the image; neither sky nor source.
     **more
@@ -81,8 +81,8 @@ def make_scene(
     Returns
     -------
     scene : `WildScene`
-        Sources whose centre is masked or missing are in its catalogue with no more
-        than the S/N that counts neither way.
+        The scene. Sources whose centers are masked or missing are in its catalog with
+        at most the S/N that counts neither way.
     """
     source, catalog = painted
     shape = source.shape
@@ -113,18 +113,19 @@ def finish_catalog(catalog, sigma, hidden, snr=None):
     Parameters
     ----------
     catalog : dict of 1D `~numpy.ndarray`
-        As `catalog_of` returns it.
+        From `catalog_of`.
     sigma : 2D `~numpy.ndarray` of float
         The noise of the sky.
     hidden : 2D `~numpy.ndarray` of bool
         True where a source cannot be seen.
     snr : 1D `~numpy.ndarray` of float, optional
-        Of all sources; by default that of a matched filter in the noise of the sky.
+        That of all sources; by default that of a matched filter in the noise of the
+        sky.
 
     Returns
     -------
     catalog : dict of 1D `~numpy.ndarray`
-        As of `bgrem.evaluate.scenes.Scene`.
+        As in `bgrem.evaluate.scenes.Scene`.
     """
     row, column = (np.rint(catalog[name]).astype(int) for name in 'yx')
     inside = (row >= 0) & (row < sigma.shape[0])

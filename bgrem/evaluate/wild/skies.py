@@ -1,5 +1,5 @@
 """
-Wild scenes with skies and detectors that no simulator of the training has.
+Wild scenes with skies and detectors that are not part of the training simulations.
 """
 
 import numpy as np
@@ -52,7 +52,7 @@ def amplifier_steps(rng, size, index):
 
 def vignetting(rng, size, index):
     """
-    A bright sky that falls by a fifth to the corners, with rings of dust in it.
+    A bright sky that decreases by a fifth to the corners, with rings of dust in it.
     """
     painted, psf = _field(rng, size)
     y, x = grid(size)
@@ -107,7 +107,7 @@ def cirrus(rng, size, index):
 
 def one_over_f(rng, size, index):
     """
-    Rows with 1/f noise of 0.5 to 3 sigma, as an infrared detector reads them.
+    Rows with 1/f noise of 0.5 to 3 sigma, as from an infrared detector.
     """
     painted, psf = _field(rng, size)
     frequency = np.fft.rfftfreq(8 * size)
@@ -123,7 +123,7 @@ def one_over_f(rng, size, index):
 
 def bias_stripes(rng, size, index):
     """
-    Every column with a bias of its own, 0.5 to 3 sigma.
+    Columns with individual biases of 0.5 to 3 sigma.
     """
     painted, psf = _field(rng, size)
     columns = rng.standard_normal(size)

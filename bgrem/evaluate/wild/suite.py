@@ -44,25 +44,25 @@ def run_wild(
     progress=False,
 ):
     """
-    Judge weights on scenes that are like none of the training.
+    Judge weights on scenes unlike those of the training.
 
     Parameters
     ----------
     weights : sequence of str or path-like, optional
-        Names of shipped weights or paths; all parts but ``'detection'`` are measured
-        with the first.
+        Names of weights in the package or paths; all parts except ``'detection'`` are
+        measured with the first.
     families : sequence of str, optional
         Names in `bgrem.evaluate.wild.families.WILD_FAMILIES`; all by default.
     n_scenes : int, optional
-        Scenes of each family.
+        Number of scenes of each family.
     size : int, optional
-        Side of the scenes in pixels; resampled and broad images have more.
+        Side of the scenes in pixels; resampled and broad images are larger.
     seed : int, optional
         Seed of the scenes. Each family has its own, which does not depend on the
-        other families asked for.
+        other families requested.
     parts : collection of str, optional
-        What to measure, of ``'detection'``, ``'boxes'`` (the sky), ``'catalog'``
-        (what the promise of 5% gives) and ``'level'`` (the noise).
+        What to measure: ``'detection'``, ``'boxes'`` (the sky), ``'catalog'``
+        (detections at a false discovery rate of 5%) and ``'level'`` (the noise).
     peers : dict of str to callable, optional
         Detectors to compare with; ``WILD_PEERS`` by default.
     progress : bool, optional
@@ -71,12 +71,12 @@ def run_wild(
     Returns
     -------
     results : dict
-        Everything measured, of plain Python types only.
+        All measurements, as plain Python types.
 
     Raises
     ------
     ValueError
-        If a part or a family is not known.
+        If a part or a family is unknown.
     """
     families = list(WILD_FAMILIES if families is None else families)
     check_choices(parts=(parts, WILD_PARTS), families=(families, WILD_FAMILIES))

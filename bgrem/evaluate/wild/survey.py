@@ -1,5 +1,5 @@
 """
-What the suite ``wild`` measures with nothing but the public class.
+The measurements of the suite ``wild``, made with only the public class.
 """
 
 import warnings
@@ -33,7 +33,7 @@ def takes(option):
     Parameters
     ----------
     option : str
-        Its name.
+        The name of the option.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def takes(option):
 
 class Observer:
     """
-    Run `~bgrem.DiffusionBackground` on scenes as a user does who gives no option.
+    Run `~bgrem.DiffusionBackground` on scenes without options, as a user would.
 
     A scene that it refuses is run with boxes of 32 px and the options of the scene.
     Only the results of the last scene, and of its native one, are kept.
@@ -54,7 +54,7 @@ class Observer:
     weights : `~bgrem.weights.Weights`
         Loaded weights.
     **options
-        Of `~bgrem.DiffusionBackground`, given with every scene.
+        Options of `~bgrem.DiffusionBackground`, used for every scene.
     """
 
     def __init__(self, weights, **options):
@@ -69,15 +69,15 @@ class Observer:
         Parameters
         ----------
         scene : `~bgrem.evaluate.wild.scene.WildScene`
-            Image, mask and error are used, and how to call the tools.
+            The scene, of which image, mask, error and options are used.
 
         Returns
         -------
         observed : dict
-            ``background`` (`None` where all failed), ``by_itself`` (whether it
-            needed no option), ``detections`` (`~bgrem.evaluate.peers.Detections`,
-            none where it failed), ``warnings`` (the text of those that the detection
-            gave) and ``error`` (the first, or `None`).
+            ``background`` (`None` if everything failed), ``by_itself`` (whether it
+            needed no options), ``detections`` (`~bgrem.evaluate.peers.Detections`,
+            none if it failed), ``warnings`` (the texts of those that the detection
+            issued) and ``error`` (the first, or `None`).
         """
         if id(scene) not in self._seen:
             # The scene itself is kept so that no other can have its identity.
@@ -131,7 +131,7 @@ class Observer:
         Returns
         -------
         detections : `~bgrem.evaluate.peers.Detections`
-            None where the tool failed.
+            The peaks; none if the tool failed.
         """
         return self.observe(scene)['detections']
 
@@ -150,12 +150,12 @@ def _detect(bkg, scene):
 
 class _Survey:
     """
-    Base class of what is measured scene by scene.
+    Base class of measurements that are made scene by scene.
 
     Parameters
     ----------
     observer : `Observer`
-        What observes the scenes.
+        The observer of the scenes.
     """
 
     def __init__(self, observer):
@@ -169,19 +169,19 @@ class _Survey:
         Parameters
         ----------
         scene : `~bgrem.evaluate.wild.scene.WildScene`
-            Nothing is kept of it but sums.
+            The scene, of which only sums are kept.
         """
         self._rows.append(self._measure(scene))
 
 
 class CatalogSurvey(_Survey):
     """
-    Measure what a false-discovery rate of 5% gives, as the peaks have it.
+    Measure the detections (peaks) at a false discovery rate of 5%.
 
     Parameters
     ----------
     observer : `Observer`
-        What observes the scenes.
+        The observer of the scenes.
     """
 
     def _measure(self, scene):
@@ -219,19 +219,19 @@ class CatalogSurvey(_Survey):
 
     def result(self):
         """
-        Summarise all scenes added so far.
+        Summarize all scenes added so far.
 
         Returns
         -------
         result : dict
             Sums over the scenes: ``n_true`` (sources above the limit), ``n_found`` of
-            them, ``n_kept`` (detections that count), ``n_false``, ``n_chance`` (what
-            would be true with all positions shifted), ``n_bright`` (S/N above 60),
-            ``n_bright_found``, and, where there is a native grid, ``n_native``: those
-            found there. ``false_fraction`` is `None` where nothing was kept. Of the
+            them, ``n_kept`` (detections that count), ``n_false``, ``n_chance`` (those
+            that would be true with all positions shifted), ``n_bright`` (S/N above 60),
+            ``n_bright_found``, and, if there is a native grid, ``n_native``: those
+            found there. ``false_fraction`` is `None` if nothing was kept. Numbers of
             scenes: ``warns`` or ``silent``, each with the promise ``held`` or
-            ``broken`` (more false detections than chance has in 99% of the cases);
-            ``n_failed``, ``n_needs_options`` (refused without any option) and the
+            ``broken`` (more false detections than by chance in 99% of the cases);
+            ``n_failed``, ``n_needs_options`` (refused without options) and the
             ``first_error``.
         """
         names = ('n_true', 'n_found', 'n_kept', 'n_false', 'n_chance')
@@ -261,12 +261,12 @@ class CatalogSurvey(_Survey):
 
 class LevelSurvey(_Survey):
     """
-    Compare the noise level with the true one, and the sky with what the data hold.
+    Compare the noise level with the true one, and the sky with the range of the data.
 
     Parameters
     ----------
     observer : `Observer`
-        What observes the scenes.
+        The observer of the scenes.
     """
 
     def _measure(self, scene):
@@ -283,17 +283,17 @@ class LevelSurvey(_Survey):
 
     def result(self):
         """
-        Summarise all scenes added so far.
+        Summarize all scenes added so far.
 
         Returns
         -------
         result : dict
             ``level`` and ``parent``: the median over a scene of ``background_rms`` /
-            true noise of bgrem and of Background2D (boxes of 32 px), the mean of the
-            scenes; ``worst_level``, the one farthest from 1; ``pull``, rms of the
-            error of the sky over ``background_uncertainty``; ``lowest_sky``, the
-            lowest value of any sky map; ``source_light``, the largest fraction of the
-            light of an image that its source image holds. `None` stands where there
+            true noise for bgrem and for Background2D (boxes of 32 px), averaged over
+            the scenes; ``worst_level``, the one farthest from 1; ``pull``, the rms of
+            the error of the sky divided by ``background_uncertainty``; ``lowest_sky``,
+            the lowest value of any sky map; ``source_light``, the largest fraction of
+            the light of an image that is in its source image. `None` means that there
             is no value.
         """
         columns = {

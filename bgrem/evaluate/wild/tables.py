@@ -1,5 +1,5 @@
 """
-Tables of what is measured by the suite ``wild``, and of the sky by itself.
+Tables of the measurements of the suite ``wild``, and of the sky by default.
 """
 
 __all__ = [
@@ -17,18 +17,18 @@ def _number(value, spec):
 
 def boxes_table(parts):
     """
-    Set the sky by itself beside the given and the best box.
+    Compare the sky by default with the given and the best box.
 
     Parameters
     ----------
     parts : dict of str to dict
-        Of `bgrem.evaluate.boxes.BoxSurvey`, by family.
+        Results of `bgrem.evaluate.boxes.BoxSurvey`, by family.
 
     Returns
     -------
     header : list of str
     rows : list of list of str
-        Mean error (mean of the scenes, and the worst scene) and rms error.
+        Mean error (averaged over the scenes, and for the worst scene) and rms error.
     """
     plain = ['by itself', 'bgrem given', 'Background2D given']
     best = ['bgrem best', 'bgrem, mean best', 'Background2D best']
@@ -57,12 +57,12 @@ def boxes_table(parts):
 
 def catalog_table(parts):
     """
-    List what a promise of 5% false detections gives.
+    List the detections at a false discovery rate of 5%.
 
     Parameters
     ----------
     parts : dict of str to dict
-        Of `bgrem.evaluate.wild.survey.CatalogSurvey`, by family.
+        Results of `bgrem.evaluate.wild.survey.CatalogSurvey`, by family.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def catalog_table(parts):
 
 def warning_table(parts):
     """
-    Count the scenes with a warning against those where the promise is broken.
+    Count the scenes with a warning, and those where the promise is broken.
 
     Parameters
     ----------
@@ -118,12 +118,12 @@ def warning_table(parts):
 
 def level_table(parts):
     """
-    Set the noise level beside the truth.
+    Compare the noise level with the truth.
 
     Parameters
     ----------
     parts : dict of str to dict
-        Of `bgrem.evaluate.wild.survey.LevelSurvey`, by family.
+        Results of `bgrem.evaluate.wild.survey.LevelSurvey`, by family.
 
     Returns
     -------
@@ -149,12 +149,12 @@ def level_table(parts):
 
 def failure_table(families):
     """
-    List what was refused, with the first message.
+    List the scenes that were refused, with the first message.
 
     Parameters
     ----------
     families : dict of str to dict
-        What was measured, by family and part.
+        Measurements, by family and part.
 
     Returns
     -------

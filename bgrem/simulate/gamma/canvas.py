@@ -178,8 +178,7 @@ class Canvas:
         Add light to the pixels around each position, without the PSF.
 
         This is a thousand times faster than `paint`, and just as good for light that
-        need not be placed to a fraction of a pixel. The result is to be smoothed with
-        everything else.
+        cannot be located to a pixel. The result is to be smoothed with everything else.
 
         Parameters
         ----------
