@@ -55,7 +55,7 @@ def float_dtype(dtype):
     Returns
     -------
     dtype : `~numpy.dtype`
-        float64 for float64 and wider types, else float32.
+        The dtype: float64 for float64 and wider types, else float32.
 
     Raises
     ------
