@@ -192,7 +192,7 @@ def _return_wings(labels, source, peak_y, peak_x, star):
     Return to extended sources the light that faint neighbours have cut off.
 
     A watershed gives a star on the flank of a galaxy the whole flank behind
-    it. Here each source is extrapolated from its peak, by its height above
+    it. Here, each source is extrapolated from its peak, by its height above
     the saddle to a brighter neighbour, or that of a star as curved as it is, and its
     radius at half that height; a pixel below the saddle goes to a neighbour, the
     dominant one or the one across the highest saddle, where that one's extrapolation is

@@ -36,7 +36,7 @@ def build_parser():
         nargs='+',
         default=['optical'],
         metavar='NAME_OR_PATH',
-        help='names of shipped weights or .safetensors files',
+        help='names of weights in the package, or .safetensors files',
     )
     parser.add_argument('--families', nargs='+', help='default: all')
     parser.add_argument(
@@ -48,10 +48,12 @@ def build_parser():
     parser.add_argument(
         '--n-scenes',
         type=int,
-        help='of each family (default: 40; wild: 5; gamma: 30)',
+        help='number of scenes of each family (default: 40; wild: 5; gamma: 30)',
     )
     parser.add_argument(
-        '--size', type=int, help='of a scene in pixels (default: 256; gamma: 64)'
+        '--size',
+        type=int,
+        help='side of a scene in pixels (default: 256; gamma: 64)',
     )
     parser.add_argument('--seed', type=int, help='another seed gives other scenes')
     parser.add_argument(
@@ -72,7 +74,7 @@ def build_parser():
     )
     parser.add_argument('--no-figures', action='store_true', help='tables only')
     parser.add_argument(
-        '--training-log', metavar='CSV', help='also draw the losses of a training'
+        '--training-log', metavar='CSV', help='also plot the losses of a training'
     )
     parser.add_argument(
         '-o',

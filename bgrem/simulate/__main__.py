@@ -53,8 +53,8 @@ def main(argv=None):
         description='Write a simulated image of a named family, with its truth, to '
         'a FITS file. Needs GalSim unless there is a bank of stamps.',
         epilog="'bgrem simulate meerlicht --help' shows the options of an exact full "
-        "frame modelled on MeerLICHT; 'gamma' instead is a patch of the gamma-ray sky, "
-        "'counts' a field in X-rays.",
+        "frame modeled on MeerLICHT; 'gamma' instead makes a patch of the gamma-ray "
+        "sky, 'counts' a field in X-rays.",
     )
     _add_common_options(parser)
     parser.add_argument(
@@ -70,7 +70,7 @@ def main(argv=None):
     parser.add_argument(
         '--bank',
         metavar='FILE',
-        help='.safetensors file of stamps; made if it does not exist',
+        help='.safetensors file of stamps; created if it does not exist',
     )
     options = parser.parse_args(argv)
     if options.size < 1:
@@ -102,7 +102,7 @@ def _add_common_options(parser):
 def _simulate_meerlicht(argv):
     parser = argparse.ArgumentParser(
         prog='bgrem simulate meerlicht',
-        description='Write an exact full frame modelled on MeerLICHT, with its truth, '
+        description='Write an exact full frame modeled on MeerLICHT, with its truth, '
         'to a FITS file. A full frame takes several minutes and 1.8 GB. Needs GalSim.',
     )
     _add_common_options(parser)

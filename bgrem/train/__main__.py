@@ -29,11 +29,11 @@ def main(argv=None):
         description='Train the weights that a configuration file describes.',
     )
     parser.add_argument(
-        'config', nargs='?', help='TOML file, see configs/; may be left out when '
+        'config', nargs='?', help='TOML file, see configs/; may be omitted when '
         'weights are adapted to noise frames'
     )  # fmt: skip
     parser.add_argument(
-        '-o', '--output', help='folder of the run, resumed when it exists; '
+        '-o', '--output', help='folder of the run, which is resumed if it exists; '
         'default: runs/NAME'
     )  # fmt: skip
     parser.add_argument(
@@ -55,10 +55,10 @@ def main(argv=None):
     )
     parser.add_argument(
         '--stop-after', type=float, metavar='SECONDS', help='stop with a checkpoint '
-        'after this time; the same command goes on. Drawing the stamps, before the '
-        'first step, does not count'
+        'after this time; the same command continues. The time for drawing the stamps, '
+        'before the first step, does not count'
     )  # fmt: skip
-    parser.add_argument('-q', '--quiet', action='store_true', help='nothing is shown')
+    parser.add_argument('-q', '--quiet', action='store_true', help='show nothing')
     args = parser.parse_args(argv)
     if args.quiet:
         warnings.simplefilter('ignore')

@@ -64,14 +64,14 @@ def _gamma_parser():
         type=float,
         nargs=2,
         metavar=('LOW', 'HIGH'),
-        help='absolute galactic latitude of the centre in degrees (default: 0 90)',
+        help='absolute galactic latitude of the center in degrees (default: 0 90)',
     )
     where.add_argument(
         '--center',
         type=float,
         nargs=2,
         metavar=('L', 'B'),
-        help='galactic longitude and latitude of the centre in degrees',
+        help='galactic longitude and latitude of the center in degrees',
     )
     parser.add_argument(
         '--pixel-size', type=float, metavar='DEG', help='default: 10/64 degrees'
@@ -87,16 +87,21 @@ def _gamma_parser():
         '--event-type', choices=('ALL', *EVENT_TYPES), help='default: ALL'
     )
     how_long = parser.add_mutually_exclusive_group()
-    how_long.add_argument('--years', type=float, help='of observation (default: 10)')
     how_long.add_argument(
-        '--exposure', type=float, metavar='CM2S', help='of all events in cm2 s instead'
+        '--years', type=float, help='time of observation (default: 10)'
+    )
+    how_long.add_argument(
+        '--exposure',
+        type=float,
+        metavar='CM2S',
+        help='exposure of all events in cm2 s instead',
     )
     parser.add_argument(
         '--remnants',
         type=float,
         metavar='FACTOR',
-        help='remnants of supernovae and nebulae of pulsars, 1 for as many as are '
-        'catalogued above 10 GeV (default: none)',
+        help='supernova remnants and pulsar wind nebulae, 1 for as many as are '
+        'cataloged above 10 GeV (default: none)',
     )
     parser.add_argument(
         '--diffuse',
@@ -128,11 +133,11 @@ def simulate_counts(argv):
     )
     _add_common_options(parser)
     for name, metavar, text in (
-        ('fwhm', 'PIXELS', 'of the PSF (default: at random, 1.2 to 10)'),
+        ('fwhm', 'PIXELS', 'FWHM of the PSF (default: random, 1.2 to 10)'),
         (
             'level',
             'COUNTS',
-            'of the sky in a pixel (default: at random, 0.003 to 3000)',
+            'counts of the sky per pixel (default: random, 0.003 to 3000)',
         ),
     ):
         parser.add_argument(f'--{name}', type=float, metavar=metavar, help=text)
