@@ -236,7 +236,7 @@ def _check_values_alone(given):
     ):
         if has:
             msg = (
-                f'array must hold numbers and nothing else, got one with {what}: pass '
+                f'array must hold numbers and nothing else, got one with {what}: give '
                 f'{instead}'
             )
             raise TypeError(msg)
