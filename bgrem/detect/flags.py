@@ -16,7 +16,7 @@ DETECTION_FLAGS = {
     'masked_pixels': (4, 'pixels in or beside the segment are masked or not finite'),
     'blended': (8, 'the segment touches another one'),
     'window_fallback': (16, 'the position is that of the peak, not refined'),
-    'on_large_source': (32, 'it lies on another, large source'),
+    'on_large_source': (32, 'the source lies on top of another, large source'),
     'probability_corrected': (64, "the image's own check changes the probability"),
     'sky_interpolated': (128, 'a large source hides the sky, which is interpolated'),
     'nonpositive_flux': (256, 'the Kron flux is not positive, or not known'),
