@@ -198,7 +198,7 @@ def check_shape(name, shape, of_data):
 
 def check_rate(false_discovery_rate):
     """
-    Refuse a false-discovery rate that no threshold can have.
+    Refuse a false discovery rate that no threshold can have.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def check_rate(false_discovery_rate):
     Raises
     ------
     TypeError, ValueError
-        If it is no number between 0 and 1 (exclusive).
+        If it is not a number between 0 and 1 (exclusive).
     """
     if not 0 < as_number('false_discovery_rate', false_discovery_rate) < 1:
         msg = (
@@ -220,7 +220,7 @@ def check_rate(false_discovery_rate):
 
 def check_threshold(threshold):
     """
-    Refuse a threshold that is no probability.
+    Refuse a threshold that is not a probability.
 
     Parameters
     ----------
@@ -230,7 +230,7 @@ def check_threshold(threshold):
     Raises
     ------
     TypeError, ValueError
-        If it is no number between 0 and 1 (inclusive).
+        If it is not a number between 0 and 1 (inclusive).
     """
     if not 0 <= as_number('threshold', threshold) <= 1:
         msg = f'threshold must be between 0 and 1 (inclusive), got {threshold}'
@@ -239,19 +239,19 @@ def check_threshold(threshold):
 
 def check_promise(threshold, false_discovery_rate):
     """
-    Return by what detections are chosen.
+    Return the option by which detections are chosen.
 
     Parameters
     ----------
     threshold : float or `None`
-        The least probability of a detection.
+        The minimum probability of a detection.
     false_discovery_rate : float
         The expected fraction of false detections, not used with ``threshold``.
 
     Returns
     -------
     promise : dict
-        The one that is used, under its name.
+        The option that is used, under its name.
 
     Raises
     ------

@@ -128,7 +128,7 @@ def output_paths(options, outputs):
     ------
     OSError, ValueError
         If an output cannot be written, see `bgrem.files.products.check_output`, or
-        if two would be the same; before that, if an input is not there.
+        if two would be the same; before that, if an input does not exist.
     """
     try:
         return _plan_outputs(options, outputs)
@@ -270,7 +270,7 @@ def map_place(options, path, name):
 
 def map_texts(options, path):
     """
-    Say where the maps beside an image are, and of what kind they are.
+    Return the locations of the maps of an image as strings, with their kinds.
 
     Parameters
     ----------
@@ -283,7 +283,7 @@ def map_texts(options, path):
     Returns
     -------
     texts : dict of str
-        By the names of the options.
+        The locations, by the names of the options.
     """
     bits = None if options.dq_bits is None else f'bits {options.dq_bits}'
     kinds = {'mask': bits, 'error': options.error_type}

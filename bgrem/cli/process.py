@@ -118,15 +118,15 @@ def collect():
 
 class _BarsInLines:
     """
-    A stream in which progress bars are lines, and all else is what it is.
+    A stream that writes progress bars as lines, and everything else unchanged.
 
-    tqdm begins what it draws by a carriage return, or by the way to the line of its
-    bar: line feeds, and an escape sequence for the way back.
+    tqdm begins each bar that it draws with a carriage return, or with the way to the
+    line of the bar: line feeds, and an escape sequence for the way back.
 
     Parameters
     ----------
     stream : text file
-        Where it goes.
+        The stream to which everything is written.
     """
 
     def __init__(self, stream):
@@ -159,10 +159,10 @@ class _BarsInLines:
 @contextmanager
 def bars_in_lines():
     """
-    Draw progress bars, in the block, where the standard error is a terminal.
+    Draw progress bars in the block if the standard error is a terminal.
 
-    Elsewhere, as in the log of a job, they are lines, and no more than one a minute:
-    who reads it sees that the work goes on.
+    Elsewhere, as in the log of a job, they are lines, at most one per minute, so that
+    readers see that the work continues.
     """
     if sys.stderr.isatty():
         yield

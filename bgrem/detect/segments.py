@@ -123,7 +123,7 @@ def segment(
 
 def no_segments(shape):
     """
-    Return the segmentation image of no source, as a catalogue takes it.
+    Return a segmentation image without sources, for an empty catalog.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def no_segments(shape):
     Returns
     -------
     segmentation_image : `~photutils.segmentation.SegmentationImage`
-        Without a label.
+        An image without labels.
     """
     from photutils.segmentation import SegmentationImage
 

@@ -177,7 +177,7 @@ def add_history(header, meta, image):
         The header, changed in place.
 
     meta : dict
-        ``DiffusionBackground.meta``, and what was asked for.
+        ``DiffusionBackground.meta``, and the options that were used.
 
     image : `bgrem.files.io.FitsImage`
         The image from which the product was made.

@@ -43,7 +43,7 @@ def split_hdu(text):
 
 def map_text(path, hdu=None, kind=None):
     """
-    Say in a word where what stands beside an image is, the reverse of `split_hdu`.
+    Return the location of a map as a string, the reverse of `split_hdu`.
 
     Parameters
     ----------
@@ -51,15 +51,15 @@ def map_text(path, hdu=None, kind=None):
         The file.
 
     hdu : int or str or `None`, optional
-        The HDU, if one was named.
+        The HDU, if one is named.
 
     kind : str or `None`, optional
-        What more there is to say of it.
+        Its kind, which is appended.
 
     Returns
     -------
     text : str
-        Such as ``'in.fits[ERR], std'``.
+        For example ``'in.fits[ERR], std'``.
     """
     text = f'{path}' if hdu is None else f'{path}[{hdu}]'
     return text if kind is None else f'{text}, {kind}'

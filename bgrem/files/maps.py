@@ -96,15 +96,15 @@ class MapsFile:
 
     def add_history(self, number, meta):
         """
-        Add what the detection says of an image to the history of its products.
+        Add the results of the detection in an image to the history of its products.
 
         Parameters
         ----------
         number : int
-            Of the image, from 0.
+            The number of the image, from 0.
 
         meta : dict
-            What it says.
+            The results.
         """
         rows, dtypes, known = self._images[number]
         hdu = _hdu('SCI', dtypes['SCI'], rows, {**known, **meta})
@@ -242,7 +242,7 @@ class ZarrMaps:
             self._groups[number][name][rows] = values
 
     def add_history(self, number, meta):
-        """Add what the detection says of an image, as `MapsFile`."""
+        """Add the results of the detection in an image, as `MapsFile` does."""
         self._groups[number].attrs.update(_plain_attributes(meta))
 
     def read(self, number, name, place):

@@ -103,19 +103,19 @@ def open_fits(path):
 
 def check_opens(*paths):
     """
-    Refuse files that are not there, or do not begin as what is read here.
+    Refuse files that do not exist, or do not begin like a readable file.
 
-    It takes no time, other than opening them.
+    This takes no time, except for opening them.
 
     Parameters
     ----------
     *paths : path-like
-        The files; folders of Zarr have to be there.
+        The files; folders of Zarr must exist.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        As `open_fits`.
+        As for `open_fits`.
     """
     for path in map(Path, paths):
         if path.is_dir() and path.suffix.lower() == ZARR_ENDING:
