@@ -746,11 +746,11 @@ DiffusionBackground.__signature__ = merge_signatures(DiffusionBackground)
 
 
 def _check_counts(image, weights, *, remove_stripes):
-    """Refuse what weights of counts, or only they, have no use for."""
+    """Refuse options that only weights for counts, or all but those, can use."""
     if not weights.is_for_counts:
         if image.exposure is not None:
             msg = (
-                f'exposure needs weights of counts ({_COUNTS_WEIGHTS!r}), got the '
+                f'exposure needs weights for counts ({_COUNTS_WEIGHTS!r}), got the '
                 f'weights {weights.name!r}'
             )
             raise ValueError(msg)
@@ -762,7 +762,7 @@ def _check_counts(image, weights, *, remove_stripes):
         )
         raise ValueError(msg)
     if remove_stripes:
-        msg = f'remove_stripes must be False for the weights of counts {weights.name!r}'
+        msg = f'remove_stripes must be False for the weights for counts {weights.name!r}'
         raise ValueError(msg)
     usable = image.data[~image.unusable]
     if usable.size and usable.min() < 0:

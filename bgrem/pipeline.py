@@ -378,11 +378,11 @@ def _separate_counts(data, hidden, exposure, *, weights, normalization, **option
     from bgrem.denoise.run import denoise_counts
 
     if options.pop('n_steps') != 1:
-        msg = f'n_steps must be 1 or None for the weights of counts {weights.name!r}'
+        msg = f'n_steps must be 1 or None for the weights for counts {weights.name!r}'
         raise ValueError(msg)
     if not (isinstance(normalization, str) and normalization == 'local'):
         msg = (
-            "normalization must be 'local' for the weights of counts "
+            "normalization must be 'local' for the weights for counts "
             f'{weights.name!r}: their noise is that of photons'
         )
         raise ValueError(msg)

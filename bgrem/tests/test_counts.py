@@ -215,7 +215,7 @@ def test_what_is_no_counts(make, tiny_weights, rng):
     for unit in ('ct / s', 'Jy', 'ct / arcsec2', '1000 ct', 'percent'):
         with pytest.raises(ValueError, match='data must be counts.*, got the unit'):
             make(rng.poisson(1.0, SHAPE) * u.Unit(unit))
-    with pytest.raises(ValueError, match='exposure needs weights of counts'):
+    with pytest.raises(ValueError, match='exposure needs weights for counts'):
         DiffusionBackground(
             np.ones(SHAPE), weights=tiny_weights, exposure=np.ones(SHAPE)
         )

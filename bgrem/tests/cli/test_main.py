@@ -565,7 +565,7 @@ BAD_OPTIONS = {
     'no error HDU': (['--error', 'ones.fits[ERR]'], "ones.fits has no HDU 'ERR'"),
     'exposure of no counts': (
         ['--exposure', 'ones.fits'],
-        'exposure needs weights of counts',
+        'exposure needs weights for counts',
     ),
     'error file': (
         ['--error', 'ones.fits[0]', '-o', 'ones.fits', '--overwrite'],
