@@ -28,14 +28,14 @@ BLOBS = examples.center_blobs
 
 def source_pixels(catalog, shape, sigma):
     """
-    Mark the pixels of a source in place of its centre: a disc of three sigma.
+    Mark the pixels of a source in place of its center: a disc of three sigma.
     """
     return (BLOBS(catalog, shape, 3 * sigma) > 0.6).float()
 
 
 def variants(base):
     """
-    By name: the configuration, and the function that maps the centres.
+    By name: the configuration, and the function that maps the centers.
     """
     net = base.network
     linear = replace(net, transfer='linear')
@@ -48,7 +48,7 @@ def variants(base):
         'MSE': replace(base, loss='mse'),
         'MAE': replace(base, loss='mae'),
         'linear': replace(base, network=linear, loss_space='background'),
-        'linear, no centre head': replace(
+        'linear, no center head': replace(
             base, network=paper_like, loss_space='background'
         ),
         'half the widths': replace(

@@ -7,7 +7,7 @@ ranks the pixels by the odds of a source above S/N 2 there against none above S/
 summed over stamps, fluxes and the nearest pixels. For one isolated source nothing can
 do better (Neyman and Pearson 1933). Sources above S/N 5 (in the noise that there is,
 whitened) are handed to it and their light is taken out exactly, so that it has neither
-bright neighbours nor fragments to fight with. What it finds is an upper limit. Where
+bright neighbors nor fragments to fight with. What it finds is an upper limit. Where
 there is nebulosity it does not know the sky but only its power spectrum, and is the
 best of all linear filters. Beside it, on the same scenes, bgrem, the oracle of the
 suite and those of its peers that know the PSF::
@@ -61,7 +61,7 @@ class Composer(SceneComposer):
         self.sources, self.unit = sources, float(unit)
         row = torch.round(sources['y']).long().clamp(0, shape[0] - 1)
         column = torch.round(sources['x']).long().clamp(0, shape[1] - 1)
-        # In the local noise, as the catalogue has it.
+        # In the local noise, as the catalog has it.
         self.snr = sources['snr'] * self.unit / sigma[0, 0, row, column]
         return super()._catalog(sources, shape, unit, sigma, gain)
 
@@ -160,7 +160,7 @@ def odds_maps(residual, sigma, composer, psf, inverse, found_snr):
             prior = config.density[0] * fraction / len(stamps)
             for s, p in zip(snr, law, strict=True):
                 value = prior * p * np.exp(s * match - 0.5 * s**2 * power)
-                # The S/N of the catalogue is that in the local noise. A detection on
+                # The S/N of the catalog is that in the local noise. A detection on
                 # what is between the two counts neither way.
                 local = s * composer.unit / sigma
                 odds[0] += np.where(local > MIN_SNR, value, 0)

@@ -2,7 +2,7 @@
 """
 The headline of the BGRem paper: sep on the denoised image and on the image itself.
 
-``python benchmarks/paper.py`` simulates frames modelled on MeerLICHT, with the real
+``python benchmarks/paper.py`` simulates frames modeled on MeerLICHT, with the real
 density of stars and galaxies, and runs sep, which is SExtractor's algorithm, with its
 default options at many thresholds: on the frame less sep's own background, and on the
 denoised frame, negatives set to zero, of each weights. Both thresholds are in units of
@@ -86,7 +86,7 @@ def survey(scenes, all_weights):
         images = {'sep': scene.image - sky.back()}
         found = {'oracle': oracle(scene)}
         for weights in all_weights:
-            # None: the normalisation that the weights were trained with.
+            # None: the normalization that the weights were trained with.
             separation = separate(
                 scene.image, scene.mask, weights=weights, normalization=None
             )

@@ -2,10 +2,10 @@
 """
 Real photons of the Fermi-LAT: ``python benchmarks/photons.py --help``.
 
-``--center FITS`` is a map of the Galactic Centre with a table of its catalogued
+``--center FITS`` is a map of the Galactic Center with a table of its cataloged
 sources and two random halves of its photons (HDUs COUNTS, SRC_3FHL, THIN_A, THIN_B).
 ``--sky NPZ`` is a HEALPix map (RING, galactic) of the northern sky, ``counts_north``,
-with its ``exposure`` and a mask that is 1 at catalogued sources, ``mask4fgl_north``.
+with its ``exposure`` and a mask that is 1 at cataloged sources, ``mask4fgl_north``.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from bgrem import DiffusionBackground
 from bgrem.evaluate.peers import sep_default
 from bgrem.weights import load_weights
 
-# Of the Galactic Centre, in pixels of 0.05 degrees: the PSF above 10 GeV is 3 px wide.
+# Of the Galactic Center, in pixels of 0.05 degrees: the PSF above 10 GeV is 3 px wide.
 _RADIUS = 5.0
 _SIZE = 64
 _COARSE = 4  # nside of the pixels, each of which is looked at in the middle of a patch
@@ -45,7 +45,7 @@ def main(argv=None):
 
 
 def galactic_center(path, weights, n_symmetries):
-    """Print how many catalogued sources are in the list, and how halves agree."""
+    """Print how many cataloged sources are in the list, and how halves agree."""
     with fits.open(path) as hdus:
         counts, *halves = (hdus[n].data.copy() for n in ('COUNTS', 'THIN_A', 'THIN_B'))
         table = hdus['SRC_3FHL'].data
@@ -53,7 +53,7 @@ def galactic_center(path, weights, n_symmetries):
     found = _ours(counts, weights, n_symmetries)
     pairs = _pairs(true, found.position)
     print(
-        f'{len(true)} catalogued sources, {len(found.position)} detections at the '
+        f'{len(true)} cataloged sources, {len(found.position)} detections at the '
         f'default promise: {len(pairs)} pairs, {len(found.position) - len(pairs)} '
         f'detections match none'
     )

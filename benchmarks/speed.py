@@ -118,7 +118,7 @@ STAGES = {
     'first detect': lambda _, found: (found, found.detect()),
     'detect': lambda _, found: (found, found.detect()),
     'catalog': lambda _, found: (found, found.catalog(found.detect())),
-    # the catalogue once more, and its table
+    # the catalog once more, and its table
     'table': lambda _, found: (found.catalog(found.detect()).to_table(),),
 }
 

@@ -225,7 +225,7 @@ def _in_memory(data, weights):
 
 
 def _worker_file(path, output, weights):
-    """Process a file in memory as ``bgrem subtract`` does without its catalogue."""
+    """Process a file in memory as ``bgrem subtract`` does without its catalog."""
     found = _in_memory(fits.getdata(path).astype(np.float32), weights)
     fits.PrimaryHDU(found[0]).writeto(output, overwrite=True)
 

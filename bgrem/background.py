@@ -762,7 +762,9 @@ def _check_counts(image, weights, *, remove_stripes):
         )
         raise ValueError(msg)
     if remove_stripes:
-        msg = f'remove_stripes must be False for the weights for counts {weights.name!r}'
+        msg = (
+            f'remove_stripes must be False for the weights for counts {weights.name!r}'
+        )
         raise ValueError(msg)
     usable = image.data[~image.unusable]
     if usable.size and usable.min() < 0:

@@ -404,7 +404,7 @@ class DetectionMixin:
         return {
             'data': self._in_double(self.subtract()),
             'segmentation_image': segmentation_image,
-            # as it is: a catalogue measures on it, and does not show it
+            # as it is: a catalog measures on it, and does not show it
             'source': self._in_double(self._with_unit(self._source)),
             'probability': self._probability,
             'background_rms': self._in_double(self.background_rms),
@@ -536,7 +536,7 @@ class DetectionMixin:
         return image.exposure << image.exposure_unit
 
     def _late_background(self):
-        """Return the sky for a catalogue, which may not look at it."""
+        """Return the sky for a catalog, which may not look at it."""
 
         def make():
             background = self._in_double(self.background)

@@ -187,5 +187,5 @@ class SourceDetector:
                 'detection_probability': positions.probability,
             }
         )
-        # A source whose centre is hidden has no peak.
+        # A source whose center is hidden has no peak.
         return table[positions.probability >= threshold]

@@ -518,7 +518,7 @@ def describe_dimensions(values, name='data'):
     if values.ndim == 1:
         return '1 dimension'
     index = '0, ' * (values.ndim - 3) + '0'
-    if values.ndim == 3 and values.shape[-1] < 5 <= values.shape[0]:  # of colours
+    if values.ndim == 3 and values.shape[-1] < 5 <= values.shape[0]:  # of colors
         index = '..., 0'
     return (
         f'{values.ndim} dimensions, the shape {values.shape}: give one plane, as '

@@ -59,7 +59,7 @@ __all__ = [
     'with_threads',
 ]
 
-#: So far, in pixels, the image tells of the probability: of a centre hidden 4 px
+#: So far, in pixels, the image tells of the probability: of a center hidden 4 px
 #: away, the light 8 px around that.
 FINISH_MARGIN = 12
 _MOST_COUNTS = 1e12  # in a pixel; squares of it are finite in float32
@@ -396,7 +396,7 @@ def _separate_counts(data, hidden, exposure, *, weights, normalization, **option
     source = hold_light(source, sky, counts, level, hidden)
     # among single photons a network sees some light where there is none
     source = limit_light(source, counts, hidden, level, np.sqrt(level), 1.0)
-    # of a source beyond the border, whose light falls in, the centre is not here
+    # of a source beyond the border, whose light falls in, the center is not here
     pooled = pool_centers(center_logit, edges='constant')
     probability = calibrate(pooled, weights.calibration)
     shown = data[~hidden]
@@ -460,7 +460,7 @@ def _count_sure(found):
 def _as_seen(data, hidden, error, binning, sharpening):
     """Return data, hidden pixels and error as the network is to see them."""
     if error is not None:
-        # of white noise, but for a factor that the normalisation finds
+        # of white noise, but for a factor that the normalization finds
         error = np.sqrt(bin_image(np.square(error), hidden, binning)[0])
     data, hidden = bin_image(data, hidden, binning)
     if sharpening:

@@ -71,10 +71,10 @@ CAPTIONS = {
     'limits': 'The same beside the limit, on other scenes.',
     'meerlicht': (
         'Number of true sources found where 1, 2, 5, 10 and 20% of the detections '
-        'are false, in frames modelled on MeerLICHT.'
+        'are false, in frames modeled on MeerLICHT.'
     ),
     'false_discovery': (
-        'Observed per cent of false detections where 1, 2, 5, 10 and 20% were promised.'
+        'Percentage of false detections where 1, 2, 5, 10 and 20% were promised.'
     ),
     'noise': 'False detections per megapixel of pure noise at the default threshold.',
     'sky': (
@@ -86,8 +86,8 @@ CAPTIONS = {
         'worst scene, and rms; in brackets the side of the box in pixels and of its '
         'median filter in boxes.'
     ),
-    'fluxes': 'Median error of aperture fluxes in per cent of the true flux.',
-    'totals': 'Median error of total fluxes in per cent of the true flux.',
+    'fluxes': 'Median error of aperture fluxes in percent of the true flux.',
+    'totals': 'Median error of total fluxes in percent of the true flux.',
     'pulls': (
         'Mean and standard deviation of (measured - true) / error of aperture fluxes; '
         'n is the number of sources.'
@@ -245,14 +245,14 @@ def flux_bins(parts, fluxes='aperture'):
 
 
 def bias(measured):
-    """Return the median bias of a bin in per cent."""
+    """Return the median bias of a bin in percent."""
     if measured['n'] < MIN_SOURCES:
         return '-'
     return f'{100 * measured["median_bias"]:+.1f}'
 
 
 def flux_table(parts):
-    """The median bias of aperture fluxes in per cent."""
+    """The median bias of aperture fluxes in percent."""
     measured = next(iter(parts.values()))['aperture']
     methods = {n: title for n, title in FLUX_METHODS.items() if n in measured}
     rows = [
@@ -264,7 +264,7 @@ def flux_table(parts):
 
 
 def total_table(parts):
-    """The median bias of Kron and total fluxes in per cent, and how many there are."""
+    """The median bias of Kron and total fluxes in percent, and how many there are."""
     rows = []
     for same in zip(*(flux_bins(parts, name) for name in TOTAL_FLUXES), strict=True):
         family, kind, _ = same[0]

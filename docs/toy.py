@@ -3,7 +3,7 @@
 The idea of bgrem in a hundred lines: ``python docs/toy.py [N_STEPS] [PICTURE]``.
 
 A tiny network learns on simulated stars what of an image x = s + b is background b
-(sky structure and noise), and where star centres are. A short diffusion takes b away;
+(sky structure and noise), and where star centers are. A short diffusion takes b away;
 Background2D then measures the sky on what is left, and the peaks of the probability
 are the detections. It takes a minute of one core. A toy: one PSF, one noise, no galaxy.
 """
@@ -26,7 +26,7 @@ LEAST = 2 / torch.sqrt(torch.sum(PSF**2))  # the flux of a star of S/N 2
 
 
 def scenes(n, size, density):
-    """Return sources, sky, noise and blobs at the centres, in units of the noise."""
+    """Return sources, sky, noise and blobs at the centers, in units of the noise."""
     stars = (torch.rand(n, 1, size, size) < density).float()
     flux = stars * LEAST / (torch.rand_like(stars) + 0.003)  # n(> f) ~ 1 / f
     sources = F.conv2d(flux, PSF, padding=10)
@@ -37,7 +37,7 @@ def scenes(n, size, density):
 
 
 class Net(nn.Module):
-    """From an image on its way, and its noise rate, to sources and centre logits."""
+    """From an image on its way, and its noise rate, to sources and center logits."""
 
     def __init__(self, width=32):
         super().__init__()
@@ -47,7 +47,7 @@ class Net(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, 12, 1))
 
     def forward(self, image, rate):
-        """Return the arcsinh of the sources, and the logit of a centre."""
+        """Return the arcsinh of the sources, and the logit of a center."""
         compressed = torch.asinh(image)  # stars span a factor of a thousand
         # Folded to half the size, with four channels for one: a quarter of the work.
         folded = F.pixel_unshuffle(compressed, 2)
@@ -78,7 +78,7 @@ def train(net, n_steps):
 
 @torch.no_grad()
 def separate(net, data, n_steps=3):
-    """Take the background off in steps; the first sees the image for the centres."""
+    """Take the background off in steps; the first sees the image for the centers."""
     image, probability = data, None
     for k in range(n_steps, 0, -1):
         rate, smaller = torch.sin(torch.tensor([k, k - 1]) / n_steps * torch.pi / 2)

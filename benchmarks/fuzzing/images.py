@@ -1,5 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""Odd images through constructor, detection and catalogue."""
+"""Odd images through constructor, detection and catalog."""
 
 import pickle
 import re
@@ -159,30 +159,30 @@ class _Case:
                 check(background, options, how)
 
     def _measure(self, background, segments, how):
-        """Measure the catalogue, and check it."""
+        """Measure the catalog, and check it."""
         options, measured = self._catalog_options(background)
         self.names.append('reached: catalogue')
         if self.scene.is_large:
-            self.names.append('reached: catalogue, over 64 px')
+            self.names.append('reached: catalog, over 64 px')
         if segments is None:
             names = ('threshold', 'false_discovery_rate')
             keep = {name: how[name] for name in names if name in how}
             if 'n_pixels' not in how:
                 try:
                     table = background.catalog(**keep, **options)
-                    require(len(table) == 0, 'a catalogue of nothing')
+                    require(len(table) == 0, 'a catalog of nothing')
                 except ValueError as exc:
                     texts = 'another unit', 'error must be positive'
                     require(any(text in str(exc) for text in texts), repr(exc))
             return
-        self.names.append('reached: catalogue with sources')
+        self.names.append('reached: catalog with sources')
         before = segments.data.copy()
         try:
             catalog = background.catalog(segments, **options)
         except ValueError as exc:
             is_extreme = not 1e-140 < background._size < 1e140
             require(is_extreme and 'another unit' in str(exc), repr(exc))
-            self.names.append('refused: catalogue of squares beyond float64')
+            self.names.append('refused: catalog of squares beyond float64')
             return
         properties.check_catalog(catalog, segments, measured, options)
         require(np.array_equal(before, segments.data), 'segments were changed')
@@ -191,7 +191,7 @@ class _Case:
         require(not is_sky or {'ra', 'dec'} <= set(names), 'no sky coordinates')
 
     def _catalog_options(self, background):
-        """Return options of a catalogue, and the image that it measures, and where."""
+        """Return options of a catalog, and the image that it measures, and where."""
         rng, options = self.rng, {}
         usable = np.isfinite(self.data) & ~self.hidden
         image = properties.plain(background.subtract())

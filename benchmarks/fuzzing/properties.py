@@ -151,7 +151,7 @@ def check_segments(segments, mask, hidden, data):
 
 
 def check_catalog(catalog, segments, measured, options):
-    """Check the table of a catalogue."""
+    """Check the table of a catalog."""
     table = catalog.to_table()
     require(len(table) == segments.n_labels, 'rows')
     require(np.array_equal(table['label'], segments.labels), 'labels')

@@ -354,7 +354,7 @@ def _check_shape(name, values, image):
 
 
 def _check_units(images):
-    """Refuse images that no column of one catalogue, nor zero point, can be of."""
+    """Refuse images that no column of one catalog, nor zero point, can be of."""
     units = {}
     for image in images:
         if image is not None:

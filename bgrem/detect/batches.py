@@ -205,7 +205,7 @@ class BatchedCatalog(SourceCatalog):
         Parameters
         ----------
         shape : 2D `~numpy.ndarray` of float
-            Centre, semiaxes and angle, of shape (5, n).
+            Center, semiaxes and angle, of shape (5, n).
 
         Returns
         -------
@@ -341,7 +341,7 @@ class BatchedCatalog(SourceCatalog):
         Parameters
         ----------
         x, y, reach_x, reach_y : 1D `~numpy.ndarray` of float
-            The centres, and how far the apertures reach.
+            The centers, and how far the apertures reach.
 
         Returns
         -------
@@ -366,12 +366,12 @@ class BatchedCatalog(SourceCatalog):
 
 class _Windows:
     """
-    Windows of one size around the pixels in which sources have their centres.
+    Windows of one size around the pixels in which sources have their centers.
 
     Parameters
     ----------
     catalog : `BatchedCatalog`
-        The catalogue.
+        The catalog.
     rows : 1D `~numpy.ndarray` of int
         Which of its sources.
     center : 2D `~numpy.ndarray` of float
@@ -405,7 +405,7 @@ class _Windows:
 
     def take(self, images, *, background=True):
         """
-        Return the pixels of images without those of neighbours.
+        Return the pixels of images without those of neighbors.
 
         Parameters
         ----------
@@ -490,7 +490,7 @@ def _chunks(boxes, center, rows):
         order = order[:-n]
 
 
-#: The catalogue of the installed photutils, of which 3.1 has batches of its own.
+#: The catalog of the installed photutils, of which 3.1 has batches of its own.
 Catalog = (
     SourceCatalog if 'kron_radius_measured' in vars(SourceCatalog) else BatchedCatalog
 )

@@ -132,7 +132,7 @@ def catalog(
     """
     is_empty = segmentation_image.n_labels == 0
     if is_empty:
-        # photutils has no catalogue of nothing: one of something, without its row
+        # photutils has no catalog of nothing: one of something, without its row
         segmentation_image = _brightest_pixel(plain(data), mask)
     if measured is not None:
         measured = (not_infinite(measured[0]), *measured[1:])
@@ -190,7 +190,7 @@ def catalog(
             total = getattr(result, f'kron_{name}') / fraction
             result.add_property(f'total_{name}', total)
     if exposure is not None:
-        # among photons a Kron aperture often reaches into the neighbours
+        # among photons a Kron aperture often reaches into the neighbors
         kind = 'total' if aperture_correction else 'segment'
         _add_exposure(result, exposure, positions.position, kind)
     if zero_point is not None:
@@ -358,7 +358,7 @@ def _add_exposure(result, exposure, position, kind):
         column, row = np.rint(np.nan_to_num(position)).astype(int).T
     height, width = exposure.shape
     here = exposure[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
-    # a source whose centre is hidden has none
+    # a source whose center is hidden has none
     here = np.where(here > 0, here, np.nan)
     result.add_property('exposure', here)
     for name in ('flux', 'flux_err'):

@@ -189,12 +189,12 @@ def _join_pieces(cells, labels, source, peak_y, peak_x):
 
 def _return_wings(labels, source, peak_y, peak_x, star):
     """
-    Return to extended sources the light that faint neighbours have cut off.
+    Return to extended sources the light that faint neighbors have cut off.
 
     A watershed gives a star on the flank of a galaxy the whole flank behind
     it. Here, each source is extrapolated from its peak, by its height above
-    the saddle to a brighter neighbour, or that of a star as curved as it is, and its
-    radius at half that height; a pixel below the saddle goes to a neighbour, the
+    the saddle to a brighter neighbor, or that of a star as curved as it is, and its
+    radius at half that height; a pixel below the saddle goes to a neighbor, the
     dominant one or the one across the highest saddle, where that one's extrapolation is
     ten times as high. No label is lost.
     """
@@ -204,7 +204,7 @@ def _return_wings(labels, source, peak_y, peak_x, star):
     height = np.append(0.0, source[peak_y, peak_x])
     place = np.flatnonzero(labels)
     own, level = labels.ravel()[place], source.ravel()[place]
-    # A source without a brighter neighbour stands on the sky.
+    # A source without a brighter neighbor stands on the sky.
     to_brighter = np.full(height.size, -np.inf)
     is_lower = height[first] <= height[second]
     np.maximum.at(to_brighter, first[is_lower], saddle[is_lower])
@@ -248,7 +248,7 @@ def _return_wings(labels, source, peak_y, peak_x, star):
 
 
 def _choose_neighbor(first, second, rank, n_labels):
-    """Return the highest ranked neighbour of each label, itself where it has none."""
+    """Return the highest ranked neighbor of each label, itself where it has none."""
     highest = np.full(n_labels, -np.inf)
     np.maximum.at(highest, first, rank)
     is_highest = rank == highest[first]

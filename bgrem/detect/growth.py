@@ -21,7 +21,7 @@ _MAX_LOG_WIDTH = 0.2
 _MAX_RADIUS = 3.0
 #: The radii of a curve, zero among them.
 N_RADII = 25
-# A neighbour that was not found, or a galaxy taken for a star, makes a curve rise
+# A neighbor that was not found, or a galaxy taken for a star, makes a curve rise
 # later, never sooner: the quarter that rises soonest is that of the lone stars.
 _CONCENTRATION_RADIUS = 1.5
 _LONE_FRACTION = 0.25

@@ -15,7 +15,7 @@ __all__ = ['doubt_hidden_centers']
 # Stars and small galaxies as the network knows them: the FWHM in pixels.
 _WIDTHS = (3.0, 4.8)
 _FWHM = 2.3548  # standard deviations
-# Pixels. A hidden centre this near is where the source is said to be: a detection is
+# Pixels. A hidden center this near is where the source is said to be: a detection is
 # true within 2 px, and its position known to half a pixel. One farther than the reach
 # has next to no light here.
 _NEAR = 1.5

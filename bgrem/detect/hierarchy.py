@@ -37,7 +37,7 @@ _MIN_CONTRAST = 0.1
 _MIN_PEAK = 1.5e-3
 # The least and, where the image does not tell, the assumed FWHM of a star in pixels.
 _MIN_WIDTH, _DEFAULT_WIDTH = 1.8, 2.5
-# Light as bright, in units of the noise, is a source also where its centre is hidden.
+# Light as bright, in units of the noise, is a source also where its center is hidden.
 _BRIGHT = 20.0
 # Half the width of what is masked of a core, in pixels.
 _HOLE = 10

@@ -17,7 +17,7 @@ from bgrem.detect.sources import DetectionCatalog, PlacedCatalog
 
 __all__ = ['Sources', 'WholeImage', 'not_infinite', 'plain', 'total_error']
 
-# What a catalogue with a detection catalogue has from that one.
+# What a catalog with a detection catalog has from that one.
 _SHAPE_OPTIONS = ('wcs', 'kron_params', 'aperture_mask_method')
 
 

@@ -26,7 +26,7 @@ def _plain_numbers(values):
 
 
 def _property(name):
-    """Return photutils' property of that name, of the catalogue of the apertures."""
+    """Return photutils' property of that name, of the catalog of the apertures."""
     original = vars(SourceCatalog)[name]
 
     def measure(self):
@@ -50,7 +50,7 @@ def _error_property(name):
 
 
 def _method(name):
-    """Return photutils' method of that name, of the catalogue of the apertures."""
+    """Return photutils' method of that name, of the catalog of the apertures."""
     original = getattr(SourceCatalog, name)
 
     @wraps(original)

@@ -175,7 +175,7 @@ def plot_normalization(sensitivity):
         ax.set_xscale('log')
         ax.set_xticks(values, [f'{value:g}' for value in values], fontsize=7)
         ax.set_xticks([], minor=True)
-        ax.set_xlabel('factor on the normalised image')
+        ax.set_xlabel('factor on the normalized image')
     return figure
 
 

@@ -165,7 +165,7 @@ def shift_positions(x, shape):
 
 
 def _positions(names, *columns):
-    """Return the columns of one catalogue as a checked float array (N, 3)."""
+    """Return the columns of one catalog as a checked float array (N, 3)."""
     columns = [np.asarray(column, dtype=float).ravel() for column in columns]
     lengths = [column.size for column in columns]
     if len(set(lengths)) > 1:

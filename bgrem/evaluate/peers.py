@@ -299,7 +299,7 @@ def probability_peaks(image, mask, weights, **options):
     """
     from bgrem.pipeline import inspect_image, sampling_of, separate
 
-    # None: the normalisation that the weights were trained with.
+    # None: the normalization that the weights were trained with.
     options = {'weights': weights, 'normalization': None, **options}
     found = separate(image, mask, **options)
     peaks = find_peaks(found.probability, mask)

@@ -34,7 +34,7 @@ APERTURE_FWHM = 1.5
 SNR_EDGES = (3.0, 5.0, 10.0, 20.0, np.inf)
 # Positions of fainter stars are cut off by the radius of the matching.
 _MIN_POSITION_SNR = 5.0
-# What is compared with the total flux: a column of the catalogue, and the width in
+# What is compared with the total flux: a column of the catalog, and the width in
 # pixels of the annulus of its local background. That is measured on fewer images.
 _LARGE_FLUXES = {'kron': ('kron', 0), 'total': ('total', 0), 'local': ('total', 24)}
 _LOCAL_IMAGES = ('bgrem', 'true sky')
@@ -50,7 +50,7 @@ def aperture_sums(data, x, y, radius, error=None):
     data : 2D `~numpy.ndarray` of float
         Image.
     x, y : 1D `~numpy.ndarray` of float
-        Centres in pixels.
+        Centers in pixels.
     radius : float
         Radius in pixels.
     error : 2D `~numpy.ndarray` of float, optional
@@ -162,7 +162,7 @@ class PhotometrySurvey:
             self._rows.setdefault(name, []).append(row)
 
     def _measure(self, scene, bkg, segments, data, rms, local_bkg_width):
-        """Return the catalogue of one image."""
+        """Return the catalog of one image."""
         with warnings.catch_warnings():
             # an empty scene has no star for the aperture correction
             warnings.simplefilter('ignore', AstropyWarning)
@@ -179,7 +179,7 @@ class PhotometrySurvey:
             )
 
     def _matched(self, scene, catalog):
-        """Return which sources of the catalogue are real, and the truth of them."""
+        """Return which sources of the catalog are real, and the truth of them."""
         table = catalog.to_table()
         x, y = np.asarray(table['x']), np.asarray(table['y'])
         columns = ('x_centroid', 'y_centroid', 'x_err', 'y_err')
@@ -291,7 +291,7 @@ def _clipped_std(values):
 
 
 def _alone(table, kind):
-    """Return the table of the large fluxes of sources without a neighbour."""
+    """Return the table of the large fluxes of sources without a neighbor."""
     totals = {
         **table,
         'true_flux': table['true_total'],

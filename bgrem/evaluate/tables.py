@@ -283,7 +283,7 @@ def position_table(parts):
     rows : list of list of str
         Their cells.
     """
-    header = ['family', 'catalogued', 'not finite', 'isolated stars']
+    header = ['family', 'cataloged', 'not finite', 'isolated stars']
     header += ['centroid error (px)', 'error / limit']
     header += ['x, y error (px)', 'error / limit', 'error / x_err']
     rows = []

@@ -29,7 +29,7 @@ _KEYWORDS = {
     'weights_sha256': ('BGREMSHA', ''),
     'n_steps': ('BGREMSTP', 'diffusion steps'),
     'n_symmetries': ('BGREMSYM', 'views averaged'),
-    'normalization': ('BGREMNRM', 'normalisation'),
+    'normalization': ('BGREMNRM', 'normalization'),
     'boxes': ('BGREMBXS', 'auto, chosen from the image, or given'),
     'box_size': ('BGREMBOX', 'boxes of the sky, ny and nx'),
     'device': ('BGREMDEV', 'device of the denoiser'),

@@ -367,7 +367,7 @@ def write_regions(path, catalog, *, overwrite=False, inputs=()):
 
 
 def _ellipses(catalog):
-    """Return the lines of the ellipses of a catalogue."""
+    """Return the lines of the ellipses of a catalog."""
     names = ('semimajor_axis', 'semiminor_axis', 'orientation')
     position = ('x', 'y') if hasattr(catalog, 'x') else ('x_centroid', 'y_centroid')
     table = catalog.to_table(columns=('label', *position, *names))

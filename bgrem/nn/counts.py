@@ -70,7 +70,7 @@ def expected_counts(counts, level, maps):
     deviation = torch.arcsinh((counts - level) / unit)
     size = functional.softplus(torch.sigmoid(gate) * deviation + offset)
     # No more than a few times what the brightest pixel nearby has: what is not yet
-    # learnt, or not known, cannot explode.
+    # learned, or not known, cannot explode.
     most = functional.max_pool2d(deviation, _AROUND, 1, _AROUND // 2).clamp(min=0) + 1
     size = most * (1 - torch.exp(-size / most))
     log_ratio = log_ratio.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)

@@ -268,7 +268,7 @@ class AttentionGate(nn.Module):
     """
     Additive attention gate: weights a skip connection by what the decoder needs.
 
-    1x1 convolutions with batch normalisation on the gate and the skip, ReLU of
+    1x1 convolutions with batch normalization on the gate and the skip, ReLU of
     their sum, a 1x1 convolution to one map and a sigmoid, which multiplies the
     skip (Oktay et al. 2018, arXiv 1804.03999).
 

@@ -78,10 +78,10 @@ def center_cross_entropy(logit, target, *, valid=None):
     Parameters
     ----------
     logit : `~torch.Tensor`
-        The centre logit.
+        The center logit.
 
     target : `~torch.Tensor`
-        Values in [0, 1], one at a source centre and falling off as a Gaussian
+        Values in [0, 1], one at a source center and falling off as a Gaussian
         blob around it; the shape of ``logit``.
 
     valid : `~torch.Tensor`, optional

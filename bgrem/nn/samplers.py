@@ -37,7 +37,7 @@ def sample(network, x, schedule, n_steps, callback=None):
         ``background`` and ``center_logit``, such as `AttentionUNet`.
 
     x : `~torch.Tensor`
-        The observed, normalised images of shape (B, 1, H, W).
+        The observed, normalized images of shape (B, 1, H, W).
 
     schedule : `CosineSchedule`
         The schedule, of which only ``noise_rate`` is used.

@@ -215,7 +215,7 @@ class AttentionUNet(nn.Module):
         n_maps += config.center_head
         self.head = nn.Conv2d(n_in, n_maps * folded, 1)
         if config.center_head:
-            # Source centres are rare: start from their prior, not from 1/2.
+            # Source centers are rare: start from their prior, not from 1/2.
             if not self.head.weight.is_meta:  # as in the convolutions of the layers
                 nn.init.normal_(self.head.weight, std=0.02)
             with torch.no_grad():

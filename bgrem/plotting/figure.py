@@ -28,7 +28,7 @@ _INSTALL_HINT = "plots need matplotlib: pip install 'bgrem[plot]'"
 _FLAT_PART = 0.2
 _NOISE_SIGMA = 4.0
 
-# Colours of pixels without a value, and of outlines.
+# Colors of pixels without a value, and of outlines.
 _NO_VALUE = '#b03a2e'
 _OUTLINE = '#ff9500'
 # Outlines are drawn for so many pixels of the longer side at most.
@@ -168,7 +168,7 @@ def save_plot(path, bkg, segmentation_image=None, **kwargs):
 
 
 def _panels(maps):
-    """Return title, values, scale and colours of each panel."""
+    """Return title, values, scale and colors of each panel."""
     sigma, usable = maps.sigma, maps.is_usable
     sky, rms = maps.background[usable], maps.rms[usable]
     light = light_scale(maps.source[usable], sigma)
@@ -186,7 +186,7 @@ def _panels(maps):
 
 
 def _layout(maps, panels, figsize=None):
-    """Arrange the panels, with room for the numbers at the colour bars."""
+    """Arrange the panels, with room for the numbers at the color bars."""
     texts = [text for _, _, scale, _ in panels for text in scale.ticks(0.1).values()]
     return Layout.of_image(maps.data.shape, max(map(len, texts), default=1), figsize)
 

@@ -9,7 +9,7 @@ import numpy as np
 __all__ = ['Layout']
 
 # In inches: the page; what is left of the panels, below them and above them all; and
-# above each panel for its title. Beside a panel are a gap, its colour bar, and the
+# above each panel for its title. Beside a panel are a gap, its color bar, and the
 # numbers and the unit of that.
 _PAGE = (15.0, 10.0)
 _LEFT, _BOTTOM, _TOP, _TITLE = 1.05, 0.6, 0.3, 0.33

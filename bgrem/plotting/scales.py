@@ -205,6 +205,6 @@ def level_scale(values, least):
         The scale.
     """
     low, middle, high = (percentile(values, percent) for percent in (0.5, 50, 99.5))
-    # of a sky of counts, which are never negative, half of the colours would be unused
+    # of a sky of counts, which are never negative, half of the colors would be unused
     lowest = max(middle - least, 0.0) if high > low >= 0 else middle - least
     return Scale(min(low, lowest), max(high, middle + least))

@@ -310,7 +310,7 @@ class StreamedCatalog:
         return inputs, np.isin(known, found.first + 1), known, place
 
     def _tables(self):
-        """Return the catalogues of the blocks."""
+        """Return the catalogs of the blocks."""
         if not any(one.first.size for one in self._segments):
             return []
         whole = self._whole
@@ -336,7 +336,7 @@ class StreamedCatalog:
         )
 
     def _no_rows(self):
-        """Return the catalogue of no source, with the columns of any other."""
+        """Return the catalog of no source, with the columns of any other."""
         middle = middle_of(self._maps.shape, _MARGIN)
         part = Part(self._maps, middle, check=self._threshold[1])
         nothing = np.zeros(part.source.shape, dtype=np.int32)
@@ -344,7 +344,7 @@ class StreamedCatalog:
 
 
 def _sources(inputs, whole=None):
-    """Return the places of sources that a catalogue would measure."""
+    """Return the places of sources that a catalog would measure."""
     names = (
         'data',
         'segmentation_image',

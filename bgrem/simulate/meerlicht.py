@@ -54,18 +54,18 @@ class MeerLICHTFrame:
         The standard deviation of the noise where there is no source, in counts.
 
     psf : 2D `~numpy.ndarray`
-        The PSF at the centre of the frame, unit sum, 33 x 33 pixels.
+        The PSF at the center of the frame, unit sum, 33 x 33 pixels.
 
     fwhm : float
         Its full width at half maximum in pixels.
 
     catalog : `~astropy.table.Table`
-        The sources whose centre is in the frame: ``x``, ``y`` (pixels, 0 at the
-        centre of the first one), ``flux`` (counts), ``snr`` (of a matched filter
+        The sources whose center is in the frame: ``x``, ``y`` (pixels, 0 at the
+        center of the first one), ``flux`` (counts), ``snr`` (of a matched filter
         in ``sigma``), ``is_star``, ``half_light_radius`` (pixels along the
         geometric mean of the axes, before convolution; 0 for stars),
         ``magnitude``, ``sersic_index`` (0 for stars), ``axis_ratio`` and
-        ``position_angle`` (degrees, from x towards y).
+        ``position_angle`` (degrees, from x toward y).
 
     header : `~astropy.io.fits.Header`
         WCS, detector, conditions and seed.
@@ -106,7 +106,7 @@ class _Conditions(NamedTuple):
 
         # Outside the frame the PSF is that of its edge.
         u, v = np.clip(_field_coordinates(x, y, config.size), -1, 1)
-        # A shear is a spin-2 quantity: (u + iv)^2 points to the centre.
+        # A shear is a spin-2 quantity: (u + iv)^2 points to the center.
         shear = self.ellipticity * np.exp(2j * self.ellipticity_angle)
         shear += self.corner_ellipticity * (u + 1j * v) ** 2 / 2
         fwhm = self.seeing * (1 + self.corner_broadening * (u**2 + v**2) / 2)
@@ -276,7 +276,7 @@ def _render_sources(catalog, config, conditions, *, progress):
         if radius > 0:
             galaxy = _make_galaxy(radius * config.pixel_scale, *shape, params)
             profile = galsim.Convolve(galaxy, profile)
-        # Odd, so that the centre of the stamp is the centre of a pixel.
+        # Odd, so that the center of the stamp is the center of a pixel.
         n = profile.getGoodImageSize(config.pixel_scale) | 1
         column, row = round(x), round(y)
         stamp = profile.withFlux(flux).drawImage(

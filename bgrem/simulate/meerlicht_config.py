@@ -67,13 +67,13 @@ class MeerLICHTConfig:
         corners, as after an imperfect correction of the vignetting.
 
     seeing : tuple of float
-        The range of the FWHM of the PSF at the centre of the frame, in arcsec.
+        The range of the FWHM of the PSF at the center of the frame, in arcsec.
 
     moffat_beta : tuple of float
         The range of the exponent of the Moffat PSF.
 
     ellipticity : tuple of float
-        The range of the ellipticity (a - b) / (a + b) of the PSF at the centre;
+        The range of the ellipticity (a - b) / (a + b) of the PSF at the center;
         its direction is random.
 
     corner_ellipticity : tuple of float
@@ -117,7 +117,7 @@ class MeerLICHTConfig:
     saturation: float = _option(55000.0, 'counts')
     sky_brightness: tuple = _option((20.5, 21.5), 'magnitudes per square arcsec')
     sky_gradient: tuple = _option((0.0, 0.1), 'of the mean sky, end to end')
-    sky_curvature: tuple = _option((0.0, 0.1), 'of the mean sky, centre to corner')
+    sky_curvature: tuple = _option((0.0, 0.1), 'of the mean sky, center to corner')
     seeing: tuple = _option((2.0, 4.0), 'FWHM in arcsec')
     moffat_beta: tuple = _option((2.5, 4.0), 'exponent of the PSF')
     ellipticity: tuple = _option((0.0, 0.06), 'of the PSF at the centre')

@@ -47,8 +47,8 @@ class SceneBatch:
         Its full width at half maximum in pixels, shape (B,).
 
     catalog : dict of `~torch.Tensor`
-        One entry per source whose centre is inside its scene: ``scene``
-        (number), ``x``, ``y`` (pixels, 0 at the centre of the first one),
+        One entry per source whose center is inside its scene: ``scene``
+        (number), ``x``, ``y`` (pixels, 0 at the center of the first one),
         ``flux`` (counts), ``snr`` (of a matched filter in the sky noise),
         ``is_star``, ``half_light_radius`` (pixels).
     """

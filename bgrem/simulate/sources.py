@@ -114,7 +114,7 @@ def _population(bank, config, psf, lowest_snr, shape, generator):
 
 def _gather(sources, clumped, generator):
     """
-    Pull three quarters of the sources of clumped scenes towards earlier ones.
+    Pull three quarters of the sources of clumped scenes toward earlier ones.
     """
     scene = sources['scene']
     n_sources = len(scene)

@@ -112,7 +112,7 @@ class StampBank:
         Whether each PSF has diffraction spikes, bool, shape (P,).
 
     psf : `~torch.Tensor`
-        The centred PSFs with unit sum, shape (P, 33, 33).
+        The centered PSFs with unit sum, shape (P, 33, 33).
 
     stamps : dict of `~torch.Tensor`
         Per kind of stamp, shape (P, K, S, S), float16, scaled to a peak of
@@ -122,7 +122,7 @@ class StampBank:
         Per kind, shape (P, K): multiplies a stamp to unit flux.
 
     offset : dict of `~torch.Tensor`
-        Per kind, shape (P, K, 2): the centre (x, y) relative to the centre of
+        Per kind, shape (P, K, 2): the center (x, y) relative to the center of
         the central pixel, in image pixels.
 
     half_light_radius : dict of `~torch.Tensor`

@@ -120,7 +120,7 @@ def tangent_wcs(shape, pixel_scale):
     Returns
     -------
     wcs : `~astropy.wcs.WCS`
-        The WCS; its reference point is the centre of the image.
+        The WCS; its reference point is the center of the image.
     """
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ['RA---TAN', 'DEC--TAN']

@@ -35,7 +35,7 @@ __all__ = [
 
 _PATCH = np.ones((3, 3), dtype=bool)
 _NEIGHBORS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)
-# Centres of such patches that a number other than zero must have. Images that were
+# Centers of such patches that a number other than zero must have. Images that were
 # enlarged by repeating their pixels are full of smaller ones.
 _MIN_CENTERS = 100
 _MAX_NUMBERS = 4  # the most frequent; each takes its time
@@ -51,7 +51,7 @@ _WILD_PIXEL = 1e16
 # Of the values within a tenth of the quartiles' distance above the number, when
 # nothing lies below: so many, and they were cut off there, not filled.
 _MAX_CUT = 0.01
-# One pixel in nine of white noise is a minimum of its neighbours, one in 200 if it is
+# One pixel in nine of white noise is a minimum of its neighbors, one in 200 if it is
 # correlated over 3 px. Stars without noise have none.
 _MIN_MINIMA = 1 / 500
 # In counts a number is usual if more than this part of the rest has it.
@@ -296,7 +296,7 @@ def _centers_of_part(data):
         return np.zeros(data.shape, dtype=bool)
     equal = _both_sides(along, axis=1)
     equal &= _both_sides(data[1:] == data[:-1], axis=0)
-    # a pixel like its four neighbours, and so the row above and the row below
+    # a pixel like its four neighbors, and so the row above and the row below
     rows = _both_sides(along, axis=1)
     equal[1:] &= rows[:-1]
     equal[:-1] &= rows[1:]

@@ -22,7 +22,7 @@ from bgrem.sky.stripes import stripes_of_sums, sum_lines
 
 __all__ = ['CLIP', 'BoxSky', 'SkyMeasurement', 'measure_sky']
 
-_LEAST_BOX = 4  # pixels, where neighbouring pixels have noise of their own
+_LEAST_BOX = 4  # pixels, where neighboring pixels have noise of their own
 #: Pixels further from the sky than this, in standard deviations, are not used.
 CLIP = 4.0
 _COUNTS, _MOST_BOX = 4.0, 32
@@ -594,7 +594,7 @@ def _extended_light(light, box):
 
 
 def _open(light, width):
-    """Return what is left of light in squares that it fills (a grey opening)."""
+    """Return what is left of light in squares that it fills (a gray opening)."""
     # of an even width the windows lie off the middle, once to either side
     light = _over_windows(light, width, np.minimum, width // 2)
     return _over_windows(light, width, np.maximum, (width - 1) // 2)
@@ -665,7 +665,7 @@ def _shared(correlation, n_boxes):
     Return what correlated pixels do along one axis to boxes of ``n_boxes`` least ones.
 
     By how much the variance of their mean is larger than that of independent pixels,
-    and the correlation of the means of neighbours.
+    and the correlation of the means of neighbors.
     """
     size = _LEAST_BOX * n_boxes
     lags = np.arange(1 - len(correlation), len(correlation))

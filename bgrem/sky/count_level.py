@@ -32,7 +32,7 @@ _SQUARE = 5
 _N_ITERATIONS = 8
 # A box counts with the mean of all by this weight, in photons: of few it is uncertain.
 _PRIOR = 4.0
-# The sky of the network is right to some per cent: it counts as much as these photons.
+# The sky of the network is right to some percent: it counts as much as these photons.
 _TRUST = 8000.0
 _LOCAL_TRUST = 300.0  # what its error from place to place is worth
 _WINDOWS = (32, 8)  # pixels, in which it is compared with the photons
@@ -45,7 +45,7 @@ _WIDE_ERROR = 0.2  # of the network's light of such a source
 # Within a box of it the level is lifted too, and the edges of the boxes show in the
 # sky, where the level is so many times that.
 _LIFTED = (1.2, 2.0)
-# Light is a source's where its centre lies within so many pixels with that probability.
+# Light is a source's where its center lies within so many pixels with that probability.
 _REACH, _UNLIKELY = 6, 0.007
 _LEAST_PHOTONS = 2  # so near to a source
 _TAPER = (2.0, 0.5)  # pixels and log-odds, over which light becomes sky

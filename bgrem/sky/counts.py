@@ -350,7 +350,7 @@ def limit_light(source, data, unusable, center, noise, step):
         window = source[y[i] : y[i + 2], x[j] : x[j + 2]]
         glow[i, j] = _even_excess(window, allowed[i, j])
     if glow.any():
-        # bilinear between the centres of the windows
+        # bilinear between the centers of the windows
         rows, columns = (
             np.stack([np.interp(np.arange(one[-1]), one[1:-1] - 0.5, unit)
                       for unit in np.eye(len(one) - 2)])

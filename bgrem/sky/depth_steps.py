@@ -13,10 +13,10 @@ from bgrem.sky.mesh import LAG, box_centers, second_difference
 
 __all__ = ['DepthSteps']
 
-# Boxes whose neighbours differ by less have no step among them.
+# Boxes whose neighbors differ by less have no step among them.
 _MIN_RATIO = 1.25
 # A box is cut by a step if it differs by this factor from the quietest and from the
-# noisiest of its neighbours; what is measured there is the noise of neither side, and
+# noisiest of its neighbors; what is measured there is the noise of neither side, and
 # counts that much.
 _CUT_RATIO = 1.12
 _CUT_WEIGHT = 0.02

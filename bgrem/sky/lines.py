@@ -234,7 +234,7 @@ def _has_border(levels, noise):
     places = np.flatnonzero(known)
     step, n_strips = step[:, places], n_strips[places]
     height = _median(step, axis=0)
-    # as if a strip were as wide as any box; more where neighbours share their noise
+    # as if a strip were as wide as any box; more where neighbors share their noise
     error = max(1.4826 * _median(np.abs(step)), 0.25 * noise)
     error = error * np.sqrt(_MEDIAN_VARIANCE / n_strips)
     height, sign = np.abs(height), np.sign(height)

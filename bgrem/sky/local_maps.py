@@ -203,7 +203,7 @@ class LocalMaps:
         level = _fill(level)
         filtered = _filter(level, mode='reflect', reflect_type='odd')
         # sources only raise a box; to lower a peak of the sky costs less than to keep
-        # a galaxy in the centre, and to fill its valleys has no use
+        # a galaxy in the center, and to fill its valleys has no use
         self._level = np.minimum(level, filtered)
         self._noise = _filter(_fill(np.where(self._flat, np.nan, noise)), mode='edge')
         self._edges, self._dtype = edges, np.dtype(dtype)
@@ -343,7 +343,7 @@ def _filter(mesh, **edges):
 
 
 def _interpolate(values, edges, dtype, rows, *, extrapolate):
-    """Interpolate a mesh bilinearly between the centres of its boxes, in some rows."""
+    """Interpolate a mesh bilinearly between the centers of its boxes, in some rows."""
     y_lower, y_upper, y_part = (
         one[rows] for one in _interpolation_weights(edges[0], extrapolate)
     )

@@ -191,7 +191,7 @@ def _spline_coefficients(values, axis, is_linear):
         matrix[0, [1, -1]] = 0
         matrix[1, [0, -1]] = 1
     else:
-        # beyond the edge a box has its own coefficient for a neighbour
+        # beyond the edge a box has its own coefficient for a neighbor
         matrix[1, [0, -1]] += 1 / 6
     return np.moveaxis(solveh_banded(matrix, values, check_finite=False), 0, axis)
 
@@ -214,10 +214,10 @@ def _continue_straight(values, n_around, n_beyond):
 
 def _box_weights(box_size):
     """
-    Return the cubic B-splines of a box and its neighbours at the pixels of the box.
+    Return the cubic B-splines of a box and its neighbors at the pixels of the box.
 
     Shape ``(5, box_size)``: the cubic B-spline (Unser 1999, IEEE Signal Processing
-    Magazine 16, 22) at the distances of the pixels from the centres of the boxes.
+    Magazine 16, 22) at the distances of the pixels from the centers of the boxes.
     """
     place = (np.arange(box_size) + 0.5) / box_size - 0.5
     distance = np.abs(np.arange(-_REACH, _REACH + 1)[:, np.newaxis] - place)

@@ -39,7 +39,7 @@ SKEW_STEPS = (3.5**2 - 1) / 6
 #: Data in steps of more than this part of the noise are single counts: of photons,
 #: fewer than four in a pixel.
 SPARSE = 0.5
-_MAX_STEPS = 1e9  # between neighbouring levels; more cannot be told from rounding
+_MAX_STEPS = 1e9  # between neighboring levels; more cannot be told from rounding
 _MAX_ITERATIONS = 10
 # Of the second differences in a box every second one along either axis is seen: what
 # lies between tells little more. Those of boxes of less than so many pixels are all.

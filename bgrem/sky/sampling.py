@@ -322,7 +322,7 @@ def bright_widths(data, unusable):
 
 
 def _widths(image, hidden):
-    """Return the width of each bright and resolved source of a normalised image."""
+    """Return the width of each bright and resolved source of a normalized image."""
     labels, n_labels = ndimage.label((image > _BRIGHT_SIGMA) & ~hidden)
     if n_labels == 0:
         return []

@@ -361,7 +361,7 @@ def _enlarge(values, side):
 
 
 def _smooth(means, rest, width):
-    """Return local straight lines at the centres of the boxes, and their variance."""
+    """Return local straight lines at the centers of the boxes, and their variance."""
     weight = means.weight
     row, column = np.ogrid[: weight.shape[0], : weight.shape[1]]
     y, x = row + means.y, column + means.x
@@ -373,7 +373,7 @@ def _smooth(means, rest, width):
     w, wy, wx = total(weight), total(y_weight), total(x_weight)
     yy, yx, xx = total(y_weight * y), total(y_weight * x), total(x_weight * x)
     r, ry, rx = total(weight * rest), total(y_weight * rest), total(x_weight * rest)
-    # about the centre of each box; a slope needs more than a line of boxes
+    # about the center of each box; a slope needs more than a line of boxes
     yy = yy - 2 * row * wy + row**2 * w + 0.02 * w + _RIDGE * width**2 / 6
     xx = xx - 2 * column * wx + column**2 * w + 0.02 * w + _RIDGE * width**2 / 6
     yx = yx - row * wx - column * wy + row * column * w

@@ -78,7 +78,7 @@ def test_no_catalog_of_what_cannot_be_squared(image, exponent):
 
 
 def test_options_in_the_unit_of_the_data(image):
-    """Error, normalisation and filter_threshold go with the unit."""
+    """Error, normalization and filter_threshold go with the unit."""
     error = np.full(SHAPE, NOISE)
     results = []
     for power in (0, 90):

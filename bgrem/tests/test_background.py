@@ -644,7 +644,7 @@ def test_gradient(perfect, tilt, box_size):
     bkg = perfect(data + sky, box_size, n_sources=0)
     assert np.sqrt(np.mean((bkg.background - sky) ** 2)) < 0.05 * 2
     assert_allclose(bkg.background_rms, 2, rtol=0.1)
-    # the mesh is that of the sky, at the centres of the boxes
+    # the mesh is that of the sky, at the centers of the boxes
     y, x = np.indices(bkg.background_mesh.shape) * box_size + (box_size - 1) / 2
     expected = 2 * (tilt[0] * y / SHAPE[0] + tilt[1] * x / SHAPE[1])
     assert_allclose(bkg.background_mesh, expected, atol=0.5)
@@ -969,7 +969,7 @@ def test_catalog(perfect, data):
 
 
 def test_catalog_of_nddata(perfect, data):
-    """Unit and world coordinates of the input reach the catalogue."""
+    """Unit and world coordinates of the input reach the catalog."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = 'RA---TAN', 'DEC--TAN'
     bkg = perfect(CCDData(data, unit=u.Jy, wcs=wcs))
@@ -1094,7 +1094,7 @@ def test_catalog_of_nothing(perfect, data, options, unit):
 )
 @pytest.mark.filterwarnings('ignore::photutils.utils.exceptions.NoDetectionsWarning')
 def test_options_of_a_catalog_of_nothing(perfect, data, options, error, match):
-    """They are refused as those of a catalogue with rows."""
+    """They are refused as those of a catalog with rows."""
     for n_sources in (0, 4):
         with pytest.raises(error, match=match):
             perfect(data, n_sources=n_sources).catalog(**options)

@@ -257,7 +257,7 @@ class TestDetections:
         assert {'segment_flux', 'kron_flux', 'background_mean'} <= set(with_unit)
 
     def test_segments_of_somebody_else(self, make, data):
-        """A catalogue has a row for each of the segments that it was given."""
+        """A catalog has a row for each of the segments that it was given."""
         bkg = make(data)
         segments = bkg.detect(threshold=self.thresholds(bkg)[-1])
         few = segments.copy()

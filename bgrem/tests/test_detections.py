@@ -1,4 +1,4 @@
-"""Tests of the catalogues and the NDData of a background object."""
+"""Tests of the catalogs and the NDData of a background object."""
 
 from itertools import pairwise
 

@@ -153,7 +153,7 @@ def match(table, truth):
 def test_detects(run, script):
     """Nearly all stars and nearly nothing else; no fewer than with the parent."""
     ours, parent = run(script)
-    # DAOStarFinder by its limits on roundness drops stars with a close neighbour
+    # DAOStarFinder by its limits on roundness drops stars with a close neighbor
     least = 0.9 if script is star_finder else 0.95
     assert ours['n_found'] >= least * ours['index'].size
     assert ours['n_false'] <= 0.03 * ours['index'].size

@@ -90,7 +90,7 @@ def test_finer_pixels(factor):
 def test_matched():
     """An image matched to a broad PSF gives the sources of the image itself."""
     native = 100 + noise(1)
-    # what was smoothed is 7 px wide, and every other star has a neighbour at 5.8 px
+    # what was smoothed is 7 px wide, and every other star has a neighbor at 5.8 px
     places = PLACES + [(y + 5, x + 3) for y, x in PLACES[::2]]
     for k, (y, x) in enumerate(places):
         native += star(y, x, 2.8, (60, 50, 40)[k % 3])

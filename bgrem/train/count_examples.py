@@ -26,7 +26,7 @@ __all__ = [
     'make_counts_examples',
 ]
 
-# The sources, the sky and the centres, so that each is learnt.
+# The sources, the sky and the centers, so that each is learned.
 _SOURCE_WEIGHT = 0.5
 _SKY_WEIGHT = 10.0
 _LEAST_LEVEL = 1e-3
@@ -153,7 +153,7 @@ def make_counts_examples(batch, blob_sigma, generator):
         The fields.
 
     blob_sigma : float
-        The width in pixels of the blobs that mark source centres.
+        The width in pixels of the blobs that mark source centers.
 
     generator : `~torch.Generator`
         The source of randomness.

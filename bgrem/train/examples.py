@@ -132,7 +132,7 @@ def make_examples(
 
 def _simulated_maps(batch, generator, jitter):
     """
-    Centre and scale as an estimator would find them, from the truth.
+    Center and scale as an estimator would find them, from the truth.
     """
     device = generator.device
     n_scenes = len(batch.image)
@@ -156,7 +156,7 @@ def _simulated_maps(batch, generator, jitter):
 
 def _measured_maps(batch, k, method):
     """
-    Centre and scale of one scene by the very estimator of the inference.
+    Center and scale of one scene by the very estimator of the inference.
     """
     image, mask = (tensor[k, 0].cpu().numpy() for tensor in (batch.image, batch.mask))
     found = estimate_normalization(image, mask, method)

@@ -45,8 +45,8 @@ from .widening import widen
 
 __all__ = ['train']
 
-# A batch whose loss is this many times the recent one is not learnt from: one
-# such spike undoes thousands of steps of a network without normalisation.
+# A batch whose loss is this many times the recent one is not learned from: one
+# such spike undoes thousands of steps of a network without normalization.
 _SPIKE = 6.0
 # After so many of them in a row the weights themselves are bad.
 _PATIENCE = 20
@@ -396,7 +396,7 @@ class _Run:
             'optimizer': self.optimizer.state_dict(),
         }
         # Half precision rounds less than the bf16 arithmetic that will use it. The
-        # variances of a batch normalisation can be too large for it.
+        # variances of a batch normalization can be too large for it.
         parameters = dict(self.average.named_parameters())
         weights = {
             name: value.half() if name in parameters else value

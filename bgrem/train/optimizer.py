@@ -1,5 +1,5 @@
 """
-The optimisers of a training run.
+The optimizers of a training run.
 """
 
 import torch

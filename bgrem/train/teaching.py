@@ -84,7 +84,7 @@ class Teacher:
     def __init__(self, config, device):
         weights = load_weights(config.teacher)
         if weights.is_for_counts or not weights.config.center_head:
-            msg = f'teacher must find centres in images, got {config.teacher!r}'
+            msg = f'teacher must find centers in images, got {config.teacher!r}'
             raise ValueError(msg)
         self.config = config
         self.weights = weights

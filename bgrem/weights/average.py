@@ -49,7 +49,7 @@ def average_weights(path, other, output, fraction=0.5):
         raise ValueError(msg)
     tensors, others = load_file(first.path), load_file(second.path)
     mean = {
-        # Not the counters of a batch normalisation.
+        # Not the counters of a batch normalization.
         name: value.float().lerp(others[name].float(), fraction).to(value.dtype)
         if value.is_floating_point()
         else others[name]

@@ -54,7 +54,7 @@ def set_zero_point(path, output):
         raise ValueError(msg)
     mean = _mean_source(weights.network())
     tensors = load_file(weights.path)
-    # The maps of the head: gate, offset, centre, each folded.
+    # The maps of the head: gate, offset, center, each folded.
     offset = slice(config.unshuffle**2, 2 * config.unshuffle**2)
     bias = tensors['head.bias']
     shifted = bias.float()

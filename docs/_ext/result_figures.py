@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-# In this order methods get their colours in every figure.
+# In this order methods get their colors in every figure.
 COLORS = {
     'optical': 'C0',
     'best peer at each': 'C1',

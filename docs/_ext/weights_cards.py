@@ -37,7 +37,7 @@ def _card(weights, row):
 
 
 def _training(record):
-    """Say what was learnt from; the whole configuration is as long as a page."""
+    """Say what was learned from; the whole configuration is as long as a page."""
     parts = [f'{record["steps"]} steps', f'{record["megapixels"]:.0f} megapixels']
     if 'loss' in record.get('validation', {}):
         parts.append(f'validation loss {record["validation"]["loss"]:.4f}')

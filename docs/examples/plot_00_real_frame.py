@@ -45,7 +45,7 @@ for name, sky in {
     print(f'{name:12} corner {sky[corner]:.0f} adu, center {sky[center]:.0f} adu')
 
 # %%
-# Both rise towards the center, because the stars there are too faint to be separated.
+# Both rise toward the center, because the stars there are too faint to be separated.
 # The mesh rises by about 50 adu (boxes of 50 px find 132 adu at the center, and boxes
 # of 25 px 175), bgrem by a third of that. Where a cluster fills the image, nobody can
 # see the sky in it. If you know that the sky is flat, subtract its level at a corner.

@@ -27,7 +27,7 @@ __all__ = [
     'read_templates',
 ]
 
-# The range of the absolute galactic latitude of the centres, in degrees.
+# The range of the absolute galactic latitude of the centers, in degrees.
 GAMMA_FAMILIES = {
     f'{name}{noise}': latitude
     for noise in ('', '_expected')

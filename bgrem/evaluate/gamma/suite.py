@@ -139,7 +139,7 @@ def run_gamma(
 
 
 def _observer(weights):
-    """What observes with weights, normalised as they want their images."""
+    """What observes with weights, normalized as they want their images."""
     if weights.is_for_counts:
         return Observer(weights)
     return Observer(weights, normalization=weights.normalization)

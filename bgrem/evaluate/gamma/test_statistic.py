@@ -128,7 +128,7 @@ def _most_significant(counts, model, psf):
     """
     Return x, y, counts and sqrt(TS) of the source that helps the model most.
 
-    The score test gives the map; the likelihood is maximised at its peaks.
+    The score test gives the map; the likelihood is maximized at its peaks.
     """
     flipped = psf[::-1, ::-1]
     excess = oaconvolve(counts / model - 1, flipped, mode='same')
@@ -169,7 +169,7 @@ def _climb(counts, model, psf, best):
 
 
 def _fit(counts, model, psf, x, y, amplitude):
-    """Maximise the Poisson likelihood of one amplitude, by Newton's method."""
+    """Maximize the Poisson likelihood of one amplitude, by Newton's method."""
     rows, columns, light = _place(psf, x, y, counts.shape)
     counts, model = counts[rows, columns], model[rows, columns]
     for _ in range(20):

@@ -38,7 +38,7 @@ def _elliptical_radius(rng, size, center, axis_ratio):
 
 
 def _extended(light, center, half_light_radius):
-    """Return an image as one source of the catalogue."""
+    """Return an image as one source of the catalog."""
     flux = light.sum()
     norm = np.sqrt(np.sum(light**2)) / flux
     return light, catalog_of(center[1], center[0], flux, norm, half_light_radius)

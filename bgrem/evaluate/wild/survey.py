@@ -20,7 +20,7 @@ from bgrem.evaluate.separator import GIVEN_BOX_SIZE
 __all__ = ['BRIGHT_SNR', 'CatalogSurvey', 'LevelSurvey', 'Observer', 'takes']
 
 RATE = 0.05
-# A star as bright as this is expected in every catalogue.
+# A star as bright as this is expected in every catalog.
 BRIGHT_SNR = 60.0
 # A scene whose false detections are as many only so rarely breaks the promise.
 _RARE = 0.01

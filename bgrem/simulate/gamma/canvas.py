@@ -23,7 +23,7 @@ class Canvas:
     """
     The pixels of an image and a margin around them, for one PSF.
 
-    Positions are in pixels of the image, 0 at the centre of its first one.
+    Positions are in pixels of the image, 0 at the center of its first one.
 
     Parameters
     ----------

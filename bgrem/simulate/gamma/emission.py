@@ -146,7 +146,7 @@ def interstellar_structure(canvas, pixel_size, latitude, rng):
         Side of a pixel in degrees.
 
     latitude : float
-        Galactic latitude of the centre in degrees.
+        Galactic latitude of the center in degrees.
 
     rng : `~numpy.random.Generator`
         The source of randomness.

@@ -50,7 +50,7 @@ class LatConfig(Ranges):
         which the centers are uniform on the sphere.
 
     longitude : tuple of float
-        The range of the galactic longitude of the centre in degrees.
+        The range of the galactic longitude of the center in degrees.
 
     center : tuple of float or `None`
         Galactic longitude and latitude instead of the ranges.
@@ -195,7 +195,7 @@ def sky_coordinates(y, x, center, config):
         Positions in pixels of the image.
 
     center : tuple of float
-        Longitude and latitude of the centre of the image in degrees.
+        Longitude and latitude of the center of the image in degrees.
 
     config : `LatConfig`
         The pixels.
@@ -228,7 +228,7 @@ def _center(config, rng):
 
 
 def _exposure(config, years, rng):
-    """The exposure of the image: a few per cent of tilt, as over the whole sky."""
+    """The exposure of the image: a few percent of tilt, as over the whole sky."""
     share = 1.0 if config.event_type == 'ALL' else EVENT_TYPES[config.event_type][2]
     y, x = (np.linspace(-0.5, 0.5, size) for size in config.shape)
     # The whole range of 10% is 90 degrees wide.

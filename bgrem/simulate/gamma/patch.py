@@ -41,7 +41,7 @@ class ExtendedSource:
     Parameters
     ----------
     x, y : float
-        Its centre in pixels of the image.
+        Its center in pixels of the image.
 
     image : 2D `~numpy.ndarray` of float
         Counts per unit of exposure in each pixel of the canvas, before the PSF.
@@ -216,7 +216,7 @@ def _scatter(canvas, points, kept):
 
 
 def _catalogs(rows, shape):
-    """Return the sources whose centre is on a pixel and the others, brightest first."""
+    """Return the sources whose center is on a pixel and the others, brightest first."""
     names = ('x', 'y', 'flux', 'counts', 'snr', 'extent')
     table = np.array(rows, float).reshape(-1, len(names))
     table = table[np.argsort(-table[:, 4])]

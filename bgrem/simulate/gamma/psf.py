@@ -22,7 +22,7 @@ EVENT_TYPES = {
 # The two King functions at 2 GeV: share, scale and slope.
 _CORE = (0.748988, 0.428654, 7.823632)
 _TAIL = (1 - 0.748988, 0.715963, 3.618837)
-# What the parametrisation lacks of the livetime-weighted PSF of the mission.
+# What the parametrization lacks of the livetime-weighted PSF of the mission.
 _WIDENING = 1.13
 _SPECTRUM = 2.4
 
@@ -97,7 +97,7 @@ class RadialPSF:
         # Where the PSF is wide in pixels, the middle of a pixel is enough.
         n = max(1, int(np.ceil(9 / (self.fwhm * oversample)))) | 1
         within = (np.arange(n) - n // 2) / n
-        # The centre is on a pixel centre, and so is it on each axis of subpixels.
+        # The center is on a pixel center, and so is it on each axis of subpixels.
         y, x = (np.fft.fftfreq(size, 1 / size)[:, None] + within for size in shape)
         y, x = y.ravel() / oversample, x.ravel() / oversample
         radius = np.sqrt(y[:, None] ** 2 + x**2)

@@ -18,7 +18,7 @@ def beta_model(radius, core, beta):
     Parameters
     ----------
     radius : `~numpy.ndarray` of float
-        Distance from the centre.
+        Distance from the center.
 
     core : float
         The core radius, in the same unit.
@@ -29,7 +29,7 @@ def beta_model(radius, core, beta):
     Returns
     -------
     brightness : `~numpy.ndarray` of float
-        1 at the centre.
+        1 at the center.
     """
     # Cavaliere & Fusco-Femiano 1976.
     profile = (1 + (radius / core) ** 2) ** (0.5 - 3 * beta)
@@ -43,7 +43,7 @@ def shell(radius, outer, thickness):
     Parameters
     ----------
     radius : `~numpy.ndarray` of float
-        Distance from the centre.
+        Distance from the center.
 
     outer : float
         The radius of the sphere, in the same unit.
@@ -116,7 +116,7 @@ def draw_remnant(canvas, x, y, outer, rng):
         The pixels.
 
     x, y : float
-        Its centre in pixels of the image.
+        Its center in pixels of the image.
 
     outer : float
         Its radius in pixels: that of a shell, or twice the standard deviation of a
@@ -142,7 +142,7 @@ def draw_remnant(canvas, x, y, outer, rng):
 
 
 def _ellipse(canvas, cx, cy, rng):
-    """Return the distance from a centre in ellipses, and that along their axis."""
+    """Return the distance from a center in ellipses, and that along their axis."""
     y, x = canvas.grid()
     angle, ratio = rng.uniform(0, np.pi), rng.uniform(0.6, 1.0)
     along = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)

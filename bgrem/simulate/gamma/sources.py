@@ -30,9 +30,9 @@ _PULSAR_MEDIAN, _PULSAR_WIDTH = 1.7e-9, 1.4
 _PULSARS, _PULSARS_PLANE, _PLANE_SCALE = 8.0, 200.0, 3.0
 # Their spectrum ends at a few GeV: E**-1.5 exp(-(E / 2 GeV)**(2/3)).
 _PULSAR_SPECTRUM = (1.5, 2.0, 2 / 3)
-# Remnants of supernovae and nebulae of pulsars: above 10 GeV 17 catalogued sources
+# Remnants of supernovae and nebulae of pulsars: above 10 GeV 17 cataloged sources
 # (3FHL, Ajello et al. 2017) brighter than 7e-11 (6e-10 at 1-2 GeV, by E**-2.2) are
-# within 10 degrees of the Galactic Centre and 2.5 of the plane, N(>S) ~ S**-0.8.
+# within 10 degrees of the Galactic Center and 2.5 of the plane, N(>S) ~ S**-0.8.
 _REMNANTS, _REMNANT_SCALE = 1500.0, 1.0
 _REMNANT_FLUX, _REMNANT_SLOPE = (2e-10, 6e-10, 4e-8), 0.8
 # Their radii in degrees, as many in each octave. Those from 0.2 on are half as many as

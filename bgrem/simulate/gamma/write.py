@@ -74,7 +74,7 @@ def galactic_wcs(config, center):
         The pixels.
 
     center : tuple of float
-        Galactic longitude and latitude of the centre of the image in degrees.
+        Galactic longitude and latitude of the center of the image in degrees.
 
     Returns
     -------

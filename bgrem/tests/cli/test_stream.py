@@ -115,7 +115,7 @@ def test_options_that_need_the_whole_image(option, path, tiny_weights, capsys):
 
 
 def test_catalog(path, tiny_weights, capsys):
-    """Both commands have the segments and the catalogue that they have in memory."""
+    """Both commands have the segments and the catalog that they have in memory."""
     options = ['--weights', str(tiny_weights), '--threshold', '0.0195', '--gain', '2']
     options += ['--mask', '[BPM]', '--zero-point', '25', '--aperture-correction']
     for name, more in (('memory', []), ('stream', ['--stream'])):

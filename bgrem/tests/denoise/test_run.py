@@ -17,7 +17,7 @@ HAS_GPU = torch.cuda.is_available()
 
 
 class PerfectNetwork:
-    """Predicts that pixels below 5 are background, and centres at the others."""
+    """Predicts that pixels below 5 are background, and centers at the others."""
 
     config = SimpleNamespace(size_multiple=8)
 

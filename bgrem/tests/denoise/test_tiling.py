@@ -50,7 +50,7 @@ def test_windows_sum_to_one(shape):
 
 @pytest.mark.parametrize('n_pixels', range(1, 400, 7))
 def test_overlap_and_steps(n_pixels):
-    """Neighbours overlap enough, and every step is a whole multiple."""
+    """Neighbors overlap enough, and every step is a whole multiple."""
     layout = make_layout((n_pixels, 8), 64, 20, 8)
     steps = np.diff(layout.y_starts)
     assert np.all(steps % 8 == 0)

@@ -162,7 +162,7 @@ class TestCatalog:
         assert_allclose(result.kron_flux, expected)
 
     def test_slices(self, inputs, result):
-        """A part of a catalogue measures what the whole one does."""
+        """A part of a catalog measures what the whole one does."""
         names = ['kron_flux', 'kron_radius', 'x', 'snr', 'aperture_2_flux', 'fwhm']
         part, single = result[[4, 1]], result[2]
         fresh = catalog(
@@ -343,7 +343,7 @@ class TestCatalog:
         result = catalog(data, segmentation, wcs=wcs, **options, **kwargs)
         for name, value in options.items():
             assert getattr(result, name) == value
-        # the shapes of another catalogue, of all of the data, instead
+        # the shapes of another catalog, of all of the data, instead
         other = SourceCatalog(data, segmentation)
         result = catalog(data, segmentation, detection_catalog=other, **kwargs)
         assert_array_equal(result.centroid, other.centroid)

@@ -229,7 +229,7 @@ class TestWidths:
 
     @pytest.mark.parametrize('fwhm', [1.5, 3.0, 6.0])
     def test_of_gaussians(self, fwhm):
-        """Exact wherever the centre lies in its pixel."""
+        """Exact wherever the center lies in its pixel."""
         source = gaussians(self.PLACES, fwhm)
         # the peaks of the probability are a pixel off
         peaks = find_peaks(np.roll(np.minimum(source, 10) / 11, 1, axis=1), None, 0.3)

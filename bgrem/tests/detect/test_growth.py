@@ -33,7 +33,7 @@ def expected(radius):
 
 @pytest.fixture
 def measure():
-    """Return a catalogue of an image without noise, and what it is made of."""
+    """Return a catalog of an image without noise, and what it is made of."""
 
     def measure(source, places=PLACES, **options):
         probability = np.full(SHAPE, 1e-4, dtype=np.float32)

@@ -104,7 +104,7 @@ def test_faint_stars_have_the_peak():
 
 
 def test_never_far_from_the_peak():
-    """A neighbour that no peak tells of does not draw the position away."""
+    """A neighbor that no peak tells of does not draw the position away."""
     field = Field(300.0)
     near = 30 * sum(gaussian(y, x + 2.5, FWHM) for x, y in field.truth)
     field.data = field.data + 300 * near

@@ -155,7 +155,7 @@ class TestRefine:
 
 
 def test_pooling_at_the_border():
-    """Beyond it there may be as much as at the edge, or no centre at all."""
+    """Beyond it there may be as much as at the edge, or no center at all."""
     logit_map = np.full((9, 9), -9.0)
     logit_map[0, 4] = 4.0
     same = expit(pool_centers(logit_map))

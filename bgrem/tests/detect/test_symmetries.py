@@ -74,7 +74,7 @@ class TestPeaks:
         expected = turned_places(turn, mask.shape, peaks['y'], peaks['x'])
         assert_array_equal([found['y'], found['x']], expected)
         assert_array_equal(found['probability'], peaks['probability'])
-        # the refined centres are as far from their pixels
+        # the refined centers are as far from their pixels
         offsets = [
             np.abs([one['y_center'] - one['y'], one['x_center'] - one['x']])
             for one in (peaks, found)
@@ -192,7 +192,7 @@ class TestHierarchy:
         assert both == set(zip(second, first, saddle, strict=True))
         assert np.all(first != second)
         assert min(first.min(), second.min()) > 0
-        # each pair of neighbours of different labels, twice
+        # each pair of neighbors of different labels, twice
         padded = np.pad(labels, 1)
         n = sum(
             np.sum((labels > 0) & (other > 0) & (other != labels))

@@ -32,7 +32,7 @@ def measure(data, starts, *, labels=None, usable=None, radius=RADIUS, **options)
 @pytest.mark.parametrize('center', [(30.0, 40.0), (30.37, 40.81), (55.5, 12.5)])
 @pytest.mark.parametrize('fwhm', [2.5, 4.0])
 def test_star(center, fwhm):
-    """It finds the centre from a pixel away, whatever the flux."""
+    """It finds the center from a pixel away, whatever the flux."""
     start = np.add(center, (0.8, -0.7))
     for flux in (1e-3, 1e5):
         found = measure(flux * star(*center, fwhm), start, radius=fwhm / 2)
@@ -56,7 +56,7 @@ def test_noise():
 
 
 def test_neighbour():
-    """The pixels of a neighbour are those opposite, or none, or count."""
+    """The pixels of a neighbor are those opposite, or none, or count."""
     data = star(30, 40) + 20 * star(36, 41)
     labels = np.where(np.hypot(*np.mgrid[-40:30, -30:50]) < 3, 1, 0)
     labels[35:48, 33:42] = 2

@@ -65,7 +65,7 @@ class TestScenes:
         assert counted.min_snr == MIN_SNR
 
     def test_wrong_model_is_wrong_but_not_much(self):
-        """Its norms fitted to the true sky, it is off by a few per cent to tens."""
+        """Its norms fitted to the true sky, it is off by a few percent to tens."""
         for name, low, high in (('high', 0.02, 0.15), ('plane', 0.05, 0.6)):
             for scene in gamma_scenes(f'{name}_expected', 3, 64, 5):
                 model = scene.wrong_model

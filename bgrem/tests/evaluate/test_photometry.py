@@ -416,7 +416,7 @@ def test_position_limits_of_other_units_and_axes():
 
 
 def test_neighbours_are_those_that_count():
-    """With none at all everyone is alone; oneself is no neighbour."""
+    """With none at all everyone is alone; oneself is no neighbor."""
     faint = {'x': np.zeros(3), 'y': np.zeros(3), 'snr': np.full(3, 2.0)}
     assert is_isolated(faint, FWHM).all()
     rng = np.random.default_rng(4)

@@ -181,7 +181,7 @@ def check_sensitivity(part):
     assert part['n_scenes'] == 2
     assert [row['value'] for row in part['steps']] == [1, 3, 6, 11, 15]
     by_factor = {row['value']: row for row in part['factors']}
-    # the tiny weights' default is one step of the local normalisation
+    # the tiny weights' default is one step of the local normalization
     expected = {**part['steps'][0], 'value': 1.0}
     assert by_factor[1.0] == pytest.approx(expected, rel=1e-3)
     assert by_factor[0.25] != by_factor[4.0]

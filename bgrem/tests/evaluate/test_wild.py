@@ -121,7 +121,7 @@ def test_resampled_scene_is_the_field_of_its_native_one():
     assert_array_equal(scene.catalog['snr'], native.catalog['snr'])
     binned = scene.source.reshape(SIZE // 2, 4, SIZE // 2, 4).mean(axis=(1, 3))
     assert_allclose(binned.sum(), native.source.sum(), rtol=0.05)
-    # Neighbours in a native pixel share the noise.
+    # Neighbors in a native pixel share the noise.
     noise = scene.image - scene.source - scene.sky
     pairs = np.mean(noise[:, 1:] * noise[:, :-1]) / np.mean(noise**2)
     assert 0.5 < pairs < 0.95

@@ -97,7 +97,7 @@ def catalog(background, segmentation_image):
 
 
 def detections(background, segmentation_image, **options):
-    """Return a catalogue of this package."""
+    """Return a catalog of this package."""
     source = u.Quantity(background.source).value
     return measure(
         source,
@@ -253,7 +253,7 @@ def test_tables_of_a_night_stack(tmp_path, background, segmentation_image, endin
 
 
 def test_magnitudes_have_a_unit_in_files(tmp_path, background, segmentation_image):
-    """They can be compared with a number: those of a catalogue, and from a file."""
+    """They can be compared with a number: those of a catalog, and from a file."""
     found = detections(background, segmentation_image, zero_point=25)
     table = found.to_table()
     assert table['kron_mag'].unit is None
@@ -438,7 +438,7 @@ def test_regions(tmp_path, catalog, background):
 
 
 def test_regions_on_the_sky(tmp_path):
-    """Of a catalogue with sky coordinates; a turned ellipse keeps its direction."""
+    """Of a catalog with sky coordinates; a turned ellipse keeps its direction."""
     wcs = make_wcs()
     turn = np.deg2rad(30)
     wcs.wcs.pc = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]

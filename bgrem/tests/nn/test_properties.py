@@ -48,7 +48,7 @@ def _random_state():
 
 @pytest.fixture(params=OPTIONS)
 def network(request):
-    """A network that has learnt something at random."""
+    """A network that has learned something at random."""
     config = UNetConfig(
         widths=(4, 6, 8), image_channels=4, embedding_dim=4, **OPTIONS[request.param]
     )
@@ -230,7 +230,7 @@ class TestLayers:
                 assert known.std() > 0
 
     def test_context_is_a_weighted_mean(self):
-        """Of the normalised features of each level, with weights from the same."""
+        """Of the normalized features of each level, with weights from the same."""
         context = Context((3, 4), 5)
         nn.init.normal_(context.perceptron[-1].weight)
         levels = [torch.randn(2, 3, 8, 6), torch.randn(2, 4, 4, 3)]

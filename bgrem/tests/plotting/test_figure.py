@@ -265,7 +265,7 @@ def test_no_noise_and_no_segments():
 
 @pytest.mark.parametrize('level', [0.0, 5.0, -1e-19])
 def test_constant_image(level):
-    """Every map has one value, in the middle of its colours."""
+    """Every map has one value, in the middle of its colors."""
     background = make_background(found=False, rms=0.0)
     flat = np.full(SHAPE, level)
     background.background, background.source = flat, np.zeros(SHAPE)

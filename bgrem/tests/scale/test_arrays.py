@@ -99,7 +99,7 @@ def test_graph_is_small():
 
 
 def test_no_more_is_sent_than_twice_what_is_used(tiny_weights, monkeypatch):
-    """What a band takes of its neighbours is cut out where they are."""
+    """What a band takes of its neighbors is cut out where they are."""
     monkeypatch.setattr('bgrem.sky.bands._PIXELS', 512 * 100)
     array = da.ones((4000, 100), chunks=(1500, 100), dtype='f4')
     tasks = dict(subtract_array(array, weights=tiny_weights).source.__dask_graph__())

@@ -1,4 +1,4 @@
-"""Tests of segments and catalogues of files of any size."""
+"""Tests of segments and catalogs of files of any size."""
 
 import warnings
 from collections import Counter
@@ -303,7 +303,7 @@ def test_chips_and_zarr(tmp_path, tiny_weights):
 
 
 def test_as_a_whole(tmp_path, counts_weights):
-    """What is read as a whole has segments and catalogue too."""
+    """What is read as a whole has segments and catalog too."""
     counts = np.random.default_rng(1).poisson(3, (90, 100)).astype(np.float32)
     counts[40:43, 50:53] += 30
     fits.PrimaryHDU(counts).writeto(tmp_path / 'in.fits')

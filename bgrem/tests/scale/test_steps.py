@@ -326,7 +326,7 @@ class TestMeasurement:
         assert all(edge % 64 == 0 for edge in edges[:-1])
         most = max(n_pixels or 2**21, 64 * shape[1])
         assert all((b - a) * shape[1] <= most for a, b in pairwise(edges))
-        # no two neighbours could be one
+        # no two neighbors could be one
         assert all(
             (c - a) * shape[1] > most for a, c in zip(edges, edges[2:], strict=False)
         )

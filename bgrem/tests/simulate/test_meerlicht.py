@@ -1,5 +1,5 @@
 """
-Tests of the exact frame modelled on MeerLICHT: what its truth says must be in it.
+Tests of the exact frame modeled on MeerLICHT: what its truth says must be in it.
 """
 
 import sys

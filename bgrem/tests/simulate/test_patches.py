@@ -322,7 +322,7 @@ def test_two_ways_to_sky_coordinates(center):
 
 
 def test_run_of_the_plane():
-    """The same on both sides of the centre, and all the way round; its mean is 1."""
+    """The same on both sides of the center, and all the way round; its mean is 1."""
     lon = np.linspace(-720, 720, 2881)
     run = longitude_run(lon)
     assert_allclose(run, run[::-1])

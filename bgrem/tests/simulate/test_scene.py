@@ -82,7 +82,7 @@ class TestStamps:
         pytest.importorskip('galsim')
         bank = build_stamp_bank(1, fwhm=(1.0, 1.1), seed=3)
         assert 1.0 <= float(bank.fwhm) <= 1.1
-        # Nearly all light of so narrow a star is in one pixel and its neighbours.
+        # Nearly all light of so narrow a star is in one pixel and its neighbors.
         assert float(bank.psf[0, 15:18, 15:18].sum()) > 0.8
 
     @pytest.mark.parametrize('fraction', [0.0, 1.0])
@@ -147,7 +147,7 @@ class TestScenes:
         sigma = float(batch.sigma.mean())
         norm = float(bank.psf.square().sum().sqrt())
         expected = batch.catalog['flux'] * norm / sigma
-        # The stamps differ from the centred PSF by their sub-pixel offset.
+        # The stamps differ from the centered PSF by their sub-pixel offset.
         torch.testing.assert_close(batch.catalog['snr'], expected, rtol=0.1, atol=0)
 
     def test_density(self, bank):
@@ -287,9 +287,9 @@ class TestDefects:
         assert correlated.shape == (2, 1, 256, 256)
         torch.testing.assert_close(correlated[0], noise[0, :, 4:-4, 4:-4])
         assert float(correlated[1].std()) == pytest.approx(1, abs=0.05)
-        neighbour = (correlated[1, :, :, 1:] * correlated[1, :, :, :-1]).mean()
+        neighbor = (correlated[1, :, :, 1:] * correlated[1, :, :, :-1]).mean()
         # Gaussian kernel of sigma 1: autocorrelation exp(-1/4) at lag one.
-        assert float(neighbour) == pytest.approx(np.exp(-0.25), abs=0.06)
+        assert float(neighbor) == pytest.approx(np.exp(-0.25), abs=0.06)
 
     def test_correlated_noise_does_not_wrap(self, bank):
         config = replace(
@@ -299,8 +299,8 @@ class TestDefects:
         pull = ((batch.background - batch.sky) / batch.sigma)[:, 0]
         # Along the edges as well as inside; opposite edges are strangers.
         assert float(pull[..., 0].std()) == pytest.approx(1, abs=0.08)
-        neighbour = (pull[..., 0] * pull[..., 1]).mean()
-        assert float(neighbour) == pytest.approx(np.exp(-0.25), abs=0.08)
+        neighbor = (pull[..., 0] * pull[..., 1]).mean()
+        assert float(neighbor) == pytest.approx(np.exp(-0.25), abs=0.08)
         for first, last in ((pull[..., 0], pull[..., -1]), (pull[:, 0], pull[:, -1])):
             assert float((first * last).mean()) == pytest.approx(0, abs=0.1)
 

@@ -245,7 +245,7 @@ def test_correlated_counts(noise):
 
 
 def test_sky_of_coarse_steps_between_stars(noise):
-    # A digitised plate of a cluster: the noise of the sky is smaller than a step.
+    # A digitized plate of a cluster: the noise of the sky is smaller than a step.
     rng = np.random.default_rng(3)
     stars = rng.uniform(0, SIZE, (300, 2))
     light = sum(100 * np.exp(-(np.hypot(Y - y, X - x) ** 2) / 18) for y, x in stars)

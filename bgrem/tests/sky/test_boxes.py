@@ -154,7 +154,7 @@ class TestLevel:
 
     @pytest.mark.parametrize('sigma', [1, 2, 3])
     def test_correlated_noise(self, sigma):
-        """Noise of neighbours in common is no structure."""
+        """Noise of neighbors in common is no structure."""
         noise = ndimage.gaussian_filter(NOISE, sigma, mode='wrap')
         noise /= noise.std()
         sky = measure(100 + noise)

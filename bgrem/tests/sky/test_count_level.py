@@ -203,7 +203,7 @@ def test_sky_that_nothing_shows():
 
 
 def test_light_of_no_likely_source_is_sky():
-    """A glow is sky, but around a likely centre, or where it outshines the sky."""
+    """A glow is sky, but around a likely center, or where it outshines the sky."""
     glow, sky = np.full(SHAPE, 0.02), np.ones(SHAPE)
     probability = np.full(SHAPE, 1e-4, 'f4')
     assert likely_light(glow, sky, probability).max() < 0.05

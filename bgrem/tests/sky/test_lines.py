@@ -30,7 +30,7 @@ def noise(rng):
 
 
 def error(data, truth, mask=None):
-    """The rms error of the centre about its mean, in units of the noise."""
+    """The rms error of the center about its mean, in units of the noise."""
     center = estimate_normalization(data, mask).center
     return np.std(center - truth) / SIGMA
 

@@ -29,7 +29,7 @@ def test_equals_zoom(n_boxes, box_size):
 @pytest.mark.parametrize('box_size', [(5, 9), (31, 1)])
 @pytest.mark.parametrize('n_boxes', [(2, 3), (1, 4), (6, 2)])
 def test_meets_the_mesh(n_boxes, box_size):
-    """The centre of a box of odd size has the value of the box."""
+    """The center of a box of odd size has the value of the box."""
     mesh = draw_mesh(n_boxes)
     shape = np.multiply(n_boxes, box_size)
     image = interpolate_mesh(mesh, shape, box_size)
@@ -98,7 +98,7 @@ def test_blocks(monkeypatch):
 
 
 class TestStraightOn:
-    """A mesh that goes on straight beyond the centres of its outer boxes."""
+    """A mesh that goes on straight beyond the centers of its outer boxes."""
 
     @pytest.mark.parametrize('n_boxes', [(6, 5), (2, 3), (1, 4), (7, 1)])
     def test_plane(self, n_boxes):

@@ -1,4 +1,4 @@
-"""Tests of the mesh estimators and the normalisation: images with known answers."""
+"""Tests of the mesh estimators and the normalization: images with known answers."""
 
 import numpy as np
 import pytest
@@ -110,7 +110,7 @@ def test_crowded(rng, noise, fwhm):
 
 
 def test_bright_galaxy(noise):
-    """A galaxy that fills one box hardly enters the centre."""
+    """A galaxy that fills one box hardly enters the center."""
     galaxy = 500 * np.exp(-np.hypot(X - 120, Y - 72) / 8)
     result = estimate_normalization(galaxy + noise)
     assert np.abs(result.center).max() < 2
@@ -433,7 +433,7 @@ class TestNormalization:
 
     @pytest.mark.parametrize('first_row', [0, 3, 40])
     def test_rows_of_a_larger_image(self, noise, first_row):
-        """A part has its own noise in areas, and the centre that is made for it."""
+        """A part has its own noise in areas, and the center that is made for it."""
         hidden = np.zeros(noise.shape, dtype=bool)
         hidden[20:80, 30:90] = True
         y = np.arange(len(noise))[:, np.newaxis]

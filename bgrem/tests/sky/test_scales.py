@@ -133,10 +133,10 @@ class TestFitSurface:
         assert rms(level[np.hypot(Y - 30, X - 40) > 10]) < 0.15
 
     def test_correlated_noise_is_not_sky(self):
-        """Noise that neighbours share is taken for sky only if nobody says so."""
+        """Noise that neighbors share is taken for sky only if nobody says so."""
         white = np.random.default_rng(2).normal(size=(65, 81))
         noise = (white[1:, 1:] + white[:-1, 1:] + white[1:, :-1] + white[:-1, :-1]) / 2
-        # along each axis neighbours of n boxes share half a box of 2 n - 1
+        # along each axis neighbors of n boxes share half a box of 2 n - 1
         taken, told = (
             fit_surface(
                 BoxMeans(noise, np.ones(SHAPE), *np.zeros((2, *SHAPE))),

@@ -33,7 +33,7 @@ def test_found(sky):
 
 
 def test_mesh():
-    """At the centres of boxes, of which the last may reach beyond the image."""
+    """At the centers of boxes, of which the last may reach beyond the image."""
     mesh = trend_of(0.1 * X + NOISE).mesh((5, 7), (32, 32))
     expected = 0.1 * (15.5 + 32 * np.arange(7))
     assert_allclose(mesh, np.broadcast_to(expected, (5, 7)), atol=0.1)

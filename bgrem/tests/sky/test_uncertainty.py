@@ -237,7 +237,7 @@ def test_filter_threshold(make, data):
 
 
 def test_filter_threshold_one_box(make, data):
-    """A box above the threshold takes over the median of its neighbours."""
+    """A box above the threshold takes over the median of its neighbors."""
     data[48:64, 64:80] += 100
     bkg = make(data, 16, filter_threshold=80)
     assert bkg.background_mesh[3, 4] < 60

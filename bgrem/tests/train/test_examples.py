@@ -106,7 +106,7 @@ class TestMakeExamples:
         close(examples.centers, center_blobs(batch.catalog, SHAPE, 1.0))
 
     def test_errors_are_of_the_size_they_say(self):
-        """15% of the scale, and of the noise in the centre."""
+        """15% of the scale, and of the noise in the center."""
         batch = make_batch()
         scales = []
         for seed in range(60):

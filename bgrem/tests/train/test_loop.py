@@ -194,7 +194,7 @@ class TestTrain:
         config = replace(CONFIG, n_steps=1, network=network, loss_space='background',
                          normalization='global', inference_steps=2)  # fmt: skip
         weights = run(folder, config)
-        # A network that predicts no background leaves the normalised image.
+        # A network that predicts no background leaves the normalized image.
         tensors = state(weights)
         empty = {
             name: torch.zeros_like(value) if name.startswith('head') else value

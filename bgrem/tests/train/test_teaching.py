@@ -118,7 +118,7 @@ class TestTeacher:
 
     def test_one_that_finds_no_centres_is_refused(self, config, counts_weights):
         for name in ('optical-paper', str(counts_weights)):
-            with pytest.raises(ValueError, match='teacher must find centres in images'):
+            with pytest.raises(ValueError, match='teacher must find centers in images'):
                 Teacher(replace(config, teacher=name), CPU)
 
 
