@@ -83,7 +83,6 @@ def denoise(
         The tiles. Default: those of `tile_layout`. With a part of them, from
         `bgrem.denoise.tiling.TileLayout.part`, the caller must add up the results of
         all parts and then call `finish_logit`.
-        added up, and `finish_logit` to be called then.
 
     Returns
     -------

@@ -49,9 +49,9 @@ def decode_detection_flags(flags, *, return_bit_values=False):
 
     Returns
     -------
+    decoded : list of str, list of int, or nested list
         The names of the bits that are set, lowest first. For an array, a list for
         each element, nested like the array.
-        each element, nested as the array is.
 
     Raises
     ------

@@ -58,6 +58,7 @@ def aperture_sums(data, x, y, radius, error=None):
 
     Returns
     -------
+    flux, flux_error : 1D `~numpy.ndarray` of float
         The sums over exact circles and their errors (`None` without
         ``error``).
     """

@@ -26,7 +26,6 @@ def difference_loss(predicted, true, *, kind='mae', delta=1.0, valid=None):
         Tensors of the same shape.
 
     kind : {'mae', 'mse', 'huber'}, optional
-        Mean absolute error (whose minimum is the median), mean squared error
         Mean absolute error (minimized by the median), mean squared error (minimized
         by the mean), or Huber's loss, which is quadratic for errors up to ``delta``
         and the absolute error minus ``delta / 2`` beyond.

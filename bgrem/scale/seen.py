@@ -79,7 +79,6 @@ class SeenImage:
         -------
         result : object
             The result, in any case as read from the file.
-            From the file, in any case.
         """
         name = f'{name}-{self.name}'
         if not self._work.has(name):

@@ -146,7 +146,6 @@ class CountsBank:
         Position, flux in counts and S/N of all sources, shape (M, 4).
     start : `~torch.Tensor` of int64
         The index of the first source of each patch, and the end; shape (N + 1,).
-        Where the sources of each patch begin, and the end; shape (N + 1,).
     """
 
     source: torch.Tensor
