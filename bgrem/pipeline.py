@@ -536,9 +536,9 @@ def inspect_image(
     widths : 1D `~numpy.ndarray` of float64
         The FWHM of each of ``peaks``, see `bgrem.detect.peaks.peak_widths`.
     is_drawn : bool
-        Whether the image holds few photons. Their noise is not symmetric: instead of
-        the flipped residual the detector has then seen new photons, drawn from the sky
-        and the bright sources of the image.
+        Whether the image holds few photons. As their noise is not symmetric, the
+        detector then sees new photons, drawn from the sky and the bright sources of the
+        image, instead of the flipped residual.
 
     Notes
     -----
@@ -704,7 +704,7 @@ class _View:
 
 
 def _look_at(data, hidden, source, min_probability, number, **options):
-    """Run the network on what is like the noise of a window (`_View`)."""
+    """Run the network on an image with the noise of a window (`_View`)."""
     residual = shown = source - data
     photons = _see_photons(data, hidden, source, options.get('error'), seed=number)
     if photons:
@@ -736,7 +736,7 @@ def _look_at(data, hidden, source, min_probability, number, **options):
 
 def _see_photons(data, hidden, source, error, seed):
     """
-    Draw the photons of a window anew, if it holds few and nothing else.
+    Redraw the photons of a window, if it holds only a few photons.
 
     Returns
     -------

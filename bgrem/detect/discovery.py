@@ -57,8 +57,8 @@ class ImageCheck:
         What the probabilities p of the peaks of the image promise: the sum of
         p (1 - p).
     flipped : float
-        The sum of p over the peaks of the flipped residual, or of the photons drawn
-        anew, scaled to the area of the image.
+        The sum of p over the peaks of the flipped residual, or of the redrawn photons,
+        scaled to the area of the image.
     correlation : float, optional
         The correlation of the noise of neighboring pixels, see `noise_correlation`.
         Default 0.
@@ -68,8 +68,9 @@ class ImageCheck:
         The FWHM of the compact sources in pixels, see `source_width`. Default
         NaN: not known.
     noise_shift : float, optional
-        The shift of the log-odds with which no less is false than in an image of the
-        noise alone, see `noise_shift`. Default infinity: there is no such image.
+        The shift of the log-odds with which as many peaks are false as in an image of
+        the noise alone, see the function `noise_shift`. Default infinity: there is no
+        such image.
     """
 
     promised: float
@@ -106,8 +107,8 @@ class ImageCheck:
         widths : 1D array_like of float, optional
             The width of each peak of the image, see `peak_widths`.
         is_drawn : bool, optional
-            Whether the peaks are not those of the flipped residual but of photons drawn
-            anew, see `bgrem.pipeline.inspect_image`. Default `False`.
+            Whether the peaks are those of redrawn photons instead of the flipped
+            residual, see `bgrem.pipeline.inspect_image`. Default `False`.
 
         Returns
         -------
@@ -191,8 +192,8 @@ def noise_shift(probability, drawn, clean_fraction=1.0):
     """
     Compare the peaks of an image with those of an image of its noise.
 
-    How many of the peaks of a probability are false depends on how many sources there
-    are, which the network does not know. How many false ones the noise makes does not.
+    The fraction of the peaks that is false depends on the number of sources, which the
+    network does not know. The number of false peaks caused by the noise does not.
 
     Parameters
     ----------
@@ -200,15 +201,15 @@ def noise_shift(probability, drawn, clean_fraction=1.0):
         The calibrated probabilities of the peaks of the image, and of those of the
         noise.
     clean_fraction : float, optional
-        The part of the image in which the latter were looked for.
+        The fraction of the image in which the latter were searched for.
 
     Returns
     -------
     shift : float
-        What is to be added to the log-odds of the peaks for as many to be false as are
-        found in the noise: the sums of their squared p are then the same, so that the
-        sure ones, among which a threshold lies, count most. Between -3 and infinity,
-        which it is where the noise has none.
+        The shift of the log-odds of the peaks with which as many are false as are found
+        in the noise: the sums of p squared are then equal, so that probable peaks,
+        among which the threshold lies, have the largest weight. At least -3, and
+        infinite if the noise has no peaks.
     """
     probability, drawn = (np.asarray(p, dtype=float) for p in (probability, drawn))
     wanted = np.sum(drawn**2) / clean_fraction

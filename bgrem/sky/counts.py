@@ -86,7 +86,7 @@ def sparse_step(data, unusable, noise):
 
 def may_be_sparse(data, unusable):
     """
-    Tell, before any noise is known, whether an image may hold single photons.
+    Tell whether an image may hold single photons, before its noise is known.
 
     Parameters
     ----------
@@ -96,8 +96,8 @@ def may_be_sparse(data, unusable):
     Returns
     -------
     may_be : bool
-        Whether the values near the median lie on a grid, and the median is not above
-        four of its steps.
+        Whether the values near the median lie on a grid, and the median is at most four
+        of its steps.
     """
     every = max(1, math.isqrt(data.size // _SAMPLE))
     some = np.s_[::every, ::every]
@@ -123,8 +123,8 @@ def has_photon_noise(step, level, noise):
     Returns
     -------
     is_photons : bool
-        Whether the median variance is that of as many photons, to a factor of 1.5. It
-        is not where a noise of one or two steps was rounded on a sky of its own.
+        Whether the median variance is that of this number of photons, within a factor
+        of 1.5. It is not if a noise of one or two steps was rounded on another sky.
     """
     known = noise > 0
     if not known.any():
@@ -136,12 +136,12 @@ def has_photon_noise(step, level, noise):
 
 def draw_photons(level, step, seed=0):
     """
-    Draw the photons of an image anew.
+    Redraw the photons of an image.
 
     Parameters
     ----------
     level : 2D `~numpy.ndarray` of float
-        What is expected in each pixel; of less than nothing there are none.
+        The expected value of each pixel; negative values are treated as 0.
     step : float
         The value of one count.
     seed : int, optional
@@ -150,8 +150,8 @@ def draw_photons(level, step, seed=0):
     Returns
     -------
     image : 2D `~numpy.ndarray` of float64
-        A draw; the same level has the same one, and a level that is nearly the same
-        has it in nearly all pixels.
+        The image. The same level always gives the same image, and a nearly equal level
+        gives the same values in nearly all pixels.
     """
     mean = np.maximum(level, 0).astype(float) / step
     # One uniform number for each pixel, through the inverse of the distribution: a
