@@ -62,7 +62,7 @@ _SOURCE_FREE = 0.5
 
 class DiffusionBackground(DetectionMixin, Background2D):
     """
-    Class to separate an image into sky, noise, and sources with a denoiser.
+    Class to separate an image into sky, noise and sources with a denoiser.
 
     A diffusion denoiser first separates the sources. The sky and its noise are then
     measured on what is left: by the parent class,
