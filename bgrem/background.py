@@ -191,11 +191,11 @@ class DiffusionBackground(DetectionMixin, Background2D):
     in automatic boxes, which is measured as well. (1) A strong gradient, which the
     median filter and the borders of a mesh would flatten, is subtracted before the
     measurement and added back afterwards, if a polynomial of second degree leaves at
-    most a twentieth of the variance of that sky (`bgrem.sky.trend.find_trend`). With an
-    estimator, only the maps follow the gradient; with ``filter_threshold``, nothing
-    does. (2) Pixels beneath galaxies, where a tenth of their light may be left, are not
-    used. (3) All boxes are raised by the amount by which the default mode, 2.5 median -
-    1.5 mean, falls short of the mean for skewed noise, if this is significant
+    most a twentieth of the variance of that sky (`bgrem.sky.trend.find_trend`). If an
+    estimator is given, only the maps follow the gradient; with ``filter_threshold``,
+    nothing does. (2) Pixels beneath galaxies, where a tenth of their light may be left,
+    are not used. (3) All boxes are raised by the amount by which the default mode, 2.5
+    median - 1.5 mean, falls short of the mean for skewed noise, if this is significant
     (`bgrem.sky.given.correct_levels`).
 
     The network sees the image divided by its noise, which is measured in boxes of 48
