@@ -167,8 +167,8 @@ class Work:
 
     def remove_if_nothing_is_done(self):
         """
-        Remove the folder if it holds nothing that could be continued, nor work of other
-        calls.
+        Remove the parts of this call, but not those of others, if nothing could be
+        continued.
         """
         if not any(one.name.startswith(_PARTS) for one in self.folder.glob('*-*')):
             self._remove_own()

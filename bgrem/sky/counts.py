@@ -145,7 +145,7 @@ def draw_photons(level, step, seed=0):
     step : float
         The value of one count.
     seed : int, optional
-        Another one gives another draw. Default 0.
+        Another seed gives another draw. Default 0.
 
     Returns
     -------
