@@ -758,7 +758,7 @@ def _check_counts(image, weights, *, remove_stripes):
     if not is_count(image.unit):
         msg = (
             f'data must be counts for the weights {weights.name!r}, got the unit '
-            f'{image.unit}: convert them, give rates as counts with their exposure'
+            f'{image.unit}: convert them; for rates, pass the counts and the exposure'
         )
         raise ValueError(msg)
     if remove_stripes:

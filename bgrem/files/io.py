@@ -176,7 +176,7 @@ def read_images(path, hdu=None, plane=None):
 
 def choose_images(hdus, path, hdu=None, plane=None):
     """
-    Choose the images of a file, and tell of others that could be meant.
+    Choose the images of a file, and warn of others that might have been meant.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def choose_images(hdus, path, hdu=None, plane=None):
     Warns
     -----
     `~astropy.utils.exceptions.AstropyUserWarning`
-        If there are other images whose names do not tell whether they are meant.
+        If there are other images that might have been meant.
     """
     with fits_errors(path, 'cannot be read'):
         indices, left_out = image_indices(hdus, path, hdu, plane)
@@ -219,12 +219,12 @@ def _read(hdus, path, index, plane, **place):
 
 def tell_if_product(header, path):
     """
-    Warn of an image that is a product of bgrem already.
+    Warn if an image is already a product of bgrem.
 
     Parameters
     ----------
     header : `~astropy.io.fits.Header`
-        Its header.
+        The header of the image.
 
     path : path-like
         The file.
@@ -232,7 +232,7 @@ def tell_if_product(header, path):
     Warns
     -----
     `~astropy.utils.exceptions.AstropyUserWarning`
-        If it is.
+        If it is a product.
     """
     if 'BGREMVER' in header:
         msg = (
@@ -560,7 +560,7 @@ def _read_map(path, hdu, image):
 
 def find_map(hdus, path, hdu, image):
     """
-    Choose the HDU that stands beside an image: a mask, an error, a weight.
+    Choose the HDU of a map that belongs to an image: a mask, an error, a weight.
 
     Parameters
     ----------
@@ -568,7 +568,7 @@ def find_map(hdus, path, hdu, image):
         As for `bgrem.files.hdus.map_index`.
 
     image : `FitsImage` or `None`
-        The image, which tells the chip and the plane.
+        The image, which determines the chip and the plane.
 
     Returns
     -------
@@ -580,7 +580,8 @@ def find_map(hdus, path, hdu, image):
     Raises
     ------
     ValueError
-        If there is no such HDU, no way to tell which it is, or it is the image.
+        If there is no such HDU, it cannot be determined which one is meant, or it is
+        the image itself.
     """
     place = {}
     if image is not None:
@@ -590,7 +591,7 @@ def find_map(hdus, path, hdu, image):
         index, plane = map_index(hdus, path, hdu, **place)
     name = hdu_name(hdus, index)
     if image is not None and name == image.hdu and path.samefile(image.path):
-        msg = f'HDU {name} of {path} is the image itself: name the HDU beside it'
+        msg = f'HDU {name} of {path} is the image itself: name the HDU of the map'
         raise ValueError(msg)
     return index, plane
 

@@ -129,7 +129,7 @@ def check_opens(*paths):
 
 def unpacking(path):
     """
-    Return what opens a file that is packed as a whole, whatever its name says.
+    Return a function that opens a file that is compressed as a whole, for any name.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def unpacking(path):
     Returns
     -------
     opener : callable or `None`
-        `gzip.open` or its like; `None` for a file that is not packed.
+        `gzip.open` or a similar function; `None` for a file that is not compressed.
     """
     with Path(path).open('rb') as file:
         start = file.read(6)

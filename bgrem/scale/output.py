@@ -107,14 +107,14 @@ class Output:
 
     @property
     def _contents(self):
-        """What the file holds beside pixels (str): with anything else it is another."""
+        """A string that identifies what the file contains besides pixels."""
         key = None if self._options is None else self._options.key
         paths = [str(image.rows.image.path) for image in self._images]
         return repr([key, self._asked, self.metas, paths])
 
     @property
     def _written(self):
-        """Of what the file holds all maps, or `None`."""
+        """The contents for which the file has all maps, or `None`."""
         return self._work.load('written') if self._work.has('written') else None
 
     def _flat_maps(self, image):

@@ -460,7 +460,7 @@ def _check_output(path, endings, *, overwrite, inputs):
     for one in inputs:
         other = Path(one).resolve()
         if own in other.parents or other in own.parents:
-            msg = f'output file {path} must not be in the input {one}, nor hold it'
+            msg = f'output file {path} must not be in the input {one}, nor contain it'
             raise ValueError(msg)
         if own == other and path.is_dir():
             msg = f'output file {path} is the input file'

@@ -63,7 +63,7 @@ class Work:
 
     def close(self):
         """
-        Let others work on the output.
+        Let other processes work on the output.
         """
         self._lock.close()
 

@@ -45,12 +45,12 @@ def save_tensors(tensors, path, metadata=None):
         The file.
 
     metadata : dict of str to str or `None`, optional
-        What else is in it.
+        The metadata of the file.
 
     Raises
     ------
     OSError
-        If it cannot be written; safetensors itself has an error of its own for that.
+        If the file cannot be written (safetensors itself raises a different error).
     """
     try:
         save_file(tensors, path, metadata=metadata)

@@ -100,7 +100,7 @@ def factor_in_unit(normalization, unit):
 
 def is_count(unit):
     """
-    Say whether numbers of a unit can be counts of photons.
+    Tell whether numbers in a unit can be photon counts.
 
     Parameters
     ----------

@@ -78,7 +78,7 @@ def train(
         Where to write ``log.csv``, ``state.pt`` (to resume) and
         ``NAME.safetensors`` (the averaged weights), all at each validation.
         The stamp bank of the run is ``bank.safetensors``, a copy of that of
-        `bgrem.simulate.cached_stamp_bank`; ``bank.json`` says what it was drawn for.
+        `bgrem.simulate.cached_stamp_bank`; ``bank.json`` records for what it was drawn.
 
     init : str, `~pathlib.Path` or `None`, optional
         Weights from which a new run starts, by name or path, of the same network or
