@@ -181,7 +181,9 @@ def test_plot_products_of_chips(folder, exposure, options, capsys, monkeypatch):
             assert wcs.wcs.crpix[0] == 45 + 100 * (chip - 1)
 
 
-def test_flags(exposure, options, capsys):
+def test_flags(exposure, options, capsys, monkeypatch):
+    monkeypatch.setattr('bgrem.cli.process._BAR_SECONDS', 0)
+
     def detect(*more):
         argv = ['detect', exposure, '-o', 'c.ecsv', '--overwrite', *options, *more]
         return run(capsys, *argv)
