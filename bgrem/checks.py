@@ -79,7 +79,9 @@ def as_number(name, value):
         raise TypeError(msg)
     values = np.asarray(value) if np.isscalar(value) or np.ndim(value) == 0 else None
     if values is None or values.dtype.kind not in 'fiub':
-        msg = f'{name} must be a number, got {value!r}'
+        shape = np.shape(value) if isinstance(value, np.ndarray) else ()
+        got = f'an array of shape {shape}' if shape else repr(value)
+        msg = f'{name} must be a number, got {got}'
         raise TypeError(msg)
     return float(values)
 
@@ -233,7 +235,10 @@ def check_threshold(threshold):
         If it is not a number between 0 and 1 (inclusive).
     """
     if not 0 <= as_number('threshold', threshold) <= 1:
-        msg = f'threshold must be between 0 and 1 (inclusive), got {threshold}'
+        msg = (
+            f'threshold must be between 0 and 1 (inclusive), got {threshold}: it is a '
+            'probability, not a level of the data'
+        )
         raise ValueError(msg)
 
 

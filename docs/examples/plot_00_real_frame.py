@@ -83,7 +83,8 @@ print(f'{len(table)} detections, {len(sure)} sure ones')
 
 # %%
 # The table has sky coordinates, because the image has a WCS. The flags tell what to
-# know about a star; ``decode_detection_flags`` gives their names.
+# know about a star; ``decode_detection_flags`` gives their names. The list is sorted by
+# the flux in the segment, while the S/N is that of the Kron flux.
 
 sure.sort('segment_flux', reverse=True)
 for row in sure[:5]:
