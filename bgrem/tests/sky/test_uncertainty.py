@@ -318,7 +318,7 @@ def test_with_sources(tiny_weights, data):
         ('flat', 0.7, 1.5),
         ('correlated', 0.7, 1.5),
         ('crowded', 0.7, 1.5),
-        ('large_galaxies', 0.7, 3.0),
+        ('large_galaxies', 0.7, 3.3),
     ],
 )
 def test_scenes(family, low, high):
