@@ -8,7 +8,7 @@ import numpy as np
 from astropy.nddata import InverseVariance
 from astropy.utils.exceptions import AstropyUserWarning
 
-from bgrem.files.hdus import map_text, split_hdu
+from bgrem.files.hdus import map_texts, split_hdu
 from bgrem.files.io import (
     ERROR_TYPES,
     FitsImage,
@@ -27,8 +27,8 @@ __all__ = [
     'check_streamed',
     'input_paths',
     'map_place',
-    'map_texts',
     'output_paths',
+    'place_texts',
     'read_chips',
     'with_unit',
 ]
@@ -268,7 +268,7 @@ def map_place(options, path, name):
     return _map_places(options, path).get(name)
 
 
-def map_texts(options, path):
+def place_texts(options, path):
     """
     Return the locations of the maps of an image as strings, with their kinds.
 
@@ -285,12 +285,8 @@ def map_texts(options, path):
     texts : dict of str
         The locations, by the names of the options.
     """
-    bits = None if options.dq_bits is None else f'bits {options.dq_bits}'
-    kinds = {'mask': bits, 'error': options.error_type}
-    return {
-        name: map_text(*place, kinds.get(name))
-        for name, place in _map_places(options, str(path)).items()
-    }
+    places = _map_places(options, str(path))
+    return map_texts(places, options.dq_bits, options.error_type)
 
 
 def _read_chip(options, image, places, bits):

@@ -16,8 +16,8 @@ from bgrem.cli.inputs import (
     Chip,
     check_streamed,
     map_place,
-    map_texts,
     output_paths,
+    place_texts,
     read_chips,
     with_unit,
 )
@@ -312,7 +312,7 @@ def _make_products(options, chip, weights, number, measure):
     segments, catalog = background.detect(**asked), None
     if segments is None:
         segments = no_segments(chip.image.data.shape)
-    asked |= map_texts(options, chip.image.path)
+    asked |= place_texts(options, chip.image.path)
     if chip.gain is not None:
         asked['effective_gain'] = chip.gain
     if measure:

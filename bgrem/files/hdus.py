@@ -5,7 +5,7 @@ from pathlib import Path
 
 from astropy.io import fits
 
-__all__ = ['hdu_name', 'image_indices', 'map_index', 'map_text', 'split_hdu']
+__all__ = ['hdu_name', 'image_indices', 'map_index', 'map_texts', 'split_hdu']
 
 # Names of extensions that stand beside an image and are none.
 _AUXILIARY = {
@@ -41,28 +41,33 @@ def split_hdu(text):
     return path, hdu
 
 
-def map_text(path, hdu=None, kind=None):
+def map_texts(places, bits=None, error_type=None):
     """
-    Return the location of a map as a string, the reverse of `split_hdu`.
+    Return the locations of maps as strings, the reverse of `split_hdu`.
 
     Parameters
     ----------
-    path : path-like
-        The file.
+    places : dict of str to tuple
+        The file of each map and, if one is named, its HDU, by the name of the map.
 
-    hdu : int or str or `None`, optional
-        The HDU, if one is named.
+    bits : str or int or `None`, optional
+        The bits of the ``'mask'`` that are used.
 
-    kind : str or `None`, optional
-        Its kind, which is appended.
+    error_type : str or `None`, optional
+        The kind of the ``'error'``.
 
     Returns
     -------
-    text : str
-        For example ``'in.fits[ERR], std'``.
+    texts : dict of str
+        For example ``{'error': 'in.fits[ERR], std'}``.
     """
-    text = f'{path}' if hdu is None else f'{path}[{hdu}]'
-    return text if kind is None else f'{text}, {kind}'
+    kinds = {'mask': None if bits is None else f'bits {bits}', 'error': error_type}
+    texts = {}
+    for name, (path, *hdu) in places.items():
+        named = ''.join(f'[{one}]' for one in hdu if one is not None)
+        kind = kinds.get(name)
+        texts[name] = f'{path}{named}' if kind is None else f'{path}{named}, {kind}'
+    return texts
 
 
 def hdu_name(hdus, index):

@@ -121,8 +121,8 @@ def check_opens(*paths):
         if path.is_dir() and path.suffix.lower() == ZARR_ENDING:
             continue
         if path.is_file():
-            with fits_errors(path, 'cannot be read'), path.open('rb') as file:
-                if file.read(6).startswith((b'SIMPLE', *_OPENERS)):
+            with fits_errors(path, 'cannot be read'):
+                if _start(path).startswith((b'SIMPLE', *_OPENERS)):
                     continue
         open_fits(path).close()
 
@@ -141,9 +141,14 @@ def unpacking(path):
     opener : callable or `None`
         `gzip.open` or a similar function; `None` for a file that is not compressed.
     """
-    with Path(path).open('rb') as file:
-        start = file.read(6)
+    start = _start(path)
     return next((_OPENERS[m] for m in _OPENERS if start.startswith(m)), None)
+
+
+def _start(path):
+    """Return the bytes of a file that tell how it is packed."""
+    with Path(path).open('rb') as file:
+        return file.read(6)
 
 
 def _check_headers(file):

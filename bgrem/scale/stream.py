@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bgrem.checks import check_count, check_flag, suggests_names
-from bgrem.files.hdus import map_text
+from bgrem.files.hdus import map_texts
 from bgrem.files.io import ERROR_TYPES, parse_bits
 from bgrem.files.opening import check_opens
 from bgrem.files.products import (
@@ -348,13 +348,9 @@ class _Beside(NamedTuple):
     @property
     def texts(self):
         """Where it is, by its name (dict of str)."""
-        texts = {}
-        if self.mask:
-            bits = None if self.mask_bits is None else f'bits {self.mask_bits}'
-            texts['mask'] = map_text(*self.mask, bits)
-        if self.error:
-            texts['error'] = map_text(*self.error, self.error_type)
-        return texts
+        places = {'mask': self.mask, 'error': self.error}
+        known = {name: place for name, place in places.items() if place}
+        return map_texts(known, self.mask_bits, self.error_type)
 
     def check_gain(self, gain):
         """Return a gain, unless there is a total error, which has it already."""

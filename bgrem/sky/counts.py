@@ -64,8 +64,7 @@ def sparse_step(data, unusable, noise):
         The value of one count if it is more than half the typical noise, as is the case
         for fewer than four counts per pixel; else 0.
     """
-    every = max(1, math.isqrt(data.size // _SAMPLE))
-    some = np.s_[::every, ::every]
+    some = _sample(data.size)
     usable = ~unusable[some] & (noise[some] > 0)
     if usable.any():
         data, noise = data[some], noise[some]
@@ -99,13 +98,18 @@ def may_be_sparse(data, unusable):
         Whether the values near the median lie on a grid, and the median is at most four
         of its steps.
     """
-    every = max(1, math.isqrt(data.size // _SAMPLE))
-    some = np.s_[::every, ::every]
+    some = _sample(data.size)
     values = data[some][~unusable[some]]
     if values.size == 0:
         return False
     step = find_quantum(values)
     return bool(step > 0 and np.median(values) * SPARSE**2 <= step)
+
+
+def _sample(n_pixels):
+    """Return which rows and columns of an image are looked at."""
+    every = max(1, math.isqrt(n_pixels // _SAMPLE))
+    return np.s_[::every, ::every]
 
 
 def has_photon_noise(step, level, noise):
