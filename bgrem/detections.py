@@ -20,7 +20,7 @@ from bgrem.checks import (
     check_shape,
     suggests_names,
 )
-from bgrem.detect.discovery import ImageCheck, choose_threshold
+from bgrem.detect.discovery import choose_threshold
 from bgrem.detect.kind import find_doubts
 from bgrem.detect.late import LateImage
 from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks
@@ -32,7 +32,8 @@ from bgrem.detect.segments import (
 )
 from bgrem.finder import SourceDetector
 from bgrem.inputs import parse_error, parse_image, to_data_unit
-from bgrem.pipeline import bar_name, inspect_image, sampling_of
+from bgrem.inspection import inspect_image
+from bgrem.pipeline import bar_name, sampling_of
 from bgrem.sky.units import error_in_unit, in_unit
 
 __all__ = ['DetectionMixin']
@@ -580,7 +581,7 @@ class DetectionMixin:
 
     @cached_property
     def _image_check(self):
-        return ImageCheck.from_peaks(self._peaks['probability'], *self._inspect())
+        return self._inspect().check(self._peaks['probability'])
 
     def _warn_once(self, threshold):
         """Warn, the first time, where the promise cannot be relied upon."""

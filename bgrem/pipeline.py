@@ -10,9 +10,9 @@ from importlib.metadata import version
 import numpy as np
 
 from bgrem.checks import check_count
-from bgrem.detect.discovery import PRIOR_WEIGHT, SURE, source_width
+from bgrem.detect.discovery import SURE, source_width
 from bgrem.detect.hidden import doubt_hidden_centers
-from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks, peak_widths
+from bgrem.detect.peaks import find_peaks, peak_widths
 from bgrem.detect.probability import calibrate, pool_centers, refine_probability
 from bgrem.sky.bands import use_threads
 from bgrem.sky.count_level import (
@@ -24,14 +24,10 @@ from bgrem.sky.count_level import (
     lone_photons,
 )
 from bgrem.sky.counts import (
-    draw_photons,
-    has_photon_noise,
     limit_light,
-    may_be_sparse,
     sparse_step,
 )
 from bgrem.sky.mesh import LAG
-from bgrem.sky.noise import away_from_sources, noise_correlation, noise_skewness
 from bgrem.sky.normalization import Normalization
 from bgrem.sky.normalize import estimate_normalization
 from bgrem.sky.sampling import (
@@ -41,18 +37,15 @@ from bgrem.sky.sampling import (
     spread_squares,
 )
 from bgrem.sky.sharpening import sharpen, smooth
-from bgrem.sky.windows import spread_windows
 
 __all__ = [
     'FINISH_MARGIN',
     'Separation',
-    'WindowNoise',
+    'as_seen',
     'bar_name',
     'describe',
     'finish_probability',
     'finish_source',
-    'inspect_image',
-    'inspect_windows',
     'network_factor',
     'sampling_of',
     'separate',
@@ -63,12 +56,6 @@ __all__ = [
 #: away, the light 8 px around that.
 FINISH_MARGIN = 12
 _MOST_COUNTS = 1e12  # in a pixel; squares of it are finite in float32
-# The flipped residual is seen in windows of this side in pixels, and at least so many
-# pixels of it: a tile of the network each.
-_WINDOW = 512
-_SAMPLE = 2**20
-_CERTAIN = 0.2  # the relative standard error of the sum of its probabilities
-_MOST_DRAWS = 8  # of the photons of a window
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +198,7 @@ def separate(
             options['normalization'] = bin_image(method, hidden, binning)[0]
         task = f'{task} in squares of {binning} px'
         options['progress'] = bar_name(progress, task)
-        seen = _as_seen(data, hidden, error, binning, sharpening)
+        seen = as_seen(data, hidden, error, binning, sharpening)
         binned = _separate(*seen, **options)
         # what is bright and broad may be structure of the sky, not sources
         if found is not None and _count_sure(binned) < _count_sure(found):
@@ -273,7 +260,8 @@ def sampling_of(meta):
     Returns
     -------
     sampling : dict
-        The ``binning`` and ``sharpening``, for `separate` and `inspect_image`.
+        The ``binning`` and ``sharpening``, for `separate` and
+        `bgrem.inspection.inspect_image`.
     """
     return {name: meta[name] for name in ('binning', 'sharpening')}
 
@@ -297,7 +285,7 @@ def network_factor(data, mask, *, normalization, error=None, binning=1, sharpeni
     """
     hidden = ~np.isfinite(data) | mask
     if binning > 1 or sharpening:
-        seen, lost, error = _as_seen(data, hidden, error, binning, sharpening)
+        seen, lost, error = as_seen(data, hidden, error, binning, sharpening)
         scale = estimate_normalization(seen, lost, normalization, error).scale
         scale = spread_squares(scale, binning, data.shape)
     else:
@@ -458,8 +446,26 @@ def _count_sure(found):
     return len(find_peaks(found.probability, min_probability=SURE))
 
 
-def _as_seen(data, hidden, error, binning, sharpening):
-    """Return data, hidden pixels and error as the network is to see them."""
+def as_seen(data, hidden, error, binning, sharpening):
+    """
+    Return an image as the network is to see it.
+
+    Parameters
+    ----------
+    data : 2D `~numpy.ndarray` of float
+        The image.
+    hidden : 2D `~numpy.ndarray` of bool
+        True at pixels that are not used.
+    error : 2D `~numpy.ndarray` of float or `None`
+        The total error of each pixel.
+    binning, sharpening
+        As for `separate`.
+
+    Returns
+    -------
+    data, hidden, error
+        The same for each square of pixels.
+    """
     if error is not None:
         # of white noise, but for a factor that the normalization finds
         error = np.sqrt(bin_image(np.square(error), hidden, binning)[0])
@@ -488,292 +494,3 @@ def _refine(found, binning, sharpening, maps, hidden):
         step=0.0,
         meta={**found.meta, 'binning': binning, 'sharpening': sharpening},
     )
-
-
-def inspect_image(
-    data,
-    mask,
-    source,
-    peaks,
-    *,
-    min_probability=MIN_PROBABILITY,
-    binning=1,
-    sharpening=0.0,
-    **options,
-):
-    """
-    Measure what an image itself says about the reliability of its probabilities.
-
-    Parameters
-    ----------
-    data : 2D `~numpy.ndarray` of float
-        The image; values that are not finite are masked.
-    mask : 2D `~numpy.ndarray` of bool or `None`
-        `True` at pixels that must not be used.
-    source : 2D `~numpy.ndarray` of float
-        The sources of the image, from `separate`.
-    peaks : structured `~numpy.ndarray`
-        The peaks of its probability, from `bgrem.detect.peaks.find_peaks`.
-    min_probability : float, optional
-        Peaks of the flipped residual below this probability are not listed. Default:
-        as in `bgrem.detect.peaks.find_peaks`.
-    binning, sharpening : optional
-        Those used for the separation, see `sampling_of`. All results refer to squares
-        of this size. Default: 1 and 0.
-    **options
-        The arguments of `separate`, except ``n_steps``.
-
-    Returns
-    -------
-    flipped : 1D `~numpy.ndarray` of float32
-        The probabilities of the peaks found in the sign-flipped residual, which are
-        all false, away from all bright sources (`bgrem.sky.noise.away_from_sources`).
-    clean_fraction : float
-        The fraction of the usable pixels that is away from them and was examined.
-    correlation : float
-        The correlation of the noise there, see `bgrem.sky.noise.noise_correlation`.
-    skewness : float
-        The skewness of the noise there, see `bgrem.sky.noise.noise_skewness`.
-    widths : 1D `~numpy.ndarray` of float64
-        The FWHM of each of ``peaks``, see `bgrem.detect.peaks.peak_widths`.
-    is_drawn : bool
-        Whether the image holds few photons. As their noise is not symmetric, the
-        detector then sees new photons, drawn from the sky and the bright sources of the
-        image, instead of the flipped residual.
-
-    Notes
-    -----
-    For images of up to a megapixel, this takes as long as `separate` with a single
-    step. Of larger ones, if the normalization is ``'local'``, evenly spread windows
-    are examined: a megapixel, and more until the sum of the probabilities of the
-    flipped peaks is known to 20%. Of a smaller image of few photons there are as many
-    draws as have a megapixel, up to eight: a single one holds few false peaks. The
-    results are, in this order, the last arguments of
-    `bgrem.detect.discovery.ImageCheck.from_peaks`.
-    """
-    y, x = (((peaks[name] + 0.5) / binning).astype(int) for name in 'yx')
-    hidden = ~np.isfinite(data) if mask is None else ~np.isfinite(data) | mask
-    error = options.pop('error', None)
-    if binning > 1 or sharpening:
-        source, _ = bin_image(source, hidden, binning)
-        data, hidden, error = _as_seen(data, hidden, error, binning, sharpening)
-        hidden = hidden | ~np.isfinite(data)
-        if sharpening:
-            source = sharpen(source, hidden, sharpening / binning)
-
-    def read(window):
-        part = None if error is None else error[window]
-        return data[window], hidden[window], source[window], part
-
-    *found, noise = inspect_windows(
-        data.shape,
-        read,
-        np.count_nonzero(~hidden),
-        min_probability=min_probability,
-        **options,
-    )
-    *found, is_drawn = found
-    widths = np.full(y.size, np.nan)
-    if noise.typical is not None:
-        widths = peak_widths(source, noise.part(np.s_[:, :], data.shape), y, x)
-    return *found, widths, is_drawn
-
-
-def inspect_windows(
-    shape, read, n_shown, *, min_probability=MIN_PROBABILITY, **options
-):
-    """
-    Do the part of `inspect_image` that is done window by window.
-
-    Parameters
-    ----------
-    shape : tuple of 2 int
-        The shape of the image.
-    read : callable
-        Called with a window (a tuple of slices); returns its data, hidden pixels,
-        sources and error (or `None`), as the network sees them.
-    n_shown : int
-        The number of pixels of the image that are not hidden.
-    min_probability, **options
-        As for `inspect_image`, without its ``error``.
-
-    Returns
-    -------
-    flipped, clean_fraction, correlation, skewness, is_drawn
-        As from `inspect_image`.
-    noise : `WindowNoise`
-        The noise of the residual.
-    """
-    windows, n_pixels = [np.s_[:, :]], math.prod(shape)
-    method = options.get('normalization', 'local')
-    if n_pixels > _SAMPLE and isinstance(method, str) and method == 'local':
-        windows = spread_windows(shape, _WINDOW)
-    views, seen = [], []
-    for number, window in enumerate(windows * _MOST_DRAWS):
-        # A flipped residual is always the same, another draw of the photons is not.
-        if number >= len(windows) and not any(view.is_drawn for view in views):
-            break
-        data, hidden, source, error = read(window)
-        if hidden.all():
-            continue
-        view = _look_at(
-            data, hidden, source, min_probability, number, error=error, **options
-        )
-        seen.append(window)
-        views.append(view)
-        if _is_certain(views, n_pixels):
-            break
-    if not views:
-        return np.empty(0, dtype=np.float32), 0.0, 0.0, 0.0, False, WindowNoise()
-    n_clean, n_usable, n_visible = (
-        sum(np.count_nonzero(getattr(view, name)) for view in views)
-        for name in ('clean', 'usable', 'visible')
-    )
-    residual = _beside([view.residual for view in views])
-    clean = _beside([view.clean for view in views])
-    n_usable *= n_shown / max(n_visible, 1)
-    return (
-        np.concatenate([view.flipped for view in views]),
-        float(n_clean / n_usable) if n_usable else 0.0,
-        noise_correlation(residual, clean),
-        # The image's own, not that of its flipped copy.
-        -noise_skewness(residual, clean),
-        any(view.is_drawn for view in views),
-        WindowNoise(seen, [view.scale for view in views]),
-    )
-
-
-class WindowNoise:
-    """
-    The noise in some windows of an image, and its median elsewhere.
-
-    Parameters
-    ----------
-    windows : list of tuple of slice, optional
-        The windows in which it is known.
-    noise : list of 2D `~numpy.ndarray`, optional
-        The noise in these windows.
-
-    Attributes
-    ----------
-    typical : float or `None`
-        The median; `None` if nothing is known.
-    """
-
-    def __init__(self, windows=(), noise=()):
-        self._windows, self._noise, self.typical = windows, noise, None
-        if noise:
-            values = np.concatenate([one.ravel() for one in noise])
-            self.typical = np.nanmedian(values)
-
-    def part(self, place, shape):
-        """
-        Return the noise in a part of an image.
-
-        Parameters
-        ----------
-        place : tuple of slice
-            The part.
-        shape : tuple of 2 int
-            The shape of the image.
-
-        Returns
-        -------
-        noise : 2D `~numpy.ndarray` of float32
-        """
-        (y, end_y), (x, end_x) = (
-            side.indices(n)[:2] for side, n in zip(place, shape, strict=True)
-        )
-        result = np.full((end_y - y, end_x - x), self.typical, dtype=np.float32)
-        for window, values in zip(self._windows, self._noise, strict=True):
-            bottom, left = (side.start or 0 for side in window)
-            seen = values[
-                max(y - bottom, 0) : max(end_y - bottom, 0),
-                max(x - left, 0) : max(end_x - left, 0),
-            ]
-            first, column = max(bottom - y, 0), max(left - x, 0)
-            result[first : first + len(seen), column : column + seen.shape[1]] = seen
-        return result
-
-
-@dataclass(frozen=True, eq=False)
-class _View:
-    """What a window of the flipped residual shows."""
-
-    flipped: np.ndarray  # the probabilities of its peaks
-    clean: np.ndarray
-    usable: np.ndarray
-    visible: np.ndarray
-    residual: np.ndarray  # in units of its noise
-    scale: np.ndarray
-    is_drawn: bool  # few photons, instead of flipped
-
-
-def _look_at(data, hidden, source, min_probability, number, **options):
-    """Run the network on an image with the noise of a window (`_View`)."""
-    residual = shown = source - data
-    photons = _see_photons(data, hidden, source, options.get('error'), seed=number)
-    if photons:
-        shown, maps = photons
-    # The probability is read at the first step, so that one is enough.
-    found = separate(
-        shown,
-        hidden,
-        n_steps=1,
-        binning=1,
-        task='check of false detections',
-        **options,
-    )
-    if not photons:
-        maps = found.normalization
-    usable = (maps.scale > 0) & ~hidden
-    clean = away_from_sources(source, maps.scale) & usable
-    peaks = find_peaks(found.probability, hidden, min_probability)
-    return _View(
-        peaks['probability'][clean[peaks['y'], peaks['x']]],
-        clean,
-        usable,
-        ~hidden,
-        maps.forward(residual, ~usable),
-        maps.scale,
-        bool(photons),
-    )
-
-
-def _see_photons(data, hidden, source, error, seed):
-    """
-    Redraw the photons of a window, if it holds only a few photons.
-
-    Returns
-    -------
-    photons : tuple or `None`
-        The draw, which has the sky and the bright sources of the window, as the network
-        doubts all in an image without any; and the maps of the flipped residual.
-    """
-    if not may_be_sparse(data, hidden):
-        return None
-    maps = estimate_normalization(data, hidden, 'local', error)
-    step = sparse_step(data, hidden, maps.scale)
-    if not (step and has_photon_noise(step, maps.center, maps.scale)):
-        return None
-    bright = np.where(away_from_sources(source, maps.scale), 0, source)
-    drawn = draw_photons(maps.center + bright, step, seed)
-    return drawn, Normalization(-maps.center, maps.scale)
-
-
-def _is_certain(views, n_pixels):
-    """Whether enough of an image was seen."""
-    n_seen = sum(view.clean.size for view in views)
-    flipped = np.concatenate([view.flipped for view in views]).astype(float)
-    known = np.sum(flipped) + PRIOR_WEIGHT * n_seen / n_pixels
-    return n_seen >= _SAMPLE and np.sqrt(np.sum(flipped**2)) <= _CERTAIN * known
-
-
-def _beside(images):
-    """Lay the images of windows side by side, with a row of zeros between them."""
-    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
-    rows = [
-        np.pad(image, [(0, height - image.shape[0] + 1), (0, width - image.shape[1])])
-        for image in images
-    ]
-    return np.concatenate(rows)

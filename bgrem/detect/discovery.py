@@ -88,7 +88,7 @@ class ImageCheck:
         clean_fraction=1.0,
         correlation=0.0,
         skewness=0.0,
-        widths=(),
+        widths=None,
         is_drawn=False,
     ):
         """
@@ -104,11 +104,12 @@ class ImageCheck:
             0, the probabilities are not checked.
         correlation, skewness : float, optional
             As for the class.
-        widths : 1D array_like of float, optional
-            The width of each peak of the image, see `peak_widths`.
+        widths : 1D array_like of float or `None`, optional
+            The width of each peak of the image, see `peak_widths`. Default `None`: not
+            known.
         is_drawn : bool, optional
             Whether the peaks are those of redrawn photons instead of the flipped
-            residual, see `bgrem.pipeline.inspect_image`. Default `False`.
+            residual, see `bgrem.inspection.inspect_image`. Default `False`.
 
         Returns
         -------
@@ -118,7 +119,7 @@ class ImageCheck:
         probability = np.asarray(probability, dtype=float)
         flipped = np.asarray(flipped_probability, dtype=float)
         promised = float(np.sum(probability * (1 - probability)))
-        width = source_width(widths, probability) if len(widths) else np.nan
+        width = np.nan if widths is None else source_width(widths, probability)
         found, highest = promised, np.inf
         if clean_fraction > 0:
             found = float(np.sum(flipped)) / clean_fraction

@@ -25,7 +25,8 @@ from bgrem.evaluate.count_calibration import counts_peaks
 from bgrem.evaluate.image_check import ScenePeaks, fit_correction, fit_offset
 from bgrem.evaluate.matching import judge, match_radius
 from bgrem.evaluate.scenes import evaluation_bank, family_scenes
-from bgrem.pipeline import inspect_image, separate
+from bgrem.inspection import inspect_image
+from bgrem.pipeline import separate
 from bgrem.simulate import SceneConfig
 from bgrem.weights import load_weights, save_weights
 
@@ -278,7 +279,7 @@ def _measure(scene, raw):
     options = {'weights': raw, 'normalization': None, 'binning': 1}
     found = separate(scene.image, scene.mask, **options)
     peaks = find_peaks(found.probability, scene.mask, expit(_MIN_LOGIT))
-    flipped, *rest, _ = inspect_image(
+    inspection = inspect_image(
         scene.image,
         scene.mask,
         found.source,
@@ -293,8 +294,16 @@ def _measure(scene, raw):
         scene.catalog,
         match_radius(scene.fwhm),
     )
-    logits = _as_logit(peaks['probability']), _as_logit(flipped)
-    return ScenePeaks(logits[0], is_true, logits[1], *rest, is_neutral)
+    return ScenePeaks(
+        _as_logit(peaks['probability']),
+        is_true,
+        _as_logit(inspection.flipped),
+        inspection.clean_fraction,
+        inspection.correlation,
+        inspection.skewness,
+        inspection.widths,
+        is_neutral,
+    )
 
 
 def _as_logit(probability):

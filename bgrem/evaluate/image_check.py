@@ -105,7 +105,7 @@ class ScenePeaks:
             self.clean_fraction,
             self.correlation,
             self.skewness,
-            () if self.widths is None else self.widths[listed],
+            None if self.widths is None else self.widths[listed],
         )
 
 

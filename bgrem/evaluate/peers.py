@@ -26,7 +26,7 @@ from photutils.segmentation import (
 from scipy import ndimage
 from scipy.signal import oaconvolve
 
-from bgrem.detect.discovery import ImageCheck, choose_threshold
+from bgrem.detect.discovery import choose_threshold
 from bgrem.detect.peaks import find_peaks
 
 __all__ = [
@@ -297,7 +297,8 @@ def probability_peaks(image, mask, weights, **options):
     detections : `Detections`
         The score is the probability.
     """
-    from bgrem.pipeline import inspect_image, sampling_of, separate
+    from bgrem.inspection import inspect_image
+    from bgrem.pipeline import sampling_of, separate
 
     # None: the normalization that the weights were trained with.
     options = {'weights': weights, 'normalization': None, **options}
@@ -327,8 +328,8 @@ def list_peaks(peaks, correction=None, inspection=None):
         From `bgrem.detect.peaks.find_peaks`.
     correction : dict, optional
         How the calibration uses the check, see `bgrem.pipeline.Separation`.
-    inspection : tuple, optional
-        From `bgrem.pipeline.inspect_image`; required with a ``correction``, and only
+    inspection : `bgrem.inspection.Inspection`, optional
+        From `bgrem.inspection.inspect_image`; required with a ``correction``, and only
         then.
 
     Returns
@@ -339,7 +340,7 @@ def list_peaks(peaks, correction=None, inspection=None):
     score = peaks['probability'].astype(float)
     shift = 0.0
     if correction is not None:
-        shift = ImageCheck.from_peaks(score, *inspection).log_odds_shift(correction)
+        shift = inspection.check(score).log_odds_shift(correction)
     return Detections(peaks['x_center'], peaks['y_center'], score, shift)
 
 

@@ -9,7 +9,8 @@ from astropy.utils.exceptions import AstropyWarning
 from bgrem.background import DiffusionBackground
 from bgrem.detect.peaks import find_peaks
 from bgrem.evaluate.peers import list_peaks
-from bgrem.pipeline import inspect_image, sampling_of, separate
+from bgrem.inspection import inspect_image
+from bgrem.pipeline import sampling_of, separate
 
 __all__ = ['BGREM_BOX_SIZE', 'GIVEN_BOX_SIZE', 'Separator']
 
@@ -99,8 +100,7 @@ class Separator:
 
         Returns
         -------
-        inspection : tuple
-            From `bgrem.pipeline.inspect_image`.
+        inspection : `bgrem.inspection.Inspection`
         """
         return self._once(
             scene,

@@ -3,6 +3,7 @@ Parts of an image whose maps are in a file, with the methods that detect sources
 """
 
 import warnings
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from photutils.utils.exceptions import NoDetectionsWarning
 
 from bgrem.detections import DetectionMixin
 from bgrem.inputs import ImageInput
-from bgrem.pipeline import inspect_windows
+from bgrem.inspection import inspect_windows
 from bgrem.scale.image import HIDDEN, LARGE
 from bgrem.sky.bands import split_rows
 from bgrem.sky.sampling import bin_image
@@ -346,13 +347,12 @@ class StreamedDetections(DetectionMixin):
         )
 
     def _inspect(self):
-        *found, is_drawn, _ = self._inspection
-        return *found, self._find_peaks()[1], is_drawn
+        return replace(self._inspection, widths=self._find_peaks()[1])
 
     @property
     def noise(self):
         """The noise of the flipped residual; `None` where it is not examined."""
-        return None if self._correction is None else self._inspection[-1]
+        return None if self._correction is None else self._inspection.noise
 
     @cached_property
     def _peaks(self):

@@ -14,7 +14,8 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from bgrem import DiffusionBackground
 from bgrem.detect.peaks import find_peaks
-from bgrem.pipeline import inspect_image, sampling_of, separate
+from bgrem.inspection import inspect_image
+from bgrem.pipeline import sampling_of, separate
 
 SIZE = 360
 Y, X = np.mgrid[:SIZE, :SIZE]
@@ -121,11 +122,11 @@ def test_binning(tiny_weights, binning, sharpening):
     assert_array_equal(other.source, found.source)
     assert_array_equal(other.probability, found.probability)
     peaks = find_peaks(found.probability, mask)
-    _, clean, *_, widths, _ = inspect_image(
+    inspection = inspect_image(
         data, mask, found.source, peaks, weights=tiny_weights, **sampling
     )
-    assert 0.5 < clean <= 1
-    assert len(widths) == len(peaks)
+    assert 0.5 < inspection.clean_fraction <= 1
+    assert len(inspection.widths) == len(peaks)
 
 
 def test_single_counts_are_not_binned(tiny_weights):
