@@ -8,7 +8,8 @@ import numpy as np
 from astropy.io import fits
 
 from bgrem.cli.main import main as bgrem_command
-from bgrem.files.io import read_error, read_images, read_mask
+from bgrem.files.io import read_images
+from bgrem.files.side_maps import read_error, read_mask
 from fuzzing.damage import damage_fits, good_files
 from fuzzing.judge import refusable, require
 from fuzzing.weights import write_tiny_weights

@@ -9,18 +9,17 @@ from astropy.nddata import InverseVariance
 from astropy.utils.exceptions import AstropyUserWarning
 
 from bgrem.files.hdus import map_texts, split_hdu
-from bgrem.files.io import (
+from bgrem.files.io import FitsImage, read_images
+from bgrem.files.opening import check_opens
+from bgrem.files.products import FITS_ENDINGS, check_output
+from bgrem.files.side_maps import (
     ERROR_TYPES,
-    FitsImage,
     parse_bits,
     read_error,
     read_gain,
-    read_images,
     read_mask,
     read_weight,
 )
-from bgrem.files.opening import check_opens
-from bgrem.files.products import FITS_ENDINGS, check_output
 
 __all__ = [
     'Chip',

@@ -13,8 +13,6 @@ from bgrem.files.io import (
     FitsImage,
     celestial_wcs,
     choose_images,
-    find_map,
-    masked_pixels,
     plane_index,
     readable_header,
     tell_if_product,
@@ -26,6 +24,7 @@ from bgrem.files.opening import (
     open_fits,
     unpacking,
 )
+from bgrem.files.side_maps import find_map, masked_pixels
 from bgrem.files.units import parse_unit
 
 __all__ = [
@@ -123,7 +122,7 @@ class MaskRows:
         The mask.
 
     bits : int or `None`
-        As for `bgrem.files.io.read_mask`.
+        As for `bgrem.files.side_maps.read_mask`.
 
     Attributes
     ----------
@@ -266,7 +265,7 @@ def open_mask(path, hdu, image, *, bits=None, folder):
         The image that it masks.
 
     bits : int or `None`, optional
-        As for `bgrem.files.io.read_mask`.
+        As for `bgrem.files.side_maps.read_mask`.
 
     folder : `~pathlib.Path`
         As for `open_rows`.

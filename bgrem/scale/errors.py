@@ -4,7 +4,7 @@ The error map of an image of any size.
 
 import numpy as np
 
-from bgrem.files.io import ERROR_TYPES
+from bgrem.files.side_maps import ERROR_TYPES
 from bgrem.inputs import parse_error
 from bgrem.sky.bands import split_rows, widen
 from bgrem.sky.error_map import MARGIN, explains_better

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from bgrem.files.io import read_gain
 from bgrem.files.maps import MapsFile, ZarrMaps
 from bgrem.files.products import join_tables
 from bgrem.files.rows import ZARR_ENDING
+from bgrem.files.side_maps import read_gain
 from bgrem.scale.catalog import StreamedCatalog
 from bgrem.scale.image import MAPS
 from bgrem.scale.options import detect_whole

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from bgrem.checks import check_count, check_flag, suggests_names
 from bgrem.files.hdus import map_texts
-from bgrem.files.io import ERROR_TYPES, parse_bits
 from bgrem.files.opening import check_opens
 from bgrem.files.products import (
     CATALOG_ENDINGS,
@@ -21,6 +20,7 @@ from bgrem.files.products import (
     write_catalog,
 )
 from bgrem.files.rows import ZARR_ENDING, open_map, open_mask, open_rows
+from bgrem.files.side_maps import ERROR_TYPES, parse_bits
 from bgrem.scale.errors import ErrorRows
 from bgrem.scale.image import StreamedImage
 from bgrem.scale.options import CatalogOptions

@@ -1,3 +1,5 @@
+"""Tests of reading FITS images."""
+
 import gzip
 from pathlib import Path
 
@@ -9,8 +11,9 @@ from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 
-from bgrem.files.io import read_image, read_mask
+from bgrem.files.io import read_image
 from bgrem.files.opening import open_fits
+from bgrem.files.side_maps import read_mask
 
 SHAPE = (7, 9)
 RAMP = np.arange(63, dtype=np.float32).reshape(SHAPE)
@@ -337,12 +340,3 @@ def test_product_is_recognised(path):
         read_image(path)
     # Its segments are a good mask.
     assert read_mask(path).sum() == 62
-
-
-def test_mask(path):
-    data = np.zeros(SHAPE, np.float32)
-    data[1, 2], data[3, 4] = 4, np.nan
-    fits.writeto(path, data)
-    mask = read_mask(path)
-    assert mask.dtype == bool
-    assert_array_equal(np.argwhere(mask), [[1, 2], [3, 4]])

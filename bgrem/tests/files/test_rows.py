@@ -10,8 +10,9 @@ import pytest
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
-from bgrem.files.io import read_images, read_mask
+from bgrem.files.io import read_images
 from bgrem.files.rows import open_map, open_mask, open_rows
+from bgrem.files.side_maps import read_mask
 
 
 @pytest.mark.parametrize('telescope', ['JWST', 'Palomar'])
