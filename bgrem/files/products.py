@@ -377,17 +377,17 @@ def _ellipses(catalog):
     )
     major, minor = (np.maximum(3 * axis, 2.0) for axis in (major, minor))
     if hasattr(catalog, 'ra'):
-        x, y = np.atleast_1d(catalog.ra.value), np.atleast_1d(catalog.dec.value)
-        # an arcsecond to the north, in pixels
-        sky = SkyCoord(x, y, unit='deg')
-        north = sky.directional_offset_by(0 * u.deg, 1 * u.arcsec)
-        dx, dy = np.subtract(
-            catalog.wcs.world_to_pixel(north), catalog.wcs.world_to_pixel(sky)
-        )
-        scale = np.hypot(dx, dy)
-        major, minor = major / scale, minor / scale
-        # DS9 counts from the longitude axis
-        angle = np.mod(angle - np.rad2deg(np.arctan2(dy, dx)) + 90, 360)
+        sky = SkyCoord(np.atleast_1d(catalog.ra), np.atleast_1d(catalog.dec))
+        # a step along each axis, so small that it does not leave the image
+        step = 0.01
+        dx, dy = step * np.cos(np.deg2rad(angle)), step * np.sin(np.deg2rad(angle))
+        along = catalog.wcs.pixel_to_world(x + dx, y + dy).icrs
+        across = catalog.wcs.pixel_to_world(x - dy, y + dx).icrs
+        major = major * sky.separation(along).arcsec / step
+        minor = minor * sky.separation(across).arcsec / step
+        # DS9 counts from the west through north, in mirrored images too
+        angle = np.mod(sky.position_angle(along).deg + 90, 360)
+        x, y = sky.ra.deg, sky.dec.deg
         system, place, size = 'icrs', '.7f', '.3f"'
     else:
         x, y = x + 1, y + 1
