@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 
 import numpy as np
 from astropy import units as u
@@ -288,7 +289,7 @@ def read_pixels(hdus, path, index, plane=None):
     data : 2D `~numpy.ndarray`
         As in `FitsImage`.
     header : `~astropy.io.fits.Header`
-        The header, without cards that cannot be read at all.
+        The header, as from `readable_header`.
 
     Raises
     ------
@@ -298,9 +299,10 @@ def read_pixels(hdus, path, index, plane=None):
     hdu, name = hdus[index], hdu_name(hdus, index)
     with fits_errors(path, f'has a damaged image, HDU {name}'):
         check_size(hdu, path)
-        data = hdu.data[plane_index(hdu, path, name, plane)]
+        lead = plane_index(hdu, path, name, plane)
+        data = hdu.data[lead]
         data = data.astype(data.dtype.newbyteorder('='))
-        return data, readable_header(hdu.header)
+        return data, readable_header(hdu.header, lead)
 
 
 def plane_index(hdu, path, name, plane):
@@ -319,7 +321,7 @@ def plane_index(hdu, path, name, plane):
     Returns
     -------
     index : tuple of int
-        A number for each axis except the last two.
+        A number, from 0, for each axis except the last two.
 
     Raises
     ------
@@ -332,12 +334,24 @@ def plane_index(hdu, path, name, plane):
         msg = f'file {path} (HDU {name}) has the planes {known}, got the plane {plane}'
         raise ValueError(msg)
     steps = iter(plane or ())
-    return tuple(0 if n == 1 else next(steps) for n in hdu.shape[:-2])
+    return tuple(0 if n == 1 else next(steps) % n for n in hdu.shape[:-2])
 
 
-def readable_header(header):
+def readable_header(header, lead=()):
     """
     Return a copy of a header without the cards that cannot be read at all.
+
+    Parameters
+    ----------
+    header : `~astropy.io.fits.Header`
+        The header.
+    lead : tuple of int, optional
+        The plane of a cube, from `plane_index`: it becomes the first one of the WCS.
+
+    Returns
+    -------
+    header : `~astropy.io.fits.Header`
+        The copy.
     """
     header = header.copy()
     for index in reversed(range(len(header.cards))):
@@ -346,6 +360,11 @@ def readable_header(header):
             card.value, card.comment, str(card)
         except Exception:  # each kind of damage has its own
             del header[index]
+    for axis, number in enumerate(reversed(lead), start=3):
+        for version in ('', *ascii_uppercase):
+            pixel = header.get(f'CRPIX{axis}{version}')
+            if isinstance(pixel, (int, float)):
+                header[f'CRPIX{axis}{version}'] = pixel - number
     return header
 
 

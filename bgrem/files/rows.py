@@ -86,7 +86,7 @@ class FitsRows:
             self._lead = plane_index(hdu, path, name, plane)
             self.shape = tuple(hdu.shape[-2:])
             self.dtype = self[0:1].dtype
-            header = readable_header(hdu.header)
+            header = readable_header(hdu.header, self._lead)
             wcs = celestial_wcs(header, self._hdus, path, self.shape)
         return FitsImage(
             path=self._path,

@@ -271,14 +271,21 @@ def test_regions_and_pictures_of_chips(folder, exposure, options, capsys):
 
 
 def test_plane(folder, options, capsys):
-    fits.writeto('in.fits', np.stack([make_data(20, 20), make_data(*STARS[0])]))
+    axis = {'CTYPE3': 'FREQ', 'CRVAL3': 1e9, 'CDELT3': 1e6, 'CRPIX3': 1.0, 'CRPIX3B': 5}
+    cube = np.stack([make_data(20, 20), make_data(*STARS[0])])
+    fits.writeto('in.fits', cube, fits.Header(axis))
     check_failure(folder, capsys, ['detect', 'in.fits', '-o', 'c.csv'], 'a plane of a')
     argv = ['subtract', 'in.fits', '-o', 'out.fits', '--plane', '1', *options]
     assert run(capsys, *argv) == (0, [], [])
     with fits.open('out.fits') as hdus:
         top = np.unravel_index(np.argmax(hdus['SCI'].data), SHAPE)
         assert_allclose(top[::-1], STARS[0], atol=1)
-        assert any('plane (1,)' in line for line in hdus['SCI'].header['HISTORY'])
+        header = hdus['SCI'].header
+        assert any('plane (1,)' in line for line in header['HISTORY'])
+        # what is left of the third axis is the second plane
+        frequency = header['CRVAL3'] + (1 - header['CRPIX3']) * header['CDELT3']
+        assert_allclose(frequency, 1.001e9)
+        assert header['CRPIX3B'] == 4
     argv = ['detect', 'in.fits', '-o', 'c.csv', '--plane']
     check_failure(
         folder, capsys, [*argv, '2'], 'has the planes 0 to 1, got the plane (2,)'
