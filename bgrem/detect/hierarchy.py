@@ -41,6 +41,9 @@ _MIN_WIDTH, _DEFAULT_WIDTH = 1.8, 2.5
 _BRIGHT = 20.0
 # Half the width of what is masked of a core, in pixels.
 _HOLE = 10
+# On a plateau the network cannot tell where the center is. But nothing else is as high,
+# and above _BRIGHT in a disc of this radius in FWHM: no trail, no cosmic ray.
+_CORE_HEIGHT, _CORE_RADIUS = 500.0, 3.0
 _EIGHT_CONNECTED = ndimage.generate_binary_structure(2, 2)
 
 
@@ -86,7 +89,7 @@ def star_width(widths, probability):
 
 def find_hidden_cores(source, noise, y, x, width, mask=None):
     """
-    Find the bright sources whose centers are masked or outside the image.
+    Find the bright sources whose centers are masked, outside the image or uncertain.
 
     Parameters
     ----------
@@ -108,8 +111,9 @@ def find_hidden_cores(source, noise, y, x, width, mask=None):
 
     Notes
     -----
-    A saturated star whose core is masked has no peak. Without this, all its light would
-    be assigned to some faint source in its halo.
+    A saturated star whose core is masked has no peak, and one with a large core may
+    have only peaks below the threshold. Without this, all its light would be assigned
+    to some faint source in its halo, or to none.
     """
     hidden = np.zeros(source.shape, dtype=bool) if mask is None else mask
     bright = (source > _BRIGHT * np.asarray(noise)) & ~hidden
@@ -126,6 +130,7 @@ def find_hidden_cores(source, noise, y, x, width, mask=None):
     area = np.bincount(labels[bright], minlength=n_labels + 1)[1:]
     top_y, top_x = highest_pixels(source, labels, n_labels)
     height = source[top_y, top_x]
+    is_high = height > _CORE_HEIGHT * np.broadcast_to(noise, source.shape)[top_y, top_x]
     at_peaks = np.zeros(n_labels + 1)
     np.maximum.at(at_peaks, labels[y, x], source[y, x])
     rim = hidden.copy()
@@ -133,9 +138,19 @@ def find_hidden_cores(source, noise, y, x, width, mask=None):
         rim = ndimage.binary_dilation(hidden, structure=_EIGHT_CONNECTED)
     rim[[0, -1]] = True
     rim[:, [0, -1]] = True
-    is_core = rim[top_y, top_x] & (area > width**2)
-    is_core &= at_peaks[1:] < 0.5 * height
+    is_hidden = rim[top_y, top_x]
+    is_core = (at_peaks[1:] < 0.5 * height) & (area > width**2) & (is_hidden | is_high)
+    boxes = ndimage.find_objects(labels)
+    for k in np.flatnonzero(is_core & ~is_hidden):
+        region = labels[boxes[k]] == k + 1
+        is_core[k] = _inner_radius(region) > _CORE_RADIUS * width
     return top_y[is_core], top_x[is_core]
+
+
+def _inner_radius(region):
+    """Return the radius of the largest disc in a region without its holes."""
+    region = np.pad(ndimage.binary_fill_holes(region), 1)
+    return ndimage.distance_transform_edt(region).max()
 
 
 def find_owners(labels, source, noise, y, x, width):

@@ -98,8 +98,9 @@ def segment(
     -----
     A peak that does not stand out from the light of a large and brighter source as a
     star would is part of this source (`bgrem.detect.hierarchy.find_owners`). A bright
-    source whose center is masked or outside the image has a segment although it has
-    no peak; other light without a peak has none.
+    source whose center is masked or outside the image, or whose core is so large that
+    its center is uncertain, has a segment although it has no peak; other light without
+    a peak has none.
     """
     # Takes half a second to import.
     from photutils.segmentation import SegmentationImage

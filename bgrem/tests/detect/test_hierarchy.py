@@ -110,6 +110,19 @@ class TestHiddenCores:
         assert result.data[80, 70] == result.data[70, 80] == star
         assert np.sum(result.data == faint) < 0.2 * np.sum(result.data == star)
 
+    def test_saturated_star_without_a_peak(self):
+        """It is known to be a source, if not where its center is; a trail is not."""
+        shape = (160, 160)
+        source = np.minimum(moffat(shape, 80, 80, 500_000), 4000)
+        source += moffat(shape, 40, 30, 20)
+        source[84:86, 78] = -800  # where the counter of the detector overflows
+        result = segment_at(source, (40, 30))
+        assert result.n_labels == 2
+        assert result.data[80, 80] == result.data[80, 100] == 2
+        trail = np.zeros(shape)
+        trail[70:78] = 4000
+        assert segment_at(trail + moffat(shape, 40, 30, 20), (40, 30)).n_labels == 1
+
     def test_masked_column_does_not_divide_it(self):
         shape = (160, 160)
         source = moffat(shape, 80, 80, 5000)
