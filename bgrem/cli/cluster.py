@@ -5,6 +5,7 @@ import threading
 from contextlib import chdir
 from pathlib import Path
 
+from bgrem._extras import import_extra
 from bgrem.cli.process import collect, say, tell
 
 __all__ = ['run_all', 'run_there']
@@ -73,12 +74,9 @@ def run_all(options, planned, job):
 
 
 def _connect(address):
-    try:
-        from distributed import Client
-    except ImportError as exc:
-        msg = '--scheduler needs the package distributed: pip install "bgrem[scale]"'
-        raise ImportError(msg) from exc
-    return Client(address, timeout='30s', set_as_default=False)
+    return import_extra('distributed').Client(
+        address, timeout='30s', set_as_default=False
+    )
 
 
 def run_there(job, folder, quiet, number, path, paths):

@@ -1,5 +1,6 @@
 """What the commands of ``bgrem`` do, once their options are parsed."""
 
+from bgrem._extras import import_extra
 from bgrem.cli.info import info
 from bgrem.cli.inputs import read_chips
 from bgrem.cli.processing import process_files, stream_files
@@ -124,7 +125,9 @@ def plot(options):
 def _read_to_plot(options, path):
     """Return the products that a file holds, else its images."""
     stored = read_products(path) if options.hdu is None else []
-    return stored or read_chips(options, path)
+    found = stored or read_chips(options, path)
+    import_extra('matplotlib')  # before the network runs
+    return found
 
 
 def _write_pictures(options, products, paths, n_images):

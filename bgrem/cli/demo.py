@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bgrem._extras import import_extra
 from bgrem.detect.segments import no_segments
 from bgrem.files.io import read_image
 from bgrem.files.products import Products, write_catalog, write_products
@@ -67,6 +68,9 @@ def run_demo(folder, *, seed=1, quiet=False, size=DEMO_SIZE, **kwargs):
     -----
     Takes about ten seconds on two cores, including a few seconds for the stamps.
     """
+    # What is missing is found before anything is done.
+    import_extra('galsim')
+    import_extra('matplotlib')
     folder = Path(folder)
     folder.mkdir(exist_ok=True)
     image_path, products_path, catalog_path, plot_path = (
@@ -74,7 +78,6 @@ def run_demo(folder, *, seed=1, quiet=False, size=DEMO_SIZE, **kwargs):
         for name in ('image.fits', 'products.fits', 'catalog.ecsv', 'picture.png')
     )
     batch = _compose(seed, size)
-    # They import torch, which takes seconds: what is missing is found before.
     from bgrem.background import DiffusionBackground
     from bgrem.plotting import save_plot
     from bgrem.simulate.write import write_scene
@@ -217,11 +220,6 @@ def found_table(truth, fwhm, detections, shape):
 
 def _compose(seed, size):
     """Return the scene of the demonstration."""
-    try:
-        import galsim  # noqa: F401
-    except ImportError as exc:
-        msg = "the demonstration needs GalSim: pip install 'bgrem[simulate]'"
-        raise ImportError(msg) from exc
     import torch
 
     from bgrem.simulate import SceneComposer, SceneConfig, build_stamp_bank

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from bgrem._extras import import_extra
 from bgrem.evaluate.report import write_report
 
 __all__ = ['main']
@@ -102,6 +103,8 @@ def main(argv=None):
     """
     options = build_parser().parse_args(argv)
     try:
+        if not options.no_figures:
+            import_extra('matplotlib')  # not only after hours of measuring
         results = _measure(options)
         print(write_report(results, options.output), end='')
         if not options.no_figures:

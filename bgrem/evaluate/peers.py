@@ -26,6 +26,7 @@ from photutils.segmentation import (
 from scipy import ndimage
 from scipy.signal import oaconvolve
 
+from bgrem._extras import import_extra
 from bgrem.detect.discovery import choose_threshold
 from bgrem.detect.peaks import find_peaks
 
@@ -245,12 +246,7 @@ def sep_matched(scene):
 
 def _sep(scene, kernel, minarea):
     """Run sep; score and position are those of the filtered peak."""
-    try:
-        import sep
-    except ImportError as error:
-        msg = "sep is not installed: pip install 'bgrem[evaluate]'"
-        raise ImportError(msg) from error
-
+    sep = import_extra('sep')
     # A blend of thousands of noise peaks overflows the default buffers.
     sep.set_extract_pixstack(1_000_000)
     sep.set_sub_object_limit(4096)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
+from bgrem._extras import import_extra
 from bgrem.files.cards import (
     EXTENSION,
     add_history,
@@ -219,7 +220,7 @@ class ZarrMaps:
     """
 
     def __init__(self, path, images, chunks=(1024, 1024), *, is_new=True):
-        import zarr
+        zarr = import_extra('zarr')
 
         self._root = root = zarr.open_group(str(path), mode='w' if is_new else 'r+')
         self._groups = []

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
+from bgrem._extras import import_extra
 from bgrem.files.hdus import hdu_name
 from bgrem.files.io import (
     FitsImage,
@@ -163,7 +164,7 @@ class ZarrRows:
     """
 
     def __init__(self, path, name=None):
-        import zarr
+        zarr = import_extra('zarr')
 
         if not Path(path).exists():
             msg = f'file {path} does not exist'

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from bgrem._extras import import_extra
 from bgrem.checks import suggests_names
 from bgrem.files.atomic import atomic_path
 from bgrem.plotting.layout import Layout
@@ -22,7 +23,6 @@ from bgrem.plotting.sky_axes import draw_coordinates
 
 __all__ = ['plot_background', 'save_plot']
 
-_INSTALL_HINT = "plots need matplotlib: pip install 'bgrem[plot]'"
 
 # A noise level that varies by less than this part of it looks flat.
 _FLAT_PART = 0.2
@@ -100,10 +100,7 @@ def plot_background(
     >>> from bgrem.plotting import plot_background
     >>> figure = plot_background(bkg)  # doctest: +SKIP
     """
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as exc:
-        raise ImportError(_INSTALL_HINT) from exc
+    plt = import_extra('matplotlib.pyplot')
     maps = collect_maps(
         bkg,
         segmentation_image,
@@ -153,15 +150,12 @@ def save_plot(path, bkg, segmentation_image=None, **kwargs):
     >>> from bgrem.plotting import save_plot
     >>> save_plot('picture.png', bkg)  # doctest: +SKIP
     """
-    try:
-        # Without pyplot no display is asked for.
-        from matplotlib.figure import Figure
-    except ImportError as exc:
-        raise ImportError(_INSTALL_HINT) from exc
+    # Without pyplot no display is asked for.
+    figures = import_extra('matplotlib.figure')
     maps = collect_maps(bkg, segmentation_image, **kwargs)
     panels = _panels(maps)
     layout = _layout(maps, panels)
-    figure = Figure(figsize=layout.figsize)
+    figure = figures.Figure(figsize=layout.figsize)
     _draw(figure, maps, panels, layout)
     with atomic_path(path) as temporary, _any_script():
         figure.savefig(temporary, dpi=120)

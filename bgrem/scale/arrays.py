@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bgrem._extras import import_extra
 from bgrem.checks import check_count, suggests_names
 from bgrem.inputs import describe_dimensions, describe_given
 from bgrem.scale.graph import Graph, NotInBlocksError
@@ -111,13 +112,8 @@ def subtract_array(
     >>> round(float(background.mean()))
     1000
     """
-    try:
-        import dask
-        import dask.array as da
-    except ImportError as exc:
-        msg = 'subtract_array needs the package dask: pip install "bgrem[scale]"'
-        raise ImportError(msg) from exc
-
+    dask = import_extra('dask')
+    da = import_extra('dask.array')
     from bgrem.denoise.run import check_symmetries
     from bgrem.weights import load_weights
 

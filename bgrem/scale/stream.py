@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+from bgrem._extras import import_extra
 from bgrem.checks import check_count, check_flag, suggests_names
 from bgrem.files.hdus import map_texts
 from bgrem.files.opening import check_opens
@@ -116,6 +117,8 @@ def subtract_file(
     ------
     FileExistsError, FileNotFoundError, ValueError
         If a file cannot be read or written, or a parameter is out of range.
+    ImportError
+        If a file of Zarr is read or written and zarr is not installed.
 
     Warns
     -----
@@ -462,6 +465,8 @@ def _check_output(path, endings, *, overwrite, inputs):
             msg = f'output file {path} is the input file'
             raise ValueError(msg)
     is_zarr = path.suffix.lower() == ZARR_ENDING and ZARR_ENDING in endings
+    if is_zarr:
+        import_extra('zarr')
     if is_zarr and path.is_dir():
         if not overwrite:
             msg = f'output file {path} exists; allow it to be replaced, or name another'

@@ -5,9 +5,9 @@ Stamp banks that are drawn once and kept in the cache of the user.
 import hashlib
 import json
 import os
-from importlib.metadata import version
 from pathlib import Path
 
+from bgrem._extras import import_extra
 from bgrem.files.atomic import atomic_path
 
 from .stamps import PSF_SIZE, STAMP_KINDS, StampBank, build_stamp_bank
@@ -69,7 +69,7 @@ def _key(**options):
     """Return a name for all that the stamps depend on."""
     depends = {
         'version': _VERSION,
-        'galsim': version('galsim'),
+        'galsim': import_extra('galsim').__version__,
         'kinds': [vars(kind) for kind in STAMP_KINDS],
         'psf_size': PSF_SIZE,
         **options,

@@ -16,6 +16,8 @@ from astropy.io import fits
 from astropy.table import Table
 from tqdm import tqdm
 
+from bgrem._extras import import_extra
+
 from .meerlicht_config import MeerLICHTConfig
 from .stamps import PSF_SIZE
 from .write import tangent_wcs
@@ -150,12 +152,7 @@ def simulate_meerlicht(config=None, *, seed=0, progress=False):
     take half a minute more, and 3.8 GB of memory (measured on a full frame with
     ``--star-density 3 --galaxy-density 1``).
     """
-    try:
-        import galsim
-    except ImportError as exc:
-        msg = "the MeerLICHT frame needs GalSim: pip install 'bgrem[simulate]'"
-        raise ImportError(msg) from exc
-
+    galsim = import_extra('galsim')
     if seed != int(seed) or seed < 0:
         msg = f'seed must be a non-negative integer, got {seed!r}'
         raise ValueError(msg)

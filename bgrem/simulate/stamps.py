@@ -20,6 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
+from bgrem._extras import import_extra
+
 __all__ = [
     'PSF_SIZE',
     'STAMP_KINDS',
@@ -293,6 +295,8 @@ def build_stamp_bank(
 
     Raises
     ------
+    ImportError
+        If GalSim is not installed.
     ValueError
         If ``n_psf`` is less than one, ``fwhm`` is not an ascending pair of positive
         numbers, or ``gaussian_fraction`` is not between 0 and 1.
@@ -306,6 +310,7 @@ def build_stamp_bank(
     if not 0 <= gaussian_fraction <= 1:
         msg = f'gaussian_fraction must be between 0 and 1, got {gaussian_fraction!r}'
         raise ValueError(msg)
+    import_extra('galsim')  # here, not in the processes
     draw = partial(
         _draw_psf_group,
         n_psf=n_psf,

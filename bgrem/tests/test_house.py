@@ -18,6 +18,7 @@ ARROWS = {
     '__init__': set(),
     '__main__': {'cli'},
     '_config': set(),
+    '_extras': set(),
     'background': {
         'checks',
         'detections',
@@ -29,6 +30,7 @@ ARROWS = {
     },
     'checks': set(),
     'cli': {
+        '_extras',
         'background',
         'checks',
         'denoise',
@@ -53,6 +55,7 @@ ARROWS = {
         'sky',
     },
     'evaluate': {
+        '_extras',
         'background',
         'detect',
         'files',
@@ -62,15 +65,16 @@ ARROWS = {
         'sky',
         'weights',
     },
-    'files': set(),
+    'files': {'_extras'},
     'finder': {'detect', 'inputs', 'pipeline', 'sky'},
     'inputs': set(),
     'inspection': {'detect', 'pipeline', 'sky'},
     'masking': {'background', 'checks'},
     'nn': {'_config'},
     'pipeline': {'checks', 'denoise', 'detect', 'sky', 'weights'},
-    'plotting': {'checks', 'files.atomic'},
+    'plotting': {'_extras', 'checks', 'files.atomic'},
     'scale': {
+        '_extras',
         'background',
         'checks',
         'denoise',
@@ -83,7 +87,7 @@ ARROWS = {
         'sky',
         'weights',
     },
-    'simulate': {'_config', 'files'},
+    'simulate': {'_config', '_extras', 'files'},
     'sky': {'checks'},
     'train': {
         '_config',

@@ -24,6 +24,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import bgrem
+from bgrem._extras import EXTRAS
 
 PACKAGE = Path(bgrem.__file__).parent
 ROOT = PACKAGE.parent
@@ -221,6 +222,19 @@ def test_oldest_versions_are_the_lower_bounds():
     for name, version in oldest.items():
         (bound,) = (s.version for s in bounds[name] if s.operator == '>=')
         assert Version(bound) == Version(version), name
+
+
+@in_source_tree
+def test_extras_install_what_is_imported():
+    project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+    installed = {
+        Requirement(line).name.replace('-', '_'): extra
+        for extra, lines in project['optional-dependencies'].items()
+        if extra not in {'all', 'test', 'docs', 'dev'}
+        for line in lines
+    }
+    installed.pop('bgrem')  # an extra that another one contains
+    assert installed == EXTRAS
 
 
 @in_repository

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from bgrem._extras import import_extra
 from bgrem.evaluate.scenes import Scene
 from bgrem.simulate.gamma import LatConfig, simulate_lat_patch
 from bgrem.simulate.gamma.canvas import Canvas
@@ -107,18 +108,14 @@ def read_templates(path):
     OSError, ValueError
         If the file cannot be read or lacks a map.
     """
-    try:
-        from astropy_healpix import HEALPix
-    except ImportError as error:
-        msg = "astropy-healpix is not installed: pip install 'bgrem[gamma]'"
-        raise ImportError(msg) from error
+    healpix = import_extra('astropy_healpix')
     names = ('diffuse_p6v11', 'diffuse_F_pi', 'diffuse_F_ic', 'exposure')
     with np.load(Path(path)) as file:
         if missing := sorted(set(names) - set(file)):
             msg = f'{path} lacks {", ".join(missing)}'
             raise ValueError(msg)
         p6, pi, ic, exposure = (file[name].astype(float) for name in names)
-    sphere = HEALPix(round((p6.size / 12) ** 0.5), 'ring')
+    sphere = healpix.HEALPix(round((p6.size / 12) ** 0.5), 'ring')
     lon, lat = (angle.deg for angle in sphere.healpix_to_lonlat(np.arange(p6.size)))
     far = np.abs(lat) > _NORM_LATITUDE
     known = interstellar(lon[far], lat[far]).mean()

@@ -12,6 +12,8 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 from scipy.ndimage import map_coordinates
 
+from bgrem._extras import import_extra
+
 __all__ = ['read_diffuse']
 
 # MeV; the planes of the cubes of the mission are given per MeV.
@@ -156,12 +158,8 @@ def _power_law(low, high, at_low, at_high):
 
 
 def _healpix(values, header):
-    try:
-        from astropy_healpix import HEALPix
-    except ImportError as error:
-        msg = "astropy-healpix is not installed: pip install 'bgrem[gamma]'"
-        raise ImportError(msg) from error
-    sphere = HEALPix(
+    healpix = import_extra('astropy_healpix')
+    sphere = healpix.HEALPix(
         nside=round((values.size / 12) ** 0.5),
         order=header.get('ORDERING', 'RING').lower(),
         frame=_healpix_frame(header),

@@ -1,4 +1,5 @@
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -82,12 +83,23 @@ def test_run_demo(tmp_path, tiny_weights, capsys):
     assert capsys.readouterr().out == ''
 
 
-def test_without_galsim(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, 'galsim', None)
-    with pytest.raises(ImportError, match=r"needs GalSim: pip install 'bgrem"):
+@pytest.fixture
+def extras(monkeypatch):
+    """As if they were installed."""
+    for name in ('galsim', 'matplotlib'):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+
+
+@pytest.mark.parametrize('name', ['galsim', 'matplotlib'])
+@pytest.mark.usefixtures('extras')
+def test_without_an_extra(name, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=f'^{name} is not installed: '):
         run_demo(tmp_path / 'demo')
+    assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures('extras')
 def test_no_place_for_the_demo(tmp_path):
     with pytest.raises(FileNotFoundError, match='no/demo'):
         run_demo(tmp_path / 'no' / 'demo')

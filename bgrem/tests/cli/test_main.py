@@ -162,6 +162,8 @@ def test_bars_of_each_pass(image, weights, capsys, make_correction):
 @pytest.mark.parametrize('command', ['subtract', 'detect', 'plot'])
 def test_quiet(image, weights, capsys, command):
     """Nothing is said, not even of an image without detections."""
+    if command == 'plot':
+        pytest.importorskip('matplotlib')
     name = {'subtract': 'o.fits', 'detect': 'o.csv', 'plot': 'o.png'}[command]
     argv = [command, image, '-o', name, '--weights', weights, '-q']
     assert run(capsys, *argv, '--threshold', '1') == (0, [], [])
@@ -204,6 +206,14 @@ def titles(monkeypatch):
 def no_network(*_args, **_kwargs):
     msg = 'the network runs again'
     raise AssertionError(msg)
+
+
+def test_plot_without_matplotlib(image, weights, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'matplotlib', None)
+    monkeypatch.setattr('bgrem.denoise.run.denoise', no_network)
+    status, _, err = run(capsys, 'plot', image, '-o', 'a.png', *options(weights))
+    message = "matplotlib is not installed: pip install 'bgrem[plot]'"
+    assert (status, err) == (1, [f'bgrem: error: in.fits: {message}'])
 
 
 @pytest.mark.parametrize('asked', [['--fdr', '0.5'], ['--threshold', '0.017']])
@@ -533,6 +543,8 @@ def check_failure(folder, capsys, argv, message):
 @pytest.mark.parametrize('name', BAD_IMAGES)
 @pytest.mark.parametrize('command', COMMANDS)
 def test_bad_images(folder, weights, capsys, command, name):
+    if command == 'plot':
+        pytest.importorskip('matplotlib')
     make, message = BAD_IMAGES[name]
     make(folder / 'in.fits')
     argv = [command, 'in.fits', '-o', COMMANDS[command], '--weights', weights, '-q']

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -442,19 +443,31 @@ def test_fit_calibration(bank, tiny_weights):
 
 class TestCommand:
     def test_unknown_weights(self, capsys, tmp_path):
-        path = tmp_path / 'none.safetensors'
-        assert main(['--weights', str(path), '-o', str(tmp_path / 'out')]) == 1
-        assert capsys.readouterr().err.startswith('error: ')
-        assert not (tmp_path / 'out').exists()
+        path, out = tmp_path / 'none.safetensors', tmp_path / 'out'
+        assert main(['--no-figures', '--weights', str(path), '-o', str(out)]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith('error: ')
+        assert 'none.safetensors' in error
+        assert not out.exists()
+
+    def test_no_figures_can_be_drawn(self, capsys, monkeypatch):
+        """It is said before anything is measured."""
+        monkeypatch.setattr('bgrem.evaluate.__main__._measure', lambda _: 1 / 0)
+        monkeypatch.setitem(sys.modules, 'matplotlib', None)
+        assert main([]) == 1
+        error = capsys.readouterr().err
+        assert (
+            error == "error: matplotlib is not installed: pip install 'bgrem[plot]'\n"
+        )
 
     @pytest.mark.parametrize('option', ['--n-scenes', '--size'])
     def test_bad_number(self, option, capsys):
-        assert main([option, '0']) == 1
+        assert main(['--no-figures', option, '0']) == 1
         assert 'must be a positive integer, got 0' in capsys.readouterr().err
 
     def test_empty_folder_of_real_images(self, capsys, tmp_path, tiny_weights):
         arguments = ['--real', str(tmp_path), '--weights', str(tiny_weights)]
-        assert main(arguments) == 1
+        assert main([*arguments, '--no-figures']) == 1
         assert 'holds none of the images' in capsys.readouterr().err
 
     def test_run(self, capsys, tmp_path, tiny_weights, bank, monkeypatch):

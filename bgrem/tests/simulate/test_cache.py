@@ -49,7 +49,7 @@ def test_other_parameters_are_another_bank(drawn, tmp_path, monkeypatch):
     for options in ({}, {'seed': 1}, {'fwhm': (2.0, 3.0)}, {'fwhm': (2.0, 4.0)}):
         cached_stamp_bank(1, folder=tmp_path, **options)
     cached_stamp_bank(2, folder=tmp_path)
-    monkeypatch.setattr(cache_module, 'version', lambda _: '99')
+    monkeypatch.setattr('galsim.__version__', '99')
     cached_stamp_bank(1, folder=tmp_path)
     assert len(drawn) == len(list(tmp_path.iterdir())) == 6
 
