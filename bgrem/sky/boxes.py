@@ -6,7 +6,8 @@ its noise, small enough for its structure. Here the smallest boxes are 4 px, and
 place it is determined how far larger ones do better (`bgrem.sky.scales`). The level of
 a box is the mean of its pixels, which is unbiased for noise of any shape, excluding
 pixels far from the medians around them. Boxes beneath the light of a galaxy have little
-weight, as a tenth of this light may be left over. Numpy and scipy only.
+weight, as a tenth of this light may be left over, and boxes on a trail have none
+(`bgrem.sky.trails`). Numpy and scipy only.
 """
 
 import math
@@ -19,6 +20,7 @@ from bgrem.sky.bands import CACHED, Measurement, each_band, measure
 from bgrem.sky.maps import MeshMap, interpolate_mesh
 from bgrem.sky.scales import BoxMeans, fit_surface, sum_triangle
 from bgrem.sky.stripes import stripes_of_sums, sum_lines
+from bgrem.sky.trails import find_trails
 
 __all__ = ['CLIP', 'BoxSky', 'SkyMeasurement', 'measure_sky']
 
@@ -336,6 +338,12 @@ class SkyMeasurement(Measurement):
     def _see_means(self, rows, residual, usable, noise, source):
         _, noise, first, above, good = self._clipped(rows, residual, usable, noise)
         box, taken = self._box, good.astype(np.float32)
+        # a bright line is one although most of it is clipped
+        most = CLIP * noise + self._bound
+        held = np.clip(above, -most, most)
+        held *= usable
+        held += first
+        held = _average(held, box)
         above *= taken
         lines, sums = self._lines(rows, above, good), None
         if self._looks_for_stripes:
@@ -357,7 +365,8 @@ class SkyMeasurement(Measurement):
         source = _average(np.abs(source), box) / self._unit / noise
         boxes = [mean, *places, _sum_blocks(taken, box).astype(np.uint16)]
         # boxes are many, and these say by how much others count
-        more = [one.astype(np.float32) for one in (total, lightest, source, noise)]
+        more = total, lightest, source, noise, held
+        more = [one.astype(np.float32) for one in more]
         return boxes + more, lines, sums
 
     @property
@@ -405,7 +414,7 @@ class SkyMeasurement(Measurement):
 
     def _weigh(self, boxes, correlations):
         """Return the means with their weights, and keep what else is known of boxes."""
-        mean, y, x, n_pixels, total, light, source, self._box_noise = boxes
+        mean, y, x, n_pixels, total, light, source, self._box_noise, held = boxes
         boxes.clear()  # nothing is kept longer than it is needed
         light = _left_over(_extended_light(light, self._box))
         self._beneath = light > 1 / self._box
@@ -413,7 +422,13 @@ class SkyMeasurement(Measurement):
         source *= _DOUBT
         doubt = np.hypot(light, source, out=source)
         del light
-        total /= np.float32(np.prod([_shared(one, 1)[0] for one in correlations]))
+        shared = np.prod([_shared(one, 1)[0] for one in correlations])
+        total /= np.float32(shared)
+        error = self._box_noise * np.float32(shared**0.5 / self._box)
+        self._trails = find_trails(held, error)
+        if not total[~self._trails].any():
+            self._trails[:] = False  # there would be no sky
+        total[self._trails] = 0
         return BoxMeans(mean, _discount(total, doubt, n_pixels), y, x)
 
     def _find_stripes(self, sums):
@@ -430,6 +445,9 @@ class SkyMeasurement(Measurement):
         rest, noise, _, _, good = self._clipped(rows, residual, usable, noise)
         alone = np.abs(source) < _SOURCE_FREE * self._unit * noise
         alone &= good
+        if self._trails.any():
+            some = self._trails[rows.start // self._box : -(-rows.stop // self._box)]
+            alone &= ~_at_pixels(some, self._box, alone.shape)
         rest -= self._level.part(rows)
         rest /= noise
         rest *= rest
@@ -451,7 +469,8 @@ class SkyMeasurement(Measurement):
             None,
         )
         # what only the measurement needs
-        self._first = self._level = self._surface = self._box_noise = None
+        self._first = self._level = self._surface = None
+        self._box_noise = self._trails = None
         self.stage = None
 
 
