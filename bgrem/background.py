@@ -178,12 +178,12 @@ class DiffusionBackground(DetectionMixin, Background2D):
     is determined at each place how much structure the sky has on the next smaller scale
     (`bgrem.sky.scales.fit_surface`). Where none is seen, the sky is as smooth as that
     of the whole image, with its error; steps stay sharp. Where nothing can be measured
-    (masked pixels, pixels beneath galaxies), the sky continues that of the
-    surroundings. The mesh consists of the smallest boxes that were needed anywhere.
-    Options that define the measurement (``filter_size``, ``exclude_percentile``,
-    ``sigma_clip``, an estimator) require boxes of a single size. If one of them is
-    given, this size and the other options are chosen from the image
-    (`bgrem.sky.choice.choose_one_box`).
+    (masked pixels, pixels beneath galaxies, satellite trails), the sky continues that
+    of the surroundings. The mesh consists of the smallest boxes that were needed
+    anywhere. Options that define the measurement (``filter_size``,
+    ``exclude_percentile``, ``sigma_clip``, an estimator) require boxes of a single
+    size. If one of them is given, this size and the other options are chosen from the
+    image (`bgrem.sky.choice.choose_one_box`).
 
     In boxes of a single size, the parent class measures the sky. If an estimator or
     ``sigma_clip`` is given, the meshes are exactly those of the parent class on ``data

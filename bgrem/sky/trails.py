@@ -95,8 +95,8 @@ def _mark(pieces, columns, level, error, found):
     numbers = np.arange(_N_PIECES)
     seen = pieces[numbers, slope // _N_PIECES, place[:, ::_PIECE]] >= _SEEN
     # from the first to the last, as a star may hide what is between them
-    seen = np.maximum.accumulate(seen, axis=1)
-    seen &= np.maximum.accumulate(seen[:, ::-1], axis=1)[:, ::-1]
+    until = np.maximum.accumulate(seen[:, ::-1], axis=1)[:, ::-1]
+    seen = np.maximum.accumulate(seen, axis=1) & until
     line, row = np.nonzero(seen.repeat(_PIECE, axis=1)[:, : len(found)])
     for k in range(-_MARGIN, _MARGIN + 2):
         column = place[line, row] - _LENGTH // 2 + k

@@ -75,9 +75,9 @@ report('bgrem', found_new.x, found_new.y)
 # %%
 # The circles are the detections. photutils finds a chain of them along the trail. The
 # bright trail also raises its noise map, so that it misses faint stars near the trail.
-# On the trail, bgrem finds nothing but stars, and not all of those. The trail is not
-# taken out of the image: some of its light goes into the sky map beneath it, most of it
-# stays, and fluxes measured on it are wrong. Mask it for photometry.
+# On the trail, bgrem finds nothing but stars, and not all of those. The trail is no sky
+# either: its light stays in the image, and fluxes measured on it are wrong. Mask it for
+# photometry.
 
 panels = {
     'data': (data - 200, [], []),

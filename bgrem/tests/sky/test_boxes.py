@@ -208,6 +208,67 @@ class TestLevel:
         assert_allclose(scaled.level, 1e6 * sky.level, rtol=1e-4, atol=1e2)
 
 
+def trail(peak, width, angle, offset=0.0):
+    """A Gaussian of a full width at half maximum, through the middle."""
+    angle = np.deg2rad(angle)
+    far = (X - 105) * np.sin(angle) - (Y - 75) * np.cos(angle) - offset
+    return peak * np.exp(-4 * np.log(2) * (far / width) ** 2)
+
+
+class TestTrails:
+    @pytest.mark.parametrize(
+        ('peak', 'width', 'angle'),
+        [(2, 4, 0), (2, 8, 20), (4, 8, 45), (8, 3, 90), (30, 2, 110), (30, 8, 160)],
+    )
+    def test_no_light_in_the_sky(self, peak, width, angle):
+        """Nor in the noise; without their rejection it is 5 to 80%."""
+        light = trail(peak, width, angle)
+        sky = measure(100 + NOISE + light)
+        level = to_map(sky)
+        assert abs(np.sum((level - 100) * light)) < 0.02 * np.sum(light**2)
+        assert rms(level - 100) < 0.04
+        assert_allclose(sky.noise, 1, rtol=0.05)
+
+    def test_two(self):
+        light = np.maximum(trail(10, 4, 20), trail(10, 4, 110, 30))
+        assert rms(to_map(measure(100 + NOISE + light)) - 100) < 0.04
+
+    def test_on_structure(self):
+        """What is broad beneath a trail stays sky."""
+        structure = 4 * np.sin(2 * np.pi * X / 150) * np.sin(2 * np.pi * Y / 150)
+        light = trail(15, 4, 30)
+        without, with_it = (
+            to_map(measure(structure + more + NOISE)) for more in (0, light)
+        )
+        assert abs(np.sum((with_it - without) * light)) < 0.02 * np.sum(light**2)
+        assert rms(with_it - structure) < 0.3
+
+    def test_missing_pixels(self):
+        data = 100 + NOISE + trail(15, 4, 30)
+        data[60:90, 100:120] = np.nan
+        data[::7, ::5] = np.nan
+        level = to_map(measure(np.nan_to_num(data), np.isfinite(data)))
+        assert rms(level - 100) < 0.04
+
+    def test_bands(self, monkeypatch):
+        data = 100 + NOISE + trail(15, 4, 70)
+        whole = measure(data)
+        monkeypatch.setattr('bgrem.sky.boxes.CACHED', 64 * SHAPE[1])
+        parts = measure(data)
+        assert_array_equal(parts.level, whole.level)
+        assert_array_equal(parts.noise, whole.noise)
+
+    def test_nothing_else(self, monkeypatch):
+        """There is still sky where all of it is on a trail."""
+        monkeypatch.setattr(
+            'bgrem.sky.boxes.find_trails',
+            lambda level, _: np.ones(level.shape, dtype=bool),
+        )
+        sky = measure(100 + NOISE)
+        assert rms(to_map(sky) - 100) < 0.02
+        assert_allclose(sky.noise, 1, rtol=0.04)
+
+
 class TestMasks:
     def test_one_pixel(self):
         usable = np.zeros(SHAPE, dtype=bool)
