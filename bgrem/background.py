@@ -328,7 +328,7 @@ class DiffusionBackground(DetectionMixin, Background2D):
                 separation.meta['binning'],
             )
         del noise  # as large as the image
-        self._large = sky.beneath
+        self._large, self._trails = sky.beneath, sky.trails
         self._bounds = None
         if not (self._is_counts or unusable.all()):
             self._bounds = _bounds(image.data, unusable)

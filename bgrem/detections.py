@@ -418,6 +418,7 @@ class DetectionMixin:
             'zero_point': zero_point,
             'aperture_radii': aperture_radii,
             'large': self._large,
+            'trails': self._trails,
             'saturated': saturation,
             'log_odds_shift': check.get('log_odds_shift', 0.0),
             'wcs': wcs,

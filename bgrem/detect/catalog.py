@@ -44,6 +44,7 @@ def catalog(
     zero_point=None,
     aperture_radii=None,
     large=None,
+    trails=None,
     saturated=None,
     log_odds_shift=0.0,
     progress=None,
@@ -100,6 +101,8 @@ def catalog(
         FWHM of the compact sources of the image.
     large : 2D `~numpy.ndarray` of bool, optional
         True where large sources hide the sky, for the flags.
+    trails : 2D `~numpy.ndarray` of bool, optional
+        True on trails, for the flags.
     saturated : 2D `~numpy.ndarray` of bool, optional
         True at saturated pixels. Default: pixels that look saturated.
     log_odds_shift : float, optional
@@ -180,6 +183,7 @@ def catalog(
         kron_flux=plain(result.kron_flux),
         missing=None if measured is None else measured[2],
         large=large,
+        trails=trails,
         saturated=saturated,
         log_odds_shift=log_odds_shift,
     )

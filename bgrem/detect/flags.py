@@ -21,6 +21,7 @@ DETECTION_FLAGS = {
     'sky_interpolated': (128, 'a large source hides the sky, which is interpolated'),
     'nonpositive_flux': (256, 'the Kron flux is not positive, or not known'),
     'no_peak': (512, 'no peak of the probability: the position is the centroid'),
+    'on_trail': (1024, 'the segment lies on a trail, whose light is in the flux'),
 }
 
 # A plateau: so many pixels that touch are equal to this part, and stand so many
@@ -97,6 +98,7 @@ def detection_flags(
     kron_flux,
     missing=None,
     large=None,
+    trails=None,
     saturated=None,
     log_odds_shift=0.0,
 ):
@@ -120,6 +122,8 @@ def detection_flags(
         are measured, if that is another one.
     large : 2D `~numpy.ndarray` of bool, optional
         `True` where large sources hide the sky.
+    trails : 2D `~numpy.ndarray` of bool, optional
+        `True` on trails.
     saturated : 2D `~numpy.ndarray` of bool, optional
         `True` at saturated pixels. Default: plateaus in bright cores.
     log_odds_shift : float, optional
@@ -151,6 +155,7 @@ def detection_flags(
         'sky_interpolated': hidden,
         'nonpositive_flux': ~(kron_flux > 0),
         'no_peak': ~positions.has_peak,
+        'on_trail': np.isin(index, [] if trails is None else labels[trails]),
     }
     flags = np.zeros(len(index), dtype=int)
     for name, values in is_set.items():

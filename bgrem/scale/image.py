@@ -25,11 +25,12 @@ from bgrem.sky.boxes import SkyMeasurement
 from bgrem.sky.units import error_in_unit
 from bgrem.sky.windows import read_middle
 
-__all__ = ['HIDDEN', 'LARGE', 'MAPS', 'StreamedImage']
+__all__ = ['HIDDEN', 'LARGE', 'MAPS', 'TRAIL', 'StreamedImage']
 
 MAPS = ('SCI', 'BACKGROUND', 'BACKGROUND_RMS', 'SOURCE', 'PROBABILITY')
-#: The bits of the pixels that are not used, and of those beneath large sources.
-HIDDEN, LARGE = 1, 2
+#: The bits of the pixels that are not used, of those beneath large sources, and of
+#: those on trails.
+HIDDEN, LARGE, TRAIL = 1, 2, 4
 
 
 class StreamedImage(SeenImage):
@@ -166,7 +167,7 @@ class StreamedImage(SeenImage):
 
     @cached_property
     def _sky(self):
-        """Its sky, and what tells where that is beneath the light of galaxies."""
+        """Its sky, and what tells where that is beneath galaxies and trails."""
 
         def read(rows):
             one = self.found(rows)
@@ -177,7 +178,7 @@ class StreamedImage(SeenImage):
         measured = self.kept('sky', lambda: self.measured(measurement, read, 'sky'))
         meshes = sky_meshes(self.job, measured.result, self.unit, self._known[0])
         measured.result = None
-        return Sky(self.job, *meshes), measured.beneath
+        return Sky(self.job, *meshes), measured
 
     @property
     def sky(self):
@@ -234,7 +235,7 @@ class StreamedImage(SeenImage):
         file : `bgrem.files.maps.MapsFile` or `bgrem.files.maps.ZarrMaps`
             The file to which the maps are written.
         flags : `bgrem.scale.work.FlatMap`
-            For further information about each pixel, see `HIDDEN` and `LARGE`.
+            For further information about each pixel, see `HIDDEN`.
         errors : `bgrem.scale.work.FlatMap`, optional
             For the errors, if there are any.
         """
@@ -269,8 +270,10 @@ class StreamedImage(SeenImage):
         data, _ = self.read(rows)
         unit = self.job.dtype.type(self.unit)
         maps = data - level, level, noise, found.source * unit, found.probability
-        bits = HIDDEN * found.hidden + LARGE * self._sky[1](rows)
-        return maps, bits.astype(np.uint8)
+        bits = np.where(found.hidden, np.uint8(HIDDEN), np.uint8(0))
+        bits[self._sky[1].beneath(rows)] |= LARGE
+        bits[self._sky[1].trails(rows)] |= TRAIL
+        return maps, bits
 
     @property
     def unit(self):

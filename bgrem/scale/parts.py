@@ -15,7 +15,7 @@ from photutils.utils.exceptions import NoDetectionsWarning
 from bgrem.detections import DetectionMixin
 from bgrem.inputs import ImageInput
 from bgrem.inspection import inspect_windows
-from bgrem.scale.image import HIDDEN, LARGE
+from bgrem.scale.image import HIDDEN, LARGE, TRAIL
 from bgrem.sky.bands import split_rows
 from bgrem.sky.sampling import bin_image
 from bgrem.sky.units import error_in_unit, in_unit
@@ -157,7 +157,7 @@ class Part(DetectionMixin):
             wcs=_wcs_of_part(image.wcs, place),
             error=None if maps.errors is None else maps.errors[place],
         )
-        self._large = flags & LARGE > 0
+        self._large, self._trails = flags & LARGE > 0, flags & TRAIL > 0
         self._size, self._detector = maps.image.unit, {'progress': False}
         self._star_width = star_width
         self._false_discovery = check or {}

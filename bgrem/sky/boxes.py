@@ -90,6 +90,9 @@ class BoxSky:
     beneath : 2D `~numpy.ndarray` of bool
         True at pixels of the image beneath the light of a galaxy, where its residual
         may exceed the error of a box.
+    trails : 2D `~numpy.ndarray` of bool or `None`, optional
+        True at pixels on a trail, from `bgrem.sky.trails.find_trails`. Default `None`:
+        there is none.
     """
 
     box_size: int
@@ -97,6 +100,7 @@ class BoxSky:
     noise: np.ndarray
     error: np.ndarray
     beneath: np.ndarray
+    trails: np.ndarray | None = None
 
     def meshes(self, unit, dtype, bounds=None):
         """
@@ -191,7 +195,9 @@ def measure_sky(data, source, usable, noise, quantum=0.0, binning=1):
     measurement = SkyMeasurement(data.shape, quantum, binning)
     measurement.n_pixels = CACHED
     sky = measure(measurement, read)
-    return replace(sky.result, beneath=sky.beneath(slice(None)))
+    everywhere = slice(None)
+    trails = sky.trails(everywhere) if sky.has_trails else None
+    return replace(sky.result, beneath=sky.beneath(everywhere), trails=trails)
 
 
 class SkyMeasurement(Measurement):
@@ -211,7 +217,7 @@ class SkyMeasurement(Measurement):
     Attributes
     ----------
     result : `BoxSky` or `None`
-        The sky, without ``beneath``, which is a method of this class.
+        The sky, without ``beneath`` and ``trails``, which are methods of this class.
     """
 
     stage = 'sample'
@@ -238,10 +244,37 @@ class SkyMeasurement(Measurement):
         beneath : 2D `~numpy.ndarray` of bool
             As in `BoxSky`, in these rows.
         """
+        return self._pixels(self._beneath, rows)
+
+    def trails(self, rows):
+        """
+        Return where there are trails.
+
+        Parameters
+        ----------
+        rows : slice
+            The rows of a band.
+
+        Returns
+        -------
+        trails : 2D `~numpy.ndarray` of bool
+            As in `BoxSky`, in these rows.
+        """
+        return self._pixels(self._trails, rows)
+
+    @property
+    def has_trails(self):
+        """
+        Whether there are any (bool).
+        """
+        return bool(self._trails.any())
+
+    def _pixels(self, boxes, rows):
+        """Return the boxes of each pixel of some rows."""
         start, stop, _ = rows.indices(self.shape[0])
         some = slice(start // self._box, -(-stop // self._box))
         size = stop - some.start * self._box, self.shape[1]
-        pixels = _at_pixels(self._beneath[some], self._box, size)
+        pixels = _at_pixels(boxes[some], self._box, size)
         return pixels[start - some.start * self._box :]
 
     def _see_sample(self, rows, residual, usable, noise, _source):
@@ -445,9 +478,8 @@ class SkyMeasurement(Measurement):
         rest, noise, _, _, good = self._clipped(rows, residual, usable, noise)
         alone = np.abs(source) < _SOURCE_FREE * self._unit * noise
         alone &= good
-        if self._trails.any():
-            some = self._trails[rows.start // self._box : -(-rows.stop // self._box)]
-            alone &= ~_at_pixels(some, self._box, alone.shape)
+        if self.has_trails:
+            alone &= ~self.trails(rows)
         rest -= self._level.part(rows)
         rest /= noise
         rest *= rest
@@ -469,8 +501,7 @@ class SkyMeasurement(Measurement):
             None,
         )
         # what only the measurement needs
-        self._first = self._level = self._surface = None
-        self._box_noise = self._trails = None
+        self._first = self._level = self._surface = self._box_noise = None
         self.stage = None
 
 

@@ -132,6 +132,19 @@ def test_large_sources(inputs):
     ]
 
 
+def test_trails(inputs):
+    """What a trail crosses, not what it passes by."""
+    inputs['trails'] = np.abs(Y - 12) < 2
+    crossed = ['on_trail' in one for one in names(inputs)]
+    labels = inputs['segmentation_image'].data
+    expected = [(labels[11:14] == label).any() for label in range(1, 6)]
+    assert any(expected)
+    assert not all(expected)
+    assert crossed == expected
+    inputs['trails'] = np.zeros(SHAPE, dtype=bool)
+    assert not any('on_trail' in one for one in names(inputs))
+
+
 def test_probability(inputs):
     """Where the correction matters: that of a sure source does not change."""
     probability = np.array([0.5, 0.9999, 0.5, 0.5, 0.5], dtype=np.float32)
@@ -158,8 +171,8 @@ class TestDecode:
     def test_bad_values(self):
         with pytest.raises(TypeError, match='flags must be integers, got dtype float'):
             decode_detection_flags(1.0)
-        for value in (-1, 1024):
-            with pytest.raises(ValueError, match='flags must be between 0 and 1023'):
+        for value in (-1, 2048):
+            with pytest.raises(ValueError, match='flags must be between 0 and 2047'):
                 decode_detection_flags([1, value])
 
 

@@ -117,6 +117,26 @@ def test_as_in_memory(path, expected, tmp_path):
 
 
 @pytest.mark.usefixtures('blocks')
+def test_trail(tmp_path):
+    """What lies on it is flagged, as in memory."""
+    path = tmp_path / 'trail.fits'
+    y, x = np.indices((200, 190))
+    trail = 60 * np.exp(-0.5 * ((y - 64 - 0.2 * x) / 1.5) ** 2)
+    header = fits.Header({'BUNIT': 'adu'})
+    fits.writeto(path, draw_sky() + trail.astype(np.float32), header)
+    _, expected = in_memory(path)
+    output = tmp_path / 'out.ecsv'
+    detect_file(path, output, **FLUXES)
+    found = Table.read(output)
+    assert_same_tables(found, expected)
+    flagged = found['detection_flags'] & 1024 > 0
+    far = np.abs(found['y'] - 64 - 0.2 * found['x'])
+    assert np.all(flagged[far < 4])
+    assert np.any(far < 4)
+    assert not np.any(flagged[far > 40])
+
+
+@pytest.mark.usefixtures('blocks')
 def test_mask_and_threshold(path, tmp_path, monkeypatch):
     mask = fits.getdata(path, 'DQ') & 2 > 0
     _, table = in_memory(path, mask, {'threshold': 0.8})

@@ -257,6 +257,16 @@ class TestTrails:
         parts = measure(data)
         assert_array_equal(parts.level, whole.level)
         assert_array_equal(parts.noise, whole.noise)
+        assert_array_equal(parts.trails, whole.trails)
+
+    def test_where_they_are(self):
+        """All of the light, a margin, and no more."""
+        sky = measure(100 + NOISE + trail(15, 4, 70))
+        assert sky.trails.shape == SHAPE
+        assert np.all(sky.trails[trail(1, 4, 70) > 0.1])
+        far = np.abs(trail(1, 60, 70)) < 0.5
+        assert not np.any(sky.trails[far])
+        assert measure(100 + NOISE).trails is None
 
     def test_nothing_else(self, monkeypatch):
         """There is still sky where all of it is on a trail."""
