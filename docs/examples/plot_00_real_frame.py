@@ -51,7 +51,9 @@ for name, sky in {
 # see the sky in it. If you know that the sky is flat, subtract its level at a corner.
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.1), layout='constrained')
-figure.set_label('M13, and its sky by photutils and by bgrem, all in adu.')
+figure.set_label(
+    'M13, and two maps of its sky on the same scale: by photutils and by bgrem.'
+)
 panels = {
     'data': (image.data, 105, 250),
     'sky, Background2D': (old.background, 105, 170),
@@ -99,7 +101,10 @@ for row in sure[:5]:
 # stars and, in the middle of the cluster, more than noise. That is why bgrem warns.
 
 figure = bkg.plot()
-figure.set_label('What ``bkg.plot()`` shows of the frame, in adu.')
+figure.set_label(
+    'What ``bkg.plot()`` shows of the frame, in adu. Orange: the outlines of the '
+    'segments.'
+)
 
 # %%
 # The panels share their axes, so one line of code zooms in on a corner of all of them.

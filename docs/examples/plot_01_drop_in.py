@@ -59,8 +59,8 @@ panels = {
 }
 figure, axes = plt.subplots(1, 4, figsize=(9, 2.7), layout='constrained')
 figure.set_label(
-    'Data, and the sky maps, in counts; axes in pixels. The true sky rises from left '
-    'to right.'
+    'The data, the true sky, which rises from left to right, and the two sky maps, '
+    'all on the same scale. Axes in pixels.'
 )
 for axis, (title, image) in zip(axes, panels.items(), strict=True):
     picture = axis.imshow(image, origin='lower', vmin=195, vmax=235, cmap='gray')

@@ -82,8 +82,9 @@ panels = {
 }
 figure, axes = plt.subplots(1, 4, figsize=(9, 2.6), layout='constrained')
 figure.set_label(
-    'A bright star with its halo, before and after the sky is subtracted; '
-    'circles: detections. Axes in pixels.'
+    'A bright star with its halo: the data less the true sky of 200 counts, the '
+    'images less the two sky maps, and the denoised image of bgrem with the detections '
+    '(circles). From -15 (black) to 60 counts (white); axes in pixels.'
 )
 for axis, (title, (image, with_marks)) in zip(axes, panels.items(), strict=True):
     axis.imshow(image, origin='lower', vmin=-15, vmax=60, cmap='gray')

@@ -66,8 +66,9 @@ panels = {
 }
 figure, axes = plt.subplots(1, 4, figsize=(9, 2.6), layout='constrained')
 figure.set_label(
-    'A galaxy (lower left) and a wide glow (upper right), and what becomes of them. '
-    'Axes in pixels.'
+    'A galaxy (lower left) and a wide glow (upper right), less the true sky of 200 '
+    'counts (-15 to 40 counts); how much of them is in the two sky maps (-2 to 20 '
+    'counts); and what bgrem leaves in the image (-15 to 40 counts). Axes in pixels.'
 )
 for axis, (title, (image, low, high)) in zip(axes, panels.items(), strict=True):
     axis.imshow(image, origin='lower', vmin=low, vmax=high, cmap='gray')

@@ -76,8 +76,9 @@ panels = {
 }
 figure, axes = plt.subplots(1, 4, figsize=(9, 2.6), layout='constrained')
 figure.set_label(
-    'Bad pixels are red; circles: the detections, without and with what the '
-    'pipeline knows. Axes in pixels.'
+    'The data (180 to 300 counts), the error map (0 to 40 counts), and the image '
+    'without its sky (-15 to 60 counts), with the detections (circles) that are found '
+    'without and with the error map. Bad pixels are red; axes in pixels.'
 )
 for axis, (title, (image, low, high, found)) in zip(axes, panels.items(), strict=True):
     cmap = plt.colormaps['gray'].with_extremes(bad='tab:red')

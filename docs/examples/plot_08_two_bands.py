@@ -48,7 +48,8 @@ distance = np.hypot(in_red.x[:, None] - x_true, in_red.y[:, None] - y_true)
 good = (distance.min(axis=1) < 1) & (error < 0.2)
 pull = (color - true_color[distance.argmin(axis=1)])[good] / error[good]
 print(
-    f'colors of {good.sum()} stars: median error over its size {np.median(pull):+.2f}'
+    f'colors of {good.sum()} stars: median of (measured - true) / error '
+    f'{np.median(pull):+.2f}'
 )
 
 # %%
@@ -57,8 +58,9 @@ print(
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3), layout='constrained')
 figure.set_label(
-    'Two images of one field, axes in pixels, and the colors of their stars, in '
-    'magnitudes, against the two true colors.'
+    'Two images of one field, from 15 counts below the sky to 60 above it, axes in '
+    'pixels; and the colors of the stars with their errors. Lines: the two true '
+    'colors.'
 )
 for axis, (title, image) in zip(axes, {'red': red, 'blue': blue}.items(), strict=False):
     low = np.median(image)
@@ -67,5 +69,5 @@ for axis, (title, image) in zip(axes, {'red': red, 'blue': blue}.items(), strict
 axes[2].errorbar(in_red.kron_mag[good], color[good], error[good], fmt='.', ms=4, lw=0.6)
 for value in (0.3, 1.2):
     axes[2].axhline(value, color='tab:orange', lw=0.8)
-axes[2].set_xlabel('red magnitude')
-axes[2].set_ylabel('blue - red')
+axes[2].set_xlabel('red [mag]')
+axes[2].set_ylabel('blue - red [mag]')

@@ -75,8 +75,9 @@ print(f'(flux - true flux) / error: half within {np.median(np.abs(pull)):.2f}')
 residual = photometry.make_residual_image(subtracted, psf_shape=(15, 15))
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.1), layout='constrained')
 figure.set_label(
-    'The stars (crosses: fits), what the fit leaves, axes in pixels, and fitted over '
-    'true fluxes.'
+    'The stars with the fitted positions (crosses), and what the fit leaves of them '
+    '(both -25 to 100 counts, axes in pixels); and the fitted over the true fluxes, '
+    'with their errors.'
 )
 panels = {'data - sky': subtracted, 'residual of the fit': residual}
 for axis, (title, image) in zip(axes, panels.items(), strict=False):
@@ -87,4 +88,4 @@ magnitude = 25 - 2.5 * np.log10(true_flux[matched])
 relative_error = (fitted['flux_err'] / true_flux)[matched]
 axes[2].errorbar(magnitude, ratio, relative_error, fmt='.', lw=0.6)
 axes[2].axhline(1, color='tab:orange', lw=0.8)
-axes[2].set(ylim=(0.5, 1.5), xlabel='true magnitude', ylabel='flux / true flux')
+axes[2].set(ylim=(0.5, 1.5), xlabel='true magnitude [mag]', ylabel='flux / true flux')

@@ -63,8 +63,9 @@ panels = {
 }
 figure, axes = plt.subplots(1, 4, figsize=(9, 2.6), layout='constrained')
 figure.set_label(
-    'An image with stripes, and what becomes of it without and with '
-    '``remove_stripes``. Axes in pixels.'
+    'An image with stripes, less the true sky of 200 counts, and less three sky maps: '
+    'by ``Background2D``, and by bgrem without and with ``remove_stripes``. From -25 '
+    '(black) to 60 counts (white); axes in pixels.'
 )
 for axis, (title, image) in zip(axes, panels.items(), strict=True):
     axis.imshow(image, origin='lower', vmin=-25, vmax=60, cmap='gray')

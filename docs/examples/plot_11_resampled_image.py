@@ -72,7 +72,11 @@ panels = {
     'bgrem': (new.subtract(), found_new.x, found_new.y),
 }
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout='constrained')
-figure.set_label('A resampled image; circles: the detections of each. Axes in pixels.')
+figure.set_label(
+    'A resampled image: the data less the true sky of 200 counts, and the images less '
+    'their sky maps, with the detections of each (circles). From -12 (black) to 40 '
+    'counts (white); axes in pixels.'
+)
 for axis, (title, (image, x_found, y_found)) in zip(axes, panels.items(), strict=True):
     axis.imshow(image, origin='lower', vmin=-12, vmax=40, cmap='gray')
     axis.plot(x_found, y_found, 'o', ms=5, mfc='none', mec='tab:orange', mew=0.7)

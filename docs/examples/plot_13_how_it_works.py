@@ -57,7 +57,9 @@ panels = {
 }
 figure, axes = plt.subplots(2, 4, figsize=(9, 5), layout='constrained')
 figure.set_label(
-    'One image of 192 x 192 px, step by step, from the data to the segments.'
+    'One image of 192 x 192 px, step by step. Images with their sky are shown from 180 '
+    '(black) to 260 counts (white), those without it from -15 to 60 counts, the '
+    'probability from 0 to 1.'
 )
 for axis, (title, (image, low, high)) in zip(axes.flat, panels.items(), strict=True):
     cmap = segments.cmap if title == 'segments' else 'gray'
