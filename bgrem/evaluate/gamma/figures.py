@@ -37,6 +37,6 @@ def plot_means(means):
         ax.tick_params(which='minor', labelbottom=False, labelleft=False)
         ax.set_title(family, fontsize=9)
         ax.set_xlabel('true counts per pixel')
-        ax.set_ylabel('source image')
+        ax.set_ylabel('source image, counts per pixel')
         ax.legend(fontsize=6)
     return figure
