@@ -103,7 +103,7 @@ CAPTIONS = {
     ),
     'wild_level': 'Noise and sky level beside the truth.',
     'speed': (
-        'Sky and noise maps of a field of stars: speed by the clock, CPU time, and '
+        'Sky and noise maps of a field of stars: wall-clock speed, CPU time, and '
         'peak memory beyond the image itself.'
     ),
     'operations': (

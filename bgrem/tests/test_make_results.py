@@ -500,3 +500,15 @@ def test_figures(make, write, measured, tmp_path):
     assert list(position.get_xdata()) == [1.12, 1.12]
     # a dash is no number
     assert all(value != value for value in centroid.get_xdata())
+
+
+def test_no_false_detections():
+    """A rate of 0, which has no logarithm, is drawn at the lower edge."""
+    pytest.importorskip('matplotlib')
+    draw = run_path(str(SCRIPT.parent / '_ext' / 'result_figures.py'))
+    table = Table(
+        {'family': ['flat'], 'weights': ['a'], '1%': ['0.0%'], '5%': ['3.3%']}
+    )
+    (panel,) = draw['promises'](table).axes
+    _, rates = panel.lines
+    assert list(rates.get_ydata()) == [panel.get_ylim()[0], 3.3]
