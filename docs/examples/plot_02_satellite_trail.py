@@ -76,8 +76,8 @@ report('bgrem', found_new.x, found_new.y)
 # The circles are the detections. photutils finds a chain of them along the trail. The
 # bright trail also raises its noise map, so that it misses faint stars near the trail.
 # On the trail, bgrem finds nothing but stars, and not all of those. The trail is no sky
-# either: its light stays in the image, and fluxes measured on it are wrong. Mask it for
-# photometry.
+# either: its light stays in the image, and fluxes measured on it are wrong. The catalog
+# marks them (``on_trail``). Mask the trail for photometry.
 
 panels = {
     'data': (data - 200, [], []),
@@ -86,7 +86,8 @@ panels = {
 }
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout='constrained')
 figure.set_label(
-    'A field with a satellite trail; circles: the detections of each. Axes in pixels.'
+    'A field with a satellite trail, less its sky, from -15 to 40 counts; circles: the '
+    'detections of each. Axes in pixels.'
 )
 for axis, (title, (image, x_found, y_found)) in zip(axes, panels.items(), strict=True):
     axis.imshow(image, origin='lower', vmin=-15, vmax=40, cmap='gray')
