@@ -21,6 +21,8 @@ from bgrem.checks import (
     suggests_names,
 )
 from bgrem.detect.discovery import choose_threshold
+from bgrem.detect.footprints import correlated_noise
+from bgrem.detect.hierarchy import image_width
 from bgrem.detect.kind import find_doubts
 from bgrem.detect.late import LateImage
 from bgrem.detect.peaks import MIN_PROBABILITY, find_peaks
@@ -124,6 +126,7 @@ class DetectionMixin:
             threshold=self._threshold(threshold, false_discovery_rate),
             footprint=footprint,
             mask=self._image.unusable,
+            covariance=self._covariance,
         )
 
     @suggests_names()
@@ -184,6 +187,7 @@ class DetectionMixin:
             mask=self._image.unusable,
             peaks=self._peaks if threshold >= MIN_PROBABILITY else None,
             width=self._star_width,
+            covariance=self._covariance,
         )
 
     @suggests_names('photutils.segmentation:SourceCatalog')
@@ -483,6 +487,7 @@ class DetectionMixin:
             log_odds_shift=shift,
             n_pixels=check_n_pixels(n_pixels),
             deblend=deblend,
+            covariance=self._covariance,
         )
 
     def to_nddata(self):
@@ -631,6 +636,26 @@ class DetectionMixin:
             **sampling_of(self._meta),
             **self._detector,
         )
+
+    @cached_property
+    def _covariance(self):
+        """That of the noise; `None` if it is white, as that of photons."""
+        if self._is_counts:
+            return None
+        inputs = self._noise_inputs()
+        width = image_width(inputs['source'], inputs['noise'], self._peaks)
+        return correlated_noise(**inputs, width=width)
+
+    def _noise_inputs(self):
+        """Return the arguments of `bgrem.detect.positions.noise_around` (dict)."""
+        names = 'data', 'source', 'noise'
+        data = self.subtract()
+        values = getattr(data, 'value', data), self._source, self._plain_rms()
+        values = (in_unit(one, self._size) for one in values)
+        return {
+            **dict(zip(names, values, strict=True)),
+            'usable': ~self._image.unusable,
+        }
 
     @cached_property
     def _peaks(self):

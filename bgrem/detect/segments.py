@@ -13,18 +13,12 @@ from scipy import ndimage
 
 from bgrem.checks import as_number
 from bgrem.detect.deblend import deblend_region
+from bgrem.detect.footprints import footprint_level
 from bgrem.detect.hierarchy import find_hidden_cores, image_width
 from bgrem.detect.peaks import find_peaks
 from bgrem.detect.pixels import DISC, open_disc, renumber, spread
 
 __all__ = ['check_n_pixels', 'detection_mask', 'no_segments', 'segment']
-
-# Surface brightness, in units of the pixel noise, down to which a pixel of
-# the denoised image belongs to its source. The denoised image has almost no
-# noise, so this can be far below the 1.5 to 3 usual on raw images. It is that of
-# sources of this FWHM in pixels; broader ones are known to fainter levels, as the noise
-# of a mean over their area.
-_FOOTPRINT_SIGMA, _FOOTPRINT_WIDTH = 0.2, 2.5
 
 # Every detection owns at least these pixels, also where the denoised image
 # has nothing: the probability finds fainter sources than the image shows.
@@ -47,6 +41,7 @@ def segment(
     mask=None,
     peaks=None,
     width=None,
+    covariance=None,
 ):
     """
     Make a segmentation image: one label for each detection.
@@ -80,6 +75,9 @@ def segment(
     width : float, optional
         The FWHM of a star in pixels, if this is a part of an image. Default:
         determined from the peaks (`bgrem.detect.hierarchy.image_width`).
+    covariance : 2D `~numpy.ndarray` or `None`, optional
+        That of the noise, from `bgrem.detect.footprints.correlated_noise`. Default: the
+        noise is white.
 
     Returns
     -------
@@ -96,6 +94,10 @@ def segment(
 
     Notes
     -----
+    A footprint ends where the denoised image falls below the level of
+    `bgrem.detect.footprints.footprint_level`, which is that of the noise of a mean over
+    a star: the segments of a resampled image are about as large on the sky.
+
     A peak that does not stand out from the light of a large and brighter source as a
     star would is part of this source (`bgrem.detect.hierarchy.find_owners`). A bright
     source whose center is masked or outside the image, or whose core is so large that
@@ -109,7 +111,7 @@ def segment(
     if peaks is None:
         peaks = find_peaks(probability, mask, threshold)
     peaks = peaks[peaks['probability'] >= threshold]
-    labels = _label_sources(source, peaks, rms, footprint, mask, width)
+    labels = _label_sources(source, peaks, rms, footprint, mask, width, covariance)
     if not deblend:
         labels, _ = ndimage.label(labels > 0, structure=_EIGHT_CONNECTED)
     if not _drop_small(labels, n_pixels):
@@ -166,13 +168,22 @@ def check_n_pixels(n_pixels):
     return n_pixels
 
 
-def detection_mask(source, probability, rms, *, threshold, footprint=None, mask=None):
+def detection_mask(
+    source,
+    probability,
+    rms,
+    *,
+    threshold,
+    footprint=None,
+    mask=None,
+    covariance=None,
+):
     """
     Return the pixels that belong to detected sources.
 
     Parameters
     ----------
-    source, probability, rms, threshold, footprint, mask
+    source, probability, rms, threshold, footprint, mask, covariance
         As for `segment`.
 
     Returns
@@ -186,17 +197,18 @@ def detection_mask(source, probability, rms, *, threshold, footprint=None, mask=
         If ``footprint`` is not a 2D array with a True element.
     """
     peaks = find_peaks(probability, mask, threshold)
-    return _label_sources(source, peaks, rms, footprint, mask) > 0
+    labels = _label_sources(source, peaks, rms, footprint, mask, covariance=covariance)
+    return labels > 0
 
 
-def _label_sources(source, peaks, rms, footprint, mask, width=None):
+def _label_sources(source, peaks, rms, footprint, mask, width=None, covariance=None):
     """Return the labels of the sources: here alone it is decided what is one."""
     width = width or image_width(source, rms, peaks)
     y, x = peaks['y'], peaks['x']
     hidden_y, hidden_x = find_hidden_cores(source, rms, y, x, width, mask)
     y, x = np.append(y, hidden_y), np.append(x, hidden_x)
-    sigma = _FOOTPRINT_SIGMA * min(1, _FOOTPRINT_WIDTH / width)
-    region = _source_region(source > sigma * np.asarray(rms), y, x, footprint, mask)
+    level = footprint_level(width, covariance) * np.asarray(rms)
+    region = _source_region(source > level, y, x, footprint, mask)
     if y.size == 0:
         return region.astype(np.int32)
     return deblend_region(region, source, rms, y, x, width=width)

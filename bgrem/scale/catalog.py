@@ -20,6 +20,7 @@ from scipy import ndimage
 
 from bgrem.detect.catalog import catalog
 from bgrem.detect.discovery import SURE, source_width
+from bgrem.detect.footprints import correlated_noise
 from bgrem.detect.growth import N_RADII, growth_of, star_curves
 from bgrem.detect.hierarchy import star_width, touching
 from bgrem.detect.peaks import find_peaks, peak_widths
@@ -151,6 +152,19 @@ class StreamedCatalog:
         return star_width(widths[found], probability[found])
 
     @cached_property
+    def _covariance(self):
+        """That of the noise, as in memory."""
+        probability, _, widths = self._peaks
+        width = star_width(widths, probability)
+        return correlated_noise(**self._middle.noise_inputs(), width=width)
+
+    @property
+    def _middle(self):
+        """The part in which the noise is looked at."""
+        middle = middle_of(self._maps.shape, _MIDDLE)
+        return Part(self._maps, _widen(middle, _MARGIN, self._maps.shape))
+
+    @cached_property
     def _peaks(self):
         """Probabilities of peaks; widths, in the noise of the residual and the rms."""
         noise = None
@@ -188,7 +202,8 @@ class StreamedCatalog:
     @cached_property
     def _segments(self):
         """The segments of all blocks, in the order of their numbers (`_Segments`)."""
-        found = self._each('segments', partial(self._find_segments, self._star_width))
+        whole = self._star_width, self._covariance
+        found = self._each('segments', partial(self._find_segments, whole))
         if any(one.is_cut for one in found):
             image = self._maps.image.rows.image
             msg = (
@@ -198,12 +213,12 @@ class StreamedCatalog:
             warnings.warn(msg, AstropyUserWarning, stacklevel=4)
         return found
 
-    def _find_segments(self, star, _, block):
+    def _find_segments(self, whole, _, block):
         threshold, check = self._threshold
         margin = _MARGIN
         while True:
             place = _widen(block, margin, self._maps.shape)
-            part = Part(self._maps, place, star, check)
+            part = Part(self._maps, place, *whole, check)
             labels = part.find_segments(threshold)
             own, first, is_cut = self._own(labels, part.source, block, place)
             if not is_cut or margin >= _MOST_MARGIN:
@@ -267,9 +282,7 @@ class StreamedCatalog:
             for name in ('core_fwhm', 'probability')
         )
         width = typical_width(fwhm, probability)
-        middle = middle_of(self._maps.shape, _MIDDLE)
-        part = Part(self._maps, _widen(middle, _MARGIN, self._maps.shape))
-        covariance = noise_around(**part.noise_inputs(), width=width)
+        covariance = noise_around(**self._middle.noise_inputs(), width=width)
         whole = WholeImage(width, covariance)
         star = source_width(fwhm, probability)
         if np.isnan(star):

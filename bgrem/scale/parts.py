@@ -136,13 +136,15 @@ class Part(DetectionMixin):
         The part.
     star_width : float, optional
         The FWHM of a star of the image in pixels.
+    covariance : 2D `~numpy.ndarray`, optional
+        That of its noise, from `bgrem.detect.footprints.correlated_noise`.
     check : dict, optional
         What the whole image says about its false discovery rate.
     """
 
     _is_counts = False
 
-    def __init__(self, maps, place, star_width=None, check=None):
+    def __init__(self, maps, place, star_width=None, covariance=None, check=None):
         image, flags = maps.image.rows.image, maps.flags[place]
         read = {
             name: maps.read(name, place)
@@ -159,7 +161,7 @@ class Part(DetectionMixin):
         )
         self._large, self._trails = flags & LARGE > 0, flags & TRAIL > 0
         self._size, self._detector = maps.image.unit, {'progress': False}
-        self._star_width = star_width
+        self._star_width, self._covariance = star_width, covariance
         self._false_discovery = check or {}
         self._meta = maps.image.meta
 
@@ -231,12 +233,7 @@ class Part(DetectionMixin):
         """
         Return the arguments of `bgrem.detect.positions.noise_around` (dict).
         """
-        return {
-            'data': self._in_double(self._subtracted),
-            'source': self._in_double(self._source),
-            'noise': self._in_double(self._rms),
-            'usable': ~self._image.unusable,
-        }
+        return self._noise_inputs()
 
     def doubts(self, threshold, check):
         """

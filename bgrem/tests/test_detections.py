@@ -10,6 +10,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 from photutils.segmentation import SegmentationImage
+from scipy import ndimage
 
 from bgrem import DiffusionBackground, decode_detection_flags
 
@@ -50,6 +51,21 @@ def wcs():
     wcs.wcs.crpix = 50, 50
     wcs.wcs.cdelt = -1e-4, 1e-4
     return wcs
+
+
+def test_segments_of_a_resampled_image(data, bkg, segments):
+    """They are as large on the sky, whoever makes them."""
+    assert bkg._covariance is None
+    fine = DiffusionBackground(ndimage.zoom(data, 2, mode='nearest'), 64)
+    assert fine._covariance is not None
+    found = fine.detect()
+    area = np.prod(found.shape) / np.prod(SHAPE)
+    assert found.n_labels == segments.n_labels
+    assert_allclose(found.areas.sum() / area, segments.areas.sum(), rtol=0.15)
+    assert_array_equal(fine.detection_mask(), found.data > 0)
+    # the finder has a network of one step
+    table = fine.finder()(fine.subtract())
+    assert_allclose(table['flux'], fine.catalog(found).segment_flux, rtol=0.01)
 
 
 def pulls(catalog):

@@ -10,6 +10,7 @@ from astropy.nddata import VarianceUncertainty
 from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 from photutils.utils.exceptions import NoDetectionsWarning
+from scipy import ndimage
 
 import bgrem.scale.catalog
 import bgrem.scale.image
@@ -365,6 +366,21 @@ def test_in_larger_pixels(tmp_path):
     check = background.meta['false_discovery']
     for name, value in meta['false_discovery'].items():
         assert value == pytest.approx(check[name], abs=0.01), name
+
+
+@pytest.mark.usefixtures('blocks')
+def test_resampled(tmp_path, monkeypatch):
+    """Segments end at the level of correlated noise, in memory and in blocks."""
+    monkeypatch.setattr('bgrem.scale.catalog._MARGIN', 48)
+    image = ndimage.zoom(draw_sky((100, 95), 2), 2, mode='nearest', order=1)
+    image = np.where(np.isfinite(image), image, 1000).astype('f4')
+    fits.PrimaryHDU(image).writeto(tmp_path / 'in.fits')
+    options = {'threshold': 0.5}
+    subtract_file(tmp_path / 'in.fits', tmp_path / 'out.fits', **options)
+    background = DiffusionBackground(image)
+    assert background._covariance is not None
+    segments = background.detect(**options).data
+    np.testing.assert_array_equal(fits.getdata(tmp_path / 'out.fits', 'SEGM'), segments)
 
 
 @pytest.mark.usefixtures('blocks', 'bands')
