@@ -21,7 +21,7 @@ DETECTION_FLAGS = {
     'sky_interpolated': (128, 'a large source hides the sky, which is interpolated'),
     'nonpositive_flux': (256, 'the Kron flux is not positive, or not known'),
     'no_peak': (512, 'no peak of the probability: the position is the centroid'),
-    'on_trail': (1024, 'the segment lies on a trail, whose light is in the flux'),
+    'on_trail': (1024, 'the segment is on or near a trail: its light is in the flux'),
 }
 
 # A plateau: so many pixels that touch are equal to this part, and stand so many
