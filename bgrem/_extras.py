@@ -35,11 +35,15 @@ def import_extra(name):
     Raises
     ------
     ImportError
-        If the package is not installed; the message says how to install it.
+        If the package is not installed; the message says how to install it. One that
+        lacks a dependency of its own gives its own message.
     """
     package = name.partition('.')[0]
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
+        # what an installed package lacks itself has a message of its own
+        if error.name not in {package, name}:
+            raise
         msg = f"{package} is not installed: pip install 'bgrem[{EXTRAS[package]}]'"
         raise ImportError(msg) from error

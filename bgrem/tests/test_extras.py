@@ -45,6 +45,15 @@ def test_message(name, monkeypatch):
         import_extra(name)
 
 
+def test_dependency_of_package(monkeypatch, tmp_path):
+    """A package that is installed, but not what it needs, is not called missing."""
+    (tmp_path / 'sep.py').write_text('import a_missing_dependency')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'sep', raising=False)
+    with pytest.raises(ImportError, match="^No module named 'a_missing_dependency'$"):
+        import_extra('sep')
+
+
 @pytest.mark.parametrize(('name', 'use'), NEEDS)
 def test_not_installed(name, use, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, name, None)
