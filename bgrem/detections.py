@@ -422,7 +422,8 @@ class DetectionMixin:
             'zero_point': zero_point,
             'aperture_radii': aperture_radii,
             'large': self._large,
-            'trails': self._trails,
+            # those whose light is in the fluxes
+            'trails': (data if isinstance(data, DetectionMixin) else self)._trails,
             'saturated': saturation,
             'log_odds_shift': check.get('log_odds_shift', 0.0),
             'wcs': wcs,

@@ -258,6 +258,18 @@ class TestAnotherImage:
         bright = bkg.catalog(segments, data=red, effective_gain=1.0)
         assert np.all(bright.kron_flux_err > 1.5 * other.kron_flux_err)
 
+    def test_trail(self, bkg, red, data, segments):
+        """The flag is of the image in which the light of the trail is."""
+        crossed = DiffusionBackground(data + 60 * np.exp(-((Y - 60) ** 2) / 4), 32)
+        on_trail = np.abs(bkg.catalog(segments).y - 60) < 5
+        assert on_trail.any()
+        for one, other, expected in (
+            (bkg, crossed, on_trail),
+            (crossed, red, np.zeros_like(on_trail)),
+        ):
+            flags = one.catalog(segments, data=other).detection_flags
+            assert_array_equal(flags & 1024 > 0, expected)
+
     def test_array(self, bkg, red, segments):
         """As it is: the sky is off, and errors are those that are given."""
         values, rms = red.subtract(), red.background_rms
