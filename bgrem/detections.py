@@ -649,12 +649,11 @@ class DetectionMixin:
 
     def _noise_inputs(self):
         """Return the arguments of `bgrem.detect.positions.noise_around` (dict)."""
-        names = 'data', 'source', 'noise'
         data = self.subtract()
-        values = getattr(data, 'value', data), self._source, self._plain_rms()
-        values = (in_unit(one, self._size) for one in values)
         return {
-            **dict(zip(names, values, strict=True)),
+            'data': in_unit(getattr(data, 'value', data), self._size),
+            'source': in_unit(self._source, self._size),
+            'noise': in_unit(self._plain_rms(), self._size),
             'usable': ~self._image.unusable,
         }
 

@@ -140,8 +140,9 @@ def find_hidden_cores(source, noise, y, x, width, mask=None):
     rim[:, [0, -1]] = True
     is_hidden = rim[top_y, top_x]
     is_core = (at_peaks[1:] < 0.5 * height) & (area > width**2) & (is_hidden | is_high)
-    boxes = ndimage.find_objects(labels)
-    for k in np.flatnonzero(is_core & ~is_hidden):
+    uncertain = np.flatnonzero(is_core & ~is_hidden)
+    boxes = ndimage.find_objects(labels) if uncertain.size else []
+    for k in uncertain:
         region = labels[boxes[k]] == k + 1
         is_core[k] = _inner_radius(region) > _CORE_RADIUS * width
     return top_y[is_core], top_x[is_core]

@@ -23,7 +23,6 @@ from bgrem.plotting.sky_axes import draw_coordinates
 
 __all__ = ['plot_background', 'save_plot']
 
-
 # A noise level that varies by less than this part of it looks flat.
 _FLAT_PART = 0.2
 _NOISE_SIGMA = 4.0

@@ -271,8 +271,10 @@ class StreamedImage(SeenImage):
         unit = self.job.dtype.type(self.unit)
         maps = data - level, level, noise, found.source * unit, found.probability
         bits = np.where(found.hidden, np.uint8(HIDDEN), np.uint8(0))
-        bits[self._sky[1].beneath(rows)] |= LARGE
-        bits[self._sky[1].trails(rows)] |= TRAIL
+        beneath, trails = self._sky[1].covered(rows)
+        bits[beneath] |= LARGE
+        if trails is not None:
+            bits[trails] |= TRAIL
         return maps, bits
 
     @property

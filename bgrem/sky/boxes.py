@@ -195,9 +195,8 @@ def measure_sky(data, source, usable, noise, quantum=0.0, binning=1):
     measurement = SkyMeasurement(data.shape, quantum, binning)
     measurement.n_pixels = CACHED
     sky = measure(measurement, read)
-    everywhere = slice(None)
-    trails = sky.trails(everywhere) if sky.has_trails else None
-    return replace(sky.result, beneath=sky.beneath(everywhere), trails=trails)
+    beneath, trails = sky.covered(slice(None))
+    return replace(sky.result, beneath=beneath, trails=trails)
 
 
 class SkyMeasurement(Measurement):
@@ -217,7 +216,7 @@ class SkyMeasurement(Measurement):
     Attributes
     ----------
     result : `BoxSky` or `None`
-        The sky, without ``beneath`` and ``trails``, which are methods of this class.
+        The sky, without ``beneath`` and ``trails``, which `covered` returns.
     """
 
     stage = 'sample'
@@ -230,9 +229,9 @@ class SkyMeasurement(Measurement):
         self._step = max(1, math.prod(self.shape) // _MAX_SAMPLE)
         self._stripes, self._take_all, self.result = [], False, None
 
-    def beneath(self, rows):
+    def covered(self, rows):
         """
-        Return where there is light of galaxies.
+        Return where something else hides the sky.
 
         Parameters
         ----------
@@ -243,31 +242,11 @@ class SkyMeasurement(Measurement):
         -------
         beneath : 2D `~numpy.ndarray` of bool
             As in `BoxSky`, in these rows.
+        trails : 2D `~numpy.ndarray` of bool or `None`
+            Likewise; `None` if the image has none.
         """
-        return self._pixels(self._beneath, rows)
-
-    def trails(self, rows):
-        """
-        Return where there are trails.
-
-        Parameters
-        ----------
-        rows : slice
-            The rows of a band.
-
-        Returns
-        -------
-        trails : 2D `~numpy.ndarray` of bool
-            As in `BoxSky`, in these rows.
-        """
-        return self._pixels(self._trails, rows)
-
-    @property
-    def has_trails(self):
-        """
-        Whether there are any (bool).
-        """
-        return bool(self._trails.any())
+        trails = self._pixels(self._trails, rows) if self._trails.any() else None
+        return self._pixels(self._beneath, rows), trails
 
     def _pixels(self, boxes, rows):
         """Return the boxes of each pixel of some rows."""
@@ -478,8 +457,8 @@ class SkyMeasurement(Measurement):
         rest, noise, _, _, good = self._clipped(rows, residual, usable, noise)
         alone = np.abs(source) < _SOURCE_FREE * self._unit * noise
         alone &= good
-        if self.has_trails:
-            alone &= ~self.trails(rows)
+        if self._trails.any():
+            alone &= ~self._pixels(self._trails, rows)
         rest -= self._level.part(rows)
         rest /= noise
         rest *= rest
