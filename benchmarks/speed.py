@@ -104,10 +104,10 @@ def _background2d(image, _):
     return background.background, background.background_rms
 
 
-def _constructor(image, _, weights='optical'):
+def _constructor(image, _, weights, device):
     from bgrem import DiffusionBackground
 
-    found = DiffusionBackground(image, weights=weights, device='cpu')
+    found = DiffusionBackground(image, weights=weights, device=device)
     return found, found.background, found.background_rms
 
 
@@ -132,7 +132,7 @@ def measure_stage(name, options, folder):
     """
     stage = STAGES[name]
     if name == 'constructor':
-        stage = partial(stage, weights=options.weights)
+        stage = partial(stage, weights=options.weights, device=options.device)
     with settings_of(options):
         times, peaks = [], []
         for size in (256, *options.repeats * [options.image_size]):
@@ -260,7 +260,7 @@ def _parse(arguments):
     add('--stages', nargs='+', choices=STAGES, default=list(STAGES), help='of these')
     add('--density', type=float, default=5e-3, help='stars per pixel of the stages')
     add('--weights', default='optical', help='of inference and stages')
-    add('--device', default='cpu', help='of inference and training, as "cuda"')
+    add('--device', default='cpu', help='of the network, as "cuda"')
     add('--float32', action='store_true', help='as without bfloat16 units')
     add('--bank', help='stamp bank; by default one of 8 PSFs is drawn')
     return parser.parse_args(arguments)

@@ -43,7 +43,6 @@ class ImageCases:
             'optical': load_weights('optical'),
             'tiny': load_weights(path),
         }
-        path.unlink()
         self.folder = Path(folder)
 
     def run(self, seed):

@@ -218,21 +218,20 @@ class CountsValidation:
         Provides the fields; their number is 16 times its ``validation_scenes``.
 
     device : `~torch.device`
-        The device of the fields.
+        The device of the network. The fields are made on the CPU, where a seed gives
+        the same ones on all machines.
     """
 
     def __init__(self, config, device):
-        generator = torch.Generator(device).manual_seed(_SEED)
+        generator = torch.Generator().manual_seed(_SEED)
         n_fields = 16 * config.validation_scenes
         fields = replace(config.counts, n_patches=n_fields, seed=_SEED)
         composer = CountsComposer(draw_counts_bank(fields), fields.expected_fraction)
         self._batch = composer.compose(n_fields, config.crop_size, generator)
         if config.network.transfer == 'counts':
-            self._examples = make_counts_examples(
-                self._batch, config.blob_sigma, generator
-            )
+            examples = make_counts_examples(self._batch, config.blob_sigma, generator)
         else:
-            self._examples = make_examples(
+            examples = make_examples(
                 as_scenes(self._batch),
                 generator,
                 blob_sigma=config.blob_sigma,
@@ -240,6 +239,7 @@ class CountsValidation:
                 method=config.normalization,
                 measured_fraction=config.measured_fraction,
             )
+        self._examples = type(examples)(*(one.to(device) for one in examples))
         self._chunk = config.batch_size
         sky = self._batch.sky.mean(dim=(1, 2, 3))
         self._brightness = {
@@ -282,7 +282,7 @@ class CountsValidation:
         return metrics
 
     def _true_positives(self, score, fields):
-        catalog = {name: one.cpu().numpy() for name, one in self._batch.catalog.items()}
+        catalog = {name: one.numpy() for name, one in self._batch.catalog.items()}
         ranks, found = [], []
         for number in fields:
             place, rank = find_score_peaks(score[number : number + 1])[0]

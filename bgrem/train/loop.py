@@ -189,15 +189,18 @@ class _Run:
             StampBank,
             lambda: cached_stamp_bank(config.bank_psfs, **options, **more),
             {'n_psf': config.bank_psfs, **options},
-        ).to(device)
-        self.composer = (
-            SceneComposer(bank, config.scene)
-            if frames is None
-            else FrameComposer(bank, config.scene, frames)
         )
+
+        def composer(bank):
+            if frames is None:
+                return SceneComposer(bank, config.scene)
+            return FrameComposer(bank, config.scene, frames)
+
+        self.validation = Validation(bank, config, device, composer(bank))
+        bank = bank.to(device)
+        self.composer = composer(bank)
         if config.family_fraction:
             self.families = [SceneComposer(bank, scene) for scene in FAMILIES.values()]
-        self.validation = Validation(bank, config, device, self.composer)
 
     @property
     def weights_path(self):

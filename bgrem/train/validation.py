@@ -9,7 +9,7 @@ from bgrem.evaluate.curves import true_positives_at
 from bgrem.evaluate.matching import match, match_radius
 from bgrem.simulate import FAMILIES, SceneComposer
 
-from .examples import make_examples
+from .examples import Examples, make_examples
 
 __all__ = ['VALIDATION_FAMILIES', 'Validation', 'find_score_peaks']
 
@@ -32,10 +32,15 @@ class Validation:
         If it names noise frames, detections are also counted on them.
 
     device : `~torch.device`
-        The device of the scenes.
+        The device of the network.
 
     composer : `bgrem.simulate.SceneComposer` or `FrameComposer`
-        The composer of the training scenes.
+        The composer of scenes like those of the training.
+
+    Notes
+    -----
+    ``bank`` and ``composer`` are on the CPU, where a seed gives the same scenes on all
+    machines: a run that goes on elsewhere is compared with what it was before.
     """
 
     def __init__(self, bank, config, device, composer):
@@ -51,7 +56,7 @@ class Validation:
             self._counted.append('noise_frames')
         self._scenes = {}
         for number, (name, (composer, size)) in enumerate(composers.items()):
-            generator = torch.Generator(device).manual_seed(_SEED + number)
+            generator = torch.Generator().manual_seed(_SEED + number)
             batch = composer.compose(config.validation_scenes, size, generator)
             examples = make_examples(
                 batch,
@@ -62,6 +67,7 @@ class Validation:
                 # As at inference, if the training has seen that.
                 measured_fraction=float(config.measured_fraction > 0),
             )
+            examples = Examples(*(one.to(device) for one in examples))
             self._scenes[name] = (batch, examples)
 
     def __call__(self, network, loss):
@@ -131,7 +137,7 @@ def _true_positives(batch, score):
     True sources found at 5% contamination by the peaks of a score map.
     """
     ranks, found = [], []
-    catalog = {name: tensor.cpu().numpy() for name, tensor in batch.catalog.items()}
+    catalog = {name: tensor.numpy() for name, tensor in batch.catalog.items()}
     for scene, (place, rank) in enumerate(find_score_peaks(score)):
         true = catalog['scene'] == scene
         index = match(

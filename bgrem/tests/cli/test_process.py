@@ -187,7 +187,8 @@ def in_fork(queue, path):
     from bgrem import DiffusionBackground
 
     data = np.random.default_rng(2).normal(100, 5, SHAPE)
-    queue.put(DiffusionBackground(data, 32, weights=path).source)
+    # CUDA does not live on in a fork
+    queue.put(DiffusionBackground(data, 32, weights=path, device='cpu').source)
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
@@ -202,7 +203,8 @@ def test_fork_after_the_network_ran(tiny_weights):
     torch.set_num_threads(2)
     try:
         data = np.random.default_rng(2).normal(100, 5, SHAPE)
-        expected = DiffusionBackground(data, 32, weights=tiny_weights).source
+        background = DiffusionBackground(data, 32, weights=tiny_weights, device='cpu')
+        expected = background.source
         context = multiprocessing.get_context('fork')
         queue = context.Queue()
         child = context.Process(target=in_fork, args=(queue, tiny_weights))

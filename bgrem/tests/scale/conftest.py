@@ -56,12 +56,12 @@ def in_memory(image, weights, **options):
 
 
 def assert_same_maps(found, expected):
-    """Within a thousandth of the noise."""
+    """Within thousandths of the noise: a GPU rounds to 10 bits, not always alike."""
     noise = np.median(expected['BACKGROUND_RMS'])
     for name, values in expected.items():
         unit = 1 if name == 'PROBABILITY' else noise
         np.testing.assert_allclose(
-            found[name] / unit, values / unit, rtol=0, atol=1e-3, err_msg=name
+            found[name] / unit, values / unit, rtol=0, atol=3e-3, err_msg=name
         )
 
 

@@ -10,7 +10,7 @@ from bgrem.nn import UNetConfig
 from bgrem.simulate import FAMILIES, SceneComposer, build_stamp_bank
 from bgrem.train import TrainingConfig
 from bgrem.train import loop as loop_module
-from bgrem.train.examples import make_examples
+from bgrem.train.examples import Examples, make_examples
 
 TINY = UNetConfig(
     widths=(4, 8),
@@ -42,13 +42,14 @@ class FlatValidation:
     """
 
     def __init__(self, bank, config, device, composer):
-        self.examples = make_examples(
+        examples = make_examples(
             SceneComposer(bank, CONFIG.scene).compose(
                 1, 64, torch.Generator().manual_seed(1)
             ),
             torch.Generator().manual_seed(1),
             jitter=False,
         )
+        self.examples = Examples(*(one.to(device) for one in examples))
 
     def __call__(self, network, loss):
         with torch.no_grad():

@@ -19,7 +19,7 @@ def make(bank, monkeypatch):
     monkeypatch.setattr(validation, 'FAMILIES', {'flat': CONFIG.scene})
     monkeypatch.setattr(validation, 'VALIDATION_FAMILIES', ('flat',))
     composer = SceneComposer(bank, CONFIG.scene)
-    return lambda: Validation(bank, CONFIG, CPU, composer)
+    return lambda device=CPU: Validation(bank, CONFIG, device, composer)
 
 
 def test_peaks_of_a_score():
@@ -67,3 +67,12 @@ def test_loss_is_of_scenes_like_those_of_the_training(make):
     assert metrics['loss'] == 2.0
     assert metrics['family_loss'] == 1.0
     assert 'own' not in metrics
+
+
+def test_scenes_are_the_same_on_all_devices(make):
+    """They are made on the CPU; the network finds them on its own device."""
+    batch, examples = make()._scenes['own']
+    other, elsewhere = make(torch.device('meta'))._scenes['own']
+    assert_array_equal(batch.image, other.image)
+    assert {one.device.type for one in examples} == {'cpu'}
+    assert {one.device.type for one in elsewhere} == {'meta'}
