@@ -127,11 +127,12 @@ def output_paths(options, outputs):
     ------
     OSError, ValueError
         If an output cannot be written, see `bgrem.files.products.check_output`, or
-        if two would be the same; before that, if an input does not exist.
+        if two would be the same. Where a file exists already, and an input does not or
+        cannot be read, the error is that of the input.
     """
     try:
         return _plan_outputs(options, outputs)
-    except (OSError, ValueError):
+    except FileExistsError:
         # who allows an output to be replaced would learn of that only then
         for path in options.input:
             check_opens(*input_paths(options, path))
