@@ -366,7 +366,8 @@ def _sum_up(path, n_sources, n_images, levels, paths):
     """Say in one line what was found in a file, and what was written."""
     where = f' in {n_images} images' if n_images > 1 else ''
     files = ', '.join(map(str, paths))
+    sources = 'source' if n_sources == 1 else 'sources'
     return (
-        f'{path}: {n_sources} sources{where}; median sky {levels[0]:.6g}, noise '
+        f'{path}: {n_sources} {sources}{where}; median sky {levels[0]:.6g}, noise '
         f'{levels[1]:.4g}; {files}'
     )

@@ -50,7 +50,9 @@ def fits_errors(path, problem):
     except Exception as exc:  # astropy, zlib and cfitsio raise a dozen kinds
         if isinstance(exc, ValueError) and str(path) in str(exc):
             raise
-        text = ' '.join(str(exc).split()) or type(exc).__name__
+        # without the hint of astropy at an option that nobody here can set
+        text = ' '.join(str(exc).split()).partition(' If this is really a FITS file')[0]
+        text = text or type(exc).__name__
         msg = f'file {path} {problem}: {text}'
         kind = MemoryError if isinstance(exc, MemoryError) else ValueError
         raise kind(msg) from exc

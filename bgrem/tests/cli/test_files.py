@@ -7,6 +7,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose
 
+from bgrem.cli.processing import _sum_up
 from bgrem.tests.cli.test_main import check_failure, run, said
 
 SHAPE = (80, 90)
@@ -312,6 +313,20 @@ def test_many_files(folder, three, options, capsys):
     assert {path.name for path in folder.glob('*.csv')} == {'a_cat.csv', 'c_cat.csv'}
     argv = ['detect', 'a.fits', 'c.fits', '-o', '{}.ecsv', *options, '-q']
     assert run(capsys, *argv) == (0, [], [])
+
+
+def test_many_files_without_their_folder(folder, three, capsys):
+    """None is processed, so the message is not about the one that fails by itself."""
+    argv = ['detect', *three, '-o', 'no/{}.csv']
+    check_failure(folder, capsys, argv, 'no does not exist')
+
+
+@pytest.mark.parametrize(
+    ('n_sources', 'text'), [(0, '0 sources'), (1, '1 source'), (2, '2 sources')]
+)
+def test_summary(n_sources, text):
+    line = _sum_up('a.fits', n_sources, 1, (200, 5), ['b.fits'])
+    assert line == f'a.fits: {text}; median sky 200, noise 5; b.fits'
 
 
 def test_warnings_of_many_files(three, options, capsys, monkeypatch):
