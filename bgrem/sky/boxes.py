@@ -418,7 +418,7 @@ class SkyMeasurement(Measurement):
         correlations = _autocorrelations(_join_lines(lines), self._box // _LEAST_BOX)
         surface = fit_surface(
             self._weigh(boxes, correlations),
-            lambda n: [_shared(one, n)[1] for one in correlations],
+            lambda n: [_shared(one, n)[1] for one, _ in correlations],
         )
         self._surface = surface
         self._level = self._map(surface.level, self._box * surface.factor)
@@ -434,7 +434,7 @@ class SkyMeasurement(Measurement):
         source *= _DOUBT
         doubt = np.hypot(light, source, out=source)
         del light
-        shared = np.prod([_shared(one, 1)[0] for one in correlations])
+        shared = np.prod([own * _shared(one, 1)[0] for one, own in correlations])
         total /= np.float32(shared)
         error = self._box_noise * np.float32(shared**0.5 / self._box)
         self._trails = find_trails(held, error)
@@ -667,34 +667,55 @@ def _noise_reach(sample):
     return 2**reach
 
 
-def _autocorrelations(sample, stride):
-    """Return the correlation of pixels 0, 1, ... strides apart, along y and x."""
+def _autocorrelations(sample, size):
+    """
+    Return what pixels have in common along y and x, in pieces of ``size`` pixels.
+
+    For each axis, the correlation of pieces 0, 1, ... apart, and by how much the
+    variance of the mean of a piece is larger than that of independent pixels.
+    """
     result = []
     for values, given in sample:
+        given = given.astype(np.float32)
+        variance = _mean_product(values, given, 0)
+        if size > 1:
+            # sums, as boxes have them: single pixels so far apart do not tell what
+            # those between them have in common
+            values, given = (
+                _fold(one, size, np.add, axes=(0,)) for one in (values, given)
+            )
         covariance = np.zeros(_N_CORRELATIONS + 1)
-        for number in range(min(len(covariance), -(-len(values) // stride))):
-            lag = number * stride
-            n_pairs = np.count_nonzero(given[lag:] & given[: len(given) - lag])
-            product = np.vdot(values[lag:], values[: len(values) - lag])
-            covariance[number] = product / max(n_pairs, 1)
+        for lag in range(min(len(covariance), len(values))):
+            covariance[lag] = _mean_product(values, given, lag)
         # what is left of the sky is common to pixels far apart, too
-        covariance -= covariance[-2:].mean()
-        correlation = np.zeros_like(covariance)
+        of_sky = covariance[-2:].mean()
+        covariance -= of_sky
+        correlation, own = np.zeros_like(covariance), 1.0
         if covariance[0] > 0:
             correlation = covariance / covariance[0]
+            own = size * covariance[0] / max(variance - of_sky, covariance[0])
         limit = _MIN_SIGNIFICANCE / np.sqrt(max(np.count_nonzero(given), 1))
         correlation[(correlation < limit) | (np.arange(len(correlation)) > 4)] = 0
         correlation[0] = 1
-        result.append(correlation)
+        result.append((correlation, max(own, 1.0)))
     return result
+
+
+def _mean_product(values, given, lag):
+    """Return the mean product of pixels so many rows apart, of those that are given."""
+    first, second = slice(lag, None), slice(len(values) - lag)
+    product, n_pairs = (
+        float(np.vdot(one[first], one[second])) for one in (values, given)
+    )
+    return product / max(n_pairs, 1)
 
 
 def _shared(correlation, n_boxes):
     """
-    Return what correlated pixels do along one axis to boxes of ``n_boxes`` least ones.
+    Return what correlated pieces do along one axis to boxes of ``n_boxes`` least ones.
 
-    By how much the variance of their mean is larger than that of independent pixels,
-    and the correlation of the means of neighbors.
+    By how much the variance of their mean is larger than that of independent pieces, of
+    which the least box has four, and the correlation of the means of neighbors.
     """
     size = _LEAST_BOX * n_boxes
     lags = np.arange(1 - len(correlation), len(correlation))

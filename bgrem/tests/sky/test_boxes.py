@@ -161,6 +161,25 @@ class TestLevel:
         assert rms(to_map(sky) - 100) < 0.06 * sigma
         assert_allclose(np.median(sky.noise), 1, rtol=0.05)
 
+    @pytest.mark.parametrize('sigma', [0.5, 1.5, 2.5])
+    def test_error_in_correlated_noise(self, sigma):
+        """The sky is a mean of the image, whose error follows from its correlation."""
+        rng = np.random.default_rng(4)
+        dot = np.zeros((33, 33))
+        dot[16, 16] = 1
+        kernel = ndimage.gaussian_filter(dot, sigma)
+        known = 1 / np.sqrt(np.sum(kernel**2)) / 256  # of a mean of 256 x 256 pixels
+        levels, errors = [], []
+        for _ in range(12):
+            noise = rng.normal(size=(256, 256))
+            noise = ndimage.gaussian_filter(noise, sigma, mode='wrap')
+            sky = measure(7 + 256 * known * noise)
+            assert sky.box_size == 64
+            levels.append(to_map(sky, shape=noise.shape) - 7)
+            errors.append(sky.error)
+        assert_allclose(rms(errors), known, rtol=0.15)
+        assert_allclose(rms(levels), known, rtol=0.4)  # twelve of them
+
     @pytest.mark.parametrize('slope', [0, 0.3])
     def test_stripes_are_no_sky(self, slope):
         """But they are noise to the pixels."""
