@@ -67,6 +67,9 @@ _NOISE_PRIOR = 1e-3  # pixels with the noise of the whole image, for empty windo
 # A factor that the caller gave may be of another image: noise is not less than this
 # part of what the pixels scatter, nor elsewhere in the image than this part of it.
 _LEAST_NOISE = 1e-6
+# A mesh through the noise of the boxes is finer than the sky needs where more than this
+# part of the boxes would be off by more than that: at steps of the depth.
+_RAMPS, _OFF = 0.01, 0.25
 _FARTHEST = 1e12  # standard deviations; the squares of float32 are finite
 
 
@@ -468,10 +471,9 @@ class SkyMeasurement(Measurement):
 
     def _learn_scatter(self, seen):
         ratio = _noise_ratio(self._join_boxes(seen, self._box))
-        surface, unit = self._surface, self._unit
-        ratio, noise = (
-            _average(one, surface.factor) for one in (ratio, ratio * self._box_noise)
-        )
+        noise = ratio * self._box_noise
+        surface, unit = _with_noise(self._surface, noise), self._unit
+        ratio, noise = (_average(one, surface.factor) for one in (ratio, noise))
         self.result = BoxSky(
             self._box * surface.factor,
             surface.level * unit + self._middle,
@@ -649,6 +651,18 @@ def _noise_ratio(boxes):
     square = np.maximum(sum_triangle(square, _NOISE_WIDTH), 0)
     n_pixels = np.maximum(sum_triangle(n_pixels, _NOISE_WIDTH), 0)
     return np.sqrt((square + _NOISE_PRIOR * whole) / (n_pixels + _NOISE_PRIOR))
+
+
+def _with_noise(surface, noise):
+    """Return a surface on boxes small enough for a map of the noise, too."""
+    while surface.factor > 1:
+        size = (surface.factor,) * 2
+        mapped = interpolate_mesh(_average(noise, surface.factor), noise.shape, size)
+        if np.mean(np.abs(mapped - noise) > _OFF * noise) <= _RAMPS:
+            break
+        half = surface.factor // 2
+        surface = surface.halved([-(-n // half) for n in noise.shape])
+    return surface
 
 
 def _noise_reach(sample):

@@ -111,6 +111,13 @@ class Surface:
         """
         return self.level[some], self.variance[some]
 
+    def halved(self, shape):
+        """
+        Return the same surface on ``shape`` boxes of half the size (`Surface`).
+        """
+        rows = _Halved(self, shape).rows(slice(0, shape[0]))
+        return Surface(*rows, self.factor // 2)
+
 
 class _Halved:
     """A surface on boxes of half the size, made row by row where it is needed."""

@@ -203,6 +203,18 @@ class TestLevel:
         sky = measure(100 + np.where(source > 0, 2, 1) * NOISE, source=source)
         assert_allclose(sky.noise, 1, rtol=0.05)
 
+    @pytest.mark.parametrize('ratio', [1.1, 3.0])
+    def test_depth_step(self, ratio):
+        """Boxes wide enough for the sky would draw a step of the noise as a ramp."""
+        depth = np.where(X < 98, 1.0, ratio)
+        sky = measure(100 + depth * NOISE, noise=depth)
+        assert (sky.box_size < 16) == (ratio > 2)
+        assert rms(to_map(sky) - 100) < 0.03 * ratio
+        if ratio > 2:
+            noise = to_map(sky, sky.noise)
+            assert_allclose(noise[:, :90], 1, rtol=0.1)
+            assert_allclose(noise[:, 106:], ratio, rtol=0.1)
+
     def test_few_boxes(self):
         """Of three of them none is a star that is left."""
         step = np.where(np.arange(24) < 16, 100.0, 150.0)
