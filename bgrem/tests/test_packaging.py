@@ -264,7 +264,7 @@ def test_workflows_run_what_there_is():
         r'^ +- (py3\S+)', text, re.MULTILINE
     ):
         assert f'testenv:{name}' in tox or re.fullmatch(
-            r'py31[13]-test(-alldeps)?(-oldestdeps|-devdeps|-predeps)?', name
+            r'py31[123]-test(-alldeps)?(-oldestdeps|-devdeps|-predeps)?', name
         )
 
 
