@@ -707,7 +707,9 @@ def _autocorrelations(sample, size):
         correlation, own = np.zeros_like(covariance), 1.0
         if covariance[0] > 0:
             correlation = covariance / covariance[0]
-            own = size * covariance[0] / max(variance - of_sky, covariance[0])
+            # pixels in the piece of each pixel, where masked ones share nothing
+            n_around = np.vdot(given, given) / given.sum()
+            own = n_around * covariance[0] / max(variance - of_sky, covariance[0])
         limit = _MIN_SIGNIFICANCE / np.sqrt(max(np.count_nonzero(given), 1))
         correlation[(correlation < limit) | (np.arange(len(correlation)) > 4)] = 0
         correlation[0] = 1

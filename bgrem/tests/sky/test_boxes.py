@@ -180,6 +180,26 @@ class TestLevel:
         assert_allclose(rms(errors), known, rtol=0.15)
         assert_allclose(rms(levels), known, rtol=0.4)  # twelve of them
 
+    @pytest.mark.parametrize('masked', [0.5, 0.9])
+    def test_error_of_scattered_pixels(self, masked):
+        """Where most are masked, those of a large box are as independent as ever."""
+        rng = np.random.default_rng(5)
+        counts = rng.poisson(0.01, (256, 256)).astype(float)
+        usable = rng.random(counts.shape) > masked
+        sky = measure(counts, usable, noise=0.1, quantum=1)
+        assert_allclose(sky.level, 0.01, atol=5e-3)
+        assert_allclose(sky.error, 0.1 / np.sqrt(usable.sum()), rtol=0.3)
+
+    @pytest.mark.parametrize('kept', [2, 4])
+    def test_error_of_some_rows(self, kept):
+        """A mean of some rows of broad noise is as good as that of all rows."""
+        rng = np.random.default_rng(6)
+        noise = ndimage.gaussian_filter(rng.normal(size=(256, 256)), 4, mode='wrap')
+        usable = np.broadcast_to(np.arange(256)[:, np.newaxis] % kept == 0, noise.shape)
+        known = 1 / (2 * np.sqrt(np.pi) * 4)  # of a pixel
+        sky = measure(noise / known, usable)
+        assert_allclose(sky.error, 1 / known / 256, rtol=0.2)
+
     @pytest.mark.parametrize('slope', [0, 0.3])
     def test_stripes_are_no_sky(self, slope):
         """But they are noise to the pixels."""
