@@ -36,6 +36,9 @@ _MANY_PHOTONS = 100  # in a pixel; their distribution is normal
 # looks like a star, and many of them like a glow. Where there are more photons the
 # network knows it better than the sum, from which faint wings of stars are missing.
 _LONE = 4.5
+# Nor does the network know it well where less than this part of a window is shown: to it
+# photons between masked rows are light.
+_SHOWN = 0.9
 # The sky from which light is counted is not above this percentile of its windows, so
 # that a cluster as large as a box is light.
 _LOW_PERCENTILE = 25
@@ -328,8 +331,9 @@ def limit_light(source, data, unusable, center, noise, step):
     source : 2D `~numpy.ndarray` of float
         The light, which is not negative. In windows of 144 px and over the whole image,
         its sum does not exceed that of the data. If a single photon is 4.5 standard
-        deviations above the sky, the sum does not exceed that of the data without the
-        sky by more than half the noise of both. Any excess is subtracted as an even
+        deviations above the sky, or a tenth of the window is unusable, the sum does not
+        exceed that of the data without the sky by more than half the noise of both. Any
+        excess is subtracted as an even
         glow, as far as there is light; this gives the nearest image with that sum (a
         projection onto a simplex).
     """
@@ -345,10 +349,13 @@ def limit_light(source, data, unusable, center, noise, step):
     )
     level = sky / np.maximum(n_usable, 1)
     low = np.percentile(level[n_usable > 0], _LOW_PERCENTILE)
-    allowed = np.maximum(held, 0)
-    if step > _LONE * np.median(noise[usable]):
-        light = np.maximum(held - np.minimum(level, low) * n_usable, 0)
-        allowed = light + _TOLERANCE * np.sqrt(variance + step * light)
+    light = np.maximum(held - np.minimum(level, low) * n_usable, 0)
+    allowed = np.where(
+        (step > _LONE * np.median(noise[usable]))
+        | (n_usable < _SHOWN * np.outer(y[2:] - y[:-2], x[2:] - x[:-2])),
+        light + _TOLERANCE * np.sqrt(variance + step * light),
+        np.maximum(held, 0),
+    )
     glow = np.zeros_like(allowed)
     for i, j in np.ndindex(*glow.shape):
         window = source[y[i] : y[i + 2], x[j] : x[j + 2]]

@@ -263,6 +263,17 @@ class TestLimitLight:
         assert_array_equal(limit(source, mask, changed)[0], result)
         assert_array_equal(limit(stars, ~NOWHERE)[0], 0)
 
+    @pytest.mark.parametrize('kind', ['rows', 'pixels'])
+    def test_glow_among_masked_pixels(self, rng, stars, kind):
+        """There the network takes photons for light, also if there are more of them."""
+        data = rng.poisson(0.1 + stars).astype(float)
+        center = np.full(SHAPE, 0.1)
+        mask = Y % 2 == 1 if kind == 'rows' else rng.random(SHAPE) < 0.2
+        args = data, mask, center, np.sqrt(center), 1
+        result = limit_light(np.where(mask, 0, stars + 0.05), *args)
+        assert_allclose(result.sum(), stars[~mask].sum(), rtol=0.15)
+        assert np.mean(result[Y > 150]) < 0.01
+
     @pytest.mark.parametrize('shape', [(1, 1), (3, 200), (100, 40)])
     def test_small(self, shape):
         one = np.ones(shape)
