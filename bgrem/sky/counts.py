@@ -36,7 +36,7 @@ _MANY_PHOTONS = 100  # in a pixel; their distribution is normal
 # looks like a star, and many of them like a glow. Where there are more photons the
 # network knows it better than the sum, from which faint wings of stars are missing.
 _LONE = 4.5
-# Nor does the network know it well where less than this part of a window is shown: to it
+# Nor does the network know it where less than this part of a window is shown: to it,
 # photons between masked rows are light.
 _SHOWN = 0.9
 # The sky from which light is counted is not above this percentile of its windows, so

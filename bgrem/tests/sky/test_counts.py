@@ -271,7 +271,7 @@ class TestLimitLight:
         mask = Y % 2 == 1 if kind == 'rows' else rng.random(SHAPE) < 0.2
         args = data, mask, center, np.sqrt(center), 1
         result = limit_light(np.where(mask, 0, stars + 0.05), *args)
-        assert_allclose(result.sum(), stars[~mask].sum(), rtol=0.15)
+        assert_allclose(result.sum(), stars[~mask].sum(), rtol=0.3)
         assert np.mean(result[Y > 150]) < 0.01
 
     @pytest.mark.parametrize('shape', [(1, 1), (3, 200), (100, 40)])
