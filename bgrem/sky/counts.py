@@ -331,11 +331,10 @@ def limit_light(source, data, unusable, center, noise, step):
     source : 2D `~numpy.ndarray` of float
         The light, which is not negative. In windows of 144 px and over the whole image,
         its sum does not exceed that of the data. If a single photon is 4.5 standard
-        deviations above the sky, or a tenth of the window is unusable, the sum does not
-        exceed that of the data without the sky by more than half the noise of both. Any
-        excess is subtracted as an even
-        glow, as far as there is light; this gives the nearest image with that sum (a
-        projection onto a simplex).
+        deviations above the sky, or a tenth of a window is unusable, the sum there
+        does not exceed that of the data without the sky by more than half the noise of
+        both. Any excess is subtracted as an even glow, as far as there is light; this
+        gives the nearest image with that sum (a projection onto a simplex).
     """
     source = np.maximum(source, 0)
     source[unusable] = 0
