@@ -17,6 +17,15 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from bgrem.sky.bands import CACHED, Measurement, each_band, measure
+from bgrem.sky.blocks import (
+    at_pixels,
+    average_blocks,
+    block_moments,
+    fold_blocks,
+    in_blocks,
+    sum_blocks,
+)
+from bgrem.sky.common import noise_reach, piece_correlations, shared_noise
 from bgrem.sky.maps import MeshMap, interpolate_mesh
 from bgrem.sky.scales import BoxMeans, fit_surface, sum_triangle
 from bgrem.sky.stripes import stripes_of_sums, sum_lines
@@ -35,15 +44,7 @@ _CLIP_STEPS = 4.0  # of discrete data besides: few photons have long tails
 _STANDS_OUT = 5.0
 _AROUND, _ALONG = 5, 13  # boxes
 _MIN_AROUND, _MIN_ALONG = 9, 5
-# Lags in pixels, to see how far noise reaches: as far as the mean square of its
-# differences is less than this part of that of independent pixels. A wild pixel counts
-# as this many standard deviations.
-_LAGS = (1, 2, 4, 8)
-_LEAST_DIFFERENCE = 0.6
-_MOST_DIFFERENCE = 7.0
-_N_CORRELATIONS = 6  # lags; at the last two there is sky, but no noise in common
-_MIN_SIGNIFICANCE = 3.0  # of a correlation, in its standard deviation
-_MAX_SAMPLE = 2**18  # pixels, enough for all of these
+_MAX_SAMPLE = 2**18  # pixels, enough to see how far noise reaches
 _MOST_BOXES = 2**14  # whose surroundings are looked at at once
 # What is left in a box of the light of its stars may be this part of it.
 _DOUBT = 0.1
@@ -256,7 +257,7 @@ class SkyMeasurement(Measurement):
         start, stop, _ = rows.indices(self.shape[0])
         some = slice(start // self._box, -(-stop // self._box))
         size = stop - some.start * self._box, self.shape[1]
-        pixels = _at_pixels(boxes[some], self._box, size)
+        pixels = at_pixels(boxes[some], self._box, size)
         return pixels[start - some.start * self._box :]
 
     def _see_sample(self, rows, residual, usable, noise, _source):
@@ -278,7 +279,7 @@ class SkyMeasurement(Measurement):
             (*self._normalize(residual, usable, noise), usable)
             for residual, usable, noise in sample
         ]
-        box = _LEAST_BOX * _noise_reach(sample)
+        box = _LEAST_BOX * noise_reach(sample)
         # a box of four counts at least: the scatter of less is not normal
         while box < _MOST_BOX and box * unit < _COUNTS**0.5 * self._quantum:
             box *= 2
@@ -320,13 +321,13 @@ class SkyMeasurement(Measurement):
         rest, noise = self._normalize(residual, usable, noise)
         rest, size = self._without_stripes(rest, rows), 2 * self._box
         taken = usable.astype(np.float32)
-        n_values, *places = _moments(taken, size)
+        n_values, *places = block_moments(taken, size)
         if not usable.all():
             rest = np.where(usable, rest, np.float32(np.inf))
         noise *= noise
         noise *= taken
-        median = _median(_in_blocks(rest, size, np.inf), n_values.astype(int))
-        return median, n_values, _sum_blocks(noise, size), *places
+        median = _median(in_blocks(rest, size, np.inf), n_values.astype(int))
+        return median, n_values, sum_blocks(noise, size), *places
 
     def _learn_medians(self, seen):
         """Make a first sky of medians, which no wild pixel moves."""
@@ -358,7 +359,7 @@ class SkyMeasurement(Measurement):
         held = np.clip(above, -most, most)
         held *= usable
         held += first
-        held = _average(held, box)
+        held = average_blocks(held, box)
         above *= taken
         lines, sums = self._lines(rows, above, good), None
         if self._looks_for_stripes:
@@ -368,17 +369,17 @@ class SkyMeasurement(Measurement):
                 first.sum(axis=0, dtype=float),
             )
         weight = taken / (noise * noise)
-        total, *places = _moments(weight, box)
+        total, *places = block_moments(weight, box)
         first += above
         first *= weight
-        mean = _sum_blocks(first, box) / np.where(total > 0, total, 1)
+        mean = sum_blocks(first, box) / np.where(total > 0, total, 1)
         with np.errstate(over='ignore'):
             light = source / noise
         light = np.where(usable, light, np.inf).astype(np.float32, copy=False)
-        lightest = _fold(light, box, np.minimum) / self._unit
-        noise = _average(noise, box)
-        source = _average(np.abs(source), box) / self._unit / noise
-        boxes = [mean, *places, _sum_blocks(taken, box).astype(np.uint16)]
+        lightest = fold_blocks(light, box, np.minimum) / self._unit
+        noise = average_blocks(noise, box)
+        source = average_blocks(np.abs(source), box) / self._unit / noise
+        boxes = [mean, *places, sum_blocks(taken, box).astype(np.uint16)]
         # boxes are many, and these say by how much others count
         more = total, lightest, source, noise, held
         more = [one.astype(np.float32) for one in more]
@@ -418,10 +419,10 @@ class SkyMeasurement(Measurement):
             # the first time they are clipped themselves
             self.stage = 'medians'
             return
-        correlations = _autocorrelations(_join_lines(lines), self._box // _LEAST_BOX)
+        correlations = piece_correlations(_join_lines(lines), self._box // _LEAST_BOX)
         surface = fit_surface(
             self._weigh(boxes, correlations),
-            lambda n: [_shared(one, n)[1] for one, _ in correlations],
+            lambda n: [shared_noise(one, _LEAST_BOX * n)[1] for one, _ in correlations],
         )
         self._surface = surface
         self._level = self._map(surface.level, self._box * surface.factor)
@@ -437,7 +438,9 @@ class SkyMeasurement(Measurement):
         source *= _DOUBT
         doubt = np.hypot(light, source, out=source)
         del light
-        shared = np.prod([own * _shared(one, 1)[0] for one, own in correlations])
+        shared = np.prod(
+            [own * shared_noise(one, _LEAST_BOX)[0] for one, own in correlations]
+        )
         total /= np.float32(shared)
         error = self._box_noise * np.float32(shared**0.5 / self._box)
         self._trails = find_trails(held, error)
@@ -467,13 +470,13 @@ class SkyMeasurement(Measurement):
         rest *= rest
         alone = alone.astype(np.float32)
         rest *= alone
-        return [_sum_blocks(one, self._box) for one in (rest, alone)]
+        return [sum_blocks(one, self._box) for one in (rest, alone)]
 
     def _learn_scatter(self, seen):
         ratio = _noise_ratio(self._join_boxes(seen, self._box))
         noise = ratio * self._box_noise
         surface, unit = _with_noise(self._surface, noise), self._unit
-        ratio, noise = (_average(one, surface.factor) for one in (ratio, noise))
+        ratio, noise = (average_blocks(one, surface.factor) for one in (ratio, noise))
         self.result = BoxSky(
             self._box * surface.factor,
             surface.level * unit + self._middle,
@@ -657,154 +660,11 @@ def _with_noise(surface, noise):
     """Return a surface on boxes small enough for a map of the noise, too."""
     while surface.factor > 1:
         size = (surface.factor,) * 2
-        mapped = interpolate_mesh(_average(noise, surface.factor), noise.shape, size)
+        mapped = interpolate_mesh(
+            average_blocks(noise, surface.factor), noise.shape, size
+        )
         if np.mean(np.abs(mapped - noise) > _OFF * noise) <= _RAMPS:
             break
         half = surface.factor // 2
         surface = surface.halved([-(-n // half) for n in noise.shape])
     return surface
-
-
-def _noise_reach(sample):
-    """Return by how much to enlarge the least boxes, as noise is correlated."""
-    reach = 0
-    for values, spread, given in sample:
-        for number, lag in enumerate(_LAGS):
-            pairs = given[lag:] & given[:-lag]
-            if not pairs.any():
-                break
-            difference = np.abs(values[lag:] - values[:-lag])[pairs]
-            difference = np.minimum(difference / spread[lag:][pairs], _MOST_DIFFERENCE)
-            if np.mean(difference**2) / 2 >= _LEAST_DIFFERENCE:
-                break
-            reach = max(reach, number)
-    return 2**reach
-
-
-def _autocorrelations(sample, size):
-    """
-    Return what pixels have in common along y and x, in pieces of ``size`` pixels.
-
-    For each axis, the correlation of pieces 0, 1, ... apart, and by how much the
-    variance of the mean of a piece is larger than that of independent pixels.
-    """
-    result = []
-    for values, given in sample:
-        given = given.astype(np.float32)
-        variance = _mean_product(values, given, 0)
-        if size > 1:
-            # sums, as boxes have them: single pixels so far apart do not tell what
-            # those between them have in common
-            values, given = (
-                _fold(one, size, np.add, axes=(0,)) for one in (values, given)
-            )
-        covariance = np.zeros(_N_CORRELATIONS + 1)
-        for lag in range(min(len(covariance), len(values))):
-            covariance[lag] = _mean_product(values, given, lag)
-        # what is left of the sky is common to pixels far apart, too
-        of_sky = covariance[-2:].mean()
-        covariance -= of_sky
-        correlation, own = np.zeros_like(covariance), 1.0
-        if covariance[0] > 0:
-            correlation = covariance / covariance[0]
-            # pixels in the piece of each pixel, where masked ones share nothing
-            n_around = np.vdot(given, given) / given.sum()
-            own = n_around * covariance[0] / max(variance - of_sky, covariance[0])
-        limit = _MIN_SIGNIFICANCE / np.sqrt(max(np.count_nonzero(given), 1))
-        correlation[(correlation < limit) | (np.arange(len(correlation)) > 4)] = 0
-        correlation[0] = 1
-        result.append((correlation, max(own, 1.0)))
-    return result
-
-
-def _mean_product(values, given, lag):
-    """Return the mean product of pixels so many rows apart, of those that are given."""
-    first, second = slice(lag, None), slice(len(values) - lag)
-    product, n_pairs = (
-        float(np.vdot(one[first], one[second])) for one in (values, given)
-    )
-    return product / max(n_pairs, 1)
-
-
-def _shared(correlation, n_boxes):
-    """
-    Return what correlated pieces do along one axis to boxes of ``n_boxes`` least ones.
-
-    By how much the variance of their mean is larger than that of independent pieces, of
-    which the least box has four, and the correlation of the means of neighbors.
-    """
-    size = _LEAST_BOX * n_boxes
-    lags = np.arange(1 - len(correlation), len(correlation))
-    both = correlation[np.abs(lags)]
-    own, next_one = (
-        np.sum(np.maximum(size - np.abs(lags - shift), 0) * both) / size
-        for shift in (0, size)
-    )
-    return own, next_one / own
-
-
-def _in_blocks(values, size, fill):
-    """Return the values of each block, of shape ``(rows, columns, size**2)``."""
-    more = [(0, -n % size) for n in values.shape]
-    if any(after for _, after in more):
-        values = np.pad(values, more, constant_values=fill)
-    n_rows, n_columns = (n // size for n in values.shape)
-    values = values.reshape(n_rows, size, n_columns, size).swapaxes(1, 2)
-    return values.reshape(n_rows, n_columns, -1)
-
-
-def _at_pixels(values, size, shape):
-    """Return the values of blocks at their pixels."""
-    return values.repeat(size, axis=0).repeat(size, axis=1)[: shape[0], : shape[1]]
-
-
-def _fold(values, size, combine, axes=(0, 1)):
-    """Combine the values of each block, of which the last ones may be cut."""
-    for axis in axes:
-        values = values.swapaxes(0, axis)
-        n_whole = len(values) // size
-        result = np.empty((-(-len(values) // size), *values.shape[1:]), values.dtype)
-        # faster than along the axis of a reshaped array
-        whole = result[:n_whole]
-        whole[...] = values[: n_whole * size : size]
-        for k in range(1, size):
-            combine(whole, values[k : n_whole * size : size], out=whole)
-        if n_whole < len(result):
-            result[-1] = combine.reduce(values[n_whole * size :], axis=0)
-        values = result.swapaxes(0, axis)
-    return values
-
-
-def _sum_blocks(values, size):
-    """Return the sum of each block."""
-    return _fold(values, size, np.add)
-
-
-def _average(values, size):
-    """Return the mean of each block, of which the last may reach beyond."""
-    n_values = [
-        np.minimum(np.arange(0, n, size) + size, n) - np.arange(0, n, size)
-        for n in values.shape
-    ]
-    total = _sum_blocks(values, size)
-    return total / np.multiply.outer(*n_values).astype(total.dtype)
-
-
-def _moments(weight, size):
-    """
-    Return the sum of the weights of each block, and where they are on average.
-
-    That is from the middle of the block along y and x, in blocks.
-    """
-    along_y = _fold(weight, size, np.add, axes=(0,))
-    total = _fold(along_y, size, np.add, axes=(1,))
-    divisor = size * np.where(total > 0, total, 1)
-    places = []
-    for axis, values in ((0, weight), (1, along_y)):
-        # from the middles of the blocks
-        place = np.arange(weight.shape[axis], dtype=np.float32) % size
-        place -= np.float32((size - 1) / 2)
-        moment = values * np.expand_dims(place, 1 - axis)
-        axes = (0, 1) if axis == 0 else (1,)
-        places.append(_fold(moment, size, np.add, axes) / divisor)
-    return total, *places
